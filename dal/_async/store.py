@@ -1,0 +1,198 @@
+"""The asynchronous store: where sessions are kept, and how its statements are run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from dal import validate
+from dal._async.queries import async_queries
+from dal._async.runner import AsyncRunner
+from dal._async.session import AsyncSession
+from dal.conninfo import with_schema
+from dal.files import SCHEMA
+from dal.records import Metadata, SessionPage, Status
+from dal.schema import SchemaCheck
+
+
+class AsyncSessionStore:
+    """The sessions in one schema of one PostgreSQL database.
+
+    Made by `connect`, it owns a pool of connections; made from a pool or a connection of the caller's, it
+    uses that one. With sanitize="replace" it replaces what PostgreSQL cannot store in a message's content
+    (NUL, lone surrogates) by U+FFFD instead of refusing it.
+    """
+
+    def __init__(
+        self,
+        source: AsyncConnectionPool[Any] | AsyncConnection[Any] | AsyncRunner,
+        *,
+        sanitize: validate.Sanitize = None,
+    ) -> None:
+        self.runner = source if isinstance(source, AsyncRunner) else AsyncRunner(source, SchemaCheck())
+        self.sanitize = sanitize
+
+    @classmethod
+    def connect(  # noqa: PLR0913 - what a service sets, by name
+        cls,
+        conninfo: str = "",
+        *,
+        schema: str | None = None,
+        sanitize: validate.Sanitize = None,
+        min_size: int = 1,
+        max_size: int = 10,
+        timeout: float = 10.0,
+        prepare_threshold: int | None = 5,
+    ) -> Self:
+        """Make a store with a pool of its own, of `min_size` to `max_size` connections.
+
+        Nothing is sent yet. `schema` puts that schema first (and only) on the search_path. `timeout` is
+        how many seconds an operation waits for a connection before it raises ServerUnavailable. Set
+        prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
+        """
+        runner = AsyncRunner.connect(
+            with_schema(conninfo, schema),
+            prepare_threshold=prepare_threshold,
+            timeout=timeout,
+            min_size=min_size,
+            max_size=max_size,
+        )
+        return cls(runner, sanitize=sanitize)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the store, and its pool if it owns one. It cannot be used afterwards."""
+        await self.runner.close()
+
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        source: str | None = None,
+        user_id: str | None = None,
+        parent_id: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> AsyncSession:
+        """Open a session: a new one, or with a session_id the one of that name, stored or not.
+
+        Nothing is sent. What is given here is stored with the session's first message, and does nothing to
+        a session that is stored already.
+        """
+        return AsyncSession(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
+
+    async def sessions(
+        self,
+        *,
+        user_id: str | None = None,
+        source: str | None = None,
+        status: Status | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """List sessions, the latest activity first: a page of `limit`, and the cursor of the next one."""
+        updated_before, id_before = validate.cursor("cursor", cursor)
+        wanted: dict[str, Any] = {
+            "statuses": validate.statuses("status", status),
+            "updated_before": updated_before,
+            "id_before": id_before,
+            # One more than asked for: whether it is there tells if there is a next page.
+            "limit": validate.number("limit", limit, least=1) + 1,
+        }
+        query = async_queries.sessions.list
+        if user_id is not None:
+            wanted["user_id"] = validate.identifier("user_id", user_id)
+            query = async_queries.sessions.list_of_user
+        if source is not None:
+            wanted["source"] = validate.identifier("source", source)
+            query = async_queries.sessions.list_of_source
+        if user_id is not None and source is not None:
+            query = async_queries.sessions.list_of_user_and_source
+        rows = await self.runner.run(query, **wanted)
+        page = tuple(rows[:limit])
+        more = len(rows) > limit
+        return SessionPage(page, validate.make_cursor(page[-1].updated_at, page[-1].session_id) if more else None)
+
+    async def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """List the agents of many sessions at once, each in order of first appearance.
+
+        Every session that was asked for is there; one that is not stored has no agents.
+        """
+        wanted = validate.identifiers("session_ids", session_ids)
+        if not wanted:
+            return {}
+        rows = await self.runner.run(async_queries.sessions.agent_ids, session_ids=wanted)
+        found = {row.session_id: tuple(row.agent_ids) for row in rows}
+        return {session_id: found.get(session_id, ()) for session_id in wanted}
+
+    async def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
+        """Delete sessions in which nothing has happened since `before`, at most `limit`; return their ids.
+
+        Sessions that are being written to at this moment are passed over. Call it again until it returns
+        nothing.
+        """
+        rows = await self.runner.run(
+            async_queries.sessions.delete_idle,
+            idle_since=validate.moment("before", before),
+            limit=validate.number("limit", limit, least=1),
+        )
+        return tuple(row.session_id for row in rows)
+
+    async def apply_schema(self) -> None:
+        """Create the tables where they are missing, in the first schema of the search_path."""
+        try:
+            async with self.runner.connection() as connection:
+                await connection.execute(SCHEMA.read_bytes(), prepare=False)
+        except psycopg.Error as error:
+            raise await self.runner.explain(error, "schema.sql") from error
+        self.runner.schema.passed = True
+
+    async def check_schema(self) -> None:
+        """Raise SchemaMismatch unless the tables are there and are those of this release."""
+        self.runner.schema.passed = False
+        await self.runner.run(async_queries.schema.version)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Self]:
+        """Run several operations in one transaction, committed at the end of the block.
+
+        Sessions opened from the store that it gives take part; those opened elsewhere do not. An
+        error that leaves the block rolls everything back.
+        """
+        in_block = False
+        try:
+            async with self.runner.connection() as connection, connection.transaction():
+                inside = self.using(connection)
+                try:
+                    in_block = True
+                    yield inside
+                    in_block = False
+                finally:
+                    inside.runner.end("this transaction has ended; use the store itself, or a new transaction")
+        except psycopg.Error as error:
+            if in_block:
+                raise
+            raise await self.runner.explain(error, "transaction") from error
+
+    def using(self, connection: AsyncConnection[Any]) -> Self:
+        """Give a store with the same verbs on a connection of the caller's, and in its transaction.
+
+        Unless the connection is in autocommit mode, nothing is stored until the caller commits.
+        """
+        return type(self)(AsyncRunner(connection, self.runner.schema), sanitize=self.sanitize)

@@ -1,0 +1,276 @@
+# Generated from dal/_async/session.py by .ci/async_to_sync.py: change that file, and run it.
+"""The synchronous session: a handle, in memory until its first message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ulid import ULID
+
+from dal import validate
+from dal._sync.queries import Query, queries
+from dal.errors import InvalidInput, MessageConflict, SessionArchived, SessionNotFound
+from dal.records import Message, Metadata, NewMessage, SessionRecord
+
+if TYPE_CHECKING:
+    from dal._sync.store import SessionStore
+
+
+class Session:
+    """One session. Opening it sends nothing; its row exists from its first message on.
+
+    Made by `SessionStore.session`. It holds no connection, and may be kept as long as its store.
+    """
+
+    __slots__ = (
+        "_may_be_stored",
+        "_opening",
+        "_store",
+        "id",
+        "metadata",
+        "parent_id",
+        "persisted",
+        "source",
+        "user_id",
+    )
+
+    def __init__(  # noqa: PLR0913 - as SessionStore.session
+        self,
+        store: SessionStore,
+        session_id: str | None,
+        *,
+        source: str | None,
+        user_id: str | None,
+        parent_id: str | None,
+        metadata: Metadata | None,
+    ) -> None:
+        self._store = store
+        self.id = str(ULID()) if session_id is None else validate.identifier("session_id", session_id)
+        self.source = validate.optional_identifier("source", source)
+        self.user_id = validate.optional_identifier("user_id", user_id)
+        self.parent_id = validate.optional_identifier("parent_id", parent_id)
+        self.metadata: Metadata = dict(metadata or {})
+        self.persisted = False
+        """Whether this handle has seen that the session is stored."""
+        self._may_be_stored = session_id is not None
+        self._opening = {
+            "session_id": self.id,
+            "source": self.source,
+            "user_id": self.user_id,
+            "parent_id": self.parent_id,
+            "session_metadata": validate.metadata("metadata", metadata),
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}{'' if self.persisted else ', not known to be stored'}>"
+
+    def append(
+        self,
+        role: str,
+        content: str,
+        *,
+        agent_id: str | None = None,
+        metadata: Metadata | None = None,
+        message_id: str | None = None,
+    ) -> Message:
+        """Store a message, and the session with it if it is the first; return it with its number.
+
+        With a message_id that is stored already this returns what was stored the first time, so an
+        append whose answer was lost can be repeated; MessageConflict if that was something else.
+        """
+        given = self._checked("", role, content, agent_id, metadata, message_id)
+        self._may_be_stored = True
+        row = self._store.runner.run(queries.messages.append, **self._opening, **given)
+        self.persisted = True
+        if row is None:
+            raise self._is_archived(queries.messages.append, "append to")
+        if not row.is_same:
+            raise self._is_conflict(queries.messages.append, given["message_id"])
+        return self._message(given, metadata, row)
+
+    def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
+        """Store several messages in their order, all or none, as `append` does one."""
+        new = list(messages)
+        given = []
+        for n, one in enumerate(new):
+            if not isinstance(one, NewMessage):
+                raise InvalidInput(f"messages[{n}]", f"must be a NewMessage, not {type(one).__name__}")
+            checked = self._checked(
+                f"messages[{n}].", one.role, one.content, one.agent_id, one.metadata, one.message_id
+            )
+            given.append(checked)
+        ids = [one["message_id"] for one in given]
+        if len(set(ids)) < len(ids):
+            twice = next(one for one in ids if ids.count(one) > 1)
+            raise InvalidInput("messages", f"has the message_id {twice!r} twice")
+        if not given:
+            return ()
+        self._may_be_stored = True
+        rows = self._store.runner.run(
+            queries.messages.append_all,
+            **self._opening,
+            message_ids=ids,
+            roles=[one["role"] for one in given],
+            agent_ids=[one["agent_id"] for one in given],
+            contents=[one["content"] for one in given],
+            metadata=[one["metadata"] for one in given],
+        )
+        self.persisted = True
+        for row in rows:
+            if not row.is_same:
+                raise self._is_conflict(queries.messages.append_all, ids[row.position - 1])
+        if len(rows) < len(given):
+            raise self._is_archived(queries.messages.append_all, "append to")
+        return tuple(
+            self._message(one, source.metadata, row) for one, source, row in zip(given, new, rows, strict=True)
+        )
+
+    def latest(self, limit: int = 20) -> tuple[Message, ...]:
+        """Read the latest messages, in reading order."""
+        return tuple(
+            self._store.runner.run(
+                queries.messages.latest,
+                session_id=self.id,
+                limit=validate.number("limit", limit, least=0),
+            )
+        )
+
+    def messages(self, *, after: int | None = None, before: int | None = None, limit: int = 100) -> tuple[Message, ...]:
+        """Read a page of messages in reading order: from the start, or after or before a number."""
+        most = validate.number("limit", limit, least=0)
+        if before is None:
+            start = -1 if after is None else validate.number("after", after, least=-1)
+            page = self._store.runner.run(queries.messages.after, session_id=self.id, after=start, limit=most)
+        elif after is None:
+            end = validate.number("before", before, least=0)
+            page = self._store.runner.run(queries.messages.before, session_id=self.id, before=end, limit=most)
+        else:
+            raise InvalidInput("before", "cannot be given together with after; ask for one of them")
+        return tuple(page)
+
+    def message(self, message_id: str) -> Message | None:
+        """Read one message by its id; None if the session has none with it."""
+        found: Message | None = self._store.runner.run(
+            queries.messages.get,
+            session_id=self.id,
+            message_id=validate.identifier("message_id", message_id),
+        )
+        return found
+
+    def remove_from(self, sequence: int) -> int:
+        """Remove the messages from this number on; return how many. Their numbers are not given out again."""
+        query = queries.messages.remove_from
+        removed = self._store.runner.run(
+            query, session_id=self.id, sequence=validate.number("sequence", sequence, least=0)
+        )
+        if removed is None:
+            raise self._is_not_found(query)
+        if removed.status == "archived":
+            raise self._is_archived(query, "remove from")
+        count: int = removed.messages
+        return count
+
+    def agent_ids(self) -> tuple[str, ...]:
+        """List the agents that spoke, in order of first appearance."""
+        return (self._store.agent_ids([self.id]))[self.id]
+
+    def record(self) -> SessionRecord:
+        """Read what is stored of the session itself."""
+        return self._record(queries.sessions.get)
+
+    def pause(self) -> SessionRecord:
+        """Mark the session as paused, which a paused one is already; messages are still accepted."""
+        return self._record(queries.sessions.pause, refused="pause")
+
+    def resume(self) -> SessionRecord:
+        """Mark the session as active again, which an active one is already."""
+        return self._record(queries.sessions.resume, refused="resume")
+
+    def archive(self) -> SessionRecord:
+        """End the session for good: nothing is appended or removed any more."""
+        return self._record(queries.sessions.archive)
+
+    def update_metadata(self, metadata: Metadata) -> SessionRecord:
+        """Merge these keys into the session's metadata, whatever its status."""
+        return self._record(queries.sessions.update_metadata, metadata=validate.metadata("metadata", metadata))
+
+    def delete(self) -> bool:
+        """Delete the session and its messages; False if none was stored."""
+        deleted = self._store.runner.run(queries.sessions.delete, session_id=self.id)
+        self.persisted = False
+        return deleted is not None
+
+    def reset(self, *, metadata: Metadata | None = None) -> Session:
+        """Begin anew: archive this session if it is stored, and return a new one that continues it.
+
+        The new one has the same source and user, this one as its parent, and is in memory until its first
+        message. If this one is not stored, the new one continues what this one would have continued.
+        """
+        stored: SessionRecord | None = None
+        if self._may_be_stored:
+            stored = self._store.runner.run(queries.sessions.archive, session_id=self.id)
+        return self._store.session(
+            source=stored.source if stored else self.source,
+            user_id=stored.user_id if stored else self.user_id,
+            parent_id=stored.session_id if stored else self.parent_id,
+            metadata=metadata,
+        )
+
+    def _record(self, query: Query, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
+        """Run a query that returns the session's row; `refused` is what an archived one does not allow."""
+        record: SessionRecord | None = self._store.runner.run(query, session_id=self.id, **parameters)
+        if record is None:
+            raise self._is_not_found(query)
+        self.persisted = True
+        if refused is not None and record.status == "archived":
+            raise self._is_archived(query, refused)
+        return record
+
+    def _checked(  # noqa: PLR0913, PLR0917 - a message's fields
+        self,
+        of: str,
+        role: str,
+        content: str,
+        agent_id: str | None,
+        metadata: Metadata | None,
+        message_id: str | None,
+    ) -> dict[str, Any]:
+        """Check a message's fields; `of` goes before their names in an error."""
+        return {
+            "role": validate.identifier(f"{of}role", role),
+            "content": validate.content(f"{of}content", content, self._store.sanitize),
+            "agent_id": validate.optional_identifier(f"{of}agent_id", agent_id),
+            "metadata": validate.metadata(f"{of}metadata", metadata),
+            "message_id": str(ULID()) if message_id is None else validate.identifier(f"{of}message_id", message_id),
+        }
+
+    def _message(self, given: dict[str, Any], metadata: Metadata | None, row: Any) -> Message:
+        return Message(
+            session_id=self.id,
+            sequence=row.sequence,
+            message_id=given["message_id"],
+            role=given["role"],
+            agent_id=given["agent_id"],
+            content=given["content"],
+            metadata=dict(metadata or {}),
+            created_at=row.created_at,
+        )
+
+    def _is_not_found(self, query: Query) -> SessionNotFound:
+        return SessionNotFound(
+            f"session {self.id!r} is not stored: a session is stored with its first message", query=query.name
+        )
+
+    def _is_archived(self, query: Query, action: str) -> SessionArchived:
+        return SessionArchived(
+            f"cannot {action} session {self.id!r}: it is archived, which is final; reset() begins a new one",
+            query=query.name,
+        )
+
+    def _is_conflict(self, query: Query, message_id: str) -> MessageConflict:
+        return MessageConflict(
+            f"session {self.id!r} holds a message {message_id!r} with other content; "
+            "give a message another id, or none, unless it is the same again",
+            query=query.name,
+        )

@@ -1,0 +1,105 @@
+"""The error tree, and the one place where the driver's errors are translated into it."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+
+class DalError(Exception):
+    """Anything that this library refuses or that went wrong under it.
+
+    `query` names the query file, as in "messages.append", and `sqlstate` is PostgreSQL's code; both are
+    None where no statement was sent. The driver's own error is the cause.
+    """
+
+    def __init__(self, message: str, *, query: str | None = None, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.query = query
+        self.sqlstate = sqlstate
+
+    def __str__(self) -> str:
+        where = ", ".join(part for part in (self.query, self.sqlstate) if part)
+        return f"{self.args[0]} [{where}]" if where else str(self.args[0])
+
+
+class InvalidInput(DalError, ValueError):
+    """An argument cannot be stored; nothing was sent. `argument` names it."""
+
+    def __init__(self, argument: str, reason: str) -> None:
+        super().__init__(f"{argument}: {reason}")
+        self.argument = argument
+        self._reason = reason
+
+    def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, str]]:
+        return type(self), (self.argument, self._reason)
+
+
+class SessionNotFound(DalError, LookupError):
+    """No such session is stored: it never had a message, or it was deleted."""
+
+
+class SessionArchived(DalError):
+    """The session is archived, which is final."""
+
+
+class MessageConflict(DalError):
+    """A message with this id is stored already, with other content."""
+
+
+class SchemaMismatch(DalError):
+    """The tables are missing, or are not those of this release."""
+
+
+class ServerUnavailable(DalError):
+    """The server cannot be reached, or the connection to it was lost."""
+
+
+class StatementFailed(DalError):
+    """The server refused a statement, for a reason that is none of the others."""
+
+
+class StoreClosed(DalError):
+    """The store, its pool or its transaction has ended."""
+
+
+_NO_TABLES = ("3F000", "42703", "42704", "42P01")
+"""SQLSTATEs of a missing schema, column, type or table."""
+
+_TABLES_IN_THE_WAY = ("42P07", "55000")
+"""SQLSTATEs with which schema.sql refuses tables of another project, or of another version."""
+
+_SERVER_GOES = ("57P01", "57P02", "57P03", "53300")
+"""SQLSTATEs of a server that shuts down, has crashed, is starting, or has no connection left."""
+
+APPLY = "run `dal schema apply`, or store.apply_schema()"
+
+
+def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: PLR0911 - one return a rule
+    """Put a driver's error into the user's words; the caller raises it from the driver's."""
+    state = error.sqlstate
+    said = (error.diag.message_primary or str(error)).strip()
+    if isinstance(error, PoolTimeout | TooManyRequests):
+        return ServerUnavailable(f"no connection was free: {said}; raise max_size or timeout", query=query)
+    if isinstance(error, PoolClosed):
+        return StoreClosed(f"the store is not open: {said}", query=query)
+    if isinstance(error, psycopg.errors.UniqueViolation):
+        return MessageConflict(
+            "another transaction was storing the same message at this moment; roll back and append it again "
+            "with the same message_id, which gives what was stored",
+            query=query,
+            sqlstate=state,
+        )
+    if state in _NO_TABLES:
+        return SchemaMismatch(f"{said}: session-dal's tables are not here; {APPLY}", query=query, sqlstate=state)
+    if state in _TABLES_IN_THE_WAY and query == "schema.sql":
+        hint = error.diag.message_hint or ""
+        return SchemaMismatch(f"{said}. {hint}".strip(), query=query, sqlstate=state)
+    if state is not None and (state in _SERVER_GOES or state.startswith("08")):
+        return ServerUnavailable(f"the server went away: {said}; try again", query=query, sqlstate=state)
+    if state is None and isinstance(error, psycopg.OperationalError):
+        return ServerUnavailable(
+            f"the server cannot be reached: {said}; check that it runs and that the connection string is right",
+            query=query,
+        )
+    return StatementFailed(f"the server refused the statement: {said}", query=query, sqlstate=state)

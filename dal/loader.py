@@ -1,0 +1,166 @@
+"""Loading query files: aiosql parses them, and what it lets slip is refused here.
+
+A file holds one statement. Its header (see any file in queries/) documents it, and its line
+`Returns: NAME; …` names the class in dal.records whose fields are the statement's columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiosql
+import aiosql.queries
+from aiosql.types import QueryFn, SQLOperationType
+from aiosql.utils import VAR_REF
+from psycopg.types.numeric import Int8
+
+from dal import records
+
+_RETURNS = re.compile(r"^Returns: (?P<record>\w+)[;,]", re.MULTILINE)
+
+_OPERATORS = {SQLOperationType.SELECT: True, SQLOperationType.SELECT_ONE: False}
+"""The operators that are accepted, and whether they give many rows. The others lose something: `$` cannot
+tell NULL from no row, and `<!` gives a value here and a tuple there."""
+
+
+class QueryFileError(Exception):
+    """A query file that cannot be loaded: which, and why."""
+
+
+class Statement:
+    """One query file: its name, its documentation, and its SQL as it is sent."""
+
+    __slots__ = ("doc", "many", "name", "parameters", "path", "record", "sql")
+
+    def __init__(self, source: Any, path: Path) -> None:
+        self.name = f"{path.parent.name}.{path.stem}"
+        self.path = path
+        self.sql = source.sql.encode()
+        self.doc = _header(path)
+        self.many = _OPERATORS[source.operation]
+        self.parameters = frozenset(source.parameters or ())
+        returns = _RETURNS.search(self.doc)
+        self.record: type[Any] | None = getattr(records, returns["record"], None) if returns else None
+        if self.record is None:
+            raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
+
+    def __repr__(self) -> str:
+        return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
+
+    def bind(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Check the parameters' names, and make every int an int8.
+
+        psycopg sends an int as the smallest type that holds it, and prepares the statement anew for each.
+        """
+        if given.keys() != self.parameters:
+            missing, unknown = self.parameters - given.keys(), given.keys() - self.parameters
+            told = [
+                f"{what} {', '.join(sorted(names))}"
+                for what, names in (("missing", missing), ("unknown", unknown))
+                if names
+            ]
+            raise TypeError(f"query {self.name}: {'; '.join(told)}")
+        return {name: Int8(value) if type(value) is int else value for name, value in given.items()}
+
+    def only(self, rows: Sequence[Any]) -> Any:
+        """The one row of a statement that gives at most one, or None."""
+        if len(rows) > 1:
+            raise QueryFileError(f"query {self.name} gave {len(rows)} rows where one is the most")
+        return rows[0] if rows else None
+
+
+class Folder(aiosql.queries.Queries):
+    """The queries of one folder, each an attribute."""
+
+    driver_adapter: Any  # An Adapter: aiosql's own protocol lists calls that are never made here.
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no query {name!r}; there are {', '.join(self.available_queries)}")
+
+    def add_queries(self, queries: list[QueryFn]) -> None:
+        """Take what aiosql has parsed, and leave its ways of running it aside."""
+        self.add_query(queries[0].__name__, self.driver_adapter.make(queries[0]))
+
+
+class Library:
+    """Query files by folder and name: `queries.messages.append`, or `queries["messages.append"]`."""
+
+    def __init__(self, folders: dict[str, Folder]) -> None:
+        self._folders = folders
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._folders:
+            raise AttributeError(f"no folder of queries {name!r}; there are {', '.join(self._folders)}")
+        return self._folders[name]
+
+    def __getitem__(self, name: str) -> Any:
+        folder, _, query = name.partition(".")
+        try:
+            return getattr(self._folders[folder], query)
+        except (KeyError, AttributeError):
+            raise KeyError(f"no query {name!r}; there are {', '.join(self)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{name}.{query}" for name, folder in self._folders.items() for query in folder.available_queries)
+
+
+class Adapter:
+    """What aiosql calls while it parses a folder; what it refuses, aiosql would let slip."""
+
+    is_aio_driver = False  # Whoever runs the statement knows; aiosql's own functions are not used.
+
+    def __init__(self, kind: type[Statement], folder: Path) -> None:
+        self._kind = kind
+        self._folder = folder
+        self._seen: set[str] = set()
+
+    def process_sql(self, query_name: str, op_type: SQLOperationType, sql: str) -> str:
+        """Name parameters as psycopg does, and tell the server which query file it runs."""
+        path = self._folder / f"{query_name}.sql"
+        if query_name in self._seen or not path.is_file():
+            raise QueryFileError(f"query {query_name} of {self._folder} must stand once, in {path.name}")
+        self._seen.add(query_name)
+        if op_type not in _OPERATORS:
+            raise QueryFileError(f"{path}: its operator must be ^ (at most one row) or none (any number of rows)")
+        statement = VAR_REF.sub(_pyformat, sql.replace("%", "%%").removesuffix(";"))
+        return f"/* dal:{self._folder.name}.{query_name} */ {statement}"
+
+    def make(self, source: Any) -> Statement:
+        """Make the statement of what aiosql has parsed."""
+        return self._kind(source, self._folder / f"{source.__name__}.sql")
+
+
+def load(root: Path, kind: type[Statement]) -> Library:
+    """Load the query files in the folders of a folder: one query a file, named as the file."""
+    folders: dict[str, Folder] = {
+        folder.name: aiosql.from_path(
+            folder,
+            partial(Adapter, kind, folder),  # type: ignore[arg-type] # as Folder.driver_adapter
+            queries_cls=Folder,
+            attribute=None,
+            encoding="utf-8",
+        )
+        for folder in sorted(root.iterdir())
+        if folder.is_dir()
+    }
+    return Library(folders)
+
+
+def _pyformat(match: re.Match[str]) -> str:
+    found: Mapping[str, str | None] = match.groupdict()
+    return f"{found['lead']}%({found['var_name']})s" if found["var_name"] else match[0]
+
+
+def _header(path: Path) -> str:
+    """The comment at the head of a query file, without the line that names it."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = []
+    for line in lines[1:]:
+        if not line.startswith("--"):
+            break
+        comment.append(line.removeprefix("--").removeprefix(" "))
+    return "\n".join(comment)

@@ -1,0 +1,132 @@
+"""What the queries return, and what an append is given: frozen and slotted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Status = Literal["active", "paused", "archived"]
+"""What a session can be. Archived is final."""
+
+STATUSES: tuple[Status, ...] = ("active", "paused", "archived")
+
+Metadata = Mapping[str, Any]
+"""Free metadata: a mapping of strings to whatever JSON can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message."""
+
+    session_id: str
+    sequence: int
+    message_id: str
+    role: str
+    agent_id: str | None
+    content: str
+    metadata: Metadata = field(hash=False)
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message to be appended; without a message_id it gets a ULID."""
+
+    role: str
+    content: str
+    agent_id: str | None = None
+    metadata: Metadata | None = field(default=None, hash=False)
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A stored session.
+
+    `next_sequence` is the number that the next message gets, `message_count` how many are there; they
+    differ by those that were removed. `agent_ids` is the cached list: None until the first
+    `agent_ids()` after the session was archived.
+    """
+
+    session_id: str
+    source: str | None
+    user_id: str | None
+    parent_id: str | None
+    status: Status
+    next_sequence: int
+    message_count: int
+    agent_ids: Sequence[str] | None
+    metadata: Metadata = field(hash=False)
+    created_at: datetime
+    updated_at: datetime
+    archived_at: datetime | None
+
+    def __post_init__(self) -> None:
+        if self.agent_ids is not None:
+            # The driver reads an array as a list, which a frozen record must not hold.
+            object.__setattr__(self, "agent_ids", tuple(self.agent_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """A page of sessions. Its cursor asks for the next page, and is None on the last."""
+
+    sessions: tuple[SessionRecord, ...]
+    cursor: str | None
+
+    def __iter__(self) -> Iterator[SessionRecord]:
+        return iter(self.sessions)
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The outcome of an append; `is_same` is False when the message_id is there with other content."""
+
+    sequence: int
+    created_at: datetime
+    is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppendedOne:
+    """The outcome of one of several appends, by its position (from 1) among those that were given."""
+
+    position: int
+    sequence: int
+    created_at: datetime
+    is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A session that was deleted."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The session's status, and how many messages were removed."""
+
+    status: Status
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaVersion:
+    """The recorded version of the schema."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAgents:
+    """A session's agents, in order of first appearance."""
+
+    session_id: str
+    agent_ids: list[str]

@@ -1,0 +1,35 @@
+"""Whether the tables are those of this release."""
+
+from __future__ import annotations
+
+from dal.errors import APPLY, SchemaMismatch
+from dal.records import SchemaVersion
+
+VERSION = 1
+"""The version of schema.sql that the query files are written for."""
+
+
+class SchemaCheck:
+    """The check of the schema's version, made once for a store and all that are derived from it."""
+
+    __slots__ = ("passed",)
+
+    def __init__(self) -> None:
+        self.passed = False
+
+    def compare(self, found: SchemaVersion | None) -> None:
+        """Raise SchemaMismatch unless this is the version that the query files are written for."""
+        if found is None:
+            raise SchemaMismatch(f"the tables here were never applied whole; {APPLY}", query="schema.version")
+        if found.version > VERSION:
+            raise SchemaMismatch(
+                f"the tables here are version {found.version}, and this release knows {VERSION}; "
+                "upgrade session-dal, or use another schema",
+                query="schema.version",
+            )
+        if found.version < VERSION:
+            raise SchemaMismatch(
+                f"the tables here are version {found.version}, and this release needs {VERSION}; {APPLY}",
+                query="schema.version",
+            )
+        self.passed = True

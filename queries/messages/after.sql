@@ -1,0 +1,22 @@
+-- name: after(session_id, after, limit)
+-- Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
+-- start with -1.
+--
+-- One statement: a walk along the index from the number on, at the same cost wherever it starts (an
+--   OFFSET would read all that it skips).
+-- Index: messages_pkey, forwards.
+-- Locks: none.
+-- Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+SELECT
+    m.session_id,
+    m.sequence,
+    m.message_id,
+    m.role,
+    m.agent_id,
+    m.content,
+    m.metadata,
+    m.created_at
+FROM messages AS m
+WHERE m.session_id = :session_id::text AND m.sequence > :after::bigint
+ORDER BY m.sequence
+LIMIT :limit::bigint;

@@ -1,0 +1,135 @@
+-- name: append_all(session_id, source, user_id, parent_id, session_metadata, message_ids, roles, agent_ids, contents, metadata)
+-- Append several messages to a session in the order given, all or none, and create the session if
+-- they are its first.
+--
+-- One statement: as append, with the counter raised by as many as are new.
+-- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
+-- Locks: the session's row until the commit. Waits for other writers of the same session alone.
+-- Returns: AppendedOne, in the order given; fewer than were given when nothing was stored:
+--   because one has is_same false (its message_id is there with other content), or else because the
+--   session is archived. Those that are there already with the same content keep their number.
+--   While the first of two equal appends has not committed, the second waits and then fails with
+--   23505; it is safe to repeat.
+WITH given AS (
+    SELECT
+        g.message_id,
+        g.role,
+        g.agent_id,
+        g.content,
+        g.metadata,
+        g.position
+    FROM unnest(
+        :message_ids::text[], :roles::text[], :agent_ids::text[], :contents::text[], :metadata::jsonb[]
+    ) WITH ORDINALITY AS g (message_id, role, agent_id, content, metadata, position)
+),
+
+prior AS (
+    SELECT
+        g.position,
+        m.sequence,
+        m.created_at,
+        (m.role, m.agent_id, m.content, m.metadata)
+        IS NOT DISTINCT FROM (g.role, g.agent_id, g.content, g.metadata) AS is_same
+    FROM given AS g
+    CROSS JOIN LATERAL (
+        SELECT
+            m.sequence,
+            m.created_at,
+            m.role,
+            m.agent_id,
+            m.content,
+            m.metadata
+        FROM messages AS m
+        WHERE m.session_id = :session_id::text AND m.message_id = g.message_id
+        LIMIT 1
+    ) AS m
+),
+
+new AS (
+    SELECT
+        g.message_id,
+        g.role,
+        g.agent_id,
+        g.content,
+        g.metadata,
+        g.position,
+        row_number() OVER (ORDER BY g.position) AS place
+    FROM given AS g
+    WHERE
+        NOT EXISTS (SELECT FROM prior AS p WHERE p.position = g.position)
+        AND NOT EXISTS (SELECT FROM prior AS p WHERE NOT p.is_same)
+),
+
+total AS (
+    SELECT n.place AS messages
+    FROM new AS n
+    ORDER BY n.place DESC
+    LIMIT 1
+),
+
+session AS (
+    INSERT INTO sessions AS s (
+        session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
+    )
+    SELECT
+        :session_id::text,
+        :source::text,
+        :user_id::text,
+        :parent_id::text,
+        :session_metadata::jsonb,
+        t.messages,
+        t.messages,
+        statement_timestamp(),
+        statement_timestamp()
+    FROM total AS t
+    ON CONFLICT (session_id) DO UPDATE SET
+        next_sequence = s.next_sequence + excluded.next_sequence,
+        message_count = s.message_count + excluded.message_count,
+        updated_at = greatest(s.updated_at, excluded.updated_at)
+    WHERE s.status <> 'archived'
+    RETURNING s.session_id, s.next_sequence, s.updated_at
+),
+
+stored AS (
+    INSERT INTO messages AS m (
+        session_id, sequence, message_id, role, agent_id, content, metadata, created_at
+    )
+    SELECT
+        s.session_id,
+        s.next_sequence - t.messages + n.place - 1,
+        n.message_id,
+        n.role,
+        n.agent_id,
+        n.content,
+        n.metadata,
+        s.updated_at
+    FROM session AS s
+    CROSS JOIN total AS t
+    CROSS JOIN new AS n
+    RETURNING m.message_id, m.sequence, m.created_at
+),
+
+outcome AS (
+    SELECT
+        n.position,
+        s.sequence,
+        s.created_at,
+        true AS is_same
+    FROM stored AS s
+    INNER JOIN new AS n ON s.message_id = n.message_id
+    UNION ALL
+    SELECT
+        p.position,
+        p.sequence,
+        p.created_at,
+        p.is_same
+    FROM prior AS p
+)
+
+SELECT
+    o.position,
+    o.sequence,
+    o.created_at,
+    o.is_same
+FROM outcome AS o
+ORDER BY o.position;

@@ -1,0 +1,33 @@
+-- name: before(session_id, before, limit)
+-- Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
+-- backwards.
+--
+-- One statement: a walk along the index from the number down, turned round afterwards.
+-- Index: messages_pkey, backwards.
+-- Locks: none.
+-- Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
+SELECT
+    m.session_id,
+    m.sequence,
+    m.message_id,
+    m.role,
+    m.agent_id,
+    m.content,
+    m.metadata,
+    m.created_at
+FROM (
+    SELECT
+        m.session_id,
+        m.sequence,
+        m.message_id,
+        m.role,
+        m.agent_id,
+        m.content,
+        m.metadata,
+        m.created_at
+    FROM messages AS m
+    WHERE m.session_id = :session_id::text AND m.sequence < :before::bigint
+    ORDER BY m.sequence DESC
+    LIMIT :limit::bigint
+) AS m
+ORDER BY m.sequence;

@@ -1,0 +1,11 @@
+-- name: version()^
+-- Read which version of the schema the search_path leads to.
+--
+-- One statement: one row of a table that has one for each version.
+-- Index: dal_schema_pkey, backwards.
+-- Locks: none.
+-- Returns: SchemaVersion; no row when a schema was never applied whole.
+SELECT s.version
+FROM dal_schema AS s
+ORDER BY s.version DESC
+LIMIT 1;

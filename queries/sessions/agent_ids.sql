@@ -1,0 +1,90 @@
+-- name: agent_ids(session_ids)
+-- List the agents that spoke in each of the given sessions, in order of first appearance.
+--
+-- One statement: an archived session's set is final, so it is stored on the session's row by the first
+--   read that finds it missing, and served from there ever after. Any other session's set is read
+--   from its messages each time: from one agent to the next by one descent of the index each, whatever
+--   the session's length.
+-- Index: sessions_pkey, messages_by_agent.
+-- Locks: the row of an archived session that is not cached yet, until the commit. Waits for nobody:
+--   a row that another has locked is stored by a later read.
+-- Returns: SessionAgents, one a session that is stored; no row for one that is not.
+WITH RECURSIVE session AS (
+    SELECT
+        s.session_id,
+        s.status,
+        s.agent_ids
+    FROM sessions AS s
+    WHERE s.session_id = ANY(:session_ids::text[])
+),
+
+agent (session_id, agent_id, sequence) AS (
+    SELECT
+        s.session_id,
+        m.agent_id,
+        m.sequence
+    FROM session AS s
+    CROSS JOIN LATERAL (
+        SELECT
+            m.agent_id,
+            m.sequence
+        FROM messages AS m
+        WHERE m.session_id = s.session_id AND m.agent_id IS NOT NULL
+        ORDER BY m.agent_id, m.sequence
+        LIMIT 1
+    ) AS m
+    WHERE s.agent_ids IS NULL
+    UNION ALL
+    SELECT
+        a.session_id,
+        m.agent_id,
+        m.sequence
+    FROM agent AS a
+    CROSS JOIN LATERAL (
+        SELECT
+            m.agent_id,
+            m.sequence
+        FROM messages AS m
+        WHERE m.session_id = a.session_id AND m.agent_id > a.agent_id
+        ORDER BY m.agent_id, m.sequence
+        LIMIT 1
+    ) AS m
+),
+
+scanned AS (
+    SELECT
+        a.session_id,
+        array_agg(a.agent_id ORDER BY a.sequence) AS agent_ids
+    FROM agent AS a
+    GROUP BY a.session_id
+),
+
+listed AS (
+    SELECT
+        s.session_id,
+        coalesce(s.agent_ids, c.agent_ids, '{}') AS agent_ids
+    FROM session AS s
+    LEFT JOIN scanned AS c ON s.session_id = c.session_id
+),
+
+missing AS (
+    SELECT s.session_id
+    FROM sessions AS s
+    WHERE
+        s.session_id IN (SELECT c.session_id FROM session AS c WHERE c.status = 'archived' AND c.agent_ids IS NULL)
+        AND s.agent_ids IS NULL
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+
+cached AS (
+    UPDATE sessions AS s SET agent_ids = l.agent_ids
+    FROM missing AS m
+    INNER JOIN listed AS l ON m.session_id = l.session_id
+    WHERE s.session_id = m.session_id
+    RETURNING s.session_id
+)
+
+SELECT
+    l.session_id,
+    l.agent_ids
+FROM listed AS l;

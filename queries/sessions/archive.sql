@@ -1,0 +1,27 @@
+-- name: archive(session_id)^
+-- Archive a session for good: from here on nothing is appended to it or removed from it.
+--
+-- One statement: the update itself decides by the newest version of the row, whatever the session was
+--   when it began, and writes back what was there where it may not change it.
+-- Index: sessions_pkey; the change of status writes to the indexes by recency.
+-- Locks: the session's row until the commit. Waits for a writer of the same session.
+-- Returns: SessionRecord, as it is now; no row when no such session is stored.
+--   An archived session stays as it is, its archived_at too.
+UPDATE sessions AS s SET
+    status = 'archived',
+    archived_at = coalesce(s.archived_at, greatest(s.updated_at, statement_timestamp())),
+    updated_at = CASE s.status WHEN 'archived' THEN s.updated_at ELSE greatest(s.updated_at, statement_timestamp()) END
+WHERE s.session_id = :session_id::text
+RETURNING
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    s.agent_ids,
+    s.metadata,
+    s.created_at,
+    s.updated_at,
+    s.archived_at;

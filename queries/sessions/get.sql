@@ -1,0 +1,22 @@
+-- name: get(session_id)^
+-- Read a session's row.
+--
+-- One statement: one descent of the index.
+-- Index: sessions_pkey.
+-- Locks: none.
+-- Returns: SessionRecord; no row when no such session is stored.
+SELECT
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    s.agent_ids,
+    s.metadata,
+    s.created_at,
+    s.updated_at,
+    s.archived_at
+FROM sessions AS s
+WHERE s.session_id = :session_id::text;

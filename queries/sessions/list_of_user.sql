@@ -1,0 +1,51 @@
+-- name: list_of_user(user_id, statuses, updated_before, id_before, limit)
+-- List a user's sessions, the latest activity first: a page. The first page comes before
+-- ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+--
+-- One statement: for each wanted status one walk along the index, which stops after a page; the sort is
+--   within an hour alone. A session that becomes active between two pages moves ahead of them.
+-- Index: sessions_of_user_by_recency, backwards.
+-- Locks: none.
+-- Returns: SessionRecord, the latest activity first; no row when there are no more.
+SELECT
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    s.agent_ids,
+    s.metadata,
+    s.created_at,
+    s.updated_at,
+    s.archived_at
+FROM unnest(:statuses::text[]) AS wanted (status)
+CROSS JOIN LATERAL (
+    SELECT
+        s.session_id,
+        s.source,
+        s.user_id,
+        s.parent_id,
+        s.status,
+        s.next_sequence,
+        s.message_count,
+        s.agent_ids,
+        s.metadata,
+        s.created_at,
+        s.updated_at,
+        s.archived_at
+    FROM sessions AS s
+    WHERE
+        s.status = wanted.status
+        AND s.user_id = :user_id::text
+        AND (s.active_hour, s.updated_at, s.session_id) < (
+            date_bin('1 hour', :updated_before::timestamptz, '2000-01-01 00:00+00'),
+            :updated_before::timestamptz,
+            :id_before::text
+        )
+    ORDER BY s.active_hour DESC, s.updated_at DESC, s.session_id DESC
+    LIMIT :limit::bigint
+) AS s
+ORDER BY s.updated_at DESC, s.session_id DESC
+LIMIT :limit::bigint;

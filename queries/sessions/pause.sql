@@ -1,0 +1,26 @@
+-- name: pause(session_id)^
+-- Mark an active session as paused. Messages are still accepted: what a pause means is the service's.
+--
+-- One statement: the update itself decides by the newest version of the row, whatever the session was
+--   when it began, and writes back what was there where it may not change it.
+-- Index: sessions_pkey; the change of status writes to the indexes by recency.
+-- Locks: the session's row until the commit. Waits for a writer of the same session.
+-- Returns: SessionRecord, as it is now; no row when no such session is stored.
+--   An archived session stays archived: the status tells. A paused one stays as it is.
+UPDATE sessions AS s SET
+    status = CASE s.status WHEN 'active' THEN 'paused' ELSE s.status END,
+    updated_at = CASE s.status WHEN 'active' THEN greatest(s.updated_at, statement_timestamp()) ELSE s.updated_at END
+WHERE s.session_id = :session_id::text
+RETURNING
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    s.agent_ids,
+    s.metadata,
+    s.created_at,
+    s.updated_at,
+    s.archived_at;

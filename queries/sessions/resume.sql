@@ -1,0 +1,26 @@
+-- name: resume(session_id)^
+-- Mark a paused session as active again.
+--
+-- One statement: the update itself decides by the newest version of the row, whatever the session was
+--   when it began, and writes back what was there where it may not change it.
+-- Index: sessions_pkey; the change of status writes to the indexes by recency.
+-- Locks: the session's row until the commit. Waits for a writer of the same session.
+-- Returns: SessionRecord, as it is now; no row when no such session is stored.
+--   An archived session stays archived: the status tells. An active one stays as it is.
+UPDATE sessions AS s SET
+    status = CASE s.status WHEN 'paused' THEN 'active' ELSE s.status END,
+    updated_at = CASE s.status WHEN 'paused' THEN greatest(s.updated_at, statement_timestamp()) ELSE s.updated_at END
+WHERE s.session_id = :session_id::text
+RETURNING
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    s.agent_ids,
+    s.metadata,
+    s.created_at,
+    s.updated_at,
+    s.archived_at;

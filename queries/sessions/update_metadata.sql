@@ -1,0 +1,26 @@
+-- name: update_metadata(session_id, metadata)^
+-- Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
+-- whatever the status: titles and ratings are given to sessions that are over.
+--
+-- One statement: the merge happens on the newest version of the row, so two merges at the same moment
+--   both stay (reading, changing and writing back would lose one).
+-- Index: sessions_pkey; writes to no index within the hour (HOT).
+-- Locks: the session's row until the commit. Waits for a writer of the same session.
+-- Returns: SessionRecord, as it is now; no row when no such session is stored.
+UPDATE sessions AS s SET
+    metadata = s.metadata || :metadata::jsonb,
+    updated_at = greatest(s.updated_at, statement_timestamp())
+WHERE s.session_id = :session_id::text
+RETURNING
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    s.agent_ids,
+    s.metadata,
+    s.created_at,
+    s.updated_at,
+    s.archived_at;
