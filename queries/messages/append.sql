@@ -16,8 +16,12 @@ WITH prior AS (
     SELECT
         m.sequence,
         m.created_at,
-        (m.role, m.agent_id, m.content, m.metadata)
-        IS NOT DISTINCT FROM (:role::text, :agent_id::text, :content::text, :metadata::jsonb) AS is_same
+        (
+            m.role = :role::text
+            AND m.agent_id IS NOT DISTINCT FROM :agent_id::text
+            AND m.content = :content::text
+            AND m.metadata = :metadata::jsonb
+        ) AS is_same
     FROM messages AS m
     WHERE m.session_id = :session_id::text AND m.message_id = :message_id::text
 ),

@@ -28,8 +28,12 @@ prior AS (
         g.position,
         m.sequence,
         m.created_at,
-        (m.role, m.agent_id, m.content, m.metadata)
-        IS NOT DISTINCT FROM (g.role, g.agent_id, g.content, g.metadata) AS is_same
+        (
+            m.role = g.role
+            AND m.agent_id IS NOT DISTINCT FROM g.agent_id
+            AND m.content = g.content
+            AND m.metadata = g.metadata
+        ) AS is_same
     FROM given AS g
     CROSS JOIN LATERAL (
         SELECT
@@ -41,6 +45,7 @@ prior AS (
             m.metadata
         FROM messages AS m
         WHERE m.session_id = :session_id::text AND m.message_id = g.message_id
+        ORDER BY m.message_id
         LIMIT 1
     ) AS m
 ),
@@ -56,8 +61,8 @@ new AS (
         row_number() OVER (ORDER BY g.position) AS place
     FROM given AS g
     WHERE
-        NOT EXISTS (SELECT FROM prior AS p WHERE p.position = g.position)
-        AND NOT EXISTS (SELECT FROM prior AS p WHERE NOT p.is_same)
+        g.position NOT IN (SELECT p.position FROM prior AS p)
+        AND true = all(SELECT p.is_same FROM prior AS p)
 ),
 
 total AS (
@@ -77,8 +82,8 @@ session AS (
         :user_id::text,
         :parent_id::text,
         :session_metadata::jsonb,
-        t.messages,
-        t.messages,
+        t.messages AS next_sequence,
+        t.messages AS message_count,
         statement_timestamp(),
         statement_timestamp()
     FROM total AS t

@@ -28,7 +28,7 @@ removed AS (
 ),
 
 total AS (
-    SELECT coalesce(sum(1), 0)::bigint AS messages FROM removed AS r
+    SELECT coalesce(sum(1), 0)::bigint AS messages FROM removed
 ),
 
 counted AS (

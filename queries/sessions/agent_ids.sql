@@ -15,7 +15,7 @@ WITH RECURSIVE session AS (
         s.status,
         s.agent_ids
     FROM sessions AS s
-    WHERE s.session_id = ANY(:session_ids::text[])
+    WHERE s.session_id = any(:session_ids::text[])
 ),
 
 agent (session_id, agent_id, sequence) AS (
@@ -71,7 +71,11 @@ missing AS (
     SELECT s.session_id
     FROM sessions AS s
     WHERE
-        s.session_id IN (SELECT c.session_id FROM session AS c WHERE c.status = 'archived' AND c.agent_ids IS NULL)
+        s.session_id IN (
+            SELECT c.session_id
+            FROM session AS c
+            WHERE c.status = 'archived' AND c.agent_ids IS NULL
+        )
         AND s.agent_ids IS NULL
     FOR NO KEY UPDATE SKIP LOCKED
 ),
