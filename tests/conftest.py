@@ -1,18 +1,19 @@
 """Servers, schemas and stores for the tests; `--postgres` chooses the server."""
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import psycopg
 import pytest
 from psycopg import sql
+from sides import AsyncSide, SyncSide
 from ulid import ULID
 
 import dal
 from dal.server import CHOICES, Server, serve
 
 _SERVER = pytest.StashKey[Server]()
-_STOP = pytest.StashKey()
+_FIGURES = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser):
@@ -26,8 +27,6 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     # Started here so that the header can say which it is.
-    if config.option.help or hasattr(config, "workerinput"):
-        return
     started = serve(config.option.postgres, prefer_container=True)
     config.stash[_SERVER] = started.__enter__()
     config.add_cleanup(lambda: started.__exit__(None, None, None))
@@ -45,11 +44,8 @@ def pytest_terminal_summary(terminalreporter, config):
             terminalreporter.write_line(f"{name}: {value}")
 
 
-_FIGURES = pytest.StashKey[dict[str, str]]()
-
-
 @pytest.fixture(scope="session")
-def figure(request):
+def figure(request) -> Callable[[str, str], None]:
     """Call it with a name and a value: they are shown at the end of the run."""
     return request.config.stash.setdefault(_FIGURES, {}).__setitem__
 
@@ -57,6 +53,14 @@ def figure(request):
 @pytest.fixture(scope="session")
 def server(request) -> Server:
     return request.config.stash[_SERVER]
+
+
+@pytest.fixture(params=[SyncSide, AsyncSide], ids=["sync", "async"])
+def side(request):
+    """The synchronous or the asynchronous interface: a test that takes it runs with both."""
+    side = request.param()
+    yield side
+    side.close()
 
 
 @pytest.fixture
@@ -70,32 +74,38 @@ def schema(server) -> Iterator[str]:
 
 
 @pytest.fixture
-def store(server, schema) -> Iterator[dal.SessionStore]:
-    with dal.SessionStore.connect(server.conninfo, schema=schema) as store:
-        store.apply_schema()
+def options(schema) -> dict:
+    """Options for connections that see the test's schema."""
+    return {"autocommit": True, "options": f"-c search_path={schema}"}
+
+
+@pytest.fixture
+def tables(server, schema, options) -> None:
+    """The tables, in the test's schema."""
+    with psycopg.connect(server.conninfo, **options) as connection:
+        dal.SessionStore(connection).apply_schema()
+
+
+@pytest.fixture
+def store(side, server, schema, tables):
+    """A store with a pool of its own, of each side in turn."""
+    with side.connect_store(server.conninfo, schema=schema) as store:
         yield store
 
 
 @pytest.fixture
-async def async_store(server, schema) -> AsyncIterator[dal.AsyncSessionStore]:
-    async with dal.AsyncSessionStore.connect(server.conninfo, schema=schema) as store:
-        await store.apply_schema()
-        yield store
-
-
-@pytest.fixture
-def connect(server, store, schema):
-    """Make connections of the test's own that see the store's tables."""
+def connect(server, options, tables):
+    """Make plain connections that see the test's tables."""
     made = []
 
-    def make(**options) -> psycopg.Connection:
-        options = {"autocommit": True, "options": f"-c search_path={schema}"} | options
-        made.append(psycopg.connect(server.conninfo, **options))
+    def make(**other) -> psycopg.Connection:
+        made.append(psycopg.connect(server.conninfo, **(options | other)))
         return made[-1]
 
     yield make
     for connection in made:
-        connection.close()
+        with suppress(psycopg.Error):
+            connection.close()
 
 
 @pytest.fixture
@@ -103,4 +113,7 @@ def connection(connect) -> psycopg.Connection:
     return connect()
 
 
-os.environ.pop("PGOPTIONS", None)
+@pytest.fixture
+def sync_store(connection) -> dal.SessionStore:
+    """A synchronous store on the test's plain connection: for what does not depend on the side."""
+    return dal.SessionStore(connection)

@@ -165,8 +165,12 @@ class AsyncSessionStore:
 
     async def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        self.runner.schema.passed = False
-        await self.runner.run(async_queries.schema.version)
+        query = async_queries.schema.version
+        try:
+            async with self.runner.connection() as connection:
+                self.runner.schema.compare(await query(connection))
+        except psycopg.Error as error:
+            raise await self.runner.explain(error, query.name) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:

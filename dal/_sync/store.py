@@ -166,8 +166,12 @@ class SessionStore:
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        self.runner.schema.passed = False
-        self.runner.run(queries.schema.version)
+        query = queries.schema.version
+        try:
+            with self.runner.connection() as connection:
+                self.runner.schema.compare(query(connection))
+        except psycopg.Error as error:
+            raise self.runner.explain(error, query.name) from error
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:

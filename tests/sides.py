@@ -1,0 +1,112 @@
+"""The synchronous and the asynchronous interface behind one, so that one test holds both to the same behaviour."""
+
+import asyncio
+import inspect
+
+import psycopg
+import psycopg_pool
+
+import dal
+
+
+class SyncSide:
+    """The synchronous interface as it is."""
+
+    name = "sync"
+    queries = dal.queries
+
+    def connect(self, conninfo, **options):
+        return psycopg.connect(conninfo, **options)
+
+    def pool(self, conninfo, **options):
+        return psycopg_pool.ConnectionPool(conninfo, open=True, **options)
+
+    def store(self, source, **options):
+        return dal.SessionStore(source, **options)
+
+    def connect_store(self, conninfo, **options):
+        return dal.SessionStore.connect(conninfo, **options)
+
+    def close(self):
+        pass
+
+
+class AsyncSide:
+    """The asynchronous interface, each call awaited in a loop of its own."""
+
+    name = "async"
+
+    def __init__(self):
+        self.loop = asyncio.Runner()
+        self.queries = Blocking(self, dal.async_queries)
+
+    def connect(self, conninfo, **options):
+        return self.wrap(psycopg.AsyncConnection.connect(conninfo, **options))
+
+    def pool(self, conninfo, **options):
+        async def make():
+            pool = psycopg_pool.AsyncConnectionPool(conninfo, open=False, **options)
+            await pool.open()
+            return pool
+
+        return self.wrap(make())
+
+    def store(self, source, **options):
+        return self.wrap(dal.AsyncSessionStore(unwrap(source), **options))
+
+    def connect_store(self, conninfo, **options):
+        return self.wrap(dal.AsyncSessionStore.connect(conninfo, **options))
+
+    def close(self):
+        self.loop.close()
+
+    def wrap(self, value):
+        if inspect.iscoroutine(value):
+            value = self.loop.run(value)
+        wrapped = (
+            dal.AsyncSession,
+            dal.AsyncSessionStore,
+            psycopg.AsyncConnection,
+            psycopg_pool.AsyncConnectionPool,
+            type(dal.async_queries),
+            type(dal.async_queries.messages),
+        )
+        if isinstance(value, wrapped) or hasattr(value, "__aenter__"):
+            return Blocking(self, value)
+        return value
+
+
+class Blocking:
+    """An asynchronous object whose methods wait for their results."""
+
+    def __init__(self, side, inner):
+        self.__dict__.update(_side=side, inner=inner)
+
+    def __getattr__(self, name):
+        value = getattr(self.inner, name)
+        if not callable(value):
+            return self._side.wrap(value)
+
+        def call(*args, **options):
+            return self._side.wrap(value(*map(unwrap, args), **options))
+
+        return call
+
+    def __setattr__(self, name, value):
+        setattr(self.inner, name, value)
+
+    def __enter__(self):
+        return self._side.wrap(self._side.loop.run(self._aenter()))
+
+    def __exit__(self, *error):
+        return self._side.loop.run(self._aexit(*error))
+
+    async def _aenter(self):
+        return await self.inner.__aenter__()
+
+    async def _aexit(self, *error):
+        return await self.inner.__aexit__(*error)
+
+
+def unwrap(value):
+    return value.inner if isinstance(value, Blocking) else value

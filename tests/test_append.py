@@ -1,0 +1,189 @@
+"""Appending: numbers, idempotence, all or none, what an archived session refuses."""
+
+from datetime import timedelta
+
+import pytest
+from ulid import ULID
+
+import dal
+from dal import NewMessage
+
+
+def test_the_first_message_creates_the_session(store):
+    session = store.session(source="telegram", user_id="u1", parent_id="before", metadata={"lang": "de"})
+    assert not session.persisted
+    message = session.append("user", "hello", agent_id="planner", metadata={"tokens": 7})
+    assert session.persisted
+    assert (message.session_id, message.sequence, message.role, message.content) == (session.id, 0, "user", "hello")
+    assert (message.agent_id, message.metadata) == ("planner", {"tokens": 7})
+    record = store.session(session.id).record()
+    assert (record.source, record.user_id, record.parent_id) == ("telegram", "u1", "before")
+    assert (record.metadata, record.status) == ({"lang": "de"}, "active")
+    assert record.created_at == record.updated_at == message.created_at
+    assert ULID.from_str(session.id)
+    assert ULID.from_str(message.message_id)
+
+
+def test_numbers_follow_each_other(store):
+    session = store.session("chat-1")
+    assert [session.append("user", str(n)).sequence for n in range(5)] == [0, 1, 2, 3, 4]
+    assert store.session("chat-1").append("user", "from another handle").sequence == 5
+    record = session.record()
+    assert (record.next_sequence, record.message_count) == (6, 6)
+
+
+def test_what_was_appended_is_read_back_equal(store):
+    session = store.session()
+    given = session.append("tool", "a\nb\t'\"%\\:x é 漢 🦉", agent_id="ω", metadata={"a": [1, 2.5, None, True, {"b": "ü"}]})
+    assert session.message(given.message_id) == given
+    assert session.append("assistant", "").content == ""
+    assert session.latest(2)[0] == given
+
+
+def test_times_never_fall(store):
+    session = store.session()
+    times = [session.append("user", str(n)).created_at for n in range(20)]
+    assert times == sorted(times)
+    assert session.record().updated_at == times[-1]
+
+
+def test_a_clock_that_went_back_does_not_turn_the_order_round(store, connection):
+    session = store.session()
+    ahead = session.append("user", "0").created_at + timedelta(days=1)
+    connection.execute("UPDATE sessions SET updated_at = %s", [ahead])
+    assert session.append("user", "1").created_at == ahead
+
+
+def test_the_same_message_again_gives_what_was_stored(store):
+    session = store.session()
+    first = session.append("user", "hello", metadata={"n": 1}, message_id="m1")
+    session.append("user", "next")
+    again = store.session(session.id).append("user", "hello", metadata={"n": 1}, message_id="m1")
+    assert again == first
+    assert session.record().next_sequence == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"role": "assistant"},
+        {"content": "other"},
+        {"agent_id": "planner"},
+        {"metadata": {"n": 2}},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_the_same_id_with_other_content_is_a_conflict(store, other):
+    session = store.session()
+    given = {"role": "user", "content": "hello", "metadata": {"n": 1}, "message_id": "m1"}
+    session.append(**given)
+    with pytest.raises(dal.MessageConflict, match="'m1'.*other content") as refused:
+        session.append(**given | other)
+    assert refused.value.query == "messages.append"
+    assert session.record().next_sequence == 1
+
+
+def test_a_message_id_belongs_to_its_session(store):
+    assert store.session("a").append("user", "x", message_id="m").sequence == 0
+    assert store.session("b").append("user", "y", message_id="m").sequence == 0
+
+
+def test_an_archived_session_refuses_and_stays_as_it_is(store):
+    session = store.session()
+    first = session.append("user", "x", message_id="m")
+    session.archive()
+    before = session.record()
+    for refused in (
+        lambda: session.append("user", "y"),
+        lambda: session.append_all([NewMessage(role="user", content="y")]),
+        lambda: session.append_all(
+            [NewMessage(role="user", content="x", message_id="m"), NewMessage(role="user", content="y")]
+        ),
+    ):
+        with pytest.raises(dal.SessionArchived, match=r"archived, which is final; reset\(\)"):
+            refused()
+    assert session.append("user", "x", message_id="m") == first, "a repeated append still gets its answer"
+    assert session.record() == before
+
+
+def test_append_all_keeps_the_order(store):
+    session = store.session(user_id="u1")
+    stored = session.append_all([NewMessage(role="user", content=str(n), metadata={"n": n}) for n in range(50)])
+    assert [message.sequence for message in stored] == list(range(50))
+    assert [message.content for message in stored] == [str(n) for n in range(50)]
+    assert session.messages() == stored
+    more = session.append_all(iter([NewMessage(role="user", content="a", agent_id="x"), NewMessage(role="b", content="")]))
+    assert [message.sequence for message in more] == [50, 51]
+    record = session.record()
+    assert (record.user_id, record.next_sequence, record.message_count) == ("u1", 52, 52)
+
+
+def test_append_all_of_nothing_does_nothing(store):
+    session = store.session()
+    assert session.append_all([]) == ()
+    with pytest.raises(dal.SessionNotFound):
+        session.record()
+
+
+def test_append_all_again_gives_what_was_stored(store):
+    session = store.session()
+    batch = [NewMessage(role="user", content=str(n), message_id=f"m{n}") for n in range(3)]
+    first = session.append_all(batch)
+    assert session.append_all(batch) == first
+    mixed = session.append_all([NewMessage(role="user", content="new"), batch[1], NewMessage(role="user", content="newer")])
+    assert [message.sequence for message in mixed] == [3, 1, 4]
+    assert session.record().message_count == 5
+
+
+def test_append_all_stores_all_or_none(store):
+    session = store.session()
+    session.append("user", "x", message_id="taken")
+    with pytest.raises(dal.MessageConflict, match="'taken'"):
+        session.append_all(
+            [NewMessage(role="user", content="new"), NewMessage(role="user", content="other", message_id="taken")]
+        )
+    record = session.record()
+    assert (record.next_sequence, record.message_count, len(session.messages())) == (1, 1, 1)
+
+
+def test_append_all_refuses_what_is_no_new_message_and_an_id_twice(store):
+    session = store.session()
+    with pytest.raises(dal.InvalidInput, match=r"messages\[1\]: must be a NewMessage, not tuple"):
+        session.append_all([NewMessage(role="user", content="x"), ("user", "y")])
+    with pytest.raises(dal.InvalidInput, match="message_id 'm' twice"):
+        session.append_all([NewMessage(role="user", content=c, message_id="m") for c in "xy"])
+    with pytest.raises(dal.InvalidInput, match=r"messages\[0\]\.role: is empty"):
+        session.append_all([NewMessage(role="", content="x")])
+
+
+def test_a_first_append_that_failed_leaves_a_handle_that_works(store, connection):
+    session = store.session()
+    connection.execute("ALTER TABLE messages RENAME TO gone")
+    with pytest.raises(dal.SchemaMismatch):
+        session.append("user", "x")
+    assert not session.persisted
+    connection.execute("ALTER TABLE gone RENAME TO messages")
+    assert session.append("user", "x").sequence == 0
+    assert session.persisted
+
+
+def test_a_thousand_appends_are_a_thousand_statements(side, server, options, tables):
+    if server.log is None:
+        pytest.skip("the log of a server that was given cannot be read")
+    session_id = str(ULID())
+    before = len(server.log())
+    logged = options["options"] + " -c log_statement=all"
+    connection = side.connect(server.conninfo, **options | {"options": logged})
+    store = side.store(connection)
+    store.check_schema()
+    session = store.session(session_id)
+    for n in range(1000):
+        session.append("user", f"message {n}")
+    connection.close()
+    log = server.log()[before:]
+    statements = [line for line in log.splitlines() if "execute " in line or "statement: " in line]
+    appends = [line for line in statements if "/* dal:messages.append */" in line]
+    check = [line for line in statements if "/* dal:schema.version */" in line]
+    assert len(appends) == 1000
+    assert len(statements) == len(appends) + len(check) == 1001, "check_schema() is the one that is no append"
+    assert "count(" not in log.lower()

@@ -1,0 +1,214 @@
+"""What the statements cost on the server: it does not grow with the session. Figures are shown after the run."""
+
+import statistics
+
+import psycopg
+import pytest
+
+import dal
+from dal import NewMessage
+
+
+def buffers(connection) -> int:
+    """Shared buffers that this schema's tables and indexes have had touched, triggers of foreign keys included."""
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    return connection.execute(
+        "SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0) "
+        "+ coalesce(toast_blks_read + toast_blks_hit + tidx_blks_read + tidx_blks_hit, 0))::bigint "
+        "FROM pg_statio_user_tables WHERE schemaname = current_schema()"
+    ).fetchone()[0]
+
+
+def cost(connection, operation) -> int:
+    before = buffers(connection)
+    operation()
+    return buffers(connection) - before
+
+
+def fill(session, upto, agents=5):
+    stored = session.record().next_sequence if session.persisted else 0
+    while stored < upto:
+        size = min(1000, upto - stored)
+        session.append_all(
+            [NewMessage(role="user", content="x" * 40, agent_id=f"a{n % agents}") for n in range(size)]
+        )
+        stored += size
+
+
+def test_an_append_touches_as_much_at_ten_thousand_messages_as_at_ten(connection, sync_store, figure):
+    session = sync_store.session()
+    at = {}
+    for size in (10, 100, 1000, 10_000):
+        fill(session, size)
+        connection.execute("VACUUM sessions")
+        at[size] = min(cost(connection, lambda: session.append("user", "x" * 40)) for _ in range(3))
+    figure("buffers an append, at n messages", ", ".join(f"{n}: {touched}" for n, touched in at.items()))
+    assert at[10_000] <= at[10] + 10
+
+
+def test_reads_touch_as_much_anywhere_in_a_long_session(connection, sync_store, figure):
+    session = sync_store.session()
+    fill(session, 10_000)
+    connection.execute("VACUUM ANALYZE messages")
+    reads = {
+        "latest(20)": lambda: session.latest(20),
+        "messages(limit=20)": lambda: session.messages(limit=20),
+        "messages(after=9000, limit=20)": lambda: session.messages(after=9000, limit=20),
+        "messages(before=5000, limit=20)": lambda: session.messages(before=5000, limit=20),
+    }
+    at = {name: min(cost(connection, read) for _ in range(2)) for name, read in reads.items()}
+    figure("buffers a read, of 10,000 messages", ", ".join(f"{name}: {touched}" for name, touched in at.items()))
+    assert max(at.values()) <= 30
+
+
+def test_the_agent_list_is_not_a_scan(connection, sync_store, figure):
+    session = sync_store.session()
+    fill(session, 10_000)
+    connection.execute("VACUUM ANALYZE messages")
+    live = min(cost(connection, session.agent_ids) for _ in range(2))
+    scan = min(
+        cost(
+            connection,
+            lambda: connection.execute(
+                "SELECT agent_id FROM messages WHERE session_id = %s GROUP BY agent_id", [session.id]
+            ),
+        )
+        for _ in range(2)
+    )
+    session.archive()
+    first = cost(connection, session.agent_ids)
+    second = cost(connection, session.agent_ids)
+    assert session.record().agent_ids == tuple(f"a{n}" for n in range(5))
+    figure(
+        "buffers an agent list, of 10,000 messages and 5 agents",
+        f"live: {live}, archived and not cached: {first}, cached: {second}, GROUP BY: {scan}",
+    )
+    assert second < live < scan / 5
+    assert first < scan / 5
+
+
+@pytest.mark.parametrize("rank", ["first page", "later page"])
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {"user_id": "u7"}, {"source": "s3"}, {"status": "paused"}, {"user_id": "u7", "source": "s1"}],
+    ids=lambda wanted: "+".join(wanted) or "all",
+)
+def test_a_page_of_sessions_reads_a_page(connection, sync_store, figure, wanted, rank):
+    """Twenty thousand sessions over a year: no listing reads more than a few hundred buffers of the 1,500 there are."""
+    connection.execute(
+        """
+        INSERT INTO sessions (session_id, user_id, source, status, archived_at, metadata, next_sequence,
+                              message_count, created_at, updated_at)
+        SELECT 's' || n, 'u' || n % 100, 's' || n % 7, status, CASE status WHEN 'archived' THEN at END, '{}', 1, 1, at, at
+        FROM generate_series(1, 20000) AS n,
+        LATERAL (SELECT timestamptz '2026-01-01 00:00+00' + n * interval '26 minutes' AS at,
+                        CASE WHEN n % 200 = 0 THEN 'paused' WHEN n % 3 = 0 THEN 'active' ELSE 'archived' END AS status) AS x
+        """
+    )
+    connection.execute("VACUUM ANALYZE sessions")
+    cursor = "2026-10-31T00:00:00+00:00/x" if rank == "later page" else None
+    rows = sync_store.sessions(limit=20, cursor=cursor, **wanted)
+    assert len(rows) == 20
+    touched = [cost(connection, lambda: sync_store.sessions(limit=20, cursor=cursor, **wanted)) for _ in range(8)]
+    figure(f"buffers a {rank} of 20 sessions among 20,000, by {'+'.join(wanted) or 'recency alone'}", str(max(touched)))
+    assert max(touched) <= 250, "with a generic plan as with a custom one"
+
+
+def updates(connection) -> tuple[int, int]:
+    """How many updates of sessions were HOT, and how many there were."""
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    return connection.execute(
+        "SELECT n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables "
+        "WHERE schemaname = current_schema() AND relname = 'sessions'"
+    ).fetchone()
+
+
+def test_an_append_touches_no_index_of_sessions(connect, connection, sync_store, figure):
+    """Not even while a long query of someone else keeps the old versions of the rows from being removed."""
+    held = connect(autocommit=False)
+    held.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    shares = {}
+    for fillfactor in (100, 90, 70, 50):
+        connection.execute(f"ALTER TABLE sessions SET (fillfactor = {fillfactor})")
+        connection.execute("TRUNCATE sessions, messages")
+        sessions = [sync_store.session(user_id="u1", source="s", metadata={"a": "b" * 100}) for _ in range(200)]
+        for session in sessions:
+            session.append("user", "x")
+        before = updates(connection)
+        held.execute("SELECT 1")
+        for _ in range(3):
+            for session in sessions:
+                session.append("user", "x")
+        held.rollback()
+        for _ in range(7):
+            for session in sessions:
+                session.append("user", "x")
+        hot, every = (now - then for now, then in zip(updates(connection), before, strict=True))
+        shares[fillfactor] = hot / every
+    figure(
+        "HOT share of 10 appends to each of 200 sessions, 3 of them under a held snapshot",
+        ", ".join(f"fillfactor {fillfactor}: {share:.1%}" for fillfactor, share in shares.items()),
+    )
+    assert shares[50] > 0.85
+    assert shares[50] > shares[100]
+
+
+def wal(connection, operation) -> float:
+    position = "SELECT pg_current_wal_insert_lsn() - '0/0'"
+    written = []
+    for _ in range(30):
+        before = connection.execute(position).fetchone()[0]
+        operation()
+        written.append(int(connection.execute(position).fetchone()[0] - before))
+    return statistics.median(written)
+
+
+def test_hot_columns_side_by_side_keep_the_metadata_out_of_the_wal(connection, sync_store, figure):
+    """The same columns in another order: two of the hot ones behind the metadata."""
+    big = {"profile": "".join(chr(97 + n * n % 26) for n in range(1500))}
+    session = sync_store.session(metadata=big)
+    session.append("user", "x")
+    connection.execute("CHECKPOINT")
+    session.append("user", "x")
+    ours = wal(connection, lambda: session.append("user", "x"))
+    session.delete()
+    connection.execute("ALTER TABLE sessions DROP COLUMN updated_at CASCADE")
+    connection.execute("ALTER TABLE sessions ADD COLUMN updated_at timestamptz NOT NULL")
+    session.append("user", "x")
+    apart = wal(connection, lambda: session.append("user", "x"))
+    figure("WAL bytes an append, with 1.5 kB of metadata", f"{ours:.0f}; with the hot columns around it: {apart:.0f}")
+    assert ours + 1000 < apart
+
+
+def test_an_append_locks_the_session_and_nobody_else(connect):
+    mine, other = connect(autocommit=False), connect()
+    dal.SessionStore(mine).session("a").append("user", "not committed")
+    other.execute("SET lock_timeout = 100")
+    store = dal.SessionStore(other)
+    assert store.session("b").append("user", "x").sequence == 0
+    with pytest.raises(dal.StatementFailed, match="lock timeout") as refused:
+        store.session("a").append("user", "x")
+    assert refused.value.sqlstate == "55P03"
+    mine.commit()
+    assert store.session("a").append("user", "x").sequence == 1
+    tables = mine.execute(
+        "SELECT relation::regclass::text, mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation IS NOT NULL"
+    ).fetchall()
+    assert not any("Exclusive" in mode and "Row" not in mode for _, mode in tables)
+
+
+@pytest.mark.parametrize("table", ["sessions", "messages", "dal_schema"])
+def test_every_index_is_needed_by_name(connection, table):
+    """The indexes that the query files name are those that are there."""
+    names = connection.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass", [table]
+    ).fetchall()
+    named = "\n".join(dal.queries[name].doc for name in dal.queries)
+    assert [name for (name,) in names if name not in named] == []
+
+
+def test_statements_name_themselves_to_the_server(connect):
+    seen, other = connect(autocommit=False), connect()
+    dal.SessionStore(seen).session("s").latest()
+    found = other.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [seen.info.backend_pid]).fetchone()[0]
+    assert found.startswith("/* dal:messages.latest */ SELECT")

@@ -1,0 +1,79 @@
+"""A session exists in memory until its first message."""
+
+import pytest
+from sides import unwrap
+
+import dal
+from dal import wire
+from dal.server import serve
+
+
+def test_silent_sessions_leave_nothing_behind(side, server, options, tables, connection):
+    opened, silent = 10_985, 3_564
+    raw = side.connect(server.conninfo, **options)
+    store = side.store(raw)
+    store.check_schema()
+    with wire.watch(unwrap(raw)) as watched:
+        sessions = [store.session(source="ping", user_id=f"u{n}") for n in range(opened)]
+    assert watched.messages == []
+    for session in sessions[silent:]:
+        session.append("user", "hello")
+    with wire.watch(unwrap(raw)) as watched:
+        for session in sessions[:silent]:
+            session.reset()
+    assert watched.messages == [], "not a byte for those that never spoke"
+    raw.close()
+    assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (opened - silent,) == (7_421,)
+    assert connection.execute("SELECT count(*) FROM messages").fetchone() == (7_421,)
+
+
+def test_a_server_that_is_down_at_the_first_append(side):
+    with serve("embedded") as server, side.connect_store(server.conninfo, timeout=2) as store:
+        store.apply_schema()
+        server.stop()
+        session = store.session()
+        for _ in range(2):
+            with pytest.raises(dal.ServerUnavailable) as error:
+                session.append("user", "hello")
+            assert "[messages.append" in str(error.value)
+            assert error.value.__cause__ is not None
+        assert "cannot be reached" in str(error.value)
+        assert "check that it runs" in str(error.value)
+        assert not session.persisted
+        server.start()
+        assert session.append("user", "hello").sequence == 0
+        assert session.persisted
+
+
+def test_a_store_may_be_made_before_its_server_runs(side, caplog):
+    with serve("embedded") as server:
+        server.stop()
+        with side.connect_store(server.conninfo, timeout=1) as store:
+            session = store.session()
+            with pytest.raises(dal.ServerUnavailable, match="cannot be reached"):
+                session.append("user", "hello")
+            server.start()
+            store.apply_schema()
+            assert session.append("user", "hello").sequence == 0
+
+
+def test_connections_that_died_are_replaced_at_once(side, server, schema, tables, connection):
+    """After the first error on a dead connection the others are thrown away too, instead of failing one by one."""
+    idle = (
+        "FROM pg_stat_activity WHERE query LIKE '/* dal:schema.version */%%' AND datname = current_database() "
+        "AND backend_start > %s AND pid <> pg_backend_pid()"
+    )
+    began = connection.execute("SELECT clock_timestamp()").fetchone()
+    with side.connect_store(server.conninfo, schema=schema, min_size=4) as store:
+        session = store.session()
+        session.append("user", "0")
+        while connection.execute(f"SELECT count(*) {idle}", began).fetchone()[0] < 3:
+            store.check_schema()
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE '/* dal:%%' "
+            "AND backend_start > %s AND pid <> pg_backend_pid()",
+            began,
+        )
+        with pytest.raises(dal.ServerUnavailable, match="try again|cannot be reached"):
+            session.append("user", "1")
+        assert [session.append("user", str(n)).sequence for n in range(1, 9)] == list(range(1, 9))

@@ -1,0 +1,88 @@
+"""Reading messages, and removing them."""
+
+import pytest
+
+import dal
+
+
+@pytest.fixture
+def session(store):
+    session = store.session()
+    session.append_all([dal.NewMessage(role="user", content=str(n), message_id=f"m{n}") for n in range(10)])
+    return session
+
+
+def numbers(messages):
+    return [message.sequence for message in messages]
+
+
+def test_latest_comes_in_reading_order(session):
+    assert numbers(session.latest(3)) == [7, 8, 9]
+    assert numbers(session.latest()) == list(range(10))
+    assert session.latest(0) == ()
+
+
+def test_pages_forwards_and_backwards(session):
+    assert numbers(session.messages(limit=4)) == [0, 1, 2, 3]
+    assert numbers(session.messages(after=3, limit=4)) == [4, 5, 6, 7]
+    assert numbers(session.messages(after=7, limit=4)) == [8, 9]
+    assert session.messages(after=9) == ()
+    assert numbers(session.messages(after=-1, limit=1)) == [0]
+    assert numbers(session.messages(before=9, limit=4)) == [5, 6, 7, 8]
+    assert numbers(session.messages(before=2)) == [0, 1]
+    assert session.messages(before=0) == ()
+
+
+def test_after_and_before_exclude_each_other(session):
+    with pytest.raises(dal.InvalidInput, match="together with after"):
+        session.messages(after=1, before=5)
+
+
+def test_one_by_its_id(session):
+    assert session.message("m4").sequence == 4
+    assert session.message("none") is None
+
+
+def test_a_session_without_messages_reads_as_empty(store):
+    for session in (store.session(), store.session("nobody")):
+        assert session.latest(5) == session.messages() == session.agent_ids() == ()
+        assert session.message("m") is None
+
+
+def test_removed_numbers_are_not_given_out_again(session):
+    assert session.remove_from(7) == 3
+    assert numbers(session.messages()) == list(range(7))
+    record = session.record()
+    assert (record.next_sequence, record.message_count) == (10, 7)
+    assert session.append("user", "next").sequence == 10
+    assert numbers(session.latest(2)) == [6, 10]
+    assert session.remove_from(10) == 1, "the last one is taken back"
+    assert session.remove_from(10) == 0
+    assert session.record().message_count == 7
+
+
+def test_a_removed_message_can_be_appended_again_under_its_id(session):
+    session.remove_from(9)
+    again = session.append("user", "another answer", message_id="m9")
+    assert (again.sequence, again.content) == (10, "another answer")
+
+
+def test_removing_nothing_is_no_activity(session):
+    before = session.record()
+    assert session.remove_from(100) == 0
+    assert session.record() == before
+
+
+def test_removing_all_leaves_the_session(session):
+    assert session.remove_from(0) == 10
+    assert session.record().message_count == 0
+    assert session.latest() == ()
+
+
+def test_removing_from_an_archived_session_or_none_is_refused(session, store):
+    session.archive()
+    with pytest.raises(dal.SessionArchived, match="cannot remove from"):
+        session.remove_from(0)
+    assert len(session.messages()) == 10
+    with pytest.raises(dal.SessionNotFound):
+        store.session("nobody").remove_from(0)

@@ -1,0 +1,182 @@
+"""Sessions: their record, listing, status, metadata, deletion, reset."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import dal
+
+
+def test_no_record_of_what_is_not_stored(store):
+    for session in (store.session(), store.session("nobody")):
+        for verb in (session.record, session.pause, session.resume, session.archive):
+            with pytest.raises(dal.SessionNotFound, match="is stored with its first message"):
+                verb()
+        with pytest.raises(dal.SessionNotFound):
+            session.update_metadata({"a": 1})
+        assert session.delete() is False
+
+
+def test_status_goes_back_and_forth_until_it_is_final(store):
+    session = store.session()
+    session.append("user", "x")
+    assert session.pause().status == "paused"
+    assert session.append("user", "still accepted").sequence == 1
+    paused = session.pause()
+    assert paused == session.record(), "pausing again changes nothing"
+    assert session.resume().status == "active"
+    assert session.resume().status == "active"
+    archived = session.archive()
+    assert archived.status == "archived"
+    assert archived.archived_at == archived.updated_at
+    assert session.archive() == archived, "archiving again changes nothing"
+    for name in ("pause", "resume"):
+        with pytest.raises(dal.SessionArchived, match=f"cannot {name} session"):
+            getattr(session, name)()
+    assert session.record() == archived
+
+
+def test_a_paused_session_can_be_archived(store):
+    session = store.session()
+    session.append("user", "x")
+    session.pause()
+    assert session.archive().status == "archived"
+
+
+def test_metadata_is_merged(store):
+    session = store.session(metadata={"a": 1, "b": {"x": 1}})
+    session.append("user", "x")
+    assert session.update_metadata({"b": {"y": 2}, "c": None}).metadata == {"a": 1, "b": {"y": 2}, "c": None}
+    session.archive()
+    assert session.update_metadata({"title": "over"}).metadata["title"] == "over"
+
+
+def test_what_is_given_at_opening_does_nothing_to_a_stored_session(store):
+    store.session("s", user_id="u1", metadata={"a": 1}).append("user", "x")
+    store.session("s", user_id="u2", metadata={"b": 2}).append("user", "y")
+    record = store.session("s").record()
+    assert (record.user_id, record.metadata) == ("u1", {"a": 1})
+
+
+def test_delete_takes_the_messages_along(store, connection):
+    session = store.session("s")
+    session.append("user", "x")
+    assert session.delete() is True
+    assert not session.persisted
+    assert connection.execute("SELECT FROM messages").fetchall() == []
+    assert session.delete() is False
+    assert session.append("user", "anew").sequence == 0
+
+
+def test_reset_archives_and_continues(store):
+    old = store.session(source="telegram", user_id="u1")
+    old.append("user", "x")
+    new = store.session(old.id).reset(metadata={"fresh": True})
+    assert old.record().status == "archived"
+    assert (new.parent_id, new.source, new.user_id, new.persisted) == (old.id, "telegram", "u1", False)
+    new.append("user", "y")
+    record = new.record()
+    assert (record.parent_id, record.metadata) == (old.id, {"fresh": True})
+    assert new.reset().parent_id == new.id
+
+
+def test_reset_of_one_that_never_spoke_continues_what_it_continued(store):
+    silent = store.session(source="telegram", user_id="u1", parent_id="before")
+    new = silent.reset()
+    assert (new.parent_id, new.source, new.user_id) == ("before", "telegram", "u1")
+    assert new.id != silent.id
+    unknown = store.session("nobody", source="web").reset()
+    assert (unknown.parent_id, unknown.source) == (None, "web")
+
+
+def test_reset_of_an_archived_one_begins_anew(store):
+    session = store.session()
+    session.append("user", "x")
+    archived = session.archive()
+    assert session.reset().parent_id == session.id
+    assert session.record() == archived
+
+
+@pytest.fixture
+def listed(store, connection):
+    """Twelve sessions, one an hour and twelve minutes, of two users, three sources and three statuses."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for n in range(12):
+        session = store.session(f"s{n:02}", user_id=f"u{n % 2}", source=f"from{n % 3}")
+        session.append("user", "x")
+        if n % 4 == 1:
+            session.pause()
+        if n % 4 == 2:
+            session.archive()
+        connection.execute(
+            "UPDATE sessions SET updated_at = %s WHERE session_id = %s", [start + n * timedelta(minutes=12), session.id]
+        )
+    return store
+
+
+@pytest.mark.parametrize("user_id", [None, "u0", "u1", "nobody"])
+@pytest.mark.parametrize("source", [None, "from1"])
+@pytest.mark.parametrize("status", [None, "active", "paused", "archived"])
+def test_listing_by_recency_with_every_filter(listed, user_id, source, status):
+    def wanted(n):
+        state = {1: "paused", 2: "archived"}.get(n % 4, "active")
+        return user_id in {None, f"u{n % 2}"} and source in {None, f"from{n % 3}"} and status in {None, state}
+
+    expected = [f"s{n:02}" for n in reversed(range(12)) if wanted(n)]
+    found, cursor = [], None
+    while True:
+        page = listed.sessions(user_id=user_id, source=source, status=status, limit=2, cursor=cursor)
+        found += [record.session_id for record in page]
+        assert len(page) <= 2
+        cursor = page.cursor
+        if cursor is None:
+            break
+        assert len(page) == 2
+    assert found == expected
+
+
+def test_sessions_of_the_same_moment_are_neither_lost_nor_repeated(listed, connection):
+    connection.execute("UPDATE sessions SET updated_at = '2026-01-01 00:30+00'")
+    found, cursor = [], None
+    while True:
+        page = listed.sessions(limit=5, cursor=cursor)
+        found += [record.session_id for record in page]
+        if (cursor := page.cursor) is None:
+            break
+    assert found == [f"s{n:02}" for n in reversed(range(12))]
+
+
+def test_the_cursor_works_in_any_time_zone(listed, connection):
+    page = listed.sessions(limit=5)
+    other = dal.SessionStore(connection)
+    connection.execute("SET timezone = 'Asia/Kolkata'")
+    assert [r.session_id for r in other.sessions(limit=1, cursor=page.cursor)] == ["s06"]
+    assert other.sessions(limit=5).cursor != page.cursor
+    assert [r.session_id for r in listed.sessions(limit=1, cursor=other.sessions(limit=5).cursor)] == ["s06"]
+
+
+def test_activity_moves_a_session_to_the_front(listed):
+    listed.session("s00").append("user", "again")
+    assert listed.sessions(limit=1).sessions[0].session_id == "s00"
+
+
+def test_delete_idle_takes_the_longest_idle_first(listed, connection):
+    before = datetime(2026, 1, 1, 1, 12, tzinfo=UTC)  # s00 … s05 are idle since before it
+    assert sorted(listed.delete_idle(before, limit=4)) == ["s00", "s01", "s02", "s03"]
+    assert sorted(listed.delete_idle(before, limit=4)) == ["s04", "s05"]
+    assert listed.delete_idle(before) == ()
+    assert len(listed.sessions()) == 6
+    left = connection.execute("SELECT DISTINCT session_id FROM messages ORDER BY 1").fetchall()
+    assert left == [(f"s{n:02}",) for n in range(6, 12)]
+
+
+def test_delete_idle_passes_over_a_session_that_is_being_written_to(connect):
+    mine, other = connect(), connect(autocommit=False)
+    store = dal.SessionStore(mine)
+    for name in ("quiet", "busy"):
+        store.session(name).append("user", "x")
+    mine.execute("SET lock_timeout = 100")
+    dal.SessionStore(other).session("busy").append("user", "not committed")
+    assert store.delete_idle(datetime.now(UTC)) == ("quiet",)
+    other.commit()
+    assert store.session("busy").record().message_count == 2
