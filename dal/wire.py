@@ -16,7 +16,10 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-_MESSAGE = re.compile(rb"^([FB])\t\d+\t(\w+)", re.MULTILINE)
+_MESSAGE = re.compile(rb"([FB])\t(\d+|NN)\t(\w+)")
+
+_VERBATIM = {b"Query", b"Parse", b"RowDescription"}
+"""Messages whose strings stand in the trace as they are, so that a statement's line may look like a message."""
 
 
 @dataclass
@@ -44,4 +47,16 @@ def watch(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) ->
         finally:
             connection.pgconn.untrace()
             trace.seek(0)
-            wire.messages += [(found[1].decode(), found[2].decode()) for found in _MESSAGE.finditer(trace.read())]
+            wire.messages += _parse(trace.read())
+
+
+def _parse(trace: bytes) -> Iterator[tuple[str, str]]:
+    start = 0
+    while start < len(trace):
+        end = start
+        if found := _MESSAGE.match(trace, start):
+            yield found[1].decode(), found[3].decode()
+            if found[3] in _VERBATIM:
+                # The trace of a message is never shorter than the message, whose length counts itself.
+                end = found.end() + int(found[2]) - 4
+        start = trace.index(b"\n", end) + 1

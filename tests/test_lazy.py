@@ -60,14 +60,14 @@ def test_a_store_may_be_made_before_its_server_runs(side, caplog):
 def test_connections_that_died_are_replaced_at_once(side, server, schema, tables, connection):
     """After the first error on a dead connection the others are thrown away too, instead of failing one by one."""
     idle = (
-        "FROM pg_stat_activity WHERE query LIKE '/* dal:schema.version */%%' AND datname = current_database() "
+        "FROM pg_stat_activity WHERE query LIKE '/* dal:%%' AND datname = current_database() "
         "AND backend_start > %s AND pid <> pg_backend_pid()"
     )
     began = connection.execute("SELECT clock_timestamp()").fetchone()
-    with side.connect_store(server.conninfo, schema=schema, min_size=4) as store:
+    with side.connect_store(server.conninfo, schema=schema, min_size=4, max_size=4) as store:
         session = store.session()
         session.append("user", "0")
-        while connection.execute(f"SELECT count(*) {idle}", began).fetchone()[0] < 3:
+        while connection.execute(f"SELECT count(*) {idle}", began).fetchone()[0] < 4:
             store.check_schema()
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE '/* dal:%%' "

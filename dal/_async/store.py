@@ -16,7 +16,7 @@ from dal import validate
 from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
-from dal.conninfo import with_schema
+from dal.conninfo import prepare
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.schema import SchemaCheck
@@ -58,7 +58,7 @@ class AsyncSessionStore:
         prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
         """
         runner = AsyncRunner.connect(
-            with_schema(conninfo, schema),
+            prepare(conninfo, schema=schema, timeout=timeout),
             prepare_threshold=prepare_threshold,
             timeout=timeout,
             min_size=min_size,

@@ -17,7 +17,7 @@ from dal import validate
 from dal._sync.queries import queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
-from dal.conninfo import with_schema
+from dal.conninfo import prepare
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.schema import SchemaCheck
@@ -59,7 +59,7 @@ class SessionStore:
         prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
         """
         runner = Runner.connect(
-            with_schema(conninfo, schema),
+            prepare(conninfo, schema=schema, timeout=timeout),
             prepare_threshold=prepare_threshold,
             timeout=timeout,
             min_size=min_size,

@@ -5,9 +5,9 @@
 -- One statement: as append, with the counter raised by as many as are new.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
 -- Locks: the session's row until the commit. Waits for other writers of the same session alone.
--- Returns: AppendedOne, in the order given; fewer than were given when nothing was stored:
---   because one has is_same false (its message_id is there with other content), or else because the
---   session is archived. Those that are there already with the same content keep their number.
+-- Returns: AppendedOne, in the order given; no row for those that were not stored: then none was, because
+--   one has is_same false (its message_id is there with other content), or else because the session is
+--   archived. Those that are there already with the same content keep their number.
 --   While the first of two equal appends has not committed, the second waits and then fails with
 --   23505; it is safe to repeat.
 WITH given AS (

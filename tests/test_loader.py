@@ -1,0 +1,126 @@
+"""What aiosql lets slip is refused when the files are loaded, or when a query is called."""
+
+import psycopg
+import pytest
+
+import dal
+from dal.files import QUERIES
+from dal.loader import QueryFileError, load
+
+HEADER = "-- name: {name}\n-- Read.\n-- Returns: {record}; no row never.\n{sql};\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a query file, and load its folder."""
+
+    def write(name, sql, *, file=None, record="SchemaVersion", kind=type(dal.queries.schema.version)):
+        folder = tmp_path / "things"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{file or name.partition('(')[0]}.sql"
+        path.write_text(HEADER.format(name=name, sql=sql, record=record), encoding="utf-8")
+        return load(tmp_path, kind)
+
+    return write
+
+
+def test_a_good_one_loads(write, connection):
+    queries = write("one(wanted)^", "SELECT :wanted::int AS version, '%' <> ':no' WHERE 5 % 3 = 2")
+    assert list(queries) == ["things.one"]
+    assert queries["things.one"] is queries.things.one
+    assert repr(queries.things.one) == "<query things.one(wanted)>"
+    assert queries.things.one.doc == "Read.\nReturns: SchemaVersion; no row never."
+    assert queries.things.one.sql.startswith(b"/* dal:things.one */ SELECT %(wanted)s::int AS version")
+    queries = write("one(wanted)^", "SELECT :wanted::int AS version WHERE 5 % 3 = 2")
+    assert queries.things.one(connection, wanted=7).version == 7
+
+
+def test_a_name_that_stands_twice(write):
+    write("one()", "SELECT 1 AS version")
+    with pytest.raises(QueryFileError, match=r"query one of .* must stand once, in one\.sql"):
+        write("one()", "SELECT 2 AS version", file="other")
+
+
+def test_two_queries_in_a_file(write):
+    with pytest.raises(QueryFileError, match=r"query two .* must stand once, in two\.sql"):
+        write("one()", "SELECT 1 AS version;\n-- name: two()\n-- Returns: SchemaVersion; x\nSELECT 2 AS version")
+
+
+@pytest.mark.parametrize("operator", ["$", "!", "<!", "*!", "#"])
+def test_operators_that_lose_something(write, operator):
+    with pytest.raises(QueryFileError, match="must be \\^"):
+        write(f"one(){operator}", "SELECT 1 AS version")
+
+
+def test_undeclared_and_unused_parameters(write):
+    with pytest.raises(Exception, match="undeclared parameter"):
+        write("one()", "SELECT :wanted::int AS version")
+    with pytest.raises(Exception, match="unused declared parameter"):
+        write("one(wanted)", "SELECT 1 AS version")
+
+
+def test_a_record_that_is_not_named_or_not_there(write):
+    with pytest.raises(QueryFileError, match="needs a line `Returns: NAME;"):
+        write("one()", "SELECT 1 AS version", record="Nothing")
+
+
+def test_two_rows_where_one_is_expected(side, write, server):
+    queries = write("two()^", "SELECT n AS version FROM generate_series(1, 2) AS n", kind=type(_first(side)))
+    connection = side.connect(server.conninfo)
+    with pytest.raises(QueryFileError, match=r"things\.two gave 2 rows where one is the most"):
+        _call(side, queries.things.two, connection)
+    connection.close()
+
+
+def test_missing_and_extra_arguments(side, server):
+    connection = side.connect(server.conninfo)
+    with pytest.raises(TypeError, match=r"query messages\.get: missing message_id; unknown limit, text"):
+        side.queries.messages.get(connection, session_id="s", limit=1, text="")
+    connection.close()
+
+
+def test_a_statement_runs_when_it_is_called_and_gives_a_list(side, server, options, tables, connection):
+    raw = side.connect(server.conninfo, **options)
+    side.store(raw).session("s").append("user", "x")
+    side.queries.sessions.delete_idle(raw, idle_since="infinity", limit=10)
+    assert connection.execute("SELECT FROM sessions").fetchall() == []
+    assert side.queries.messages.latest(raw, session_id="s", limit=1) == []
+    raw.close()
+
+
+def test_unknown_names_tell_what_there_is():
+    with pytest.raises(AttributeError, match="no folder of queries 'message'; there are messages, schema, sessions"):
+        _ = dal.queries.message
+    with pytest.raises(AttributeError, match="no query 'add'; there are after, append, append_all"):
+        _ = dal.queries.messages.add
+    with pytest.raises(KeyError, match=r"no query 'messages\.add'"):
+        _ = dal.queries["messages.add"]
+    with pytest.raises(KeyError):
+        _ = dal.queries["nothing"]
+
+
+def test_both_sides_have_every_file():
+    files = sorted(f"{path.parent.name}.{path.stem}" for path in QUERIES.rglob("*.sql"))
+    assert sorted(dal.queries) == sorted(dal.async_queries) == files
+    for name in files:
+        assert dal.queries[name].sql == dal.async_queries[name].sql
+
+
+def test_integers_are_sent_as_int8(connection):
+    bound = dal.queries.messages.latest.bind({"session_id": "s", "limit": 5})
+    row = connection.execute("SELECT pg_typeof(%(limit)s)::text", bound).fetchone()
+    assert row == ("bigint",)
+
+
+def _first(side):
+    query = side.queries.schema.version if side.name == "sync" else dal.async_queries.schema.version
+    return query
+
+
+def _call(side, query, connection):
+    return query(connection) if side.name == "sync" else side.wrap(query(connection.inner))
+
+
+def test_a_driver_error_keeps_its_kind(connection):
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        dal.queries.messages.latest(connection, session_id="s", limit="many")

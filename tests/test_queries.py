@@ -1,0 +1,61 @@
+"""What a DBA finds in every query file."""
+
+import re
+
+import pytest
+
+import dal
+from dal.files import QUERIES, SCHEMA
+
+FILES = sorted(QUERIES.rglob("*.sql"))
+IDS = [f"{path.parent.name}.{path.stem}" for path in FILES]
+LABELS = ["One statement: ", "Index: ", "Locks: ", "Returns: "]
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_the_header_tells_what_a_dba_asks(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = [line for line in lines if line.startswith("--")]
+    assert lines[: len(header)] == header, "comments stand at the head, where the loader finds them"
+    assert re.fullmatch(rf"-- name: {path.stem}\([a-z_, ]*\)\^?", header[0])
+    assert re.match(r"-- [A-Z].*[^:]$", header[1]), "the purpose comes first"
+    found = [label for line in header for label in LABELS if line.startswith(f"-- {label}")]
+    assert found == LABELS
+    assert re.search(r"^-- Returns: \w+[,;] .*no row", "\n".join(header), re.MULTILINE), "what an empty result means"
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_every_parameter_is_cast_and_no_name_is_qualified(path):
+    text = path.read_text(encoding="utf-8")
+    sql = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    assert re.findall(r"(?<!:):[a-z]\w*(?!::|\w)", sql) == []
+    assert not re.search(r"\b(public|agents)\.", sql)
+    assert sql.rstrip().endswith(";")
+    assert sql.count(";") == 1
+
+
+@pytest.mark.parametrize("name", list(dal.queries))
+def test_the_text_is_short_enough_for_the_drivers_cache(name):
+    """psycopg parses a statement of more than 4,096 characters anew each time it is sent."""
+    assert len(dal.queries[name].sql) <= 4096
+
+
+@pytest.mark.parametrize("name", list(dal.queries))
+def test_the_indexes_that_a_file_names_are_in_the_schema(name):
+    schema = SCHEMA.read_text(encoding="utf-8")
+    named = re.search(r"^Index: (.*(?:\n  .*)*)", dal.queries[name].doc, re.MULTILINE)[1]
+    for index in re.findall(r"\b\w+_(?:pkey|key|by_\w+)\b", named):
+        assert index in schema or index == "dal_schema_pkey"
+
+
+@pytest.mark.parametrize("name", list(dal.queries))
+def test_psql_can_run_it_once_its_parameters_are_filled_in(name, connection):
+    text = dal.queries[name].path.read_text(encoding="utf-8")
+    parameters = dal.queries[name].parameters
+    filled = re.sub(r"(?<!:):(\w+)", lambda found: "NULL" if found[1] in parameters else found[0], text)
+    try:
+        connection.execute(filled.encode())
+    except dal.DalError:
+        raise
+    except Exception as error:
+        assert getattr(error, "sqlstate", None) == "23502", error  # NULL where something must be
