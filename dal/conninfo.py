@@ -6,24 +6,33 @@ import re
 from math import ceil
 
 import psycopg
+from psycopg.abc import ConnDict
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dal.errors import InvalidInput
 from dal.validate import identifier
 
 
-def prepare(conninfo: str, *, schema: str | None, timeout: float) -> str:
-    """Check a connection string; put the schema on its search_path, and the timeout on connecting."""
+def with_schema(conninfo: str, schema: str | None) -> str:
+    """Check a connection string, and make its connections begin with this schema alone on their search_path."""
+    given = _parse(conninfo)
+    if schema is None:
+        return conninfo
+    name = '"' + identifier("schema", schema).replace('"', '""') + '"'
+    setting = "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", name)
+    return make_conninfo(conninfo, options=" ".join(filter(None, (str(given.get("options") or ""), setting))))
+
+
+def with_timeout(conninfo: str, seconds: float) -> str:
+    """Bound how long connecting may take, unless the string says so itself; libpq's own default is forever."""
+    if "connect_timeout" in _parse(conninfo):
+        return conninfo
+    return make_conninfo(conninfo, connect_timeout=max(2, ceil(seconds)))
+
+
+def _parse(conninfo: str) -> ConnDict:
     try:
-        given = conninfo_to_dict(conninfo)
+        return conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError:
         # libpq's own message may quote the string, and so a password.
         raise InvalidInput("conninfo", "is not a connection string; use postgresql://user@host/database") from None
-    added: dict[str, str | int] = {}
-    if "connect_timeout" not in given:
-        added["connect_timeout"] = max(2, ceil(timeout))
-    if schema is not None:
-        name = '"' + identifier("schema", schema).replace('"', '""') + '"'
-        setting = "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", name)
-        added["options"] = " ".join(filter(None, (str(given.get("options") or ""), setting)))
-    return make_conninfo(conninfo, **added)

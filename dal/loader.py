@@ -91,11 +91,10 @@ class Library:
 
     def __init__(self, folders: dict[str, Folder]) -> None:
         self._folders = folders
+        vars(self).update(folders)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in self._folders:
-            raise AttributeError(f"no folder of queries {name!r}; there are {', '.join(self._folders)}")
-        return self._folders[name]
+        raise AttributeError(f"no folder of queries {name!r}; there are {', '.join(self._folders)}")
 
     def __getitem__(self, name: str) -> Any:
         folder, _, query = name.partition(".")

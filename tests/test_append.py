@@ -34,7 +34,9 @@ def test_numbers_follow_each_other(store):
 
 def test_what_was_appended_is_read_back_equal(store):
     session = store.session()
-    given = session.append("tool", "a\nb\t'\"%\\:x é 漢 🦉", agent_id="ω", metadata={"a": [1, 2.5, None, True, {"b": "ü"}]})
+    given = session.append(
+        "tool", "a\nb\t'\"%\\:x é 漢 🦉", agent_id="ω", metadata={"a": [1, 2.5, None, True, {"b": "ü"}]}
+    )
     assert session.message(given.message_id) == given
     assert session.append("assistant", "").content == ""
     assert session.latest(2)[0] == given
@@ -112,7 +114,9 @@ def test_append_all_keeps_the_order(store):
     assert [message.sequence for message in stored] == list(range(50))
     assert [message.content for message in stored] == [str(n) for n in range(50)]
     assert session.messages() == stored
-    more = session.append_all(iter([NewMessage(role="user", content="a", agent_id="x"), NewMessage(role="b", content="")]))
+    more = session.append_all(
+        iter([NewMessage(role="user", content="a", agent_id="x"), NewMessage(role="b", content="")])
+    )
     assert [message.sequence for message in more] == [50, 51]
     record = session.record()
     assert (record.user_id, record.next_sequence, record.message_count) == ("u1", 52, 52)
@@ -130,7 +134,9 @@ def test_append_all_again_gives_what_was_stored(store):
     batch = [NewMessage(role="user", content=str(n), message_id=f"m{n}") for n in range(3)]
     first = session.append_all(batch)
     assert session.append_all(batch) == first
-    mixed = session.append_all([NewMessage(role="user", content="new"), batch[1], NewMessage(role="user", content="newer")])
+    mixed = session.append_all(
+        [NewMessage(role="user", content="new"), batch[1], NewMessage(role="user", content="newer")]
+    )
     assert [message.sequence for message in mixed] == [3, 1, 4]
     assert session.record().message_count == 5
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import psycopg
 import pytest
@@ -41,7 +42,7 @@ def check(numbers, polls, connection):
     assert connection.execute("SELECT next_sequence, message_count FROM sessions").fetchall() == [
         (WRITERS * EACH, WRITERS * EACH)
     ]
-    for seen, later in zip(polls, polls[1:], strict=False):
+    for seen, later in pairwise(polls):
         assert seen <= later
         assert min(later - seen, default=1 << 62) > max(seen, default=-1), "a number appeared below one that was seen"
     assert len({len(poll) for poll in polls}) > 10, "the reader saw the session grow"

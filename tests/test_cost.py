@@ -29,9 +29,7 @@ def fill(session, upto, agents=5):
     stored = session.record().next_sequence if session.persisted else 0
     while stored < upto:
         size = min(1000, upto - stored)
-        session.append_all(
-            [NewMessage(role="user", content="x" * 40, agent_id=f"a{n % agents}") for n in range(size)]
-        )
+        session.append_all([NewMessage(role="user", content="x" * 40, agent_id=f"a{n % agents}") for n in range(size)])
         stored += size
 
 
@@ -94,15 +92,17 @@ def test_the_agent_list_is_not_a_scan(connection, sync_store, figure):
     ids=lambda wanted: "+".join(wanted) or "all",
 )
 def test_a_page_of_sessions_reads_a_page(connection, sync_store, figure, wanted, rank):
-    """Twenty thousand sessions over a year: no listing reads more than a few hundred buffers of the 1,500 there are."""
+    """Among twenty thousand sessions over a year, of which the tables hold more than a thousand buffers."""
     connection.execute(
         """
         INSERT INTO sessions (session_id, user_id, source, status, archived_at, metadata, next_sequence,
                               message_count, created_at, updated_at)
-        SELECT 's' || n, 'u' || n % 100, 's' || n % 7, status, CASE status WHEN 'archived' THEN at END, '{}', 1, 1, at, at
+        SELECT 's' || n, 'u' || n % 100, 's' || n % 7, status, CASE status WHEN 'archived' THEN at END,
+               '{}', 1, 1, at, at
         FROM generate_series(1, 20000) AS n,
         LATERAL (SELECT timestamptz '2026-01-01 00:00+00' + n * interval '26 minutes' AS at,
-                        CASE WHEN n % 200 = 0 THEN 'paused' WHEN n % 3 = 0 THEN 'active' ELSE 'archived' END AS status) AS x
+                        CASE WHEN n % 200 = 0 THEN 'paused' WHEN n % 3 = 0 THEN 'active' ELSE 'archived' END
+                        AS status) AS x
         """
     )
     connection.execute("VACUUM ANALYZE sessions")

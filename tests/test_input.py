@@ -43,8 +43,14 @@ REFUSED = {
     "NUL in a key": ("metadata", lambda _, session: session.append("user", "x", metadata={"a\0": 1})),
     "surrogate in metadata": ("metadata", lambda _, session: session.append("user", "x", metadata={"a": "\ud800"})),
     "too deep": ("metadata", lambda _, session: session.append("user", "x", metadata={"a": DEEP})),
-    "a number too long to print": ("metadata", lambda _, session: session.append("user", "x", metadata={"a": 10**5000})),
-    "in a list": ("messages[1].content", lambda _, s: s.append_all([NewMessage(role="u", content=c) for c in ("", "\0")])),
+    "a number too long to print": (
+        "metadata",
+        lambda _, session: session.append("user", "x", metadata={"a": 10**5000}),
+    ),
+    "in a list": (
+        "messages[1].content",
+        lambda _, s: s.append_all([NewMessage(role="u", content=c) for c in ("", "\0")]),
+    ),
     "negative limit": ("limit", lambda _, session: session.latest(-1)),
     "negative page": ("limit", lambda _, session: session.messages(limit=-5)),
     "limit beyond bigint": ("limit", lambda _, session: session.latest(2**63)),

@@ -7,6 +7,7 @@ import dal
 from dal.files import QUERIES
 from dal.loader import QueryFileError, load
 
+SYNC, ASYNC = type(dal.queries.schema.version), type(dal.async_queries.schema.version)
 HEADER = "-- name: {name}\n-- Read.\n-- Returns: {record}; no row never.\n{sql};\n"
 
 
@@ -14,7 +15,7 @@ HEADER = "-- name: {name}\n-- Read.\n-- Returns: {record}; no row never.\n{sql};
 def write(tmp_path):
     """Write a query file, and load its folder."""
 
-    def write(name, sql, *, file=None, record="SchemaVersion", kind=type(dal.queries.schema.version)):
+    def write(name, sql, *, file=None, record="SchemaVersion", kind=SYNC):
         folder = tmp_path / "things"
         folder.mkdir(exist_ok=True)
         path = folder / f"{file or name.partition('(')[0]}.sql"
@@ -65,10 +66,12 @@ def test_a_record_that_is_not_named_or_not_there(write):
 
 
 def test_two_rows_where_one_is_expected(side, write, server):
-    queries = write("two()^", "SELECT n AS version FROM generate_series(1, 2) AS n", kind=type(_first(side)))
+    queries = write(
+        "two()^", "SELECT n AS version FROM generate_series(1, 2) AS n", kind=SYNC if side.name == "sync" else ASYNC
+    )
     connection = side.connect(server.conninfo)
     with pytest.raises(QueryFileError, match=r"things\.two gave 2 rows where one is the most"):
-        _call(side, queries.things.two, connection)
+        queries.things.two(connection) if side.name == "sync" else side.wrap(queries.things.two(connection.inner))
     connection.close()
 
 
@@ -110,15 +113,6 @@ def test_integers_are_sent_as_int8(connection):
     bound = dal.queries.messages.latest.bind({"session_id": "s", "limit": 5})
     row = connection.execute("SELECT pg_typeof(%(limit)s)::text", bound).fetchone()
     assert row == ("bigint",)
-
-
-def _first(side):
-    query = side.queries.schema.version if side.name == "sync" else dal.async_queries.schema.version
-    return query
-
-
-def _call(side, query, connection):
-    return query(connection) if side.name == "sync" else side.wrap(query(connection.inner))
 
 
 def test_a_driver_error_keeps_its_kind(connection):

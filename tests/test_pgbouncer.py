@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -26,7 +27,9 @@ def bouncer(server, schema, tables, tmp_path_factory):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     given = psycopg.conninfo.conninfo_to_dict(server.conninfo)
-    target = " ".join(f"{key}='{value}'" for key, value in given.items() if key in {"host", "port", "user", "password", "dbname"})
+    target = " ".join(
+        f"{key}='{value}'" for key, value in given.items() if key in {"host", "port", "user", "password", "dbname"}
+    )
     folder = tmp_path_factory.mktemp("pgbouncer")
     settings = folder / "pgbouncer.ini"
     settings.write_text(
@@ -46,7 +49,7 @@ def bouncer(server, schema, tables, tmp_path_factory):
     command = [PGBOUNCER, str(settings)]
     if os.geteuid() == 0:  # It refuses to run as root; and the embedded server's socket is its user's alone.
         host = str(given.get("host", ""))
-        user = pwd.getpwuid(os.stat(host).st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
+        user = pwd.getpwuid(Path(host).stat().st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
         os.chown(folder, user.pw_uid, user.pw_gid)
         for parent in folder.parents[:3]:
             parent.chmod(parent.stat().st_mode | 0o011)

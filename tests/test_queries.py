@@ -1,7 +1,9 @@
 """What a DBA finds in every query file."""
 
 import re
+from contextlib import suppress
 
+import psycopg
 import pytest
 
 import dal
@@ -53,9 +55,5 @@ def test_psql_can_run_it_once_its_parameters_are_filled_in(name, connection):
     text = dal.queries[name].path.read_text(encoding="utf-8")
     parameters = dal.queries[name].parameters
     filled = re.sub(r"(?<!:):(\w+)", lambda found: "NULL" if found[1] in parameters else found[0], text)
-    try:
+    with suppress(psycopg.errors.NotNullViolation):  # Its NULLs reach what must not be null.
         connection.execute(filled.encode())
-    except dal.DalError:
-        raise
-    except Exception as error:
-        assert getattr(error, "sqlstate", None) == "23502", error  # NULL where something must be

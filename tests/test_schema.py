@@ -21,7 +21,8 @@ def bare(side, server, schema):
 
 def catalog(connection):
     return connection.execute(
-        "SELECT c.relname, c.relkind::text, pg_get_indexdef(c.oid), c.reloptions, obj_description(c.oid) FROM pg_class AS c "
+        "SELECT c.relname, c.relkind::text, pg_get_indexdef(c.oid), c.reloptions, obj_description(c.oid) "
+        "FROM pg_class AS c "
         "WHERE c.relnamespace = current_schema()::regnamespace ORDER BY c.relname"
     ).fetchall()
 
@@ -59,8 +60,6 @@ def test_schemas_do_not_see_each_other(side, server, store):
         other.session("s").append("user", "x")
         with pytest.raises(dal.SessionNotFound):
             store.session("s").record()
-        with other.transaction() as inside:
-            inside.runner  # noqa: B018
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         for (name,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^test_[0-9A-Z]{26}$'"):
             connection.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(name)))
@@ -77,7 +76,11 @@ def test_without_tables_the_first_error_says_what_to_run(bare):
 
 @pytest.mark.parametrize(
     ("version", "told"),
-    [(VERSION + 1, "upgrade session-dal, or use another schema"), (0, "run `dal schema apply`"), (None, "never applied")],
+    [
+        (VERSION + 1, "upgrade session-dal, or use another schema"),
+        (0, "run `dal schema apply`"),
+        (None, "never applied"),
+    ],
 )
 def test_another_version_is_told_by_the_first_error(bare, connection, version, told):
     connection.execute("DELETE FROM dal_schema")

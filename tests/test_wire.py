@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
@@ -16,34 +16,32 @@ DELAY = 0.05
 @contextmanager
 def proxy(conninfo):
     """Pass bytes to the server and back, each answer late by DELAY; give the conninfo to use."""
-    info = psycopg.conninfo.conninfo_to_dict(conninfo)
-    listener = socket.create_server(("127.0.0.1", 0))
-    stopped = threading.Event()
-
-    def upstream():
-        host, port = str(info.get("host", "127.0.0.1")), int(info.get("port") or 5432)
-        if host.startswith("/"):
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(f"{host}/.s.PGSQL.{port}")
-            return connection
-        return socket.create_connection((host, port))
+    given = psycopg.conninfo.conninfo_to_dict(conninfo)
+    host, port = str(given.get("host", "127.0.0.1")), int(given.get("port") or 5432)
 
     def pump(source, target, delay):
-        while data := source.recv(65536):
-            time.sleep(delay)
-            target.sendall(data)
-        target.close()
+        with suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(delay)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
 
-    def accept():
+    def serve():
         client, _ = listener.accept()
-        server = upstream()
-        threading.Thread(target=pump, args=(client, server, 0), daemon=True).start()
-        pump(server, client, DELAY)
-        stopped.set()
+        upstream = socket.socket(socket.AF_UNIX if host.startswith("/") else socket.AF_INET)
+        with client, upstream:
+            upstream.connect(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
+            back = threading.Thread(target=pump, args=(upstream, client, DELAY))
+            back.start()
+            pump(client, upstream, 0)
+            back.join()
 
-    threading.Thread(target=accept, daemon=True).start()
-    yield psycopg.conninfo.make_conninfo(conninfo, host="127.0.0.1", port=listener.getsockname()[1], sslmode="disable")
-    listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        here = {"host": "127.0.0.1", "port": listener.getsockname()[1], "sslmode": "disable"}
+        yield psycopg.conninfo.make_conninfo(conninfo, **here)
+        serving.join()
 
 
 def autocommit(connection):
@@ -95,5 +93,3 @@ def test_a_statement_that_looks_like_a_trace_is_not_counted(server):
         with wire.watch(connection) as watched:
             connection.execute("SELECT 'x\nF\t1\tQuery\nB\t1\tReadyForQuery\nF\t2\tSync\nB\t5\tReadyForQuery'")
     assert watched.round_trips == 1
-
-

@@ -1,0 +1,56 @@
+"""Usage that type checkers must accept, with the types that an editor shows. Checked by mypy, never run."""
+
+from datetime import UTC, datetime
+from typing import assert_type
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+import dal
+
+
+def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
+    with dal.SessionStore.connect("postgresql:///", schema="agents", sanitize="replace") as store:
+        assert_type(store, dal.SessionStore)
+    dal.SessionStore(pool)
+    store = dal.SessionStore(connection)
+    session = store.session("chat-1", source="telegram", user_id="u1", metadata={"a": [1]})
+    assert_type(session, dal.Session)
+    message = session.append("user", "hello", agent_id=None, metadata={"tokens": 7})
+    assert_type(message, dal.Message)
+    assert_type(message.sequence, int)
+    assert_type(message.created_at, datetime)
+    new = [dal.NewMessage(role="user", content="hello")]
+    assert_type(session.append_all(new), tuple[dal.Message, ...])
+    assert_type(session.latest(20), tuple[dal.Message, ...])
+    assert_type(session.messages(after=0, limit=100), tuple[dal.Message, ...])
+    assert_type(session.message("m"), dal.Message | None)
+    assert_type(session.agent_ids(), tuple[str, ...])
+    assert_type(session.record(), dal.SessionRecord)
+    assert_type(session.archive().status, dal.Status)
+    assert_type(session.remove_from(3), int)
+    assert_type(session.reset(), dal.Session)
+    assert_type(session.delete(), bool)
+    page = store.sessions(user_id="u1", status="active", limit=50, cursor=None)
+    assert_type(page, dal.SessionPage)
+    assert_type(page.cursor, str | None)
+    assert_type([record.session_id for record in page], list[str])
+    assert_type(store.agent_ids(["a"]), dict[str, tuple[str, ...]])
+    assert_type(store.delete_idle(datetime.now(UTC), 100), tuple[str, ...])
+    with store.transaction() as inside:
+        assert_type(inside, dal.SessionStore)
+    assert_type(store.using(connection), dal.SessionStore)
+
+
+async def asynchronous(connection: psycopg.AsyncConnection, pool: AsyncConnectionPool) -> None:
+    async with dal.AsyncSessionStore.connect("postgresql:///") as store:
+        assert_type(store, dal.AsyncSessionStore)
+    dal.AsyncSessionStore(pool)
+    store = dal.AsyncSessionStore(connection)
+    session = store.session()
+    assert_type(await session.append("user", "hello"), dal.Message)
+    assert_type(await session.latest(), tuple[dal.Message, ...])
+    assert_type(await session.reset(), dal.AsyncSession)
+    assert_type(await store.sessions(), dal.SessionPage)
+    async with store.transaction() as inside:
+        assert_type(inside, dal.AsyncSessionStore)

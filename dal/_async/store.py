@@ -16,7 +16,8 @@ from dal import validate
 from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
-from dal.conninfo import prepare
+from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
+from dal.conninfo import with_schema, with_timeout
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.schema import SchemaCheck
@@ -36,7 +37,11 @@ class AsyncSessionStore:
         *,
         sanitize: validate.Sanitize = None,
     ) -> None:
-        self.runner = source if isinstance(source, AsyncRunner) else AsyncRunner(source, SchemaCheck())
+        if isinstance(source, AsyncConnectionPool):
+            source = AsyncRunner(AsyncPooled(source), SchemaCheck())
+        elif isinstance(source, AsyncConnection):
+            source = AsyncRunner(AsyncSingle(source), SchemaCheck())
+        self.runner = source
         self.sanitize = sanitize
 
     @classmethod
@@ -57,14 +62,16 @@ class AsyncSessionStore:
         how many seconds an operation waits for a connection before it raises ServerUnavailable. Set
         prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
         """
-        runner = AsyncRunner.connect(
-            prepare(conninfo, schema=schema, timeout=timeout),
-            prepare_threshold=prepare_threshold,
-            timeout=timeout,
+        schema_check = SchemaCheck()
+        pool = AsyncOwnPool(
+            with_timeout(with_schema(conninfo, schema), timeout),
+            schema_check,
             min_size=min_size,
             max_size=max_size,
+            timeout=timeout,
+            prepare_threshold=prepare_threshold,
         )
-        return cls(runner, sanitize=sanitize)
+        return cls(AsyncRunner(pool, schema_check), sanitize=sanitize)
 
     async def __aenter__(self) -> Self:
         return self
@@ -199,4 +206,4 @@ class AsyncSessionStore:
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(AsyncRunner(connection, self.runner.schema), sanitize=self.sanitize)
+        return type(self)(AsyncRunner(AsyncSingle(connection), self.runner.schema), sanitize=self.sanitize)

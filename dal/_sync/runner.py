@@ -1,67 +1,36 @@
 # Generated from dal/_async/runner.py by .ci/async_to_sync.py: change that file, and run it.
-"""Running the query files: on which connection, what is checked before, and what is told when it fails."""
+"""Running the query files: the one way by which this library's statements are sent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Self
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import Connection
-from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolTimeout
 
 from dal._sync.queries import Query, queries
-from dal.errors import DalError, SchemaMismatch, ServerUnavailable, StoreClosed, translate
+from dal._sync.sources import Pooled, Single
+from dal.errors import DalError, StoreClosed, translate
 from dal.schema import SchemaCheck
+
+_ATTEMPTS = 5
+"""How often an append is sent while the same message is being stored by others."""
 
 
 class Runner:
-    """The one way by which this library's statements are sent: a pool, or one connection."""
+    """Runs query files on a source's connections, and tells in the user's words what goes wrong."""
 
-    def __init__(self, source: ConnectionPool[Any] | Connection[Any], schema: SchemaCheck) -> None:
-        self._pool = source if isinstance(source, ConnectionPool) else None
-        self._single = source if isinstance(source, Connection) else None
-        self._own_conninfo: str | None = None
+    def __init__(self, source: Single | Pooled, schema: SchemaCheck) -> None:
+        self._source = source
         self._ended: str | None = None
         self.schema = schema
 
-    @classmethod
-    def connect(
-        cls, conninfo: str, *, prepare_threshold: int | None, timeout: float, min_size: int, max_size: int
-    ) -> Self:
-        """Make a runner with a pool of its own, which its first statement opens."""
-        schema = SchemaCheck()
-
-        def check_early(connection: Connection[Any]) -> None:
-            # While a new connection is made, so that no operation need wait for it. What is wrong is told
-            # by the first operation, which looks again.
-            if not schema.passed:
-                with suppress(psycopg.Error, SchemaMismatch):
-                    schema.compare(queries.schema.version(connection))
-
-        pool: ConnectionPool[Any] = ConnectionPool(
-            conninfo,
-            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
-            configure=check_early,
-            open=False,
-            timeout=timeout,
-            # Give up early and begin anew with the next request: the default goes on for five minutes at
-            # growing intervals, and a server that is back would wait for the next of them.
-            reconnect_timeout=timeout,
-            min_size=min_size,
-            max_size=max_size,
-        )
-        runner = cls(pool, schema)
-        runner._own_conninfo = conninfo
-        return runner
-
     def close(self) -> None:
-        """Refuse everything from here on, and close the pool if it is our own."""
+        """Refuse everything from here on, and close what is our own."""
         self.end("this store was closed; make a new one")
-        if self._own_conninfo is not None and self._pool is not None:
-            self._pool.close()
+        self._source.close()
 
     def end(self, why: str) -> None:
         """Refuse everything from here on."""
@@ -69,52 +38,49 @@ class Runner:
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
-        """Give a connection: one of the pool, in a transaction that ends with the block, or the single one."""
-        if self._ended is not None:
-            raise StoreClosed(self._ended)
-        if self._pool is None:
-            assert self._single is not None  # noqa: S101 - one of the two is there
-            yield self._single
-            return
-        if self._own_conninfo is not None and self._pool.closed:
-            self._pool.open()
-        with self._pool.connection() as connection:
+        """Give a connection; a pool's has a transaction of its own, which ends with the block."""
+        connection = self._take()
+        succeeded = False
+        try:
             yield connection
+            succeeded = True
+        finally:
+            self._source.give_back(connection, commit=succeeded)
 
     def run(self, query: Query, **parameters: Any) -> Any:
-        """Run a query file, as often as it is safe and may help."""
-        repeated = False
+        """Run a query file, again where that is safe and helps."""
+        attempt = 0
         while True:
+            attempt += 1
             try:
-                with self.connection() as connection:
-                    if not self.schema.passed:
-                        self.schema.compare(queries.schema.version(connection))
-                    return query(connection, **parameters)
+                return self._send(query, parameters)
             except psycopg.errors.UniqueViolation as error:
                 # Someone else was storing the same message at this moment, and has committed: asked again,
-                # the statement finds it. A transaction of the caller's has failed, and is the caller's.
-                if repeated or self._in_transaction():
+                # the statement finds it, unless it was removed and stored once more in the meantime.
+                # A transaction of the caller's has failed, and is the caller's.
+                if attempt == _ATTEMPTS or self._source.in_transaction():
                     raise translate(error, query.name) from error
-                repeated = True
             except psycopg.Error as error:
                 raise self.explain(error, query.name) from error
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error, and find out why a pool of our own has no connection to give."""
-        told = translate(error, query)
-        if self._own_conninfo is None or self._pool is None:
-            return told
-        if isinstance(error, PoolTimeout):
-            try:
-                probe = Connection.connect(self._own_conninfo, connect_timeout=2)
-            except psycopg.Error as reason:
-                return translate(reason, query)
-            probe.close()
-        elif isinstance(told, ServerUnavailable):
-            # The other idle connections are as dead as this one: drop them now, not one an operation.
-            with suppress(psycopg.Error):
-                self._pool.check()
-        return told
+        """Translate a driver's error, with what the source knows."""
+        return self._source.explain(error, query)
 
-    def _in_transaction(self) -> bool:
-        return self._single is not None and self._single.info.transaction_status != TransactionStatus.IDLE
+    def _send(self, query: Query, parameters: dict[str, Any]) -> Any:
+        # As `connection` does, without its generator, which costs a tenth of an append on a near server.
+        connection = self._take()
+        succeeded = False
+        try:
+            if not self.schema.passed:
+                self.schema.compare(queries.schema.version(connection))
+            rows = query(connection, **parameters)
+            succeeded = True
+        finally:
+            self._source.give_back(connection, commit=succeeded)
+        return rows
+
+    def _take(self) -> Connection[Any]:
+        if self._ended is not None:
+            raise StoreClosed(self._ended)
+        return self._source.take()

@@ -17,7 +17,8 @@ from dal import validate
 from dal._sync.queries import queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
-from dal.conninfo import prepare
+from dal._sync.sources import OwnPool, Pooled, Single
+from dal.conninfo import with_schema, with_timeout
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.schema import SchemaCheck
@@ -37,7 +38,11 @@ class SessionStore:
         *,
         sanitize: validate.Sanitize = None,
     ) -> None:
-        self.runner = source if isinstance(source, Runner) else Runner(source, SchemaCheck())
+        if isinstance(source, ConnectionPool):
+            source = Runner(Pooled(source), SchemaCheck())
+        elif isinstance(source, Connection):
+            source = Runner(Single(source), SchemaCheck())
+        self.runner = source
         self.sanitize = sanitize
 
     @classmethod
@@ -58,14 +63,16 @@ class SessionStore:
         how many seconds an operation waits for a connection before it raises ServerUnavailable. Set
         prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
         """
-        runner = Runner.connect(
-            prepare(conninfo, schema=schema, timeout=timeout),
-            prepare_threshold=prepare_threshold,
-            timeout=timeout,
+        schema_check = SchemaCheck()
+        pool = OwnPool(
+            with_timeout(with_schema(conninfo, schema), timeout),
+            schema_check,
             min_size=min_size,
             max_size=max_size,
+            timeout=timeout,
+            prepare_threshold=prepare_threshold,
         )
-        return cls(runner, sanitize=sanitize)
+        return cls(Runner(pool, schema_check), sanitize=sanitize)
 
     def __enter__(self) -> Self:
         return self
@@ -200,4 +207,4 @@ class SessionStore:
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(Runner(connection, self.runner.schema), sanitize=self.sanitize)
+        return type(self)(Runner(Single(connection), self.runner.schema), sanitize=self.sanitize)

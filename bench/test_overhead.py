@@ -1,0 +1,53 @@
+"""What the library costs on top of the driver: `session.append` against the same SQL through a bare cursor.
+
+    uv run pytest bench
+
+The ways alternate, each on a connection of its own, so that all meet the same neighbours; shown are the
+ratios of their medians. Times never fail a run. synchronous_commit is off: with it on the disk's flush
+would hide the difference.
+"""
+
+import statistics
+import time
+from itertools import cycle, islice
+
+from psycopg.conninfo import make_conninfo
+from ulid import ULID
+
+import dal
+
+ROUNDS = 3000
+
+
+def test_append_against_a_bare_cursor(connect, options, server, figure):
+    quick = options["options"] + " -c synchronous_commit=off"
+    cursor = connect(options=quick).cursor()
+    statement = dal.queries.messages.append.sql
+    opening = {"session_id": "bare", "source": None, "user_id": "u1", "parent_id": None, "session_metadata": "{}"}
+    fields = {"role": "user", "agent_id": None, "content": "x" * 200, "metadata": "{}"}
+
+    def bare():
+        return cursor.execute(statement, {**opening, **fields, "message_id": str(ULID())}).fetchone()
+
+    conninfo = make_conninfo(server.conninfo, options=quick)
+    with dal.SessionStore.connect(conninfo, max_size=1) as store:
+        single = dal.SessionStore(connect(options=quick)).session("single", user_id="u1")
+        pooled = store.session("pooled", user_id="u1")
+        ways = {
+            "a bare cursor": bare,
+            "a store on a connection": lambda: single.append("user", "x" * 200),
+            "a store on a pool": lambda: pooled.append("user", "x" * 200),
+        }
+        medians = measure(ways)
+    for name, median in medians.items():
+        figure(f"append through {name} / a bare cursor", f"{median / medians['a bare cursor']:.2f}")
+
+
+def measure(ways):
+    """Run the ways in turn, and return the median time of each."""
+    spent = {name: [] for name in ways}
+    for name in islice(cycle(ways), ROUNDS * len(ways)):
+        started = time.perf_counter()
+        ways[name]()
+        spent[name].append(time.perf_counter() - started)
+    return {name: statistics.median(seconds[ROUNDS // 10 :]) for name, seconds in spent.items()}

@@ -1,0 +1,119 @@
+"""Servers, schemas and stores for the tests and the benchmarks; `--postgres` chooses the server."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import psycopg
+import pytest
+from psycopg import sql
+from sides import AsyncSide, SyncSide
+from ulid import ULID
+
+import dal
+from dal.server import CHOICES, Server, serve
+
+_SERVER = pytest.StashKey[Server]()
+_FIGURES = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--postgres",
+        metavar=CHOICES,
+        help="the server to test on: DAL_DSN, or else a container where an engine answers and has the image, "
+        "or else the embedded one",
+    )
+
+
+def pytest_configure(config):
+    # Started here so that the header can say which it is.
+    started = serve(config.option.postgres, prefer_container=True)
+    config.stash[_SERVER] = started.__enter__()
+    config.add_cleanup(lambda: started.__exit__(None, None, None))
+
+
+def pytest_report_header(config):
+    return f"server: {config.stash[_SERVER]}"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    figures = config.stash.get(_FIGURES, {})
+    if figures:
+        terminalreporter.section("measured")
+        for name, value in sorted(figures.items()):
+            terminalreporter.write_line(f"{name}: {value}")
+
+
+@pytest.fixture(scope="session")
+def figure(request) -> Callable[[str, str], None]:
+    """Call it with a name and a value: they are shown at the end of the run."""
+    return request.config.stash.setdefault(_FIGURES, {}).__setitem__
+
+
+@pytest.fixture(scope="session")
+def server(request) -> Server:
+    return request.config.stash[_SERVER]
+
+
+@pytest.fixture(params=[SyncSide, AsyncSide], ids=["sync", "async"])
+def side(request):
+    """The synchronous or the asynchronous interface: a test that takes it runs with both."""
+    side = request.param()
+    yield side
+    side.close()
+
+
+@pytest.fixture
+def schema(server) -> Iterator[str]:
+    """The name of a schema of the test's own, which need not exist yet."""
+    name = f"test_{ULID()}".lower()
+    yield name
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def options(schema) -> dict:
+    """Options for connections that see the test's schema."""
+    return {"autocommit": True, "options": f"-c search_path={schema}"}
+
+
+@pytest.fixture
+def tables(server, schema, options) -> None:
+    """The tables, in the test's schema."""
+    with psycopg.connect(server.conninfo, **options) as connection:
+        dal.SessionStore(connection).apply_schema()
+
+
+@pytest.fixture
+def store(side, server, schema, tables):
+    """A store with a pool of its own, of each side in turn."""
+    with side.connect_store(server.conninfo, schema=schema) as store:
+        yield store
+
+
+@pytest.fixture
+def connect(server, options, tables):
+    """Make plain connections that see the test's tables."""
+    made = []
+
+    def make(**other) -> psycopg.Connection:
+        made.append(psycopg.connect(server.conninfo, **(options | other)))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        with suppress(psycopg.Error):
+            connection.close()
+
+
+@pytest.fixture
+def connection(connect) -> psycopg.Connection:
+    return connect()
+
+
+@pytest.fixture
+def sync_store(connection) -> dal.SessionStore:
+    """A synchronous store on the test's plain connection: for what does not depend on the side."""
+    return dal.SessionStore(connection)

@@ -1,0 +1,72 @@
+"""What the README shows is what happens."""
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import dal
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def here(server, schema, tables):
+    """Let an example run on the test's server, in its schema."""
+
+    def here(code):
+        code = code.replace('"postgresql://localhost/app"', repr(server.conninfo)).replace('"agents"', repr(schema))
+        return code.replace("search_path=agents", f"search_path={schema}")
+
+    return here
+
+
+def test_the_examples_work_one_after_another(here, server, schema, capsys):
+    names = {}
+    try:
+        for example in EXAMPLES:
+            exec(compile(here(example), "README.md", "exec"), names)
+    finally:
+        if "store" in names:
+            names["store"].close()
+    said = capsys.readouterr().out
+    assert "it is archived, which is final" in said
+    assert said.endswith("0 x\n1 y\n")
+    with psycopg.connect(server.conninfo) as connection:
+        stored = connection.execute(f"SELECT session_id FROM {schema}.sessions").fetchall()
+    assert ("telegram:4711",) in stored
+    assert len(EXAMPLES) >= 5
+
+
+def test_every_verb_is_in_the_table_of_operations():
+    table = README.split("### The operations")[1].split("###")[0]
+    verbs = [name for kind in (dal.Session, dal.SessionStore) for name in vars(kind) if not name.startswith("_")]
+    verbs = {
+        name for name in verbs if callable(getattr(dal.Session, name, None) or getattr(dal.SessionStore, name, None))
+    }
+    assert [name for name in sorted(verbs) if f"{name}(" not in table] == [
+        "apply_schema",
+        "check_schema",
+        "close",
+        "connect",
+        "using",
+    ]
+
+
+def test_every_error_is_in_the_table_of_errors():
+    table = README.split("### When something is wrong")[1]
+    errors = [
+        name
+        for name in dal.__all__
+        if isinstance(value := getattr(dal, name), type) and issubclass(value, dal.DalError)
+    ]
+    assert [name for name in errors if f"`{name}`" not in table] == ["DalError"]
+
+
+def test_every_link_leads_somewhere():
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", README)
+    assert links
+    for link in links:
+        assert (Path(__file__).parent.parent / link).exists(), link
