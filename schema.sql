@@ -17,7 +17,8 @@
 --     psql --single-transaction --set ON_ERROR_STOP=1 --file schema.sql
 --     dal schema apply --schema agents
 --
--- Every figure below comes from a command that stands beside it.
+-- The figures below were measured on PostgreSQL 18 by uv run pytest tests/test_cost.py --postgres=embedded,
+-- which shows them anew.
 
 -- One appliance at a time; a first schema; and no quiet sharing of another project's tables.
 DO $$
@@ -27,7 +28,7 @@ DECLARE
     target text;
     found integer;
 BEGIN
-    -- 'session-dal' in ASCII, cut to eight bytes: a key that no other program takes by accident.
+    -- 'session-' in ASCII: a key that no other program takes by accident.
     PERFORM pg_advisory_xact_lock(x'73657373696F6E2D'::bigint);
     IF current_schema() IS NULL THEN
         target := (parse_ident(current_setting('search_path'), false))[1];
@@ -70,9 +71,9 @@ CREATE TABLE IF NOT EXISTS dal_schema (
 INSERT INTO dal_schema (version) VALUES (1) ON CONFLICT (version) DO NOTHING;
 
 -- The columns that an append changes stand first and side by side, and the wide ones last: an update
--- logs the bytes from the first changed one to the last, so 1.5 kB of metadata between them would be
--- written to the WAL by every append.
---     WAL an append, with 1.5 kB of metadata: {wal_ours} bytes; with the metadata first among them: …
+-- logs the bytes from the first changed one to the last, so wide columns between them would be written
+-- to the WAL by every append. With 1.5 kB of metadata an append writes 0.6 kB, and 2.1 kB if the metadata
+-- stands among the hot columns.
 CREATE TABLE IF NOT EXISTS sessions (
     next_sequence bigint NOT NULL,
     message_count bigint NOT NULL,
@@ -110,8 +111,10 @@ CREATE TABLE IF NOT EXISTS sessions (
     CONSTRAINT sessions_only_archived_caches CHECK (agent_ids IS NULL OR status = 'archived'),
     CONSTRAINT sessions_metadata_is_an_object CHECK (jsonb_typeof(metadata) = 'object')
 ) WITH (
-    -- Room on each page for the next version of a row, so that an append's update stays on the page
-    -- and touches no index (HOT).
+    -- Room on each page for the next versions of its rows, so that an append's update stays on the page
+    -- and touches no index (HOT), even while a long query elsewhere keeps the old versions from being
+    -- removed: of ten appends to each of 200 sessions, three under a held snapshot, 90 % were HOT; with
+    -- fillfactor 70 80 %, with 90 73 %, with 100 70 %. A session's row is small beside its messages.
     fillfactor = 50,
     -- A row version dies with every append: clean up after a twentieth of the rows, not a fifth.
     autovacuum_vacuum_scale_factor = 0.05,
@@ -119,7 +122,8 @@ CREATE TABLE IF NOT EXISTS sessions (
 );
 
 -- Listing sessions by recency: in a status, of a user, from a source. The pages of a listing walk one
--- of these backwards, for each wanted status, and sort only within an hour.
+-- of these backwards, for each wanted status, and sort only within an hour: a page of 20 among 20,000
+-- sessions touches 24 to 50 buffers, and that grows with the height of the index alone.
 CREATE INDEX IF NOT EXISTS sessions_by_recency ON sessions (status, active_hour);
 CREATE INDEX IF NOT EXISTS sessions_of_user_by_recency ON sessions (user_id, status, active_hour)
 WHERE user_id IS NOT NULL;
@@ -153,7 +157,8 @@ CREATE TABLE IF NOT EXISTS messages (
 );
 
 -- The agents of a session, each found by one descent (a loose index scan), whatever the length of
--- the session. Partial: what a user says has no agent, and need not be indexed.
+-- the session: 26 buffers for the five agents of 10,000 messages, where a GROUP BY touches 193.
+-- Partial: what a user says has no agent, and need not be indexed.
 CREATE INDEX IF NOT EXISTS messages_by_agent ON messages (session_id, agent_id, sequence)
 WHERE agent_id IS NOT NULL;
 

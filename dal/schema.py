@@ -21,15 +21,10 @@ class SchemaCheck:
         """Raise SchemaMismatch unless this is the version that the query files are written for."""
         if found is None:
             raise SchemaMismatch(f"the tables here were never applied whole; {APPLY}", query="schema.version")
-        if found.version > VERSION:
+        if found.version != VERSION:
             raise SchemaMismatch(
-                f"the tables here are version {found.version}, and this release knows {VERSION}; "
-                "upgrade session-dal, or use another schema",
-                query="schema.version",
-            )
-        if found.version < VERSION:
-            raise SchemaMismatch(
-                f"the tables here are version {found.version}, and this release needs {VERSION}; {APPLY}",
+                f"the tables here are version {found.version}, and this release of session-dal needs {VERSION}; "
+                "use the release that made them, or another schema, as in `dal schema apply --schema NAME`",
                 query="schema.version",
             )
         self.passed = True

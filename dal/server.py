@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import psycopg
 
+from dal.conninfo import with_schema
 from dal.errors import DalError, InvalidInput
 
 CHOICES = "embedded|embedded-16|container|CONNINFO"
@@ -62,14 +64,15 @@ def serve(choice: str | None = None, *, prefer_container: bool = False) -> Itera
     elif "=" in choice or "://" in choice:
         started = _given(choice)
     else:
-        raise InvalidInput("server", f"is {choice!r}; it must be one of {CHOICES}")
+        # It may be a connection string gone wrong, and hold a password: not repeated.
+        raise InvalidInput("server", f"must be one of {CHOICES}")
     with started as server:
         yield server
 
 
 @contextmanager
 def _given(conninfo: str) -> Iterator[Server]:
-    yield Server("given", conninfo, _version(conninfo))
+    yield Server("given", with_schema(conninfo, None), _version(conninfo))
 
 
 @contextmanager
@@ -85,8 +88,12 @@ def _embedded(major: int) -> Iterator[Server]:
         ) from None
     folder = Path(tempfile.mkdtemp(prefix="session-dal-"))
     try:
-        server = get_server(folder / "data", cleanup_mode="stop", postgres_version=major)
+        server = get_server(folder / "data", cleanup_mode="stop", start=False, postgres_version=major)
         try:
+            try:
+                server.start()
+            except (OSError, subprocess.SubprocessError) as error:
+                raise NoServer(f"the embedded server did not start: {error}") from error
             yield Server(
                 kind=f"embedded-{major}",
                 conninfo=server.get_uri(),

@@ -1,6 +1,7 @@
 """What the statements cost on the server: it does not grow with the session. Figures are shown after the run."""
 
 import statistics
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -85,14 +86,8 @@ def test_the_agent_list_is_not_a_scan(connection, sync_store, figure):
     assert first < scan / 5
 
 
-@pytest.mark.parametrize("rank", ["first page", "later page"])
-@pytest.mark.parametrize(
-    "wanted",
-    [{}, {"user_id": "u7"}, {"source": "s3"}, {"status": "paused"}, {"user_id": "u7", "source": "s1"}],
-    ids=lambda wanted: "+".join(wanted) or "all",
-)
-def test_a_page_of_sessions_reads_a_page(connection, sync_store, figure, wanted, rank):
-    """Among twenty thousand sessions over a year, of which the tables hold more than a thousand buffers."""
+def fill_sessions(connection):
+    """Store twenty thousand sessions, one every 26 minutes of a year."""
     connection.execute(
         """
         INSERT INTO sessions (session_id, user_id, source, status, archived_at, metadata, next_sequence,
@@ -105,6 +100,17 @@ def test_a_page_of_sessions_reads_a_page(connection, sync_store, figure, wanted,
                         AS status) AS x
         """
     )
+
+
+@pytest.mark.parametrize("rank", ["first page", "later page"])
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {"user_id": "u7"}, {"source": "s3"}, {"status": "paused"}, {"user_id": "u7", "source": "s1"}],
+    ids=lambda wanted: "+".join(wanted) or "all",
+)
+def test_a_page_of_sessions_reads_a_page(connection, sync_store, figure, wanted, rank):
+    """Among twenty thousand sessions over a year, of which the tables hold more than a thousand buffers."""
+    fill_sessions(connection)
     connection.execute("VACUUM ANALYZE sessions")
     cursor = "2026-10-31T00:00:00+00:00/x" if rank == "later page" else None
     rows = sync_store.sessions(limit=20, cursor=cursor, **wanted)
@@ -212,3 +218,79 @@ def test_statements_name_themselves_to_the_server(connect):
     dal.SessionStore(seen).session("s").latest()
     found = other.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [seen.info.backend_pid]).fetchone()[0]
     assert found.startswith("/* dal:messages.latest */ SELECT")
+
+
+CALLS = {
+    "messages.after": lambda store, session: session.messages(after=3, limit=5),
+    "messages.append": lambda store, session: session.append("user", "x"),
+    "messages.append_all": lambda store, session: session.append_all([NewMessage(role="user", content="x")]),
+    "messages.before": lambda store, session: session.messages(before=9, limit=5),
+    "messages.get": lambda store, session: session.message("m"),
+    "messages.latest": lambda store, session: session.latest(5),
+    "messages.remove_from": lambda store, session: session.remove_from(1 << 40),
+    "sessions.agent_ids": lambda store, session: session.agent_ids(),
+    "sessions.archive": lambda store, session: store.session("over").archive(),
+    "sessions.delete": lambda store, session: store.session("none").delete(),
+    "sessions.delete_idle": lambda store, session: store.delete_idle(datetime(2000, 1, 1, tzinfo=UTC), 5),
+    "sessions.get": lambda store, session: session.record(),
+    "sessions.list": lambda store, session: store.sessions(limit=5),
+    "sessions.list_of_source": lambda store, session: store.sessions(source="s1", limit=5),
+    "sessions.list_of_user": lambda store, session: store.sessions(user_id="u1", limit=5),
+    "sessions.list_of_user_and_source": lambda store, session: store.sessions(user_id="u1", source="s1", limit=5),
+    "sessions.pause": lambda store, session: session.pause(),
+    "sessions.resume": lambda store, session: session.resume(),
+    "sessions.update_metadata": lambda store, session: session.update_metadata({"a": 1}),
+}
+
+
+PLANNED_FOR_THEIR_VALUES = {
+    "messages.after": "a limit",
+    "messages.before": "a limit",
+    "messages.latest": "a limit",
+    "messages.remove_from": "how many there are from a number on",
+    "sessions.delete_idle": "a limit",
+    "sessions.list": "a limit",
+    "sessions.list_of_source": "a limit",
+    "sessions.list_of_user": "a limit",
+    "sessions.list_of_user_and_source": "a limit",
+}
+"""What the server may look at to make another plan; where the limit matters little, it keeps a generic one too."""
+
+
+@pytest.mark.parametrize("name", [name for name in dal.queries if not name.startswith("schema.")])
+def test_a_statement_is_planned_once_a_connection(connection, sync_store, name):
+    """Planning anew takes longer than running: the server must find its generic plan no worse, and keep it."""
+    fill_sessions(connection)
+    session = sync_store.session("talk")
+    fill(session, 1000)
+    over = sync_store.session("over")
+    over.append("assistant", "x", agent_id="a")
+    over.archive()
+    connection.execute("VACUUM ANALYZE")
+    for _ in range(20):
+        CALLS[name](sync_store, session)
+    custom = connection.execute(
+        "SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE %s", [f"/* dal:{name} */%"]
+    ).fetchone()[0]
+    assert custom == 5 or name in PLANNED_FOR_THEIR_VALUES
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_generic_plan_is_bad(connection, sync_store, name):
+    """The server may turn to a generic plan at any time: it touches no more than one made for the values."""
+    fill_sessions(connection)
+    session = sync_store.session("talk")
+    fill(session, 20_000)
+    sync_store.session("over").append("assistant", "x", agent_id="a")
+    connection.execute("VACUUM ANALYZE")
+    touched = {}
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        connection.execute(f"SET plan_cache_mode = {mode}")
+        for _ in range(7):
+            CALLS[name](sync_store, session)
+        touched[mode] = min(cost(connection, lambda: CALLS[name](sync_store, session)) for _ in range(3))
+    assert touched["force_generic_plan"] <= touched["force_custom_plan"] + 10
+
+
+def test_every_statement_is_measured_here():
+    assert sorted(CALLS) == [name for name in sorted(dal.queries) if not name.startswith("schema.")]

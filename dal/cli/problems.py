@@ -1,0 +1,201 @@
+"""The three problems that the demo plays, each in the usual way and in this library's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from dal._sync.session import Session
+from dal._sync.store import SessionStore
+from dal.cli.meter import REHEARSALS, Way, statements
+from dal.cli.naive import Service
+from dal.records import NewMessage
+
+_TEXT = "The build is green again: the timeout was the test's own, and I have raised it to what the server needs. " * 2
+_AGENTS = ("planner", "researcher", "coder", "reviewer", "writer")
+_CHUNK = 1000
+"""Messages that are stored at once where the past is made up."""
+
+_TURNS = 20
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is played."""
+
+    messages: int
+    archived: int
+    """Messages of an archived session."""
+    archives: int
+    """Archived sessions of that size, so that a first read can be measured more than once."""
+    opened: int
+    silent: int
+    """Of those that were opened, how many never speak."""
+
+
+FULL = Sizes(messages=2_000, archived=10_000, archives=5, opened=10_985, silent=3_564)
+QUICK = Sizes(messages=200, archived=1_000, archives=3, opened=1_000, silent=324)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Several ways of doing the same; the last is the one that the others are compared with."""
+
+    title: str
+    ways: tuple[Way, ...]
+    turns: int = _TURNS
+
+
+@dataclass
+class Stage:
+    """Where the problems are played: a connection for each side, and what is made of it."""
+
+    usual: psycopg.Connection
+    ours: psycopg.Connection
+    sizes: Sizes
+
+    def __post_init__(self) -> None:
+        self.service = Service(self.usual)
+        self.store = SessionStore(self.ours)
+
+
+def append(stage: Stage) -> Problem:
+    """A session that grows, a message at a time."""
+    service, store, count = stage.service, stage.store, stage.sizes.messages
+    for session_id in ("usual", "usual-rehearsal"):
+        service.open(session_id)
+    session, rehearsal = store.session(), store.session()
+    return Problem(
+        f"Append {count:,} messages to one session",
+        (
+            Way(
+                "SELECT, count, INSERT, UPDATE",
+                stage.usual,
+                rehearse=lambda _: service.append("usual-rehearsal", "user", _TEXT),
+                operate=lambda _: service.append("usual", "user", _TEXT),
+                operations=count,
+            ),
+            Way(
+                "session.append()",
+                stage.ours,
+                rehearse=lambda _: rehearsal.append("user", _TEXT),
+                operate=lambda _: session.append("user", _TEXT),
+                operations=count,
+            ),
+        ),
+    )
+
+
+def silence(stage: Stage) -> Problem:
+    """Sessions that are opened, and in which nothing is ever said."""
+    service, store, count = stage.service, stage.store, stage.sizes.silent
+    return Problem(
+        f"Open {stage.sizes.opened:,} sessions: {count:,} that never speak …",
+        (
+            Way(
+                "INSERT at opening",
+                stage.usual,
+                rehearse=lambda n: service.open(f"silent-rehearsal-{n}"),
+                operate=lambda n: service.open(f"silent-{n}"),
+                operations=count,
+            ),
+            Way(
+                "store.session()",
+                stage.ours,
+                rehearse=lambda _: store.session(),
+                operate=lambda _: store.session(),
+                operations=count,
+            ),
+        ),
+    )
+
+
+def first_words(stage: Stage) -> Problem:
+    """Sessions that are opened, and in which something is said."""
+    service, store, count = stage.service, stage.store, stage.sizes.opened - stage.sizes.silent
+
+    def speak(session_id: str) -> None:
+        service.open(session_id)
+        service.append(session_id, "user", _TEXT)
+
+    return Problem(
+        f"… and {count:,} in which something is said",
+        (
+            Way(
+                "INSERT at opening, then as above",
+                stage.usual,
+                rehearse=lambda n: speak(f"speaking-rehearsal-{n}"),
+                operate=lambda n: speak(f"speaking-{n}"),
+                operations=count,
+            ),
+            Way(
+                "store.session(), session.append()",
+                stage.ours,
+                rehearse=lambda _: store.session().append("user", _TEXT),
+                operate=lambda _: store.session().append("user", _TEXT),
+                operations=count,
+            ),
+        ),
+    )
+
+
+def agent_ids(stage: Stage) -> Problem:
+    """Archived sessions whose agents are asked for, once and ever again."""
+    service, sizes = stage.service, stage.sizes
+    archives = [_archive(stage.store, sizes.archived) for _ in range(sizes.archives)]
+    little = [_archive(stage.store, len(_AGENTS)) for _ in range(REHEARSALS)]
+    statements.analyze(stage.ours)
+    scans, reads = 5, 50
+    return Problem(
+        f"List the agents of an archived session of {sizes.archived:,} messages",
+        (
+            Way(
+                "GROUP BY over its messages",
+                stage.usual,
+                rehearse=lambda n: service.agent_ids(little[n].id),
+                operate=lambda n: service.agent_ids(archives[n // scans].id),
+                operations=sizes.archives * scans,
+            ),
+            Way(
+                "session.agent_ids(), first read",
+                stage.ours,
+                rehearse=lambda n: little[n].agent_ids(),
+                operate=lambda n: archives[n].agent_ids(),
+                operations=sizes.archives,
+            ),
+            Way(
+                "session.agent_ids(), from then on",
+                stage.ours,
+                rehearse=lambda n: little[n].agent_ids(),
+                operate=lambda n: archives[n // reads].agent_ids(),
+                operations=sizes.archives * reads,
+            ),
+        ),
+        # In each turn one archive, which so has its first read before the others.
+        turns=sizes.archives,
+    )
+
+
+ALL: dict[str, Callable[[Stage], Problem]] = {
+    "Append": append,
+    "Silent sessions": silence,
+    "First words": first_words,
+    "Agent ids": agent_ids,
+}
+"""The problems, each under the name that its progress shows. The agents come last, when there are sessions
+enough for plans as in a service: one that is alone in its table is found by reading the table."""
+
+
+def _archive(store: SessionStore, count: int) -> Session:
+    """Make up a session that has ended, in which agents and, every sixth time, a user spoke."""
+    session = store.session()
+    speakers = (*_AGENTS, None)
+    for start in range(0, count, _CHUNK):
+        session.append_all(
+            NewMessage(role="assistant" if agent else "user", content=_TEXT, agent_id=agent)
+            for agent in (speakers[n % len(speakers)] for n in range(start, min(start + _CHUNK, count)))
+        )
+    session.archive()
+    return session

@@ -1,0 +1,91 @@
+"""What the demo says at its end. Every figure comes from the run that it reports."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from dal.cli.meter import Way
+from dal.cli.problems import Problem
+from dal.server import Server
+
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+_NEAR = "; the server is on this machine, which leaves out what a network adds to every round trip"
+
+_BRIEF = 100
+"""From here on a fraction is no news."""
+
+NEXT = (
+    "Next: [bold]dal queries messages.append[/bold] shows the one statement of an append and says why it is enough; "
+    "the README shows the Python around it."
+)
+
+
+def table(problems: tuple[Problem, ...], server: Server) -> Table:
+    """A section for each problem, in it a row for each way."""
+    made = Table(
+        title="What one operation takes",
+        caption=(
+            f"Measured in this run on {server}: round trips on the wire, rows (of indexes: entries) by the server's "
+            f"own counters, time as a multiple of the way marked 1{_TIMES}. Each side has one connection. "
+            "synchronous_commit is off for both, which leaves out what a disk adds to every commit"
+            f"{_NEAR if server.kind != 'given' else ''}."
+        ),
+        caption_justify="left",
+        box=box.ROUNDED,
+    )
+    made.add_column("")
+    for heading in ("Round\ntrips", "Rows\nread", "Rows\nwritten", "Time"):
+        made.add_column(heading, justify="right", no_wrap=True)
+    for problem in problems:
+        made.add_row(problem.title, style="bold")
+        ours = problem.ways[-1]
+        for way in problem.ways:
+            made.add_row(
+                f"  {way.label}",
+                _number(way.round_trips),
+                _number(way.rows_read),
+                _number(way.rows_written),
+                _number(way.seconds / ours.seconds) + _TIMES,
+                style="green" if way.connection is ours.connection else None,
+                end_section=way is ours,
+            )
+    return made
+
+
+def conclusions(problems: tuple[Problem, ...]) -> list[Text]:
+    """What was seen."""
+    appending, silence, speaking, agents = (problem.ways for problem in problems)
+    told = {
+        "Append": (
+            f"to store {appending[0].operations:,} messages the usual way read {appending[0].all_read:,} rows in "
+            f"{_all_trips(appending[0]):,} round trips, this library {appending[-1].all_read:,} rows in "
+            f"{_all_trips(appending[-1]):,}."
+        ),
+        "Lazy sessions": (
+            f"of {silence[0].operations + speaking[0].operations:,} that were opened {silence[0].operations:,} never "
+            f"spoke. The usual way wrote {silence[0].all_written:,} rows for those, in {_all_trips(silence[0]):,} "
+            f"round trips; this library wrote {silence[-1].all_written:,}, in {_all_trips(silence[-1]):,}."
+        ),
+        "Agent ids": (
+            f"the usual way read {_number(agents[0].rows_read)} rows, every time. This library's first read, which "
+            f"also stores the answer, took {_number(agents[1].rows_read)}, and each one after it "
+            f"{_number(agents[-1].rows_read)}."
+        ),
+    }
+    return [Text.assemble((f"{name}: ", "bold"), line) for name, line in told.items()]
+
+
+def _all_trips(way: Way) -> int:
+    """The round trips of all operations, each as those of the sample."""
+    return round(way.round_trips * way.operations)
+
+
+def _number(value: float) -> str:
+    """A figure with as many digits as tell something."""
+    if value >= _BRIEF:
+        return f"{value:,.0f}"
+    shown = f"{value:.1f}".removesuffix(".0")
+    return "<0.1" if shown == "0" and value else shown
