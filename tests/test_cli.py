@@ -14,7 +14,16 @@ import dal
 from dal.conninfo import with_schema
 from dal.files import SCHEMA
 
-COMMANDS = (("demo",), ("queries",), ("schema",), ("schema", "print"), ("schema", "apply"), ("schema", "check"))
+COMMANDS = (
+    ("check",),
+    ("demo",),
+    ("queries",),
+    ("review",),
+    ("schema",),
+    ("schema", "print"),
+    ("schema", "apply"),
+    ("schema", "check"),
+)
 
 
 @pytest.fixture
@@ -64,7 +73,7 @@ def test_every_command_has_help(run, command):
 def test_the_help_gives_examples_that_are_commands(run):
     commands = {" ".join(one) for one in COMMANDS}
     told = "".join(run(*one, "--help").stdout for one in ((), *COMMANDS))
-    examples = re.findall(r"dal ((?:schema )?(?:print|apply|check|demo|queries))", told)
+    examples = re.findall(r"dal ((?:schema )?(?:print|apply|check|demo|queries|review))", told)
     assert set(examples) == commands - {"schema"}
 
 

@@ -1,6 +1,9 @@
 """What the README shows is what happens."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -8,7 +11,8 @@ import pytest
 
 import dal
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -40,6 +44,22 @@ def test_the_examples_work_one_after_another(here, server, schema, capsys):
     assert len(EXAMPLES) >= 5
 
 
+def test_the_tests_that_are_shown_pass(here, tmp_path):
+    shown = dict(re.findall(r"^```python title=(\S+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+    assert set(shown) == {"conftest.py", "test_costs.py"}
+    for name, code in shown.items():
+        (tmp_path / name).write_text(here(code), encoding="utf-8")
+    settings = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    (tmp_path / "pytest.ini").write_text(settings, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+
+
 def test_every_verb_is_in_the_table_of_operations():
     table = README.split("### The operations")[1].split("###")[0]
     verbs = [name for kind in (dal.Session, dal.SessionStore) for name in vars(kind) if not name.startswith("_")]
@@ -69,4 +89,4 @@ def test_every_link_leads_somewhere():
     links = re.findall(r"\]\((?!https?://)([^)#]+)", README)
     assert links
     for link in links:
-        assert (Path(__file__).parent.parent / link).exists(), link
+        assert (ROOT / link).exists(), link

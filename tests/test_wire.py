@@ -15,14 +15,17 @@ DELAY = 0.05
 
 @contextmanager
 def proxy(conninfo):
-    """Pass bytes to the server and back, each answer late by DELAY; give the conninfo to use."""
+    """Pass bytes to the server and back, each answer late by DELAY; give the conninfo to use and the bytes passed."""
     given = psycopg.conninfo.conninfo_to_dict(conninfo)
     host, port = str(given.get("host", "127.0.0.1")), int(given.get("port") or 5432)
+
+    passed = {0: 0, DELAY: 0}
 
     def pump(source, target, delay):
         with suppress(OSError):
             while data := source.recv(65536):
                 time.sleep(delay)
+                passed[delay] += len(data)
                 target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)
 
@@ -31,6 +34,8 @@ def proxy(conninfo):
         upstream = socket.socket(socket.AF_UNIX if host.startswith("/") else socket.AF_INET)
         with client, upstream:
             upstream.connect(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
+            if upstream.family == socket.AF_INET:  # Else what is sent in two pieces waits 40 ms in between.
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             back = threading.Thread(target=pump, args=(upstream, client, DELAY))
             back.start()
             pump(client, upstream, 0)
@@ -40,7 +45,7 @@ def proxy(conninfo):
         serving = threading.Thread(target=serve)
         serving.start()
         here = {"host": "127.0.0.1", "port": listener.getsockname()[1], "sslmode": "disable"}
-        yield psycopg.conninfo.make_conninfo(conninfo, **here)
+        yield psycopg.conninfo.make_conninfo(conninfo, **here), lambda: tuple(passed.values())
         serving.join()
 
 
@@ -73,13 +78,35 @@ def nothing(connection):
     connection.cursor()
 
 
+def copy_in(connection):
+    with connection.cursor() as cursor, cursor.copy("COPY pg_temp.copied FROM STDIN") as rows:
+        for n in range(3):
+            rows.write_row([f"row\n{n}"])
+
+
+def refused(connection):
+    with suppress(psycopg.Error):
+        connection.execute("SELECT 'x\nB\t5\tReadyForQuery\n'::int")
+
+
+def strange_names(connection):
+    connection.execute('SELECT 1 AS "a\nF\t1\tQuery", 2 AS "x"" 1 2 3 4 5 6\nF\t9\tQuery", %s AS "\n"', [1])
+
+
 @pytest.mark.parametrize(
     ("operation", "trips"),
-    [(nothing, 0), (autocommit, 1), (transaction, 3), (prepared, 2), (pipeline, 1), (copy, 1)],
+    [
+        (nothing, 0),
+        (autocommit, 1),
+        (transaction, 3),
+        (prepared, 2),
+        (pipeline, 1),
+        (copy, 1),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_round_trips_are_what_time_says(server, operation, trips):
-    with proxy(server.conninfo) as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
+    with proxy(server.conninfo) as (conninfo, _), psycopg.connect(conninfo, autocommit=True) as connection:
         with wire.watch(connection) as watched:
             started = time.perf_counter()
             operation(connection)
@@ -88,8 +115,91 @@ def test_round_trips_are_what_time_says(server, operation, trips):
     assert trips <= elapsed / DELAY < trips + 0.9
 
 
+@pytest.mark.parametrize(
+    ("operation", "trips"),
+    [(transaction, 3), (prepared, 2), (pipeline, 1), (copy, 1), (copy_in, 2), (refused, 1), (strange_names, 1)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_bytes_are_what_has_passed(server, operation, trips):
+    with proxy(server.conninfo) as (conninfo, passed), psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("CREATE TEMP TABLE copied (line text)")
+        before = passed()
+        with wire.watch(connection) as watched:
+            operation(connection)
+        sent, received = (now - then for now, then in zip(passed(), before, strict=True))
+    assert watched.round_trips == trips, watched.messages
+    assert (watched.bytes_sent, watched.bytes_received) == (sent, received), watched.messages
+
+
 def test_a_statement_that_looks_like_a_trace_is_not_counted(server):
+    text = "SELECT 'x\nF\t1\tQuery\nB\t1\tReadyForQuery\nF\t2\tSync\nB\t5\tReadyForQuery'"
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         with wire.watch(connection) as watched:
-            connection.execute("SELECT 'x\nF\t1\tQuery\nB\t1\tReadyForQuery\nF\t2\tSync\nB\t5\tReadyForQuery'")
+            connection.execute(text)
+            connection.execute(text + "\n")
+            connection.execute(text + ", %s, %s, %s, %s, %s, %s", list("abcdef"))
+    assert watched.round_trips == 3
+    sent = [text, text + "\n", text + ", $1, $2, $3, $4, $5, $6"]
+    assert [statement.text for statement in watched.statements] == sent
+
+
+def test_what_was_sent_is_told_by_round_trip(server):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("CREATE TEMP TABLE copied (line text)")
+        connection.execute("SELECT 1 AS warm", prepare=True)
+        with wire.watch(connection) as watched:
+            connection.execute("SELECT 1 AS warm")
+            transaction(connection)
+            prepared(connection)
+            copy_in(connection)
+            with connection.pipeline():
+                connection.execute("SELECT %s::int", [1])
+                connection.execute("SELECT %s::int8", [1])
+    assert [(statement.round_trip, statement.how, statement.text) for statement in watched.statements] == [
+        (1, "prepared", "SELECT 1 AS warm"),
+        (2, "query", "BEGIN"),
+        (3, "query", "SELECT 1"),
+        (4, "query", "COMMIT"),
+        (5, "prepare", "SELECT 1 AS fresh"),
+        (6, "prepared", "SELECT 1 AS fresh"),
+        (7, "query", "COPY pg_temp.copied FROM STDIN"),
+        (8, "other", "CopyData, CopyDone"),
+        (9, "query", "SELECT $1::int"),
+        (9, "query", "SELECT $1::int8"),
+    ]
+    assert (watched.round_trips, watched.preparing) == (9, 1)
+
+
+def test_what_a_connection_pays_once_is_told_apart(server):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        counted = []
+        for _ in range(8):
+            with wire.watch(connection) as watched:
+                connection.execute("SELECT %s::int", [1])
+            counted.append((watched.round_trips, watched.preparing))
+        assert counted == [(1, 0)] * 5 + [(2, 1)] + [(1, 0)] * 2
+        connection.prepared_max = 0
+        with wire.watch(connection) as watched:
+            connection.execute("SELECT %s::int8", [1], prepare=True)
+            connection.execute("SELECT 1")
+    assert watched.round_trips - watched.preparing == 2, watched.statements
+
+
+def test_a_long_statement_is_shortened(server):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection) as watched:
+        connection.execute("SELECT '" + "x" * 5000 + "'")
+    assert [len(statement.text) for statement in watched.statements] == [1001]
+
+
+def test_blocks_on_one_connection_are_not_nested(server):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection) as watched:
+        with pytest.raises(RuntimeError, match="nested"), wire.watch(connection):
+            pass
+        connection.execute("SELECT 1")
     assert watched.round_trips == 1
+
+
+def test_a_connection_that_is_closed_meanwhile(server):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection):
+        connection.execute("SELECT 1")
+        connection.close()

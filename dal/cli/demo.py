@@ -67,7 +67,7 @@ def demo(
     with ExitStack() as stack:
         with err.status("Starting a server …"):
             with _log_unless_stopped():
-                running = stack.enter_context(whole(serve(_choice(dsn, server))))
+                running = stack.enter_context(whole(serve(choice(dsn, server))))
             conninfo = stack.enter_context(whole(_scratch(running.conninfo)))
         played = _play(conninfo, sizes)
     out.print(report.table(played, running))
@@ -76,7 +76,7 @@ def demo(
         out.print(line)
 
 
-def _choice(dsn: str | None, server: Kind | None) -> str | None:
+def choice(dsn: str | None, server: Kind | None) -> str | None:
     """Choose for serve; a connection string is checked here, so that none is ever repeated in an error."""
     if server is not None:
         return server

@@ -4,7 +4,11 @@
 --
 -- One statement: a walk along the index from the number down, turned round afterwards.
 -- Index: messages_pkey, backwards.
--- Locks: none.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
+--   buffers O(n) in the page
+-- Locks: AccessShare on messages
+-- Never: Seq Scan
 -- Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
 SELECT
     m.session_id,

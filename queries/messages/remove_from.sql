@@ -5,7 +5,11 @@
 -- One statement: the session's row is locked first, as by an append, so no append can come between the
 --   removal and the count; what an append stored while this waited keeps its (higher) number.
 -- Index: sessions_pkey, messages_pkey.
--- Locks: the session's row until the commit, then the removed messages.
+-- Rows locked: the session's row until the commit, then the removed messages.
+-- Promises: 1 round trip; buffers O(log n) in the session's messages; buffers O(n) in the removed messages;
+--   WAL O(n) in the removed messages
+-- Locks: RowExclusive on sessions, messages; 1 row of sessions
+-- Never: Seq Scan on sessions
 -- Returns: Removed; no row when no such session is stored.
 --   When the session is archived, nothing is removed: the status tells.
 WITH session AS MATERIALIZED (

@@ -3,7 +3,10 @@
 --
 -- One statement: one row of a table that has one for each version.
 -- Index: dal_schema_pkey, backwards.
--- Locks: none.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(1) in the sessions
+-- Locks: AccessShare on dal_schema
+-- Never: none
 -- Returns: SchemaVersion; no row when a schema was never applied whole.
 SELECT s.version
 FROM dal_schema AS s

@@ -3,7 +3,10 @@
 --
 -- One statement: one descent of the index.
 -- Index: sessions_pkey.
--- Locks: none.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(log n) in the sessions
+-- Locks: AccessShare on sessions
+-- Never: Seq Scan; Sort
 -- Returns: SessionRecord; no row when no such session is stored.
 SELECT
     s.session_id,

@@ -6,7 +6,11 @@
 --   within an hour alone. The statuses stand in a subquery so that the planner does not count them and
 --   plan anew for each call. A session that becomes active between two pages moves ahead of them.
 -- Index: sessions_of_source_by_recency, backwards.
--- Locks: none.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;
+--   buffers O(n) in the page
+-- Locks: AccessShare on sessions
+-- Never: Seq Scan
 -- Returns: SessionRecord, the latest activity first; no row when there are no more.
 SELECT
     s.session_id,

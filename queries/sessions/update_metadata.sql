@@ -5,7 +5,11 @@
 -- One statement: the merge happens on the newest version of the row, so two merges at the same moment
 --   both stay (reading, changing and writing back would lose one).
 -- Index: sessions_pkey; writes to no index within the hour (HOT).
--- Locks: the session's row until the commit. Waits for a writer of the same session.
+-- Rows locked: the session's row until the commit. Waits for a writer of the same session.
+-- Promises: 1 round trip; HOT; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
+--   WAL O(1) in the session's messages
+-- Locks: RowExclusive on sessions; 1 row of sessions
+-- Never: Seq Scan
 -- Returns: SessionRecord, as it is now; no row when no such session is stored.
 UPDATE sessions AS s SET
     metadata = s.metadata || :metadata::jsonb,

@@ -1,0 +1,84 @@
+"""`dal review`: static pages from which the queries can be reviewed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dal.cli.measuring import Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
+from dal.cli.output import out as told
+from dal.errors import DalError, InvalidInput
+from dal.files import QUERIES, SCHEMA
+from dal.measure.outcome import as_json
+from dal.review.base import compare
+
+_EXTRA = {"jinja2", "markupsafe", "vl_convert"}
+
+
+class NotInstalled(DalError):
+    """The pages need packages that are not there; says what to install."""
+
+
+def review(  # noqa: PLR0913 - options
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Where the pages are written.")],
+    queries: Queries = QUERIES,
+    schema: Schema = SCHEMA,
+    fixtures: OwnFixtures = None,
+    dsn: Dsn = None,
+    server: ServerKind = None,
+    large: Large = False,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="REV", help="Show what changed since this revision in git.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", exists=True, dir_okay=False, help="Take what dal check has measured."),
+    ] = None,
+) -> None:
+    """Write a page for each query, and one with all in a table: what a DBA needs to review them.
+
+    They hold the statement, its promises beside what was measured, its plans, its locks and its indexes. They are
+    files that stand alone: no server, no script, nothing loaded from elsewhere. Whether a promise is kept or broken
+    does not change the exit status, which is 2 if it could not be measured.
+
+    Examples: [bold]dal review --out review[/bold], [bold]dal review --out review --base main[/bold],
+    [bold]dal check --also json=check.json && dal review --out review --from check.json[/bold]
+    """
+    write = _writer()
+    if source:
+        if fixtures or dsn or server or large:
+            raise InvalidInput("--from", "it takes what was measured before, so no server, size or fixtures")
+        document = _read(source)
+    else:
+        report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
+        document = json.loads(as_json(report))
+    if base:
+        document["base"] = compare(base, queries, document["queries"])
+    told.print(f"{write(document, out)}: {document['summary']}", soft_wrap=True)
+
+
+def _read(path: Path) -> Any:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidInput("--from", f"{path} is no JSON: {error}") from error
+    if not isinstance(document, dict) or not {"server", "summary", "schema", "queries"} <= document.keys():
+        raise InvalidInput("--from", f"{path} is not what this release's dal check --also json=FILE writes")
+    if strange := [query["name"] for query in document["queries"] if not re.fullmatch(r"[\w.]+", query["name"])]:
+        raise InvalidInput("--from", f"{strange[0]!r} is no query's name")  # A page is named after it.
+    return document
+
+
+def _writer() -> Any:
+    try:
+        from dal.review.pages import write  # noqa: PLC0415 - needs an extra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise NotInstalled("the review pages need their packages: pip install 'session-dal[review]'") from error
+    return write

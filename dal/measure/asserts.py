@@ -1,0 +1,234 @@
+"""Assertions about round trips, cost, growth and plans, for a service's own tests.
+
+With pytest they are fixtures of the same names (dal.measure.pytest_plugin); they need no pytest. Each raises an
+AssertionError that says what was promised, what was measured, at which sizes, and what was sent. They take any
+psycopg connection. Over an AsyncConnection all but `round_trips` are awaited.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiosql
+import psycopg
+
+from dal.measure.either import Connection, either
+from dal.measure.growth import TOLERANCE, closest, fit
+from dal.measure.plans import plans_of
+from dal.measure.promises import Growth, Never
+from dal.measure.report import FIGURES, LABELS, NO_SIZE, report, sent
+from dal.measure.runs import SIZES, Run, run_of, runs_of
+from dal.measure.snapshot import held_snapshot, twin
+from dal.measure.subjects import Subject
+from dal.wire import Wire, watch
+
+__all__ = ["assert_cost", "assert_growth", "assert_plan_never", "held_snapshot", "round_trips"]
+
+_statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg")
+
+_GROWTHS = {str(growth): growth for growth in Growth}
+
+
+def round_trips(
+    connection: Connection, exactly: int | None = None, *, at_most: int | None = None, warm: bool = False
+) -> AbstractContextManager[Wire]:
+    """Assert how many round trips a block takes.
+
+        with round_trips(connection, 1):
+            session.append("user", "hello")
+
+    It is a plain `with` over an AsyncConnection too. With `warm`, those are left out that only prepare a statement
+    (once for a connection; psycopg does it when it sends the same for the sixth time). What the block sent is
+    given, and known when it has ended: see dal.wire.Wire.
+    """
+    if (exactly is None) == (at_most is None):
+        raise TypeError("round_trips() takes a number of round trips, or at_most=")
+    return _RoundTrips(connection, exactly, at_most, warm=warm)
+
+
+class _RoundTrips:
+    """A class, and no generator, so that a failure's traceback is the test's own line alone."""
+
+    def __init__(self, connection: Connection, exactly: int | None, at_most: int | None, *, warm: bool) -> None:
+        self._watching = watch(connection)
+        self._exactly = exactly
+        self._at_most = at_most
+        self._warm = warm
+
+    def __enter__(self) -> Wire:
+        self._wire = self._watching.__enter__()
+        return self._wire
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        __tracebackhide__ = True
+        self._watching.__exit__(None, None, None)
+        if error is None:
+            self._judge()
+
+    def _judge(self) -> None:
+        __tracebackhide__ = True
+        wire = self._wire
+        counted = wire.round_trips - wire.preparing if self._warm else wire.round_trips
+        if counted == self._exactly or (self._at_most is not None and counted <= self._at_most):
+            return
+        promised = f"at most {self._at_most}" if self._exactly is None else f"{self._exactly}"
+        only = f", of which {wire.preparing} only prepared" if wire.preparing and not self._warm else ""
+        warm = " on a warm connection" if self._warm else ""
+        lines = [f"round trips: promised {promised}{warm}, measured {counted}{only}", "", *sent(wire)]
+        raise AssertionError("\n".join(lines))
+
+
+@either
+async def assert_cost(  # noqa: PLR0913 - a keyword for each promise
+    connection: Connection,
+    operation: Callable[[], object],
+    *,
+    round_trips: int | None = None,
+    buffers: int | None = None,
+    rows: int | None = None,
+    rows_written: int | None = None,
+    wal_records: int | None = None,
+    wal: int | None = None,
+    temporary_files: int | None = None,
+    hot_share: float | None = None,
+    commit: bool = False,
+) -> None:
+    """Assert what an operation costs at most, and of its updates which share at least is HOT.
+
+    `rows` are those that the server reads, `wal` is in bytes. The operation is run some times on the connection,
+    each in a transaction that is rolled back unless `commit` says otherwise, and the least of each figure counts.
+    """
+    __tracebackhide__ = True
+    promised = _given(
+        round_trips=round_trips,
+        buffers=buffers,
+        rows=rows,
+        rows_written=rows_written,
+        wal_records=wal_records,
+        wal=wal,
+        temporary_files=temporary_files,
+        hot_share=hot_share,
+    )
+    run = await run_of(connection, operation, commit=commit)
+    if broken := [line for name, bound in promised.items() if (line := _broken(name, bound, {NO_SIZE: run}))]:
+        raise AssertionError(report(broken, {NO_SIZE: run}))
+
+
+@either
+async def assert_growth(  # noqa: PLR0913
+    connection: Connection,
+    grow: Callable[[int, int], object],
+    operation: Callable[[], object],
+    sizes: Sequence[int] = SIZES,
+    *,
+    round_trips: str | int | None = None,
+    buffers: str | int | None = None,
+    rows: str | int | None = None,
+    rows_written: str | int | None = None,
+    wal_records: str | int | None = None,
+    wal: str | int | None = None,
+    commit: bool = False,
+) -> None:
+    """Assert how the cost of an operation grows with its data: `buffers="O(log n)"`, or a number that it never exceeds.
+
+    `grow(before, size)` lets the data, which hold `before` of something (at first 0), hold `size`; it may use any
+    connection. After it the tables of the connection's first schema are vacuumed and analyzed, and the operation is
+    run as by assert_cost. Growth is O(1), O(log n), O(n), O(n log n) or O(n^2); a slower one keeps the promise.
+    """
+    __tracebackhide__ = True
+    promised = _given(
+        round_trips=round_trips,
+        buffers=buffers,
+        rows=rows,
+        rows_written=rows_written,
+        wal_records=wal_records,
+        wal=wal,
+    )
+    if len(sizes) < 3 or list(sizes) != sorted(set(sizes)):  # noqa: PLR2004 - a line through two points always fits
+        raise ValueError(f"growth is measured at three sizes or more, the least first, not at {tuple(sizes)}")
+    runs = await runs_of(connection, grow, operation, sizes, commit=commit)
+    if broken := [line for name, bound in promised.items() if (line := _broken(name, bound, runs))]:
+        raise AssertionError(report(broken, runs))
+
+
+@either
+async def assert_plan_never(
+    connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any], *never: str
+) -> None:
+    """Assert what never appears in a statement's plan: `"Seq Scan on messages"`, `"Sort"`.
+
+    Both plans are held to it, the one for these values and the generic one, on the data as they are. Nothing is run.
+    Over an AsyncConnection the plans are those of a second connection to the same place, with its search_path.
+    """
+    __tracebackhide__ = True
+    if not never:
+        raise TypeError("assert_plan_never() takes what never appears, as in 'Seq Scan on messages'")
+    text, values = _named(statement, parameters)
+    subject = Subject("statement", text, _NO_PROMISES)
+    if isinstance(connection, psycopg.Connection):
+        plans = plans_of(connection, subject, values)
+    else:
+        cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
+        row = await (await cursor.execute(_statements.search_path.sql, prepare=False)).fetchone()
+        with twin(connection) as second:
+            _statements.set_search_path(second, search_path=row and row[0])
+            plans = plans_of(second, subject, values)
+    broken = []
+    for one in never:
+        node, _, table = one.partition(" on ")
+        if modes := [mode for mode, plan in plans.items() if plan.breaks(Never(node, table or None, 0))]:
+            broken.append(f"plan: promised never {one}, found in the {' and the '.join(modes)} plan")
+    if broken:
+        shapes = [f"  {mode:<8}{plan.shape}" for mode, plan in plans.items()]
+        raise AssertionError("\n".join([*broken, "", *shapes, "", "of:", f"  {' '.join(statement.split())}"]))
+
+
+_NO_PROMISES: Any = None
+"""A statement of the caller's comes from no query file, and its plans need none."""
+
+
+def _given(**promised: str | float | None) -> dict[str, Growth | float]:
+    given: dict[str, Growth | float] = {}
+    for name, bound in promised.items():
+        if isinstance(bound, str):
+            if bound not in _GROWTHS:
+                raise ValueError(f"{name}={bound!r} is no growth; there are {', '.join(_GROWTHS)}")
+            given[name] = _GROWTHS[bound]
+        elif bound is not None:
+            given[name] = bound
+    if not given:
+        raise TypeError("nothing is promised: say for example buffers=…")
+    return given
+
+
+def _broken(name: str, bound: Growth | float, runs: Mapping[int, Run]) -> str | None:
+    """What there is to say if a promise is not kept."""
+    values = {size: FIGURES[name](run) for size, run in runs.items()}
+    least, most = min(values.values()), max(values.values())
+    if not isinstance(bound, Growth):
+        kept = least >= bound if name == "hot_share" else most <= bound
+        limit, worst = ("at least", least) if name == "hot_share" else ("at most", most)
+        return None if kept else f"{LABELS[name]}: promised {limit} {bound:,}, measured {worst:,}"
+    found = fit(values).growth
+    if name == "round_trips" and bound is Growth.CONSTANT:
+        kept = least == most  # They are exact, so that one more is growth.
+    else:
+        kept = found <= bound or closest(values, bound).error <= TOLERANCE
+    grown = f"{least:,} to {most:,}"
+    return None if kept else f"{LABELS[name]}: promised {bound}, measured {grown}, which grows as {found}"
+
+
+def _named(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> tuple[str, Mapping[str, Any]]:
+    """The statement with named parameters, if it has others."""
+    if isinstance(parameters, Mapping):
+        return statement, parameters
+    names = (f"p{n}" for n in range(1, len(parameters) + 1))
+    text = re.sub(r"%[%sbt]", lambda found: found[0] if found[0] == "%%" else f"%({next(names)})s", statement)
+    return text, {f"p{n}": value for n, value in enumerate(parameters, start=1)}

@@ -1,0 +1,6 @@
+-- name: wal_of_backend()^
+-- Read how much WAL this backend has written until now. PostgreSQL 18 and later.
+SELECT
+    w.wal_records,
+    w.wal_bytes
+FROM pg_stat_get_backend_wal(pg_backend_pid()) AS w;

@@ -1,0 +1,97 @@
+"""The queries that are measured: anyone's aiosql files."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiosql
+import psycopg
+from psycopg import sql
+from psycopg.types.numeric import Int8
+
+from dal.measure.promises import Promises, parse
+
+
+class Fixtures(Protocol):
+    """What a module of fixtures defines, so that queries can be measured on data of any size."""
+
+    def grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
+        """Let the tables, which hold `before` of what the axis names (at first 0, in empty tables), hold `size`."""
+
+    def parameters(self, query: str, axis: str, size: int, turn: int) -> Mapping[str, Any]:
+        """The parameters of a query's call on data of that size; no two turns are alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A query, as it is sent, and what it promises."""
+
+    name: str
+    text: str
+    """With psycopg's placeholders."""
+    promises: Promises
+
+    @property
+    def path(self) -> Path:
+        """The file that it stands in."""
+        return self.promises.path
+
+    def run(self, connection: psycopg.Connection[Any], parameters: Mapping[str, Any]) -> None:
+        """Send the statement, and fetch what it gives."""
+        cursor = psycopg.Cursor(connection)
+        cursor.execute(self.text.encode(), _bound(parameters))
+        if cursor.description:
+            cursor.fetchall()
+
+    def numbered(self, parameters: Mapping[str, Any]) -> tuple[sql.SQL, list[Any]]:
+        """The statement with $1 and so on, and the values in that order, as PREPARE wants them."""
+        names: list[str] = []
+
+        def number(found: re.Match[str]) -> str:
+            if found[0] == "%%":
+                return "%"
+            if found[1] not in names:
+                names.append(found[1])
+            return f"${names.index(found[1]) + 1}"
+
+        text = re.sub(r"%%|%\((\w+)\)s", number, self.text.rstrip().removesuffix(";"))
+        bound = _bound(parameters)
+        return sql.SQL(text), [bound[name] for name in names]
+
+
+def load(folder: Path) -> list[Subject]:
+    """Load every query of a folder, or a file, with its promises."""
+    loaded: Any = aiosql.from_path(folder, "psycopg", mandatory_parameters=False, attribute=None)
+    subjects = []
+    for name in loaded.available_queries:
+        query = loaded
+        for part in name.split("."):
+            query = getattr(query, part)
+        if name.endswith("_cursor") and name.removesuffix("_cursor") in loaded.available_queries:
+            continue  # aiosql's own second form of a query that gives rows
+        path = Path(query.__code__.co_filename)
+        subjects.append(Subject(name, query.sql, parse(path, name.rpartition(".")[2])))
+    return subjects
+
+
+def load_fixtures(path: Path) -> Fixtures:
+    """Load a module of fixtures from its file."""
+    spec = importlib.util.spec_from_file_location(f"fixtures_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{path} is no Python file")
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("grow", "parameters"):
+        if not callable(getattr(module, name, None)):
+            raise TypeError(f"{path} defines no function {name}; see dal.measure.subjects.Fixtures")
+    fixtures: Fixtures = module
+    return fixtures
+
+
+def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Int8(value) if type(value) is int else value for name, value in parameters.items()}

@@ -1,0 +1,99 @@
+"""What another revision of the query files holds, by git."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dal.errors import InvalidInput
+from dal.measure.outcome import sections, told
+from dal.measure.promises import PromiseError, parse
+
+
+def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the queries were at that revision: what is compared with in the pages, and what is there no more."""
+    git = _Git(queries)
+    commit = git.commit(revision)
+    with tempfile.TemporaryDirectory() as folder:
+        then = _queries(git.copy(commit, Path(folder)))
+    now = _names(queries) | {query["name"] for query in measured}
+    return {
+        "revision": revision,
+        "commit": commit[:12],
+        "queries": {query["name"]: then[query["name"]] for query in measured if query["name"] in then},
+        "removed": {name: query for name, query in then.items() if name not in now},
+    }
+
+
+class _Git:
+    """The repository around a folder of query files, or around one."""
+
+    def __init__(self, queries: Path) -> None:
+        self._near = queries if queries.is_dir() else queries.parent
+        self._path = queries.resolve().relative_to(Path(self._ask("rev-parse", "--show-toplevel").strip()).resolve())
+
+    def commit(self, revision: str) -> str:
+        """The commit that a revision names."""
+        found = self._ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", refused="")
+        if not found:
+            raise InvalidInput("--base", f"there is no revision {revision!r} in git")
+        return found.strip()
+
+    def copy(self, commit: str, folder: Path) -> Path:
+        """Copy the query files as they were into a folder; gives the place of their own folder or file in it."""
+        listed = self._ask("ls-tree", "-r", "-z", "--full-tree", "--name-only", commit, "--", str(self._path))
+        for name in listed.split("\0"):
+            if name.endswith(".sql"):
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(self._ask("show", f"{commit}:{name}"), encoding="utf-8")
+        return folder / self._path
+
+    def _ask(self, *arguments: str, refused: str | None = None) -> str:
+        """What git answers; or this, if it refuses."""
+        program = shutil.which("git")
+        if program is None:
+            raise InvalidInput("--base", "git is not installed")
+        done = subprocess.run(  # noqa: S603 - git's own words, and a revision that it takes for nothing else
+            [program, "-C", str(self._near), *arguments], capture_output=True, check=False, encoding="utf-8"
+        )
+        if done.returncode and refused is not None:
+            return refused
+        if done.returncode:
+            raise InvalidInput("--base", done.stderr.strip().removeprefix("fatal: "))
+        return done.stdout
+
+
+def _queries(path: Path) -> dict[str, Any]:
+    """Every query of a folder or a file: its text, and what it promised as far as that is understood."""
+    found = {}
+    for file in _files(path):
+        for name, (line, source) in sections(file.read_text(encoding="utf-8")).items():
+            found[_name(path, file, name)] = {"line": line, "source": source, "promises": _promises(file, name)}
+    return found
+
+
+def _promises(file: Path, name: str) -> list[str]:
+    """None, where the header is older than its grammar."""
+    try:
+        return told(parse(file, name))
+    except PromiseError:
+        return []
+
+
+def _names(path: Path) -> set[str]:
+    return {_name(path, file, name) for file in _files(path) for name in sections(file.read_text(encoding="utf-8"))}
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.sql")) if path.is_dir() else [path] if path.is_file() else []
+
+
+def _name(path: Path, file: Path, query: str) -> str:
+    """As aiosql names it: by the folders that it stands in."""
+    folders = file.relative_to(path).parent.parts if file != path else ()
+    return ".".join((*folders, query))

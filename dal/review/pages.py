@@ -1,0 +1,168 @@
+"""The pages, from what `dal check` writes as JSON and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dal.measure.promises import Never
+from dal.review.charts import chart, sparkline
+from dal.review.code import difference, highlighted, purpose
+from dal.review.plans import fold, indexes
+
+_MARK = Markup('<meta name="generator" content="dal review">')
+"""How a page that an earlier run has written is known, so that it can be removed with its query."""
+
+_FIGURES = {
+    "buffers": "Buffers",
+    "rows_read": "Rows read",
+    "rows_written": "Rows written",
+    "hot_share": "HOT updates",
+    "wal_records": "WAL records",
+    "wal_bytes": "WAL bytes",
+    "temporary_bytes": "Temporary bytes",
+}
+
+
+def write(document: Mapping[str, Any], folder: Path) -> Path:
+    """Write the pages into a folder, and return the index's path."""
+    base = document.get("base")
+    queries = [_query(query, base) for query in document["queries"]]
+    shared = {"server": document["server"], "summary": document["summary"], "base": base, "mark": _MARK}
+    pages = {
+        "index.html": _render("index", shared, queries=queries, removed=_removed(base)),
+        "schema.html": _render("schema", shared, text=highlighted(document["schema"].rstrip(), 1)),
+    }
+    neighbours = zip([None, *queries], queries, [*queries[1:], None], strict=False)
+    for before, query, after in neighbours:
+        page = _render("query", shared, root="../", query=query, before=before, after=after)
+        pages[f"queries/{query['name']}.html"] = page
+    (folder / "queries").mkdir(parents=True, exist_ok=True)
+    _remove_others(folder / "queries", {Path(page).name for page in pages})
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder / "index.html"
+
+
+_templates = Environment(
+    loader=PackageLoader("dal.review"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+_templates.filters["number"] = lambda value: f"{value:,.0f}"
+
+
+def _render(name: str, shared: Mapping[str, Any], *, root: str = "", **values: Any) -> str:
+    return _templates.get_template(f"{name}.html").render(**shared, root=root, **values)
+
+
+def _remove_others(folder: Path, written: set[str]) -> None:
+    for path in folder.glob("*.html"):
+        if path.name not in written and _MARK in path.read_text(encoding="utf-8", errors="replace"):
+            path.unlink()
+
+
+def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All that a template shows of a query."""
+    first, rest = purpose(query["source"])
+    never = [Never(one["node"], one["table"], 0) for one in query["never"]]
+    curves = [_curve(query, bound) for bound in query["bounds"]]
+    return {
+        **query,
+        "first": first,
+        "rest": rest,
+        "text": _text(query),
+        "broken": [verdict for verdict in query["verdicts"] if not verdict["kept"]],
+        "growth": curves,
+        "overview": [curve for curve in curves if curve["metric"] == "buffers"],
+        "folded": {axis: fold(sizes, never) for axis, sizes in query["plans"].items()},
+        "relations": list(_relations(query)),
+        "axes": {axis: [min(sizes, key=int), max(sizes, key=int)] for axis, sizes in query["curves"].items()},
+        "tables": sorted({*query["locks"]["taken"], *query["locks"]["promised"], *query["rows"]["promised"]}),
+        "figures": list(_figures(query)),
+        "change": _change(query, base) if base else None,
+    }
+
+
+def _text(query: Mapping[str, Any]) -> Markup:
+    return highlighted(query["source"], query["line"])
+
+
+def _curve(query: Mapping[str, Any], bound: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = query["held_snapshot" if bound["held_snapshot"] else "curves"][bound["axis"]]
+    values = {int(size): float(cost[bound["figure"]]) for size, cost in sizes.items()}
+    verdict = next(verdict for verdict in query["verdicts"] if verdict["promised"] == bound["promise"])
+    return {
+        **bound,
+        "kept": verdict["kept"],
+        "told": verdict["measured"],
+        "values": values,
+        "least": values[min(values)],
+        "most": values[max(values)],
+        "chart": chart(bound, values, f"{bound['promise']}: measured {verdict['measured']}"),
+        "sparkline": sparkline(values),
+    }
+
+
+def _relations(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every table and index that is touched, how the plans use it, and its buffers at the ends of each axis."""
+    used: dict[str, dict[str, set[str]]] = {}
+    for sizes in query["plans"].values():
+        for relation, node, kind in indexes(sizes):
+            used.setdefault(relation, {}).setdefault(node, set()).add(kind)
+    touched = {name for sizes in query["curves"].values() for cost in sizes.values() for name in cost["buffers_of"]}
+    tables = {*query["locks"]["taken"]} | {*query["locks"]["promised"]}
+    for name in sorted(touched | used.keys(), key=lambda name: (name not in tables, name)):
+        yield {
+            "name": name,
+            "is_table": name in tables,
+            "used": {node: " and ".join(sorted(kinds)) for node, kinds in used.get(name, {}).items()},
+            "buffers": [
+                [sizes[size]["buffers_of"].get(name, 0) for size in (min(sizes, key=int), max(sizes, key=int))]
+                for sizes in query["curves"].values()
+            ],
+        }
+
+
+def _figures(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A table of every figure at every size for each axis; without what is nothing throughout."""
+    for held in (False, True):
+        for axis, sizes in query["held_snapshot" if held else "curves"].items():
+            yield {
+                "axis": axis,
+                "held_snapshot": held,
+                "sizes": [int(size) for size in sizes],
+                "rows": [
+                    (label, [_told(figure, cost[figure]) for cost in sizes.values()])
+                    for figure, label in _FIGURES.items()
+                    if any(cost["updates" if figure == "hot_share" else figure] for cost in sizes.values())
+                ],
+            }
+
+
+def _told(figure: str, value: float) -> str:
+    return f"{value:.0%}" if figure == "hot_share" else f"{value:,.0f}"
+
+
+def _change(query: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """How a query differs from the base's."""
+    before = base["queries"].get(query["name"])
+    if before is None:
+        return {"kind": "added", "lines": [], "promised": query["promises"], "withdrawn": []}
+    lines = difference(before["source"], query["source"])
+    return {
+        "kind": "changed" if lines else "unchanged",
+        "lines": lines,
+        "promised": [promise for promise in query["promises"] if promise not in before["promises"]],
+        "withdrawn": [promise for promise in before["promises"] if promise not in query["promises"]],
+    }
+
+
+def _removed(base: Mapping[str, Any] | None) -> Sequence[dict[str, Any]]:
+    removed = base["removed"] if base else {}
+    return [
+        {"name": name, "first": purpose(then["source"])[0], "line": then["line"], "text": _text(then)}
+        for name, then in removed.items()
+    ]

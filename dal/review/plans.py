@@ -1,0 +1,189 @@
+"""Plans as trees, with those that are equal folded into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from dal.measure.plans import Plan
+from dal.measure.promises import Never
+
+_CONDITIONS = (
+    "Index Cond",
+    "Recheck Cond",
+    "Hash Cond",
+    "Merge Cond",
+    "Join Filter",
+    "Filter",
+    "One-Time Filter",
+    "Conflict Filter",
+    "Sort Key",
+    "Presorted Key",
+    "Group Key",
+    "Cache Key",
+)
+
+_LONG = 160
+"""Of a condition that is shown; a custom plan's can hold thousands of values."""
+
+_SHAPE = (
+    "Node Type",
+    "Strategy",
+    "Operation",
+    "Join Type",
+    "Scan Direction",
+    "Subplan Name",
+    "Disabled",
+    "Relation Name",
+    "Alias",
+    "Index Name",
+    "Function Name",
+    "CTE Name",
+)
+"""What makes two plans alike: everything but estimates and conditions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as it is shown."""
+
+    depth: int
+    kind: str
+    role: str
+    """The CTE or subplan that it begins, or nothing."""
+    source: str
+    """The table, function or CTE that it reads, with its alias."""
+    index: str
+    conditions: tuple[str, ...]
+    rows: tuple[str, ...]
+    """Estimated, in the columns of its plan."""
+    never: bool
+    """Whether a promise says that it never appears."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Plans of one shape: where they are made, and the tree."""
+
+    where: str
+    reads: str
+    """What they read and how, in a line."""
+    columns: tuple[str, ...]
+    nodes: tuple[Node, ...]
+
+    @property
+    def never(self) -> bool:
+        """Whether a node is in it that never appears."""
+        return any(node.never for node in self.nodes)
+
+
+def fold(sizes: Mapping[str, Mapping[str, Any]], never: Sequence[Never]) -> list[Folded]:
+    """Fold the plans of an axis, by size and by custom or generic.
+
+    What never appears is looked for as the gate does, at the largest size: small tables are scanned, and may be.
+    """
+    shapes: dict[Any, dict[tuple[str, int], Mapping[str, Any]]] = {}
+    for size, kinds in sizes.items():
+        for kind, tree in kinds.items():
+            shapes.setdefault(_shape(tree), {})[kind, int(size)] = tree
+    every = [int(size) for size in sizes]
+    return [_folded(trees, every, never) for trees in shapes.values()]
+
+
+def indexes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Every relation that a plan names, the node that reads or writes it, and whether the plan is custom or generic."""
+    for kinds in sizes.values():
+        for kind, tree in kinds.items():
+            for _, node in _walk(tree, 0):
+                if index := node.get("Index Name"):
+                    yield index, node["Node Type"], kind
+                for arbiter in node.get("Conflict Arbiter Indexes", ()):
+                    yield arbiter, "ON CONFLICT", kind
+                if table := node.get("Relation Name"):
+                    yield table, node.get("Operation", node["Node Type"]), kind
+
+
+def _folded(trees: Mapping[tuple[str, int], Mapping[str, Any]], every: Sequence[int], never: Sequence[Never]) -> Folded:
+    # The generic plan's conditions name the parameters instead of one call's values.
+    shown = next((tree for (kind, _), tree in trees.items() if kind == "generic"), next(iter(trees.values())))
+    estimates: dict[tuple[int, ...], list[tuple[str, int]]] = {}
+    for cell, tree in trees.items():
+        estimates.setdefault(tuple(node["Plan Rows"] for _, node in _walk(tree, 0)), []).append(cell)
+    tables = [table for _, table, _ in Plan(shown).nodes()]
+    looked_for = never if max(every) in {size for _, size in trees} else ()
+    nodes = tuple(
+        _node(depth, node, rows, broken=_is_broken(node, table, looked_for))
+        for (depth, node), table, rows in zip(_walk(shown, 0), tables, zip(*estimates, strict=True), strict=True)
+    )
+    stored = (node for _, node in _walk(shown, 0) if {"Index Name", "Relation Name"} & node.keys())
+    reads = dict.fromkeys(f"{_kind(node)} {node.get('Index Name') or node['Relation Name']}" for node in stored)
+    return Folded(
+        where=_where(list(trees), every),
+        reads=", ".join(reads) or nodes[0].kind,
+        columns=tuple(_where(cells, every) for cells in estimates.values()),
+        nodes=nodes,
+    )
+
+
+def _is_broken(node: Mapping[str, Any], table: str | None, never: Sequence[Never]) -> bool:
+    return any(node["Node Type"] == one.node and one.table in {None, table} for one in never)
+
+
+def _node(depth: int, node: Mapping[str, Any], rows: Sequence[int], *, broken: bool) -> Node:
+    read = node.get("Relation Name") or node.get("Function Name") or node.get("CTE Name") or ""
+    alias = node.get("Alias", read)
+    return Node(
+        depth=depth,
+        kind=_kind(node),
+        role=node.get("Subplan Name", ""),
+        source=read if alias == read else f"{read} {alias}",
+        index=node.get("Index Name", ", ".join(node.get("Conflict Arbiter Indexes", ()))),
+        conditions=tuple(_conditions(node)),
+        rows=tuple(f"{number:,}" for number in rows),
+        never=broken,
+    )
+
+
+def _kind(node: Mapping[str, Any]) -> str:
+    kind: str = node.get("Operation", node["Node Type"])
+    remarks = {node.get("Join Type"), node.get("Strategy"), "disabled" if node.get("Disabled") else None}
+    remarks -= {None, "Inner", "Plain"}
+    return " ".join((kind, *(f"({remark})" for remark in sorted(map(str, remarks)))))
+
+
+def _conditions(node: Mapping[str, Any]) -> Iterator[str]:
+    for name in _CONDITIONS:
+        if name in node:
+            text = node[name] if isinstance(node[name], str) else ", ".join(node[name])
+            yield f"{name}: {text if len(text) <= _LONG else text[:_LONG] + '…'}"
+
+
+def _walk(node: Mapping[str, Any], depth: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    yield depth, node
+    for child in node.get("Plans", ()):
+        yield from _walk(child, depth + 1)
+
+
+def _shape(node: Mapping[str, Any]) -> Any:
+    return tuple(node.get(name) for name in _SHAPE), tuple(_shape(child) for child in node.get("Plans", ()))
+
+
+def _where(cells: Sequence[tuple[str, int]], every: Sequence[int]) -> str:
+    """Tell the cells of a table of kinds and sizes, as `custom at 64 to 4,096, generic`."""
+    sizes = {kind: [size for other, size in cells if other == kind] for kind, _ in cells}
+    told = {kind: _ranges(at, every) for kind, at in sizes.items()}
+    if len(set(told.values())) == 1:
+        return " and ".join(told) + next(iter(told.values()))
+    return "; ".join(f"{kind}{at}" for kind, at in told.items())
+
+
+def _ranges(sizes: Sequence[int], every: Sequence[int]) -> str:
+    if len(sizes) == len(every):
+        return ""
+    places = [every.index(size) for size in sizes]
+    runs = [[place for _, place in run] for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0])]
+    return " at " + ", ".join(
+        f"{every[run[0]]:,}" + (f" to {every[run[-1]]:,}" if len(run) > 1 else "") for run in runs
+    )

@@ -1,0 +1,262 @@
+"""Known-bad versions of our queries, each of which must fail the gate by the promise that it breaks."""
+
+from dataclasses import dataclass, replace
+
+import psycopg
+import pytest
+
+from dal.conninfo import with_schema
+from dal.files import QUERIES, SCHEMA
+from dal.measure import fixtures
+from dal.measure.gate import Gate, judge
+from dal.measure.promises import parse
+from dal.measure.subjects import Subject, load
+
+SIZES = (64, 256, 1024, 4096)
+"""Enough to catch them all."""
+
+OURS = {subject.name: subject for subject in load(QUERIES)}
+
+
+@dataclass(frozen=True)
+class Canary:
+    """What is changed in a query's file or in the schema, and the promise that breaks by it."""
+
+    query: str
+    breaks: str
+    edits: tuple[tuple[str, str], ...] = ()
+    """What is replaced in the query's file, and by what."""
+    schema: str = ""
+    """Run after schema.sql."""
+    rerun: str = ""
+    """Sent after the query, as a loop in a service would."""
+
+
+CANARIES = {
+    "COUNT for the next number": Canary(
+        "messages.append",
+        "buffers O(log n) in the session's messages",
+        edits=(
+            (
+                "        s.sequence,\n        :message_id::text",
+                (
+                    "        (SELECT count(*) FROM messages AS c WHERE c.session_id = :session_id::text),\n"
+                    "        :message_id::text"
+                ),
+            ),
+        ),
+    ),
+    "MAX + 1, without the session's row": Canary(
+        "messages.append",
+        "1 row of sessions locked",
+        edits=(
+            ("session AS (\n    INSERT", "opened AS (\n    INSERT"),
+            (
+                (
+                    "DO UPDATE SET\n"
+                    "        next_sequence = s.next_sequence + 1,\n"
+                    "        message_count = s.message_count + 1,\n"
+                    "        updated_at = greatest(s.updated_at, excluded.updated_at)\n"
+                    "    WHERE s.status <> 'archived'\n"
+                    "    RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at\n),"
+                ),
+                (
+                    "DO NOTHING\n    RETURNING s.session_id\n),\n\nsession AS (\n"
+                    "    SELECT m.session_id, max(m.sequence) + 1 AS sequence, now() AS updated_at FROM messages AS m\n"
+                    "    WHERE m.session_id = :session_id::text GROUP BY m.session_id\n),"
+                ),
+            ),
+        ),
+    ),
+    "a jsonb array that is rewritten": Canary(
+        "messages.append",
+        "WAL O(1) in the session's messages",
+        edits=(
+            (
+                "        message_count = s.message_count + 1,",
+                (
+                    "        message_count = s.message_count + 1,\n        metadata = jsonb_build_object('messages',"
+                    " (SELECT jsonb_agg(md5(c.message_id)) FROM messages AS c WHERE c.session_id = :session_id::text)),"
+                ),
+            ),
+        ),
+    ),
+    "a second statement": Canary("messages.append", "1 round trip", rerun="SELECT 1"),
+    "N + 1: a statement for each row": Canary(
+        "messages.latest", "1 round trip", rerun="SELECT 1 FROM messages LIMIT 1"
+    ),
+    "an index on updated_at": Canary("messages.append", "HOT", schema="CREATE INDEX late ON sessions (updated_at);"),
+    "an expression index over updated_at": Canary(
+        "sessions.update_metadata",
+        "HOT",
+        schema="CREATE INDEX late ON sessions ((updated_at AT TIME ZONE 'UTC'));",
+    ),
+    "wide columns between hot ones": Canary(
+        "messages.append",
+        "WAL O(1) in the session's metadata",
+        schema="ALTER TABLE sessions DROP COLUMN updated_at CASCADE;"
+        "ALTER TABLE sessions ADD COLUMN updated_at timestamptz NOT NULL;"
+        "ALTER TABLE sessions ADD COLUMN active_hour timestamptz NOT NULL DEFAULT '2026-01-01';",
+    ),
+    "a lost index on agents": Canary(
+        "sessions.agent_ids", "buffers O(log n) in the session's messages", schema="DROP INDEX messages_by_agent;"
+    ),
+    "a lost index on recency": Canary(
+        "sessions.list", "buffers O(log n) in the sessions", schema="DROP INDEX sessions_by_recency;"
+    ),
+    "an OFFSET page": Canary(
+        "messages.after",
+        "buffers O(log n) in the session's messages",
+        edits=(
+            (
+                "AND m.sequence > :after::bigint\nORDER BY m.sequence\n",
+                "\nORDER BY m.sequence\nOFFSET greatest(0, :after::bigint)\n",
+            ),
+        ),
+    ),
+    "an OR that defeats the index": Canary(
+        "sessions.list_of_user",
+        "buffers O(log n) in the sessions",
+        edits=(("AND s.user_id = :user_id::text", "AND (s.user_id = :user_id::text OR s.parent_id = :user_id::text)"),),
+    ),
+    "GROUP BY over all messages": Canary(
+        "sessions.agent_ids",
+        "buffers O(log n) in the session's messages",
+        edits=(
+            (
+                "    FROM agent AS a\n    GROUP BY a.session_id",
+                (
+                    "    FROM (SELECT m.session_id, m.agent_id, min(m.sequence) AS sequence FROM messages AS m\n"
+                    "    INNER JOIN session AS s ON m.session_id = s.session_id WHERE m.agent_id IS NOT NULL\n"
+                    "    GROUP BY m.session_id, m.agent_id) AS a\n    GROUP BY a.session_id"
+                ),
+            ),
+        ),
+    ),
+    "ordered by what no index has": Canary(
+        "messages.latest",
+        "buffers O(log n) in the session's messages",
+        edits=(("    ORDER BY m.sequence DESC", "    ORDER BY m.created_at DESC, m.sequence DESC"),),
+    ),
+    "a total beside the page": Canary(
+        "sessions.list",
+        "rows O(1) in the sessions",
+        edits=(("FROM unnest", ", (SELECT count(*) FROM sessions) AS total\nFROM unnest"),),
+    ),
+    "a limit that comes too late": Canary(
+        "sessions.list",
+        "buffers O(log n) in the sessions",
+        edits=(
+            ("    ORDER BY s.active_hour DESC, s.updated_at DESC, s.session_id DESC\n    LIMIT :limit::bigint\n", ""),
+        ),
+    ),
+    "a function around the key": Canary(
+        "sessions.get",
+        "buffers O(log n) in the sessions",
+        edits=(("WHERE s.session_id = :session_id", "WHERE lower(s.session_id) = :session_id"),),
+    ),
+    "a sequential scan in the plan": Canary(
+        "messages.get",
+        "never Seq Scan",
+        edits=(("m.message_id = :message_id::text", "m.message_id || '' = :message_id::text"),),
+        schema="ALTER TABLE messages DROP CONSTRAINT messages_pkey; DROP INDEX messages_by_agent;"
+        "ALTER TABLE messages DROP CONSTRAINT messages_message_id_key;",
+    ),
+    "a lock that a read does not need": Canary(
+        "sessions.get",
+        "AccessShare on sessions",
+        edits=(("WHERE s.session_id = :session_id::text", "WHERE s.session_id = :session_id::text\nFOR UPDATE"),),
+    ),
+    "a trigger that counts": Canary(
+        "messages.append",
+        "buffers O(log n) in the session's messages",
+        schema="CREATE FUNCTION tally() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM count(*) FROM messages WHERE session_id = NEW.session_id; RETURN NEW; END $$;"
+        "CREATE TRIGGER tally AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION tally();",
+    ),
+    "a foreign key without an index": Canary(
+        "sessions.delete",
+        "buffers O(log n) in the sessions",
+        schema="ALTER TABLE messages DROP CONSTRAINT messages_pkey; DROP INDEX messages_by_agent;"
+        "ALTER TABLE messages DROP CONSTRAINT messages_message_id_key;",
+    ),
+    "a row version more for each append": Canary(
+        "messages.append",
+        "held snapshot: buffers O(n) in the appends since, at most n/30",
+        schema="CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE sessions SET updated_at = updated_at WHERE session_id = NEW.session_id;"
+        " UPDATE sessions SET updated_at = updated_at WHERE session_id = NEW.session_id; RETURN NEW; END $$;"
+        "CREATE TRIGGER touch AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION touch();",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chatty(Subject):
+    """A query after which another statement is sent."""
+
+    after: str = ""
+
+    def run(self, connection, parameters):
+        Subject.run(self, connection, parameters)
+        connection.execute(self.after.encode())
+
+
+def hatch(canary, tmp_path):
+    """Write the changed file, and load it with the promises of ours."""
+    ours = OURS[canary.query]
+    text = ours.path.read_text(encoding="utf-8")
+    for old, new in canary.edits:
+        assert old in text, "the canary no longer fits the query; mend it"
+        text = text.replace(old, new, 1)
+    folder, _, name = canary.query.partition(".")
+    path = tmp_path / folder / f"{name}.sql"
+    path.parent.mkdir()
+    path.write_text(text, encoding="utf-8")
+    (subject,) = load(tmp_path)
+    if canary.rerun:
+        return Chatty(subject.name, subject.text, subject.promises, after=canary.rerun)
+    return subject
+
+
+@pytest.fixture
+def measure(server, schema):
+    """Measure one query along the axis of one promise, on few sizes."""
+
+    def measure(subject, breaks, patch=""):
+        promises = subject.promises
+        bounds = [bound for bound in promises.bounds if breaks in {str(bound), "HOT"}] or list(promises.bounds[:1])
+        held = [bound for bound in promises.held if breaks == f"held snapshot: {bound}"]
+        narrowed = replace(promises, bounds=tuple(bounds), held=tuple(held))
+        subject = replace(subject, promises=narrowed)
+        conninfo = with_schema(server.conninfo, schema)
+        text = SCHEMA.read_text(encoding="utf-8") + patch
+        gate = Gate(lambda: psycopg.connect(conninfo, autocommit=True), text, fixtures, sizes=SIZES)
+        (measured,) = gate.measure([subject])
+        return list(judge(measured))
+
+    return measure
+
+
+@pytest.mark.parametrize("name", CANARIES)
+def test_the_gate_catches(name, measure, tmp_path):
+    canary = CANARIES[name]
+    verdicts = measure(hatch(canary, tmp_path), canary.breaks, canary.schema)
+    broken = {verdict.promised: verdict for verdict in verdicts if not verdict.kept}
+    assert canary.breaks in broken, [f"{v.promised}: {v.measured}" for v in verdicts]
+    verdict = broken[canary.breaks]
+    assert verdict.path.read_text(encoding="utf-8").splitlines()[verdict.line - 1].startswith("-- ")
+
+
+@pytest.mark.parametrize("breaks", sorted({(canary.query, canary.breaks) for canary in CANARIES.values()}))
+def test_ours_keeps_what_the_canaries_break(breaks, measure):
+    query, promise = breaks
+    verdicts = measure(OURS[query], promise)
+    assert promise in {verdict.promised for verdict in verdicts}
+    assert [verdict for verdict in verdicts if not verdict.kept] == []
+
+
+def test_every_canary_breaks_a_promise_that_its_query_makes():
+    for canary in CANARIES.values():
+        assert parse(OURS[canary.query].path, canary.query.partition(".")[2])
+    assert len(CANARIES) >= 15

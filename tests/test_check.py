@@ -1,0 +1,123 @@
+"""`dal check` as a user and as a pipeline runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import psycopg
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TODO = ROOT / "bench/todo"
+GATED = ["--queries", TODO / "queries", "--schema", TODO / "schema.sql", "--fixtures", TODO / "fixtures.py"]
+
+
+def check(*options, cwd=ROOT):
+    command = [sys.executable, "-m", "dal.cli", "check", *map(str, options)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "140"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
+
+
+def scratch_schemas(server):
+    with psycopg.connect(server.conninfo) as connection:
+        found = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'dal_check_%'").fetchall()
+    return [name for (name,) in found]
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """The to-do list, with a page that counts what it skips."""
+    folder = tmp_path / "queries"
+    folder.mkdir()
+    text = (TODO / "queries/tasks.sql").read_text(encoding="utf-8")
+    old = "AND t.task_id > :after::bigint\nORDER BY t.task_id\nLIMIT 10"
+    assert old in text
+    new = "\nORDER BY t.task_id\nOFFSET greatest(0, :after::bigint - 1000) LIMIT 10"
+    (folder / "tasks.sql").write_text(text.replace(old, new), encoding="utf-8")
+    return ["--queries", folder, "--schema", TODO / "schema.sql", "--fixtures", TODO / "fixtures.py"]
+
+
+def test_ours_are_all_kept_in_every_form(server, tmp_path):
+    done = check(
+        *("--dsn", server.conninfo, "--format", "json"),
+        *("--also", f"junit={tmp_path}/check.xml", "--also", f"markdown={tmp_path}/check.md"),
+        *("--also", f"github={tmp_path}/check.txt"),
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    document = json.loads(done.stdout)
+    assert document["server"].startswith("PostgreSQL")
+    assert {query["name"] for query in document["queries"]} >= {"messages.append", "sessions.agent_ids"}
+    suites = ET.parse(tmp_path / "check.xml").getroot()
+    assert int(suites.get("tests")) > 100
+    assert suites.get("failures") == "0"
+    assert "promises of 20 queries are kept" in (tmp_path / "check.md").read_text(encoding="utf-8")
+    assert (tmp_path / "check.txt").read_text(encoding="utf-8").startswith("::notice title=dal check::")
+    assert scratch_schemas(server) == []
+
+
+def test_someone_elses_queries(server):
+    done = check(*GATED, "--dsn", server.conninfo)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "promises of 3 queries are kept" in done.stdout
+
+
+def test_a_broken_promise_fails_with_its_file_and_line(server, broken, tmp_path):
+    done = check(*broken, "--dsn", server.conninfo, "--format", "github", "--also", f"junit={tmp_path}/check.xml")
+    assert done.returncode == 1, done.stdout + done.stderr
+    line = (TODO / "queries/tasks.sql").read_text(encoding="utf-8").splitlines().index(
+        "-- name: open_tasks(list_id, after)"
+    ) + 3
+    assert f"tasks.sql,line={line}," in done.stdout
+    assert "promised rows O(1) in the list's tasks; measured O(n)" in done.stdout
+    failures = ET.parse(tmp_path / "check.xml").getroot().findall(".//failure")
+    assert len(failures) >= 1
+    assert "measured O(n)" in failures[0].get("message")
+    table = check(*broken, "--dsn", server.conninfo, "open_tasks")
+    assert table.returncode == 1
+    assert "broken" in table.stdout
+    assert f"tasks.sql:{line}: open_tasks: promised" in table.stderr
+    markdown = check(*broken, "--dsn", server.conninfo, "open_tasks", "--format", "markdown")
+    assert "**broken**" in markdown.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--dsn", "postgresql://nobody@127.0.0.1:1/none"], "the server does not answer"),
+        (["no.such"], "no query no.such"),
+        (["--queries", str(ROOT / "tests/no_promise.sql")], "does not exist"),
+    ],
+    ids=["no server", "no query", "no file"],
+)
+def test_what_cannot_be_measured_is_another_status(options, said):
+    done = check(*options)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_without_promises_is_told_with_its_line(tmp_path, server):
+    (tmp_path / "bare.sql").write_text("-- name: bare()\nSELECT 1;\n", encoding="utf-8")
+    done = check("--queries", tmp_path, "--dsn", server.conninfo)
+    assert done.returncode == 2
+    assert "bare.sql:1: query bare promises nothing" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_interrupted_it_leaves_nothing_behind(server, ending):
+    command = [sys.executable, "-m", "dal.cli", "check", "--dsn", server.conninfo]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not scratch_schemas(server):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(ending)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + ending, said
+    assert scratch_schemas(server) == []

@@ -1,0 +1,54 @@
+"""Naming growth: by curves whose class is known, with the noise that a neighbour makes."""
+
+import random
+from math import log2
+
+import pytest
+
+from dal.measure.growth import accelerates, closest, fit
+from dal.measure.promises import Growth
+
+SIZES = (64, 256, 1024, 4096, 16_384)
+
+KNOWN = {
+    "nothing grows": (Growth.CONSTANT, lambda n: 14),
+    "an index grows higher": (Growth.CONSTANT, lambda n: 14 + (n > 300) + (n > 5000)),
+    "a page that was not full": (Growth.CONSTANT, lambda n: 40 + min(n, 1000) / 50),
+    "a descent for each of many levels": (Growth.LOGARITHMIC, lambda n: 10 + 8 * log2(n)),
+    "a scan": (Growth.LINEAR, lambda n: 12 + n / 75),
+    "a scan of wide rows": (Growth.LINEAR, lambda n: 5 + 3 * n),
+    "a sort": (Growth.LINEARITHMIC, lambda n: 20 + n * log2(n)),
+    "a join without an index": (Growth.QUADRATIC, lambda n: 100 + n * n / 50),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_curves_are_named(name):
+    growth, curve = KNOWN[name]
+    assert fit({n: curve(n) for n in SIZES}).growth == growth
+
+
+@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_does_not_change_the_class(name, seed):
+    growth, curve = KNOWN[name]
+    noise = random.Random(seed)
+    noisy = {n: curve(n) * noise.uniform(0.99, 1.03) + noise.choice((0, 0, 0, 1)) for n in SIZES}
+    assert fit(noisy).growth in {growth, Growth.LINEAR if growth is Growth.LINEARITHMIC else growth}
+
+
+def test_a_promised_class_that_fits_well_is_kept_though_another_fits_better():
+    curve = {64: 27, 256: 76, 1024: 272, 4096: 1055, 16_384: 4400}
+    assert closest(curve, Growth.LINEAR).error < 0.04
+    assert closest(curve, Growth.LOGARITHMIC).error > 0.2
+
+
+def test_a_scan_that_ends_with_its_table_is_no_logarithm():
+    assert accelerates({64: 4, 256: 8, 1024: 25, 4096: 226, 16_384: 318})
+    assert not accelerates({64: 102, 256: 112, 1024: 152, 4096: 172, 16_384: 172})
+    assert not accelerates({n: 10 + 8 * log2(n) for n in SIZES})
+
+
+def test_two_sizes_tell_nothing():
+    with pytest.raises(ValueError, match="three sizes or more"):
+        fit({1: 1, 2: 2})

@@ -1,0 +1,247 @@
+"""Measuring what an operation costs, over either kind of connection, with the same names on every PostgreSQL."""
+
+import asyncio
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg.rows import class_row, dict_row, namedtuple_row, scalar_row
+
+import dal
+from dal.measure.cost import Cost, cost_of, least, locks_of
+from dal.measure.snapshot import held_snapshot
+from dal.measure.trips import round_trips_of
+
+TABLES = """
+CREATE TABLE parents (parent_id integer PRIMARY KEY, counter integer NOT NULL DEFAULT 0, looked_up integer);
+CREATE INDEX parents_looked_up_idx ON parents (looked_up);
+CREATE TABLE children (
+    child_id integer PRIMARY KEY,
+    parent_id integer NOT NULL REFERENCES parents ON DELETE CASCADE
+);
+CREATE INDEX children_parent_id_idx ON children (parent_id);
+INSERT INTO parents SELECT n FROM generate_series(1, 1000) AS n;
+INSERT INTO children SELECT n, 1 + n % 2 FROM generate_series(1, 100) AS n;
+"""
+
+
+class Sync:
+    def connect(self, conninfo, **options):
+        return psycopg.connect(conninfo, **options)
+
+    def get(self, value):
+        return value
+
+
+class Async:
+    def __init__(self, runner):
+        self.get = runner.run
+
+    def connect(self, conninfo, **options):
+        return self.get(psycopg.AsyncConnection.connect(conninfo, **options))
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request):
+    if request.param == "sync":
+        yield Sync()
+    else:
+        with asyncio.Runner() as runner:
+            yield Async(runner)
+
+
+@pytest.fixture
+def family(server, schema, options):
+    """Options of connections that see two tables, of which one refers to the other."""
+    with psycopg.connect(server.conninfo, **options) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+        connection.execute(TABLES)
+        connection.execute("VACUUM ANALYZE parents, children")
+    return options
+
+
+@pytest.fixture
+def measured(kind, server, family):
+    made = kind.connect(server.conninfo, **family)
+    yield made
+    kind.get(made.close())
+
+
+def test_a_statement_costs_what_it_touches(kind, measured, figure, server):
+    insert = "INSERT INTO children VALUES (101, 5)"
+    cost = least([kind.get(cost_of(measured, lambda: measured.execute(insert))) for _ in range(3)])
+    assert isinstance(cost, Cost)
+    assert set(cost.buffers_of) == {"children", "children_pkey", "children_parent_id_idx", "parents", "parents_pkey"}
+    assert cost.buffers == sum(cost.buffers_of.values())
+    assert (cost.rows_written, cost.updates, cost.temporary_bytes, cost.temporary_files) == (1, 0, 0, 0)
+    # Three into the table and its indexes; the lock on the parent's row; at times an index entry's clean-up.
+    assert 4 <= cost.wal_records <= 6
+    assert 100 < cost.wal_bytes < 1000
+    figure(f"an insert with a foreign key, PostgreSQL {server.version.split()[0]}", str(cost))
+
+
+def test_what_triggers_of_foreign_keys_do_is_in_it(kind, measured):
+    delete = "DELETE FROM parents WHERE parent_id = 1"
+    cost = least([kind.get(cost_of(measured, lambda: measured.execute(delete))) for _ in range(3)])
+    assert cost.rows_written == 1 + 50
+    assert cost.buffers_of["children"] >= 50
+    assert cost.wal_records >= 1 + 50
+
+
+def test_hot_updates_are_told_apart(kind, measured):
+    def cost(column):
+        return kind.get(
+            cost_of(measured, lambda: measured.execute(f"UPDATE parents SET {column} = 7 WHERE parent_id = 1000"))
+        )
+
+    assert (cost("counter").updates, cost("counter").hot_share) == (1, 1.0)
+    assert (cost("looked_up").updates, cost("looked_up").hot_share) == (1, 0.0)
+    assert kind.get(cost_of(measured, lambda: measured.execute("SELECT 1"))).hot_share == 1.0
+
+
+def test_temporary_files_are_counted(kind, measured):
+    kind.get(measured.execute("SET work_mem = '64kB'"))
+    cost = kind.get(
+        cost_of(measured, lambda: measured.execute("SELECT n FROM generate_series(1, 50000) AS n ORDER BY n DESC"))
+    )
+    assert cost.temporary_files >= 1
+    assert cost.temporary_bytes > 300_000
+
+
+def test_a_neighbours_wal_is_in_it_only_where_the_server_cannot_tell(kind, measured, server, family):
+    with psycopg.connect(server.conninfo, **family) as neighbour:
+
+        def operation():
+            neighbour.execute("UPDATE parents SET counter = counter + 1")
+            neighbour.execute("SELECT pg_stat_force_next_flush()")
+            return measured.execute("SELECT 1")
+
+        cost = kind.get(cost_of(measured, operation))
+        counts_backends = neighbour.info.server_version >= 180000
+    # Its own are few: the cleaning of a page of the catalog, at most.
+    assert (cost.wal_records < 100) if counts_backends else (cost.wal_records >= 1000)
+
+
+def test_nothing_stays_unless_asked(kind, measured, server, family):
+    insert = "INSERT INTO children VALUES (101, 5)"
+    kind.get(cost_of(measured, lambda: measured.execute(insert)))
+    with psycopg.connect(server.conninfo, **family) as other:
+        assert other.execute("SELECT count(*) FROM children").fetchone() == (100,)
+        kind.get(cost_of(measured, lambda: measured.execute(insert), commit=True))
+        assert other.execute("SELECT count(*) FROM children").fetchone() == (101,)
+
+
+@dataclass
+class Nothing:
+    pass
+
+
+@pytest.mark.parametrize(
+    "row_factory", [dict_row, namedtuple_row, scalar_row, class_row(Nothing)], ids=["dict", "named", "scalar", "class"]
+)
+def test_any_row_factory_will_do(kind, server, family, row_factory):
+    connection = kind.connect(server.conninfo, **family, row_factory=row_factory)
+    delete = "DELETE FROM parents WHERE parent_id = 1"
+    assert kind.get(cost_of(connection, lambda: connection.execute(delete))).rows_written == 51
+    assert kind.get(locks_of(connection, lambda: connection.execute(delete)))["children"] == "RowExclusive"
+    with held_snapshot(connection):
+        pass
+    kind.get(connection.close())
+
+
+def test_the_connection_is_left_as_it_was(kind, measured):
+    for _ in range(10):
+        kind.get(cost_of(measured, lambda: measured.execute("SELECT 1")))
+    cursor = kind.get(measured.execute("SELECT count(*) FROM pg_prepared_statements"))
+    assert kind.get(cursor.fetchone()) == (0,)
+    assert measured.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_a_connection_without_autocommit_is_refused(kind, server):
+    connection = kind.connect(server.conninfo)
+    with pytest.raises(dal.InvalidInput, match="autocommit=True"):
+        kind.get(cost_of(connection, lambda: connection.execute("SELECT 1")))
+    kind.get(connection.close())
+
+
+def test_a_connection_inside_a_transaction_is_refused(kind, measured):
+    kind.get(measured.execute("BEGIN"))
+    with pytest.raises(dal.InvalidInput, match="inside a transaction"):
+        kind.get(cost_of(measured, lambda: measured.execute("SELECT 1")))
+
+
+def test_what_is_no_connection_is_refused():
+    with pytest.raises(TypeError, match=r"cost_of\(\) needs a psycopg connection, not str"):
+        cost_of("postgresql://localhost/app", lambda: None)
+
+
+def test_an_operations_error_comes_through_and_its_transaction_ends(kind, measured):
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        kind.get(cost_of(measured, lambda: measured.execute("SELECT 1/0")))
+    assert measured.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_a_synchronous_connection_cannot_measure_what_waits(server, family):
+    with psycopg.connect(server.conninfo, **family) as connection:
+        with pytest.raises(TypeError, match="AsyncConnection"):
+            cost_of(connection, lambda: asyncio.sleep(0))
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+async def test_a_synchronous_connection_inside_an_event_loop(server, family):
+    with psycopg.connect(server.conninfo, **family) as connection:
+        delete = "DELETE FROM parents WHERE parent_id = 1"
+        assert cost_of(connection, lambda: connection.execute(delete)).rows_written == 51
+
+
+def test_without_tables_nothing_is_touched(kind, server):
+    connection = kind.connect(server.conninfo, autocommit=True, options="-c search_path=none_such")
+    cost = kind.get(cost_of(connection, lambda: connection.execute("SELECT 1")))
+    assert (cost.buffers, cost.rows_read, cost.rows_written) == (0, 0, 0)
+    kind.get(connection.close())
+
+
+def test_the_strongest_lock_of_each_table(kind, measured):
+    held = kind.get(locks_of(measured, lambda: measured.execute("DELETE FROM parents WHERE parent_id = 1")))
+    assert held == {"parents": "RowExclusive", "children": "RowExclusive"}
+    held = kind.get(locks_of(measured, lambda: measured.execute("SELECT FROM parents; LOCK children IN SHARE MODE")))
+    assert held == {"parents": "AccessShare", "children": "Share"}
+
+
+def test_the_least_is_taken_figure_by_figure():
+    few = Cost({"t": 3}, 9, 9, 1, 1, 9, 900, 90, 9)
+    many = Cost({"t": 4, "u": 1}, 1, 1, 2, 0, 1, 100, 10, 1)
+    assert least([many, few]) == Cost({"t": 3}, 1, 1, 1, 1, 1, 100, 10, 1)
+
+
+@pytest.mark.parametrize("by", ["conninfo", "connection"])
+def test_a_held_snapshot_keeps_old_row_versions(kind, measured, server, family, by):
+    def update(times):
+        for _ in range(times):
+            kind.get(measured.execute("UPDATE parents SET counter = counter + 1 WHERE parent_id = 3"))
+
+    def touched():
+        update = "UPDATE parents SET counter = counter + 1 WHERE parent_id = 3"
+        kind.get(measured.execute("VACUUM (INDEX_CLEANUP ON) parents"))
+        return least([kind.get(cost_of(measured, lambda: measured.execute(update))) for _ in range(3)]).buffers
+
+    update(1000)
+    alone = touched()
+    with held_snapshot(server.conninfo if by == "conninfo" else measured) as holder:
+        assert holder.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+        update(1000)
+        beside = touched()
+    assert holder.closed
+    assert beside >= alone + 3
+    assert touched() <= alone + 1
+
+
+def test_round_trips_cold_and_warm(kind, measured):
+    trips = kind.get(round_trips_of(measured, lambda: measured.execute("SELECT %s::int AS warm", [1])))
+    assert (trips.cold.round_trips, trips.warm.round_trips, trips.preparing) == (1, 1, 1)
+    assert [statement.how for statement in trips.cold.statements] == ["query"]
+    assert [statement.how for statement in trips.warm.statements] == ["prepared"]
+    assert trips.warm.bytes_sent < trips.cold.bytes_sent
+    measured.prepare_threshold = None
+    trips = kind.get(round_trips_of(measured, lambda: measured.execute("SELECT %s::int AS never", [1])))
+    assert (trips.cold.round_trips, trips.warm.round_trips, trips.preparing) == (1, 1, 0)
