@@ -1,0 +1,31 @@
+"""Whether our own figures keep what the query files promise: these gate a run without any baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from measures import Figures
+
+from dal.files import QUERIES
+from dal.measure.growth import fit
+from dal.measure.promises import METRICS, Bound, Promises, parse
+
+
+def promises_of(query: str) -> Promises:
+    """What a query of the library promises, such as messages/append."""
+    return parse(QUERIES / f"{query}.sql", query.rpartition("/")[2])
+
+
+def broken(query: str, axis: str, at: Mapping[int, Figures]) -> list[str]:
+    """Tell which promises of a query the figures along an axis do not keep."""
+    promises = promises_of(query)
+    bounds = [bound for bound in (*promises.bounds, *promises.held) if bound.axis == axis]
+    if not bounds:
+        raise LookupError(f"{query} promises nothing along {axis!r}")
+    told = [f"{bound}: it is {found}" for bound in bounds if (found := _growth(bound, at)) > bound.growth]
+    trips = max(one.round_trips for one in at.values())
+    return told + ([f"{promises.round_trips} round trips: it is {trips}"] if trips > promises.round_trips else [])
+
+
+def _growth(bound: Bound, at: Mapping[int, Figures]):
+    return fit({size: getattr(one.cost, METRICS[bound.metric]) for size, one in at.items()}).growth

@@ -1,0 +1,12 @@
+"""How the field reads, for comparison, in the library's own tables where that is possible: one file a subject."""
+
+from pathlib import Path
+from typing import Any
+
+import aiosql
+
+_FOLDER = Path(__file__).parent
+
+agents: Any = aiosql.from_path(_FOLDER / "agents.sql", "psycopg")
+listing: Any = aiosql.from_path(_FOLDER / "listing.sql", "psycopg")
+pages: Any = aiosql.from_path(_FOLDER / "pages.sql", "psycopg")

@@ -1,0 +1,73 @@
+-- Sessions by recency: what the tables are filled with, and how the field lists them.
+
+-- name: fill(before, size)!
+-- Sessions of a hundred users, one every 26 minutes, a third of them active.
+INSERT INTO sessions (
+    session_id, user_id, source, status, archived_at, metadata, next_sequence, message_count, created_at, updated_at
+)
+SELECT
+    'session-' || g.n,
+    'user-' || mod(g.n, 100),
+    'source-' || mod(g.n, 7),
+    s.status,
+    CASE s.status WHEN 'archived' THEN s.active_at END,
+    '{}',
+    1,
+    1,
+    s.active_at AS created_at,
+    s.active_at AS updated_at
+FROM generate_series(:before::bigint + 1, :size::bigint) AS g (n)
+CROSS JOIN LATERAL (
+    SELECT
+        timestamptz '2000-01-01 00:00+00' + g.n * interval '26 minutes' AS active_at,
+        CASE WHEN mod(g.n, 200) = 0 THEN 'paused' WHEN mod(g.n, 3) = 0 THEN 'active' ELSE 'archived' END AS status
+) AS s;
+
+-- name: settle#
+VACUUM ANALYZE sessions;
+
+-- name: middle()^
+SELECT
+    s.session_id,
+    s.updated_at
+FROM sessions AS s
+ORDER BY s.updated_at
+LIMIT 1 OFFSET (SELECT count(*) / 2 FROM sessions);
+
+-- name: prepare_offset#
+-- A table as the field keeps it, with the index that a listing by recency asks for (and that makes every append
+-- write to an index of the session).
+CREATE TABLE offset_sessions (
+    session_id text PRIMARY KEY,
+    user_id text NOT NULL,
+    status text NOT NULL,
+    metadata jsonb NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE INDEX offset_sessions_by_updated_at ON offset_sessions (updated_at);
+
+-- name: fill_offset(before, size)!
+INSERT INTO offset_sessions (session_id, user_id, status, metadata, updated_at)
+SELECT
+    'session-' || g.n,
+    'user-' || mod(g.n, 100),
+    CASE WHEN mod(g.n, 3) = 0 THEN 'active' ELSE 'archived' END,
+    '{}',
+    timestamptz '2000-01-01 00:00+00' + g.n * interval '26 minutes'
+FROM generate_series(:before::bigint + 1, :size::bigint) AS g (n);
+
+-- name: settle_offset#
+VACUUM ANALYZE offset_sessions;
+
+-- name: offset(skip, limit)
+-- Who does it so: as pages.offset; the middle of the list costs half of the table.
+SELECT
+    s.session_id,
+    s.user_id,
+    s.status,
+    s.metadata,
+    s.updated_at
+FROM offset_sessions AS s
+ORDER BY s.updated_at DESC
+LIMIT :limit::bigint OFFSET :skip::bigint;

@@ -1,0 +1,70 @@
+"""While another transaction holds a snapshot, old row versions stay, and every append may walk past them."""
+
+import pytest
+from field import WAYS
+from kept import broken
+from measures import Operation, classes, figures_of, gated, values, warm
+from ways import AGENT, ROLE, Ours, content
+
+TITLE = "while a snapshot is held: an operation after so many appends to the session"
+APPENDS = (0, 100, 200, 500, 1_000)
+"""How many appends the snapshot is old when the next one is measured."""
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_an_append_under_a_held_snapshot(field, connected, ledger, name):
+    way = field.way(name, connected())
+    session = field.session(way, "held")
+    at = over_time(field, lambda: way.append(session), lambda: field.figures(way, "held"))
+    tell(ledger, "append", way.title, at)
+    if isinstance(way, Ours):
+        assert broken("messages/append", "the appends since", {age + 1: one for age, one in at.items()}) == []
+
+
+READS = {
+    "latest(20)": lambda session: session.latest(20),
+    "agent_ids()": lambda session: session.agent_ids(),
+    "record()": lambda session: session.record(),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_read_under_a_held_snapshot(field, connected, ledger, read):
+    way = field.way("Ours", connected())
+    field.fill("Ours", {f"held {read}": 1_000})
+    session = way.store.session(f"held {read}")
+    warm(lambda: READS[read](session))
+
+    def append():
+        session.append(ROLE, content(), agent_id=AGENT)
+
+    # The latest messages are to be new ones: those that the table was filled with lie closer together.
+    warm(append)
+    warm(append)
+    at = over_time(
+        field,
+        append,
+        lambda: figures_of(way.connection, Operation(lambda: READS[read](session))),
+    )
+    tell(ledger, read, "ours", at)
+
+
+def over_time(field, append, measure):
+    """Measure while a snapshot grows old by appends."""
+    at, done = {}, 0
+    with field.held_snapshot():
+        for age in APPENDS:
+            for _ in range(age - done):
+                append()
+            done = age
+            at[age] = measure()
+    return at
+
+
+def tell(ledger, operation, title, at):
+    table, row = ledger.table(TITLE), f"{operation}, {title}"
+    # A size of 0 has no logarithm.
+    grown = classes({age + 1: figures for age, figures in at.items()})["buffers"]
+    table.tell(row, f"buffers after {', '.join(map(str, APPENDS))}", values(at, "buffers"))
+    table.tell(row, "buffers", grown)
+    ledger.gate(f"held snapshot, {row}: buffers in the appends since", gated("buffers", grown))
