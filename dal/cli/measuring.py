@@ -18,7 +18,7 @@ from dal.cli.stop import whole
 from dal.conninfo import with_schema
 from dal.errors import DalError
 from dal.measure import fixtures as own_fixtures
-from dal.measure.gate import LARGE_SIZES, SIZES, Gate, Measured, drop
+from dal.measure.gate import Gate, Measured, drop
 from dal.measure.outcome import Report, make
 from dal.measure.promises import PromiseError
 from dal.measure.subjects import Fixtures, Subject, load, load_fixtures
@@ -34,7 +34,6 @@ Dsn = Annotated[str | None, typer.Option("--dsn", metavar="CONNINFO", help="Meas
 ServerKind = Annotated[
     Kind | None, typer.Option("--server", metavar="KIND", help="embedded (the default), embedded-16 or container.")
 ]
-Large = Annotated[bool, typer.Option("--large", help="Up to a million, instead of some thousands.")]
 
 NOT_MEASURED = 2
 """The exit status when a promise could not be measured; `dal check` gives 1 for a broken one."""
@@ -50,7 +49,6 @@ def measure(  # noqa: PLR0913 - the options of two commands
     fixtures: Path | None,
     dsn: str | None,
     server: Kind | None,
-    large: bool,
 ) -> Report:
     """Measure every promise of these queries; if that is impossible, tell why and end with NOT_MEASURED."""
     try:
@@ -58,7 +56,7 @@ def measure(  # noqa: PLR0913 - the options of two commands
         data: Fixtures = load_fixtures(fixtures) if fixtures else own_fixtures
         text = schema.read_text(encoding="utf-8")
         with whole(serve(choice(dsn, server))) as running:
-            measured = _measure(running.conninfo, text, data, subjects, SIZES if not large else LARGE_SIZES)
+            measured = _measure(running.conninfo, text, data, subjects)
             return make(str(running), text, measured)
     except _REASONS as error:
         complain(error)
@@ -73,19 +71,16 @@ def _subjects(queries: Path, names: list[str] | None) -> list[Subject]:
     return [subject for subject in subjects if not names or subject.name in names]
 
 
-def _measure(
-    conninfo: str, schema: str, data: Fixtures, subjects: list[Subject], sizes: tuple[int, ...]
-) -> list[Measured]:
+def _measure(conninfo: str, schema: str, data: Fixtures, subjects: list[Subject]) -> list[Measured]:
     scratch = with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-            task = progress.add_task("", total=Gate.steps(subjects, sizes))
+            task = progress.add_task("", total=Gate.steps(subjects))
             gate = Gate(
                 lambda: psycopg.connect(scratch, autocommit=True),
                 schema,
                 data,
-                sizes=sizes,
                 done=lambda told: progress.update(task, advance=1, description=told),
             )
             return gate.measure(subjects)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dal.cli.measuring import Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
+from dal.cli.measuring import Dsn, OwnFixtures, Queries, Schema, ServerKind, measure
 from dal.cli.output import out as told
 from dal.errors import DalError, InvalidInput
 from dal.files import QUERIES, SCHEMA
@@ -31,7 +31,6 @@ def review(  # noqa: PLR0913 - options
     fixtures: OwnFixtures = None,
     dsn: Dsn = None,
     server: ServerKind = None,
-    large: Large = False,
     base: Annotated[
         str | None, typer.Option("--base", metavar="REV", help="Show what changed since this revision in git.")
     ] = None,
@@ -51,11 +50,11 @@ def review(  # noqa: PLR0913 - options
     """
     write = _writer()
     if source:
-        if fixtures or dsn or server or large:
-            raise InvalidInput("--from", "it takes what was measured before, so no server, size or fixtures")
+        if fixtures or dsn or server:
+            raise InvalidInput("--from", "it takes what was measured before, so no server and no fixtures")
         document = _read(source)
     else:
-        report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
+        report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server)
         document = json.loads(as_json(report))
     if base:
         document["base"] = compare(base, queries, document["queries"])

@@ -25,7 +25,6 @@ from dal.measure.subjects import Fixtures, Subject
 from dal.wire import watch
 
 SIZES = (64, 256, 1024, 4096, 16_384)
-LARGE_SIZES = (64, 1024, 16_384, 131_072, 1_048_576)
 HELD_SIZES = (32, 128, 512)
 """How many operations are done under a held snapshot before the one that is measured."""
 
