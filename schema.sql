@@ -157,7 +157,7 @@ CREATE TABLE IF NOT EXISTS messages (
 );
 
 -- The agents of a session, each found by one descent (a loose index scan), whatever the length of
--- the session: 26 buffers for the five agents of 10,000 messages, where a GROUP BY touches 193.
+-- the session: 25 buffers for the five agents of 10,000 messages, where a GROUP BY touches 193.
 -- Partial: what a user says has no agent, and need not be indexed.
 CREATE INDEX IF NOT EXISTS messages_by_agent ON messages (session_id, agent_id, sequence)
 WHERE agent_id IS NOT NULL;

@@ -67,7 +67,7 @@ class AsyncRunner:
         return await self._source.explain(error, query)
 
     async def _send(self, query: AsyncQuery, parameters: dict[str, Any]) -> Any:
-        # As `connection` does, without its generator, which costs a tenth of an append on a near server.
+        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
         connection = await self._take()
         succeeded = False
         try:

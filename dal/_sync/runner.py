@@ -68,7 +68,7 @@ class Runner:
         return self._source.explain(error, query)
 
     def _send(self, query: Query, parameters: dict[str, Any]) -> Any:
-        # As `connection` does, without its generator, which costs a tenth of an append on a near server.
+        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
         connection = self._take()
         succeeded = False
         try:

@@ -4,7 +4,7 @@
 --
 -- One statement: as append, with the counter raised by as many as are new.
 --   The arrays stand in subqueries so that the planner does not count their elements and plan anew for
---   each call: 0.2 ms a call of one message instead of 0.4.
+--   each call (tests/test_cost.py holds it to that).
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
 -- Rows locked: the session's row until the commit. Waits for other writers of the same session alone.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;

@@ -5,7 +5,7 @@
 --   read that finds it missing, and served from there ever after. Any other session's set is read
 --   from its messages each time: from one agent to the next by one descent of the index each, whatever
 --   the session's length. The array stands in a subquery so that the planner does not count its elements
---   and plan anew for each call: 0.09 ms a call that the cache serves instead of 0.36.
+--   and plan anew for each call, which took longer than the read itself (tests/test_cost.py holds it to that).
 -- Index: sessions_pkey, messages_by_agent.
 -- Rows locked: the row of an archived session that is not cached yet, until the commit. Waits for nobody:
 --   a row that another has locked is stored by a later read.
