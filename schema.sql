@@ -24,7 +24,7 @@
 DO $$
 DECLARE
     -- The version that this file makes.
-    made constant integer := 1;
+    made constant integer := 2;
     target text;
     found integer;
 BEGIN
@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS dal_schema (
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 
-INSERT INTO dal_schema (version) VALUES (1) ON CONFLICT (version) DO NOTHING;
+INSERT INTO dal_schema (version) VALUES (2) ON CONFLICT (version) DO NOTHING;
 
 -- The columns that an append changes stand first and side by side, and the wide ones last: an update
 -- logs the bytes from the first changed one to the last, so wide columns between them would be written
@@ -162,6 +162,22 @@ CREATE TABLE IF NOT EXISTS messages (
 CREATE INDEX IF NOT EXISTS messages_by_agent ON messages (session_id, agent_id, sequence)
 WHERE agent_id IS NOT NULL;
 
+-- What was removed, one row a removal: sent again because its answer was lost, it must not remove what
+-- was appended in the meantime. Few: a removal regenerates an answer, or takes one back.
+CREATE TABLE IF NOT EXISTS removals (
+    sequence bigint NOT NULL,
+    messages bigint NOT NULL,
+    removed_at timestamptz NOT NULL,
+    session_id text COLLATE "C" NOT NULL,
+    removal_id text COLLATE "C" NOT NULL,
+
+    CONSTRAINT removals_pkey PRIMARY KEY (session_id, removal_id),
+    CONSTRAINT removals_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions (session_id)
+    ON DELETE CASCADE,
+    CONSTRAINT removals_ids_fit CHECK (length(removal_id) BETWEEN 1 AND 255),
+    CONSTRAINT removals_are_counted CHECK (sequence >= 0 AND messages >= 0)
+);
+
 COMMENT ON TABLE dal_schema IS 'Versions of session-dal''s schema that were applied here.';
 COMMENT ON COLUMN dal_schema.version IS 'The version; the greatest is the one in force.';
 COMMENT ON COLUMN dal_schema.applied_at IS 'When it was applied.';
@@ -190,3 +206,10 @@ COMMENT ON COLUMN messages.role IS 'Who speaks: user, assistant, tool or whateve
 COMMENT ON COLUMN messages.agent_id IS 'Which agent speaks; null where none does.';
 COMMENT ON COLUMN messages.content IS 'What is said.';
 COMMENT ON COLUMN messages.metadata IS 'Whatever the service wants to keep with the message; an object.';
+
+COMMENT ON TABLE removals IS 'One row a removal of messages, so that one that is sent again is known.';
+COMMENT ON COLUMN removals.sequence IS 'From which number on messages were removed.';
+COMMENT ON COLUMN removals.messages IS 'How many there were.';
+COMMENT ON COLUMN removals.removed_at IS 'When it was removed.';
+COMMENT ON COLUMN removals.session_id IS 'The session.';
+COMMENT ON COLUMN removals.removal_id IS 'A ULID that the removal was sent with.';

@@ -17,6 +17,7 @@ SOURCE, TARGET = ROOT / "dal/_async", ROOT / "dal/_sync"
 RULES = [
     (r"\basynchronous\b", "synchronous"),
     (r"\bThe synchronous side, and the source of.*", 'The synchronous side, generated from the asynchronous one."""'),
+    (r"\bfrom asyncio import sleep\b", "from time import sleep"),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\basync_queries\b", "queries"),

@@ -8,6 +8,7 @@ from dal._sync.session import Session
 from dal._sync.store import SessionStore
 from dal.errors import (
     DalError,
+    DeadlineExceeded,
     InvalidInput,
     MessageConflict,
     SchemaMismatch,
@@ -23,6 +24,7 @@ __all__ = [
     "AsyncSession",
     "AsyncSessionStore",
     "DalError",
+    "DeadlineExceeded",
     "InvalidInput",
     "Message",
     "MessageConflict",

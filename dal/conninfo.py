@@ -30,6 +30,19 @@ def with_timeout(conninfo: str, seconds: float) -> str:
     return make_conninfo(conninfo, connect_timeout=max(2, ceil(seconds)))
 
 
+def for_pool(conninfo: str, *, schema: str | None, timeout: float, pgbouncer: bool) -> str:
+    """The connection string of a store's own pool, whose operations take no longer than `timeout` seconds."""
+    if pgbouncer and schema is not None:
+        raise InvalidInput(
+            "schema", "cannot be sent through PgBouncer; give the search_path to the role, or to the database's entry"
+        )
+    bounded = with_timeout(with_schema(conninfo, schema), timeout)
+    options = str(_parse(bounded).get("options") or "")
+    if pgbouncer or "statement_timeout" in options:
+        return bounded
+    return make_conninfo(bounded, options=f"{options} -c statement_timeout={ceil(timeout * 1000)}".strip())
+
+
 def _parse(conninfo: str) -> ConnDict:
     try:
         return conninfo_to_dict(conninfo)

@@ -52,7 +52,24 @@ class SchemaMismatch(DalError):
 
 
 class ServerUnavailable(DalError):
-    """The server cannot be reached, or the connection to it was lost."""
+    """The server cannot be reached, or the connection to it was lost.
+
+    With `outcome_unknown` the statement had been sent, and may have been committed. An append is then repeated
+    with the `message_ids` that it was sent with, which stores each message once.
+    """
+
+    outcome_unknown: bool = False
+    message_ids: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.outcome_unknown:
+            return super().__str__()
+        how = "; message_ids has the ids that make it safe to repeat" if self.message_ids else ""
+        return f"{super().__str__()}; it may have been done all the same{how}"
+
+
+class DeadlineExceeded(ServerUnavailable, TimeoutError):
+    """The operation did not end within the store's `timeout`."""
 
 
 class StatementFailed(DalError):
@@ -61,6 +78,10 @@ class StatementFailed(DalError):
 
 class StoreClosed(DalError):
     """The store, its pool or its transaction has ended."""
+
+
+class TooLate(psycopg.OperationalError):
+    """What a connection of ours raises in the driver's stead when it has waited until the deadline."""
 
 
 _NO_TABLES = ("3F000", "42703", "42704", "42P01")
@@ -72,6 +93,9 @@ _TABLES_IN_THE_WAY = ("42P07", "55000")
 _SERVER_GOES = ("57P01", "57P02", "57P03", "53300")
 """SQLSTATEs of a server that shuts down, has crashed, is starting, or has no connection left."""
 
+_READ_ONLY = "25006"
+"""SQLSTATE of a server that stands by for another, or was told to write nothing."""
+
 APPLY = "run `dal schema apply`, or store.apply_schema()"
 
 
@@ -79,6 +103,8 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: PLR0911 - 
     """Put a driver's error into the user's words; the caller raises it from the driver's."""
     state = error.sqlstate
     said = (error.diag.message_primary or str(error)).strip()
+    if isinstance(error, TooLate):
+        return DeadlineExceeded(f"{said}; raise the store's timeout, or look at what the server waits for", query=query)
     if isinstance(error, PoolTimeout | TooManyRequests):
         return ServerUnavailable(f"no connection was free: {said}; raise max_size or timeout", query=query)
     if isinstance(error, PoolClosed):
@@ -95,6 +121,12 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: PLR0911 - 
     if state in _TABLES_IN_THE_WAY and query == "schema.sql":
         hint = error.diag.message_hint or ""
         return SchemaMismatch(f"{said}. {hint}".strip(), query=query, sqlstate=state)
+    if state == _READ_ONLY:
+        return ServerUnavailable(
+            f"this server only reads: {said}; connect with target_session_attrs=read-write to find the one that writes",
+            query=query,
+            sqlstate=state,
+        )
     if state is not None and (state in _SERVER_GOES or state.startswith("08")):
         return ServerUnavailable(f"the server went away: {said}; try again", query=query, sqlstate=state)
     if state is None and isinstance(error, psycopg.OperationalError):

@@ -22,6 +22,8 @@ from dal import records
 
 _RETURNS = re.compile(r"^Returns: (?P<record>\w+)[;,]", re.MULTILINE)
 
+_REPEAT = re.compile(r"^Repeat: (?P<not>not )?safe[,:;] ", re.MULTILINE)
+
 _OPERATORS = {SQLOperationType.SELECT: True, SQLOperationType.SELECT_ONE: False}
 """The operators that are accepted, and whether they give many rows. The others lose something: `$` cannot
 tell NULL from no row, and `<!` gives a value here and a tuple there."""
@@ -34,7 +36,7 @@ class QueryFileError(Exception):
 class Statement:
     """One query file: its name, its documentation, and its SQL as it is sent."""
 
-    __slots__ = ("doc", "many", "name", "parameters", "path", "record", "sql")
+    __slots__ = ("doc", "many", "name", "parameters", "path", "record", "repeatable", "sql")
 
     def __init__(self, source: Any, path: Path) -> None:
         self.name = f"{path.parent.name}.{path.stem}"
@@ -47,6 +49,11 @@ class Statement:
         self.record: type[Any] | None = getattr(records, returns["record"], None) if returns else None
         if self.record is None:
             raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
+        repeat = _REPEAT.search(self.doc)
+        if repeat is None:
+            raise QueryFileError(f"{path}: needs a line `Repeat: safe, …` or `Repeat: not safe: …`, with the reason")
+        self.repeatable = repeat["not"] is None
+        """Whether it may be sent again although it may have been committed."""
 
     def __repr__(self) -> str:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"

@@ -111,10 +111,10 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """The session's status, and how many messages were removed."""
+    """How many messages were removed; `is_refused` is True when the session is archived."""
 
-    status: Status
     messages: int
+    is_refused: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dal.errors import APPLY, SchemaMismatch
 from dal.records import SchemaVersion
 
-VERSION = 1
+VERSION = 2
 """The version of schema.sql that the query files are written for."""
 
 

@@ -136,7 +136,7 @@ def test_an_append_touches_no_index_of_sessions(connect, connection, sync_store,
     shares = {}
     for fillfactor in (100, 90, 70, 50):
         connection.execute(f"ALTER TABLE sessions SET (fillfactor = {fillfactor})")
-        connection.execute("TRUNCATE sessions, messages")
+        connection.execute("TRUNCATE sessions, messages, removals")
         sessions = [sync_store.session(user_id="u1", source="s", metadata={"a": "b" * 100}) for _ in range(200)]
         for session in sessions:
             session.append("user", "x")

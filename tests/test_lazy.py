@@ -58,13 +58,13 @@ def test_a_store_may_be_made_before_its_server_runs(side, caplog):
 
 
 def test_connections_that_died_are_replaced_at_once(side, server, schema, tables, connection):
-    """After the first error on a dead connection the others are thrown away too, instead of failing one by one."""
+    """The first operation on a dead connection throws the others away too, so that one attempt more is enough."""
     idle = (
         "FROM pg_stat_activity WHERE query LIKE '/* dal:%%' AND datname = current_database() "
         "AND backend_start > %s AND pid <> pg_backend_pid()"
     )
     began = connection.execute("SELECT clock_timestamp()").fetchone()
-    with side.connect_store(server.conninfo, schema=schema, min_size=4, max_size=4) as store:
+    with side.connect_store(server.conninfo, schema=schema, min_size=4, max_size=4, retries=1) as store:
         session = store.session()
         session.append("user", "0")
         while connection.execute(f"SELECT count(*) {idle}", began).fetchone()[0] < 4:
@@ -74,6 +74,4 @@ def test_connections_that_died_are_replaced_at_once(side, server, schema, tables
             "AND backend_start > %s AND pid <> pg_backend_pid()",
             began,
         )
-        with pytest.raises(dal.ServerUnavailable, match="try again|cannot be reached"):
-            session.append("user", "1")
         assert [session.append("user", str(n)).sequence for n in range(1, 9)] == list(range(1, 9))

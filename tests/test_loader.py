@@ -8,7 +8,7 @@ from dal.files import QUERIES
 from dal.loader import QueryFileError, load
 
 SYNC, ASYNC = type(dal.queries.schema.version), type(dal.async_queries.schema.version)
-HEADER = "-- name: {name}\n-- Read.\n-- Returns: {record}; no row never.\n{sql};\n"
+HEADER = "-- name: {name}\n-- Read.\n-- Repeat: safe: it only reads.\n-- Returns: {record}; no row never.\n{sql};\n"
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_good_one_loads(write, connection):
     assert list(queries) == ["things.one"]
     assert queries["things.one"] is queries.things.one
     assert repr(queries.things.one) == "<query things.one(wanted)>"
-    assert queries.things.one.doc == "Read.\nReturns: SchemaVersion; no row never."
+    assert queries.things.one.doc == "Read.\nRepeat: safe: it only reads.\nReturns: SchemaVersion; no row never."
     assert queries.things.one.sql.startswith(b"/* dal:things.one */ SELECT %(wanted)s::int AS version")
     queries = write("one(wanted)^", "SELECT :wanted::int AS version WHERE 5 % 3 = 2")
     assert queries.things.one(connection, wanted=7).version == 7
@@ -44,7 +44,10 @@ def test_a_name_that_stands_twice(write):
 
 def test_two_queries_in_a_file(write):
     with pytest.raises(QueryFileError, match=r"query two .* must stand once, in two\.sql"):
-        write("one()", "SELECT 1 AS version;\n-- name: two()\n-- Returns: SchemaVersion; x\nSELECT 2 AS version")
+        write(
+            "one()",
+            "SELECT 1 AS version;\n-- name: two()\n-- Repeat: safe: x\n-- Returns: SchemaVersion; x\nSELECT 2",
+        )
 
 
 @pytest.mark.parametrize("operator", ["$", "!", "<!", "*!", "#"])

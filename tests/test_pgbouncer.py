@@ -72,7 +72,7 @@ def bouncer(server, schema, tables, tmp_path_factory):
 
 
 def test_every_verb(side, bouncer):
-    with side.connect_store(bouncer, prepare_threshold=None) as store:
+    with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
         store.check_schema()
         for _ in range(8):  # more often than psycopg waits before it prepares
             session = store.session(user_id="u1")
@@ -97,7 +97,7 @@ def test_every_verb(side, bouncer):
 
 def test_many_clients_on_few_connections(bouncer):
     def write():
-        with dal.SessionStore.connect(bouncer, prepare_threshold=None, max_size=2) as store:
+        with dal.SessionStore.connect(bouncer, pgbouncer=True, prepare_threshold=None, max_size=2) as store:
             for _ in range(50):
                 store.session("s").append("user", "x")
 
@@ -106,6 +106,6 @@ def test_many_clients_on_few_connections(bouncer):
         thread.start()
     for thread in threads:
         thread.join()
-    with dal.SessionStore.connect(bouncer, prepare_threshold=None) as store:
+    with dal.SessionStore.connect(bouncer, pgbouncer=True, prepare_threshold=None) as store:
         record = store.session("s").record()
     assert (record.next_sequence, record.message_count) == (400, 400)

@@ -11,7 +11,7 @@ from dal.files import QUERIES, SCHEMA
 
 FILES = sorted(QUERIES.rglob("*.sql"))
 IDS = [f"{path.parent.name}.{path.stem}" for path in FILES]
-LABELS = ["One statement: ", "Index: ", "Rows locked: ", "Promises: ", "Locks: ", "Never: ", "Returns: "]
+LABELS = ["One statement: ", "Index: ", "Rows locked: ", "Promises: ", "Locks: ", "Never: ", "Repeat: ", "Returns: "]
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)

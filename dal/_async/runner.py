@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import sleep
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,21 +10,29 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
+from dal._async.connection import until
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.sources import AsyncPooled, AsyncSingle
-from dal.errors import DalError, StoreClosed, translate
+from dal.errors import DalError, ServerUnavailable, StoreClosed
+from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
-
-_ATTEMPTS = 5
-"""How often an append is sent while the same message is being stored by others."""
 
 
 class AsyncRunner:
-    """Runs query files on a source's connections, and tells in the user's words what goes wrong."""
+    """Runs query files on a source's connections, again where that is safe and helps (see dal.retries)."""
 
-    def __init__(self, source: AsyncSingle | AsyncPooled, schema: SchemaCheck) -> None:
+    def __init__(
+        self,
+        source: AsyncSingle | AsyncPooled,
+        schema: SchemaCheck,
+        *,
+        retries: int = RETRIES,
+        timeout: float | None = None,
+    ) -> None:
         self._source = source
         self._ended: str | None = None
+        self._retries = retries
+        self._timeout = timeout
         self.schema = schema
 
     async def close(self) -> None:
@@ -35,10 +44,39 @@ class AsyncRunner:
         """Refuse everything from here on."""
         self._ended = why
 
+    def on(self, connection: AsyncConnection[Any]) -> AsyncRunner:
+        """Give a runner on a connection of the caller's."""
+        return AsyncRunner(AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout)
+
+    async def run(self, query: AsyncQuery, **parameters: Any) -> Any:
+        """Run a query file."""
+        attempts = Attempts(self._retries, self._timeout)
+        while True:
+            sent = False
+            try:
+                # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+                connection = await self._take(attempts)
+                succeeded = False
+                until(connection, attempts.deadline)
+                try:
+                    if not self.schema.passed and query is not async_queries.schema.version:
+                        self.schema.compare(await async_queries.schema.version(connection))
+                    sent = True
+                    rows = await query(connection, **parameters)
+                    succeeded = True
+                finally:
+                    until(connection, None)
+                    await self._source.give_back(connection, commit=succeeded)
+            except psycopg.Error as error:
+                pause = await self._after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
+            else:
+                return rows
+            await sleep(pause)
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
-        connection = await self._take()
+        connection = await self._take(Attempts(0, self._timeout))
         succeeded = False
         try:
             yield connection
@@ -46,40 +84,45 @@ class AsyncRunner:
         finally:
             await self._source.give_back(connection, commit=succeeded)
 
-    async def run(self, query: AsyncQuery, **parameters: Any) -> Any:
-        """Run a query file, again where that is safe and helps."""
-        attempt = 0
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Give a connection in a transaction that ends with the block, where need be by another attempt to begin it."""
+        attempts = Attempts(self._retries, self._timeout)
         while True:
-            attempt += 1
+            begun = False
             try:
-                return await self._send(query, parameters)
-            except psycopg.errors.UniqueViolation as error:
-                # Someone else was storing the same message at this moment, and has committed: asked again,
-                # the statement finds it, unless it was removed and stored once more in the meantime.
-                # A transaction of the caller's has failed, and is the caller's.
-                if attempt == _ATTEMPTS or self._source.in_transaction():
-                    raise translate(error, query.name) from error
+                async with self.connection() as connection, connection.transaction():
+                    begun = True
+                    yield connection
             except psycopg.Error as error:
-                raise await self.explain(error, query.name) from error
+                if begun:
+                    raise
+                pause = await self._after(error, "transaction", attempts, sent=False)
+            else:
+                return
+            await sleep(pause)
 
-    async def explain(self, error: psycopg.Error, query: str) -> DalError:
+    async def explain(self, error: psycopg.Error, query: str, *, sent: bool) -> DalError:
         """Translate a driver's error, with what the source knows."""
-        return await self._source.explain(error, query)
+        told = await self._source.explain(error, query)
+        if isinstance(told, ServerUnavailable):
+            told.outcome_unknown = sent and after(error) is After.UNKNOWN
+        return told
 
-    async def _send(self, query: AsyncQuery, parameters: dict[str, Any]) -> Any:
-        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
-        connection = await self._take()
-        succeeded = False
-        try:
-            if not self.schema.passed:
-                self.schema.compare(await async_queries.schema.version(connection))
-            rows = await query(connection, **parameters)
-            succeeded = True
-        finally:
-            await self._source.give_back(connection, commit=succeeded)
-        return rows
+    async def _after(
+        self, error: psycopg.Error, query: str, attempts: Attempts, *, sent: bool, repeatable: bool = True
+    ) -> float:
+        """How many seconds to wait before the next attempt; if there is to be none, raise what the user is told."""
+        known = after(error)
+        told = await self.explain(error, query, sent=sent)
+        safe = repeatable or not sent or known is not After.UNKNOWN
+        if safe and known is not After.REFUSED and self._source.may_repeat(known):
+            pause = attempts.pause()
+            if pause is not None:
+                return pause
+        raise told from error
 
-    async def _take(self) -> AsyncConnection[Any]:
+    async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
         if self._ended is not None:
             raise StoreClosed(self._ended)
-        return await self._source.take()
+        return await self._source.take(attempts.deadline)

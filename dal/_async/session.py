@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ulid import ULID
 
 from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
-from dal.errors import InvalidInput, MessageConflict, SessionArchived, SessionNotFound
+from dal.errors import InvalidInput, MessageConflict, ServerUnavailable, SessionArchived, SessionNotFound
 from dal.records import Message, Metadata, NewMessage, SessionRecord
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ class AsyncSession:
         """
         given = self._checked("", role, content, agent_id, metadata, message_id)
         self._may_be_stored = True
-        row = await self._store.runner.run(async_queries.messages.append, **self._opening, **given)
-        self.persisted = True
+        row = await self._send(async_queries.messages.append, [given["message_id"]], **given)
         if row is None:
             raise self._is_archived(async_queries.messages.append, "append to")
         if not row.is_same:
@@ -106,16 +105,15 @@ class AsyncSession:
         if not given:
             return ()
         self._may_be_stored = True
-        rows = await self._store.runner.run(
+        rows = await self._send(
             async_queries.messages.append_all,
-            **self._opening,
+            ids,
             message_ids=ids,
             roles=[one["role"] for one in given],
             agent_ids=[one["agent_id"] for one in given],
             contents=[one["content"] for one in given],
             metadata=[one["metadata"] for one in given],
         )
-        self.persisted = True
         for row in rows:
             if not row.is_same:
                 raise self._is_conflict(async_queries.messages.append_all, ids[row.position - 1])
@@ -167,11 +165,14 @@ class AsyncSession:
         """Remove the messages from this number on; return how many. Their numbers are not given out again."""
         query = async_queries.messages.remove_from
         removed = await self._store.runner.run(
-            query, session_id=self.id, sequence=validate.number("sequence", sequence, least=0)
+            query,
+            session_id=self.id,
+            sequence=validate.number("sequence", sequence, least=0),
+            removal_id=str(ULID()),
         )
         if removed is None:
             raise self._is_not_found(query)
-        if removed.status == "archived":
+        if removed.is_refused:
             raise self._is_archived(query, "remove from")
         count: int = removed.messages
         return count
@@ -223,6 +224,16 @@ class AsyncSession:
             parent_id=stored.session_id if stored else self.parent_id,
             metadata=metadata,
         )
+
+    async def _send(self, query: AsyncQuery, ids: Sequence[str], **parameters: Any) -> Any:
+        """Store messages; an error of which the outcome is unknown tells the ids to repeat them with."""
+        try:
+            rows = await self._store.runner.run(query, **self._opening, **parameters)
+        except ServerUnavailable as error:
+            error.message_ids = tuple(ids)
+            raise
+        self.persisted = True
+        return rows
 
     async def _record(self, query: AsyncQuery, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is what an archived one does not allow."""

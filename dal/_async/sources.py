@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -10,8 +11,10 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from dal._async.connection import AsyncBounded
 from dal._async.queries import async_queries
-from dal.errors import DalError, SchemaMismatch, ServerUnavailable, translate
+from dal.errors import DalError, SchemaMismatch, translate
+from dal.retries import After, after
 from dal.schema import SchemaCheck
 
 
@@ -21,7 +24,7 @@ class AsyncSingle:
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
 
-    async def take(self) -> AsyncConnection[Any]:
+    async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Give the connection."""
         return self._connection
 
@@ -31,13 +34,17 @@ class AsyncSingle:
     async def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    def in_transaction(self) -> bool:
-        """Whether a statement that failed has ended a transaction of the caller's."""
-        return self._connection.info.transaction_status != TransactionStatus.IDLE
+    def may_repeat(self, known: After) -> bool:
+        """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
+        return known is After.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
 
     async def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error."""
-        return translate(error, query)
+        """Translate a driver's error, and say why it is not tried again."""
+        told = translate(error, query)
+        ends = self._connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
+        if after(error) is not After.REFUSED and ends:
+            told.args = (f"{told.args[0]}; nothing is repeated within a transaction: run it again from its beginning",)
+        return told
 
 
 class AsyncPooled:
@@ -46,8 +53,8 @@ class AsyncPooled:
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
 
-    async def take(self) -> AsyncConnection[Any]:
-        """Take a connection out of the pool."""
+    async def take(self, deadline: float | None) -> AsyncConnection[Any]:
+        """Take a connection out of the pool, which has a timeout of its own."""
         connection: AsyncConnection[Any] = await self._pool.getconn()
         return connection
 
@@ -66,9 +73,9 @@ class AsyncPooled:
     async def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    def in_transaction(self) -> bool:
-        """Whether a statement that failed has ended a transaction of the caller's: never."""
-        return False
+    def may_repeat(self, known: After) -> bool:
+        """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
+        return known is not After.STALE
 
     async def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate a driver's error."""
@@ -88,7 +95,13 @@ class AsyncOwnPool(AsyncPooled):
         timeout: float,
         prepare_threshold: int | None,
     ) -> None:
-        self._conninfo = conninfo
+        class Pooled(AsyncBounded):
+            """The connections of one pool."""
+
+            limit = timeout
+
+        self._kind = Pooled
+        self._renewed = monotonic()
 
         async def check_early(connection: AsyncConnection[Any]) -> None:
             # While a new connection is made, so that no operation need wait for it. What is wrong is told
@@ -100,6 +113,7 @@ class AsyncOwnPool(AsyncPooled):
         super().__init__(
             AsyncConnectionPool(
                 conninfo,
+                connection_class=Pooled,
                 kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
                 configure=check_early,
                 open=False,
@@ -112,27 +126,30 @@ class AsyncOwnPool(AsyncPooled):
             )
         )
 
-    async def take(self) -> AsyncConnection[Any]:
+    async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Take a connection out of the pool, which is opened if this is the first."""
         if self._pool.closed:
             await self._pool.open()
-        return await super().take()
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        connection: AsyncBounded = await self._pool.getconn(left)
+        return connection
+
+    async def give_back(self, connection: AsyncBounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
+        """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
+        if connection.closed and connection.made > self._renewed:
+            self._renewed = monotonic()
+            await self._pool.drain()
+        await self._pool.putconn(connection)
 
     async def close(self) -> None:
         """Close the pool."""
         await self._pool.close()
 
+    def may_repeat(self, known: After) -> bool:
+        """Whether a statement that failed may be sent again: always, since there is another connection."""
+        return True
+
     async def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error, and find out why there is no connection to give."""
-        told = translate(error, query)
-        if isinstance(error, PoolTimeout):
-            try:
-                probe = await AsyncConnection.connect(self._conninfo, connect_timeout=2)
-            except psycopg.Error as reason:
-                return translate(reason, query)
-            await probe.close()
-        elif isinstance(told, ServerUnavailable):
-            # The other idle connections are as dead as this one: drop them now, not one an operation.
-            with suppress(psycopg.Error):
-                await self._pool.check()
-        return told
+        """Translate a driver's error, or why there is no connection to give."""
+        why_not = self._kind.why_not
+        return translate(why_not if isinstance(error, PoolTimeout) and why_not is not None else error, query)

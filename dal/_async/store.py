@@ -17,9 +17,10 @@ from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
-from dal.conninfo import with_schema, with_timeout
+from dal.conninfo import for_pool
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
+from dal.retries import RETRIES
 from dal.schema import SchemaCheck
 
 
@@ -54,24 +55,28 @@ class AsyncSessionStore:
         min_size: int = 1,
         max_size: int = 10,
         timeout: float = 10.0,
+        retries: int = RETRIES,
         prepare_threshold: int | None = 5,
+        pgbouncer: bool = False,
     ) -> Self:
         """Make a store with a pool of its own, of `min_size` to `max_size` connections.
 
         Nothing is sent yet. `schema` puts that schema first (and only) on the search_path. `timeout` is
-        how many seconds an operation waits for a connection before it raises ServerUnavailable. Set
-        prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
+        how many seconds an operation may take as a whole: waiting for a connection, for the server, and being
+        tried again, at most `retries` times (see dal.retries). The server is told of it too (statement_timeout).
+        Behind PgBouncer in transaction mode say pgbouncer=True, so that it is not, and no `schema`; and
+        prepare_threshold=None where prepared statements do not work, as behind an older one.
         """
         schema_check = SchemaCheck()
         pool = AsyncOwnPool(
-            with_timeout(with_schema(conninfo, schema), timeout),
+            for_pool(conninfo, schema=schema, timeout=timeout, pgbouncer=pgbouncer),
             schema_check,
             min_size=min_size,
             max_size=max_size,
             timeout=timeout,
             prepare_threshold=prepare_threshold,
         )
-        return cls(AsyncRunner(pool, schema_check), sanitize=sanitize)
+        return cls(AsyncRunner(pool, schema_check, retries=retries, timeout=timeout), sanitize=sanitize)
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,17 +172,12 @@ class AsyncSessionStore:
             async with self.runner.connection() as connection:
                 await connection.execute(SCHEMA.read_bytes(), prepare=False)
         except psycopg.Error as error:
-            raise await self.runner.explain(error, "schema.sql") from error
+            raise await self.runner.explain(error, "schema.sql", sent=True) from error
         self.runner.schema.passed = True
 
     async def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        query = async_queries.schema.version
-        try:
-            async with self.runner.connection() as connection:
-                self.runner.schema.compare(await query(connection))
-        except psycopg.Error as error:
-            raise await self.runner.explain(error, query.name) from error
+        self.runner.schema.compare(await self.runner.run(async_queries.schema.version))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:
@@ -188,7 +188,7 @@ class AsyncSessionStore:
         """
         in_block = False
         try:
-            async with self.runner.connection() as connection, connection.transaction():
+            async with self.runner.transaction() as connection:
                 inside = self.using(connection)
                 try:
                     in_block = True
@@ -199,11 +199,11 @@ class AsyncSessionStore:
         except psycopg.Error as error:
             if in_block:
                 raise
-            raise await self.runner.explain(error, "transaction") from error
+            raise await self.runner.explain(error, "transaction", sent=True) from error
 
     def using(self, connection: AsyncConnection[Any]) -> Self:
         """Give a store with the same verbs on a connection of the caller's, and in its transaction.
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(AsyncRunner(AsyncSingle(connection), self.runner.schema), sanitize=self.sanitize)
+        return type(self)(self.runner.on(connection), sanitize=self.sanitize)

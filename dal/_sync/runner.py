@@ -5,26 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import sleep
 from typing import Any
 
 import psycopg
 from psycopg import Connection
 
+from dal._sync.connection import until
 from dal._sync.queries import Query, queries
 from dal._sync.sources import Pooled, Single
-from dal.errors import DalError, StoreClosed, translate
+from dal.errors import DalError, ServerUnavailable, StoreClosed
+from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
-
-_ATTEMPTS = 5
-"""How often an append is sent while the same message is being stored by others."""
 
 
 class Runner:
-    """Runs query files on a source's connections, and tells in the user's words what goes wrong."""
+    """Runs query files on a source's connections, again where that is safe and helps (see dal.retries)."""
 
-    def __init__(self, source: Single | Pooled, schema: SchemaCheck) -> None:
+    def __init__(
+        self,
+        source: Single | Pooled,
+        schema: SchemaCheck,
+        *,
+        retries: int = RETRIES,
+        timeout: float | None = None,
+    ) -> None:
         self._source = source
         self._ended: str | None = None
+        self._retries = retries
+        self._timeout = timeout
         self.schema = schema
 
     def close(self) -> None:
@@ -36,10 +45,39 @@ class Runner:
         """Refuse everything from here on."""
         self._ended = why
 
+    def on(self, connection: Connection[Any]) -> Runner:
+        """Give a runner on a connection of the caller's."""
+        return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout)
+
+    def run(self, query: Query, **parameters: Any) -> Any:
+        """Run a query file."""
+        attempts = Attempts(self._retries, self._timeout)
+        while True:
+            sent = False
+            try:
+                # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+                connection = self._take(attempts)
+                succeeded = False
+                until(connection, attempts.deadline)
+                try:
+                    if not self.schema.passed and query is not queries.schema.version:
+                        self.schema.compare(queries.schema.version(connection))
+                    sent = True
+                    rows = query(connection, **parameters)
+                    succeeded = True
+                finally:
+                    until(connection, None)
+                    self._source.give_back(connection, commit=succeeded)
+            except psycopg.Error as error:
+                pause = self._after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
+            else:
+                return rows
+            sleep(pause)
+
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
-        connection = self._take()
+        connection = self._take(Attempts(0, self._timeout))
         succeeded = False
         try:
             yield connection
@@ -47,40 +85,45 @@ class Runner:
         finally:
             self._source.give_back(connection, commit=succeeded)
 
-    def run(self, query: Query, **parameters: Any) -> Any:
-        """Run a query file, again where that is safe and helps."""
-        attempt = 0
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[Any]]:
+        """Give a connection in a transaction that ends with the block, where need be by another attempt to begin it."""
+        attempts = Attempts(self._retries, self._timeout)
         while True:
-            attempt += 1
+            begun = False
             try:
-                return self._send(query, parameters)
-            except psycopg.errors.UniqueViolation as error:
-                # Someone else was storing the same message at this moment, and has committed: asked again,
-                # the statement finds it, unless it was removed and stored once more in the meantime.
-                # A transaction of the caller's has failed, and is the caller's.
-                if attempt == _ATTEMPTS or self._source.in_transaction():
-                    raise translate(error, query.name) from error
+                with self.connection() as connection, connection.transaction():
+                    begun = True
+                    yield connection
             except psycopg.Error as error:
-                raise self.explain(error, query.name) from error
+                if begun:
+                    raise
+                pause = self._after(error, "transaction", attempts, sent=False)
+            else:
+                return
+            sleep(pause)
 
-    def explain(self, error: psycopg.Error, query: str) -> DalError:
+    def explain(self, error: psycopg.Error, query: str, *, sent: bool) -> DalError:
         """Translate a driver's error, with what the source knows."""
-        return self._source.explain(error, query)
+        told = self._source.explain(error, query)
+        if isinstance(told, ServerUnavailable):
+            told.outcome_unknown = sent and after(error) is After.UNKNOWN
+        return told
 
-    def _send(self, query: Query, parameters: dict[str, Any]) -> Any:
-        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
-        connection = self._take()
-        succeeded = False
-        try:
-            if not self.schema.passed:
-                self.schema.compare(queries.schema.version(connection))
-            rows = query(connection, **parameters)
-            succeeded = True
-        finally:
-            self._source.give_back(connection, commit=succeeded)
-        return rows
+    def _after(
+        self, error: psycopg.Error, query: str, attempts: Attempts, *, sent: bool, repeatable: bool = True
+    ) -> float:
+        """How many seconds to wait before the next attempt; if there is to be none, raise what the user is told."""
+        known = after(error)
+        told = self.explain(error, query, sent=sent)
+        safe = repeatable or not sent or known is not After.UNKNOWN
+        if safe and known is not After.REFUSED and self._source.may_repeat(known):
+            pause = attempts.pause()
+            if pause is not None:
+                return pause
+        raise told from error
 
-    def _take(self) -> Connection[Any]:
+    def _take(self, attempts: Attempts) -> Connection[Any]:
         if self._ended is not None:
             raise StoreClosed(self._ended)
-        return self._source.take()
+        return self._source.take(attempts.deadline)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -11,8 +12,10 @@ from psycopg import Connection
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from dal._sync.connection import Bounded
 from dal._sync.queries import queries
-from dal.errors import DalError, SchemaMismatch, ServerUnavailable, translate
+from dal.errors import DalError, SchemaMismatch, translate
+from dal.retries import After, after
 from dal.schema import SchemaCheck
 
 
@@ -22,7 +25,7 @@ class Single:
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
 
-    def take(self) -> Connection[Any]:
+    def take(self, deadline: float | None) -> Connection[Any]:
         """Give the connection."""
         return self._connection
 
@@ -32,13 +35,17 @@ class Single:
     def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    def in_transaction(self) -> bool:
-        """Whether a statement that failed has ended a transaction of the caller's."""
-        return self._connection.info.transaction_status != TransactionStatus.IDLE
+    def may_repeat(self, known: After) -> bool:
+        """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
+        return known is After.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error."""
-        return translate(error, query)
+        """Translate a driver's error, and say why it is not tried again."""
+        told = translate(error, query)
+        ends = self._connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
+        if after(error) is not After.REFUSED and ends:
+            told.args = (f"{told.args[0]}; nothing is repeated within a transaction: run it again from its beginning",)
+        return told
 
 
 class Pooled:
@@ -47,8 +54,8 @@ class Pooled:
     def __init__(self, pool: ConnectionPool[Any]) -> None:
         self._pool = pool
 
-    def take(self) -> Connection[Any]:
-        """Take a connection out of the pool."""
+    def take(self, deadline: float | None) -> Connection[Any]:
+        """Take a connection out of the pool, which has a timeout of its own."""
         connection: Connection[Any] = self._pool.getconn()
         return connection
 
@@ -67,9 +74,9 @@ class Pooled:
     def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    def in_transaction(self) -> bool:
-        """Whether a statement that failed has ended a transaction of the caller's: never."""
-        return False
+    def may_repeat(self, known: After) -> bool:
+        """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
+        return known is not After.STALE
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate a driver's error."""
@@ -89,7 +96,13 @@ class OwnPool(Pooled):
         timeout: float,
         prepare_threshold: int | None,
     ) -> None:
-        self._conninfo = conninfo
+        class Pooled(Bounded):
+            """The connections of one pool."""
+
+            limit = timeout
+
+        self._kind = Pooled
+        self._renewed = monotonic()
 
         def check_early(connection: Connection[Any]) -> None:
             # While a new connection is made, so that no operation need wait for it. What is wrong is told
@@ -101,6 +114,7 @@ class OwnPool(Pooled):
         super().__init__(
             ConnectionPool(
                 conninfo,
+                connection_class=Pooled,
                 kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
                 configure=check_early,
                 open=False,
@@ -113,27 +127,30 @@ class OwnPool(Pooled):
             )
         )
 
-    def take(self) -> Connection[Any]:
+    def take(self, deadline: float | None) -> Connection[Any]:
         """Take a connection out of the pool, which is opened if this is the first."""
         if self._pool.closed:
             self._pool.open()
-        return super().take()
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        connection: Bounded = self._pool.getconn(left)
+        return connection
+
+    def give_back(self, connection: Bounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
+        """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
+        if connection.closed and connection.made > self._renewed:
+            self._renewed = monotonic()
+            self._pool.drain()
+        self._pool.putconn(connection)
 
     def close(self) -> None:
         """Close the pool."""
         self._pool.close()
 
+    def may_repeat(self, known: After) -> bool:
+        """Whether a statement that failed may be sent again: always, since there is another connection."""
+        return True
+
     def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error, and find out why there is no connection to give."""
-        told = translate(error, query)
-        if isinstance(error, PoolTimeout):
-            try:
-                probe = Connection.connect(self._conninfo, connect_timeout=2)
-            except psycopg.Error as reason:
-                return translate(reason, query)
-            probe.close()
-        elif isinstance(told, ServerUnavailable):
-            # The other idle connections are as dead as this one: drop them now, not one an operation.
-            with suppress(psycopg.Error):
-                self._pool.check()
-        return told
+        """Translate a driver's error, or why there is no connection to give."""
+        why_not = self._kind.why_not
+        return translate(why_not if isinstance(error, PoolTimeout) and why_not is not None else error, query)

@@ -18,9 +18,10 @@ from dal._sync.queries import queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
 from dal._sync.sources import OwnPool, Pooled, Single
-from dal.conninfo import with_schema, with_timeout
+from dal.conninfo import for_pool
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
+from dal.retries import RETRIES
 from dal.schema import SchemaCheck
 
 
@@ -55,24 +56,28 @@ class SessionStore:
         min_size: int = 1,
         max_size: int = 10,
         timeout: float = 10.0,
+        retries: int = RETRIES,
         prepare_threshold: int | None = 5,
+        pgbouncer: bool = False,
     ) -> Self:
         """Make a store with a pool of its own, of `min_size` to `max_size` connections.
 
         Nothing is sent yet. `schema` puts that schema first (and only) on the search_path. `timeout` is
-        how many seconds an operation waits for a connection before it raises ServerUnavailable. Set
-        prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
+        how many seconds an operation may take as a whole: waiting for a connection, for the server, and being
+        tried again, at most `retries` times (see dal.retries). The server is told of it too (statement_timeout).
+        Behind PgBouncer in transaction mode say pgbouncer=True, so that it is not, and no `schema`; and
+        prepare_threshold=None where prepared statements do not work, as behind an older one.
         """
         schema_check = SchemaCheck()
         pool = OwnPool(
-            with_timeout(with_schema(conninfo, schema), timeout),
+            for_pool(conninfo, schema=schema, timeout=timeout, pgbouncer=pgbouncer),
             schema_check,
             min_size=min_size,
             max_size=max_size,
             timeout=timeout,
             prepare_threshold=prepare_threshold,
         )
-        return cls(Runner(pool, schema_check), sanitize=sanitize)
+        return cls(Runner(pool, schema_check, retries=retries, timeout=timeout), sanitize=sanitize)
 
     def __enter__(self) -> Self:
         return self
@@ -168,17 +173,12 @@ class SessionStore:
             with self.runner.connection() as connection:
                 connection.execute(SCHEMA.read_bytes(), prepare=False)
         except psycopg.Error as error:
-            raise self.runner.explain(error, "schema.sql") from error
+            raise self.runner.explain(error, "schema.sql", sent=True) from error
         self.runner.schema.passed = True
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        query = queries.schema.version
-        try:
-            with self.runner.connection() as connection:
-                self.runner.schema.compare(query(connection))
-        except psycopg.Error as error:
-            raise self.runner.explain(error, query.name) from error
+        self.runner.schema.compare(self.runner.run(queries.schema.version))
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:
@@ -189,7 +189,7 @@ class SessionStore:
         """
         in_block = False
         try:
-            with self.runner.connection() as connection, connection.transaction():
+            with self.runner.transaction() as connection:
                 inside = self.using(connection)
                 try:
                     in_block = True
@@ -200,11 +200,11 @@ class SessionStore:
         except psycopg.Error as error:
             if in_block:
                 raise
-            raise self.runner.explain(error, "transaction") from error
+            raise self.runner.explain(error, "transaction", sent=True) from error
 
     def using(self, connection: Connection[Any]) -> Self:
         """Give a store with the same verbs on a connection of the caller's, and in its transaction.
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(Runner(Single(connection), self.runner.schema), sanitize=self.sanitize)
+        return type(self)(self.runner.on(connection), sanitize=self.sanitize)

@@ -10,6 +10,7 @@
 --   buffers O(n) in the page
 -- Locks: AccessShare on messages
 -- Never: Seq Scan; Sort
+-- Repeat: safe: it only reads.
 -- Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
 SELECT
     m.session_id,

@@ -11,6 +11,8 @@
 -- Held snapshot: buffers O(n) in the appends since, at most n/30
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions
 -- Never: Seq Scan; Sort
+-- Repeat: safe: the message_id is found, and what was stored the first time is returned. Removed in between, it
+--   is stored again, as if the removal had come first.
 -- Returns: Appended; no row when the session is archived and has no such message.
 --   The same message_id again gives what was stored the first time and changes nothing (so a lost
 --   reply can be asked for again); is_same is false when its content was another.

@@ -12,6 +12,7 @@
 -- Held snapshot: buffers O(n) in the appends since, at most n/12
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions
 -- Never: Seq Scan on sessions; Seq Scan on messages
+-- Repeat: safe, as append: the message_ids are found.
 -- Returns: AppendedOne, in the order given; no row for those that were not stored: then none was, because
 --   one has is_same false (its message_id is there with other content), or else because the session is
 --   archived. Those that are there already with the same content keep their number.

@@ -9,6 +9,7 @@
 --   buffers O(n) in the page
 -- Locks: AccessShare on messages
 -- Never: Seq Scan
+-- Repeat: safe: it only reads.
 -- Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
 SELECT
     m.session_id,

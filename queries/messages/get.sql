@@ -7,6 +7,7 @@
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages
 -- Locks: AccessShare on messages
 -- Never: Seq Scan; Sort
+-- Repeat: safe: it only reads.
 -- Returns: Message; no row when the session holds no such message.
 SELECT
     m.session_id,

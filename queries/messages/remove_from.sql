@@ -1,23 +1,33 @@
--- name: remove_from(session_id, sequence)^
+-- name: remove_from(session_id, sequence, removal_id)^
 -- Remove a session's messages from a sequence number on: to regenerate an answer, or to take the last
 -- message back. The numbers are not given out again.
 --
 -- One statement: the session's row is locked first, as by an append, so no append can come between the
 --   removal and the count; what an append stored while this waited keeps its (higher) number.
--- Index: sessions_pkey, messages_pkey.
+--   Each removal is noted, so that sending one again removes nothing that was appended since.
+-- Index: sessions_pkey, messages_pkey, removals_pkey.
 -- Rows locked: the session's row until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; buffers O(n) in the removed messages;
 --   WAL O(n) in the removed messages
--- Locks: RowExclusive on sessions, messages; 1 row of sessions
+-- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions
 -- Never: Seq Scan on sessions
+-- Repeat: safe: the removal_id is found, and what was appended since stays.
 -- Returns: Removed; no row when no such session is stored.
---   When the session is archived, nothing is removed: the status tells.
-WITH session AS MATERIALIZED (
+--   When the session is archived, nothing is removed and is_refused is true. The same removal_id again
+--   gives what was removed the first time. While the first of two equal removals has not committed, the
+--   second waits and then fails with 23505; it is safe to repeat.
+WITH prior AS (
+    SELECT r.messages
+    FROM removals AS r
+    WHERE r.session_id = :session_id::text AND r.removal_id = :removal_id::text
+),
+
+session AS MATERIALIZED (
     SELECT
         s.session_id,
         s.status
     FROM sessions AS s
-    WHERE s.session_id = :session_id::text
+    WHERE s.session_id = :session_id::text AND NOT EXISTS (SELECT FROM prior)
     FOR NO KEY UPDATE
 ),
 
@@ -42,10 +52,29 @@ counted AS (
     FROM total AS t
     WHERE s.session_id = :session_id::text AND t.messages > 0
     RETURNING s.session_id
+),
+
+noted AS (
+    INSERT INTO removals AS r (session_id, removal_id, sequence, messages, removed_at)
+    SELECT
+        s.session_id,
+        :removal_id::text,
+        :sequence::bigint,
+        t.messages,
+        statement_timestamp()
+    FROM session AS s
+    CROSS JOIN total AS t
+    WHERE s.status <> 'archived'
+    RETURNING r.removal_id
 )
 
 SELECT
-    s.status,
-    t.messages
+    t.messages,
+    s.status = 'archived' AS is_refused
 FROM session AS s
-CROSS JOIN total AS t;
+CROSS JOIN total AS t
+UNION ALL
+SELECT
+    p.messages,
+    false AS is_refused
+FROM prior AS p;

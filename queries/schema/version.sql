@@ -7,6 +7,7 @@
 -- Promises: 1 round trip; buffers O(1) in the sessions
 -- Locks: AccessShare on dal_schema
 -- Never: none
+-- Repeat: safe: it only reads.
 -- Returns: SchemaVersion; no row when a schema was never applied whole.
 SELECT s.version
 FROM dal_schema AS s

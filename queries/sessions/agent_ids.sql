@@ -13,6 +13,7 @@
 --   buffers O(n) in the given sessions
 -- Locks: RowExclusive on sessions; AccessShare on messages
 -- Never: Seq Scan on sessions; Seq Scan on messages
+-- Repeat: safe: the set that it stores is final.
 -- Returns: SessionAgents, one a session that is stored; no row for one that is not.
 WITH RECURSIVE session AS (
     SELECT

@@ -9,6 +9,7 @@
 --   WAL O(1) in the session's messages
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
+-- Repeat: safe: archived is final.
 -- Returns: SessionRecord, as it is now; no row when no such session is stored.
 --   An archived session stays as it is, its archived_at too.
 UPDATE sessions AS s SET

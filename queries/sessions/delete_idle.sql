@@ -8,8 +8,9 @@
 -- Rows locked: the deleted rows until the commit. Waits for nobody, so it cannot deadlock.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n) in the deleted sessions;
 --   WAL O(n) in the deleted sessions
--- Locks: RowExclusive on sessions, messages
+-- Locks: RowExclusive on sessions, messages, removals
 -- Never: Seq Scan on messages
+-- Repeat: not safe: the ids of what was deleted would be lost; call it again for those that are left.
 -- Returns: Deleted; no row when no session has been idle for so long.
 WITH candidate AS (
     SELECT c.session_id

@@ -7,6 +7,7 @@
 -- Promises: 1 round trip; buffers O(log n) in the sessions
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan; Sort
+-- Repeat: safe: it only reads.
 -- Returns: SessionRecord; no row when no such session is stored.
 SELECT
     s.session_id,

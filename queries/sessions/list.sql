@@ -11,6 +11,7 @@
 --   buffers O(n) in the page
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
+-- Repeat: safe: it only reads.
 -- Returns: SessionRecord, the latest activity first; no row when there are no more.
 SELECT
     s.session_id,

@@ -12,6 +12,7 @@
 --   buffers O(n) in the user's sessions from elsewhere
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
+-- Repeat: safe: it only reads.
 -- Returns: SessionRecord, the latest activity first; no row when there are no more.
 SELECT
     s.session_id,

@@ -9,6 +9,7 @@
 --   WAL O(1) in the session's messages
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
+-- Repeat: safe: the status is what it would be if it had been sent later.
 -- Returns: SessionRecord, as it is now; no row when no such session is stored.
 --   An archived session stays archived: the status tells. A paused one stays as it is.
 UPDATE sessions AS s SET

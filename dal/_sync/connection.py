@@ -1,0 +1,72 @@
+# Generated from dal/_async/connection.py by .ci/async_to_sync.py: change that file, and run it.
+"""A connection on which nothing waits forever."""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg import Connection
+from psycopg.abc import PQGen
+
+from dal.errors import TooLate
+from dal.retries import After, after
+
+T = TypeVar("T")
+
+
+class Bounded(Connection[Any]):
+    """A connection of the store's own pool: it is given up at the deadline of the call that uses it.
+
+    The server's statement_timeout does the same there, but a server that hangs keeps no time.
+    """
+
+    deadline: float | None = None
+    """When the call that uses the connection ends, by time.monotonic()."""
+
+    limit: float | None = None
+    """How many seconds anything else may take on it, such as the pool's own checks."""
+
+    made: float
+    """When it was connected."""
+
+    why_not: psycopg.Error | None = None
+    """Of a pool's subclass: why its last attempt to connect failed."""
+
+    @classmethod
+    def connect(cls, *arguments: Any, **settings: Any) -> Self:
+        """Connect, and remember why not."""
+        try:
+            connection = super().connect(*arguments, **settings)
+        except psycopg.Error as error:
+            cls.why_not = error
+            raise
+        cls.why_not = None
+        connection.made = monotonic()
+        return connection
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait for the server, until the deadline; then close, since the answer may still come.
+
+        One that only reads is closed too: the next may lead to the server that writes.
+        """
+        if timeout is None:
+            timeout = self.limit if self.deadline is None else self.deadline - monotonic()
+        ends = inf if timeout is None else monotonic() + timeout
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.Error as error:
+            if error.sqlstate is None and monotonic() >= ends:
+                self.close()
+                raise TooLate("no answer came in time") from error
+            if after(error) is After.STALE:
+                self.close()
+            raise
+
+
+def until(connection: Connection[Any], deadline: float | None) -> None:
+    """Give the connection up at this time, if it is one of our own; with None, let each of its waits take its limit."""
+    if isinstance(connection, Bounded):
+        connection.deadline = deadline

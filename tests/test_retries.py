@@ -1,0 +1,195 @@
+"""What is tried again, what is not, and when it ends; the faults themselves are injected in tests/faults."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+import dal
+from dal.conninfo import for_pool
+from dal.retries import After, Attempts, after
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def pooled(side, server, schema, tables):
+    """A store with a pool of its own, of one connection, which `kill` finds."""
+    conninfo = make_conninfo(server.conninfo, application_name=schema)
+    with side.connect_store(conninfo, schema=schema, max_size=1) as store:
+        store.check_schema()
+        yield store
+
+
+@pytest.fixture
+def kill(connection, schema):
+    """Have the server end the store's connection."""
+
+    def kill():
+        killed = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s", [schema]
+        )
+        assert killed.fetchall() == [(True,)]
+
+    return kill
+
+
+REPEATED = {
+    "append": lambda session: session.append("user", "x"),
+    "append_all": lambda session: session.append_all([dal.NewMessage(role="user", content="x")]),
+    "latest": lambda session: session.latest(),
+    "remove_from": lambda session: session.remove_from(0),
+    "update_metadata": lambda session: session.update_metadata({"title": "x"}),
+    "pause": lambda session: session.pause(),
+    "archive": lambda session: session.archive(),
+    "reset": lambda session: session.reset(),
+    "agent_ids": lambda session: session.agent_ids(),
+}
+
+
+@pytest.mark.parametrize("operation", REPEATED.values(), ids=REPEATED)
+def test_an_operation_on_a_connection_that_died_is_done_once(pooled, kill, operation):
+    session = pooled.session("s")
+    session.append("user", "hello")
+    kill()
+    operation(session)
+    record = session.record()
+    assert record.next_sequence <= 2
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [lambda store: store.session("s").delete(), lambda store: store.delete_idle(LONG_AGO)],
+    ids=["delete", "delete_idle"],
+)
+def test_what_is_not_safe_to_repeat_tells_that_it_may_have_happened(pooled, kill, operation):
+    pooled.session("s").append("user", "hello")
+    kill()
+    with pytest.raises(dal.ServerUnavailable, match="may have been done all the same") as refused:
+        operation(pooled)
+    assert refused.value.outcome_unknown
+    assert pooled.session("s").record().message_count == 1
+
+
+def test_a_transaction_begins_on_a_connection_that_lives(pooled, kill):
+    pooled.session("s").append("user", "hello")
+    kill()
+    with pooled.transaction() as tx:
+        assert tx.session("s").append("user", "and now?").sequence == 1
+
+
+def test_nothing_is_repeated_within_a_transaction(pooled, kill):
+    session = pooled.session("s")
+    session.append("user", "hello")
+    with pytest.raises(dal.ServerUnavailable), pooled.transaction() as tx:
+        tx.session("s").append("user", "a")
+        kill()
+        tx.session("s").append("user", "b")
+    assert session.record().next_sequence == 1
+
+
+def test_a_deadlock_in_the_callers_transaction_says_what_to_do(side, server, options, tables, connect):
+    setup = dal.SessionStore(connect())
+    for name in "ab":
+        setup.session(name).append("user", "x")
+    mine, other = side.connect(server.conninfo, **options | {"autocommit": False}), connect(autocommit=False)
+    mine.execute("SET deadlock_timeout = '10ms'")
+    store = side.store(mine)
+    store.session("a").append("user", "1")
+    dal.SessionStore(other).session("b").append("user", "1")
+    thread = threading.Thread(target=lambda: dal.SessionStore(other).session("a").append("user", "2"))
+    thread.start()
+    time.sleep(0.2)
+    with pytest.raises(dal.StatementFailed, match="deadlock.*run it again from its beginning"):
+        store.session("b").append("user", "2")
+    mine.close()
+    thread.join()
+    other.close()
+
+
+def test_a_removal_that_is_sent_again_spares_what_was_appended_since(connection, tables):
+    session = dal.SessionStore(connection).session("s")
+    for n in range(5):
+        session.append("user", str(n))
+    removal = {"session_id": "s", "sequence": 2, "removal_id": "r1"}
+    first = dal.queries.messages.remove_from(connection, **removal)
+    session.append("user", "since")
+    assert dal.queries.messages.remove_from(connection, **removal) == first
+    assert [message.content for message in session.latest()] == ["0", "1", "since"]
+    session.archive()
+    assert dal.queries.messages.remove_from(connection, **removal) == first, "it had been done before"
+
+
+def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, tables, connect):
+    dal.SessionStore(connect()).session("s").append("user", "0")
+    holder = connect(autocommit=False)
+    dal.SessionStore(holder).session("s").append("user", "1")
+    with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
+        began = time.monotonic()
+        with pytest.raises(dal.DeadlineExceeded, match="raise the store's timeout") as late:
+            store.session("s").append("user", "2", message_id="m2")
+        assert 0.4 < time.monotonic() - began < 5
+        assert isinstance(late.value, TimeoutError)
+        assert late.value.message_ids == ("m2",)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND query LIKE '/* dal:messages.append */%%' AND datname = current_database()"
+        )
+        ends = time.monotonic() + 5
+        while holder.execute(waiting).fetchone() != (0,):  # The server gave it up as well.
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        holder.commit()
+        assert store.session("s").append("user", "2", message_id="m2").sequence == 2
+    holder.close()
+
+
+def test_the_server_is_told_of_the_deadline_where_nothing_else_is_said():
+    def options(conninfo, **given):
+        settings = {"schema": None, "timeout": 0.5, "pgbouncer": False} | given
+        return conninfo_to_dict(for_pool(conninfo, **settings)).get("options")
+
+    assert options("dbname=app") == "-c statement_timeout=500"
+    assert options("dbname=app", schema="agents") == '-c search_path="agents" -c statement_timeout=500'
+    assert options("dbname=app options='-c statement_timeout=9'") == "-c statement_timeout=9"
+    assert options("dbname=app", pgbouncer=True) is None
+    with pytest.raises(dal.InvalidInput, match="schema: cannot be sent through PgBouncer"):
+        options("dbname=app", schema="agents", pgbouncer=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (errors.DeadlockDetected, After.UNDONE),
+        (errors.SerializationFailure, After.UNDONE),
+        (errors.ReadOnlySqlTransaction, After.STALE),
+        (errors.CannotConnectNow, After.UNDONE),
+        (errors.TooManyConnections, After.UNDONE),
+        (errors.UniqueViolation, After.UNDONE),
+        (errors.AdminShutdown, After.UNKNOWN),
+        (errors.CrashShutdown, After.UNKNOWN),
+        (errors.ConnectionFailure, After.UNKNOWN),
+        (psycopg.OperationalError, After.UNKNOWN),
+        (errors.QueryCanceled, After.REFUSED),
+        (errors.LockNotAvailable, After.REFUSED),
+        (errors.DiskFull, After.REFUSED),
+        (errors.InsufficientPrivilege, After.REFUSED),
+        (psycopg.InterfaceError, After.REFUSED),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_rules(error, known):
+    assert after(error("")) is known
+
+
+def test_the_pauses_grow_and_end(monkeypatch):
+    monkeypatch.setattr("dal.retries.uniform", lambda _, longest: longest)
+    attempts = Attempts(9, None)
+    pauses = [attempts.pause() for _ in range(10)]
+    assert pauses == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0, None]
+    assert Attempts(0, None).pause() is None
+    assert Attempts(9, 0.01).pause() is None, "the deadline would come first"
