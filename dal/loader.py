@@ -59,10 +59,12 @@ class Statement:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
 
     def bind(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Check the parameters' names, and make every int an int8.
+        """Check the parameters' names, and make every int an int8. Without an owner, everyone's sessions are meant.
 
         psycopg sends an int as the smallest type that holds it, and prepares the statement anew for each.
         """
+        if "owner" in self.parameters:
+            given.setdefault("owner", None)
         if given.keys() != self.parameters:
             missing, unknown = self.parameters - given.keys(), given.keys() - self.parameters
             told = [

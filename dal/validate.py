@@ -63,6 +63,14 @@ def optional_identifier(argument: str, value: object) -> str | None:
     return None if value is None else identifier(argument, value)
 
 
+def user(user_id: object, owner: str | None) -> str | None:
+    """Check a user's id, which is the owner's by default, and no other's, where the store is confined to one."""
+    checked = optional_identifier("user_id", user_id)
+    if owner is not None and checked not in {None, owner}:
+        raise InvalidInput("user_id", f"is {checked!r}, and this store is confined to user {owner!r}")
+    return owner or checked
+
+
 def metadata(argument: str, value: object) -> str:
     """Metadata as JSON, of which what is read back equals what was given; None is an empty object."""
     if value is None:

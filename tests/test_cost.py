@@ -232,6 +232,9 @@ CALLS = {
     "sessions.archive": lambda store, session: store.session("over").archive(),
     "sessions.delete": lambda store, session: store.session("none").delete(),
     "sessions.delete_idle": lambda store, session: store.delete_idle(datetime(2000, 1, 1, tzinfo=UTC), 5),
+    "sessions.delete_idle_of_user": lambda store, session: store.for_user("u1").delete_idle(
+        datetime(2000, 1, 1, tzinfo=UTC), 5
+    ),
     "sessions.get": lambda store, session: session.record(),
     "sessions.list": lambda store, session: store.sessions(limit=5),
     "sessions.list_of_source": lambda store, session: store.sessions(source="s1", limit=5),
@@ -249,6 +252,7 @@ PLANNED_FOR_THEIR_VALUES = {
     "messages.latest": "a limit",
     "messages.remove_from": "how many there are from a number on",
     "sessions.delete_idle": "a limit",
+    "sessions.delete_idle_of_user": "a limit",
     "sessions.list": "a limit",
     "sessions.list_of_source": "a limit",
     "sessions.list_of_user": "a limit",

@@ -37,7 +37,7 @@ STORE_VERBS = {
     "sessions": lambda store: store.sessions(user_id="u1", limit=10),
 }
 
-NO_VERBS = {"close", "connect", "session", "transaction", "using"}
+NO_VERBS = {"close", "connect", "for_user", "session", "transaction", "using"}
 """What sends nothing of its own; a transaction is measured below."""
 
 
@@ -49,9 +49,9 @@ def raw(side, server, options, tables):
     connection.close()
 
 
-@pytest.fixture
-def wired(side, raw):
-    store = side.store(raw)
+@pytest.fixture(params=[None, "u1"], ids=["of anyone", "of a user"])
+def wired(request, side, raw):
+    store = side.store(raw, owner=request.param)
     store.check_schema()
     return store
 

@@ -10,7 +10,7 @@ from ulid import ULID
 
 from dal import validate
 from dal._sync.queries import Query, queries
-from dal.errors import InvalidInput, MessageConflict, ServerUnavailable, SessionArchived, SessionNotFound
+from dal.errors import DalError, InvalidInput, MessageConflict, ServerUnavailable, SessionArchived, SessionNotFound
 from dal.records import Message, Metadata, NewMessage, SessionRecord
 
 if TYPE_CHECKING:
@@ -48,14 +48,13 @@ class Session:
         self._store = store
         self.id = str(ULID()) if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
-        self.user_id = validate.optional_identifier("user_id", user_id)
+        self.user_id = validate.user(user_id, store.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
         """Whether this handle has seen that the session is stored."""
         self._may_be_stored = session_id is not None
         self._opening = {
-            "session_id": self.id,
             "source": self.source,
             "user_id": self.user_id,
             "parent_id": self.parent_id,
@@ -83,7 +82,7 @@ class Session:
         self._may_be_stored = True
         row = self._send(queries.messages.append, [given["message_id"]], **given)
         if row is None:
-            raise self._is_archived(queries.messages.append, "append to")
+            raise self._is_refused(queries.messages.append)
         if not row.is_same:
             raise self._is_conflict(queries.messages.append, given["message_id"])
         return self._message(given, metadata, row)
@@ -119,7 +118,7 @@ class Session:
             if not row.is_same:
                 raise self._is_conflict(queries.messages.append_all, ids[row.position - 1])
         if len(rows) < len(given):
-            raise self._is_archived(queries.messages.append_all, "append to")
+            raise self._is_refused(queries.messages.append_all)
         return tuple(
             self._message(one, source.metadata, row) for one, source, row in zip(given, new, rows, strict=True)
         )
@@ -127,9 +126,8 @@ class Session:
     def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""
         return tuple(
-            self._store.runner.run(
+            self._run(
                 queries.messages.latest,
-                session_id=self.id,
                 limit=validate.number("limit", limit, least=0),
             )
         )
@@ -139,19 +137,18 @@ class Session:
         most = validate.number("limit", limit, least=0)
         if before is None:
             start = -1 if after is None else validate.number("after", after, least=-1)
-            page = self._store.runner.run(queries.messages.after, session_id=self.id, after=start, limit=most)
+            page = self._run(queries.messages.after, after=start, limit=most)
         elif after is None:
             end = validate.number("before", before, least=0)
-            page = self._store.runner.run(queries.messages.before, session_id=self.id, before=end, limit=most)
+            page = self._run(queries.messages.before, before=end, limit=most)
         else:
             raise InvalidInput("before", "cannot be given together with after; ask for one of them")
         return tuple(page)
 
     def message(self, message_id: str) -> Message | None:
         """Read one message by its id; None if the session has none with it."""
-        found: Message | None = self._store.runner.run(
+        found: Message | None = self._run(
             queries.messages.get,
-            session_id=self.id,
             message_id=validate.identifier("message_id", message_id),
         )
         return found
@@ -159,9 +156,8 @@ class Session:
     def remove_from(self, sequence: int) -> int:
         """Remove the messages from this number on; return how many. Their numbers are not given out again."""
         query = queries.messages.remove_from
-        removed = self._store.runner.run(
+        removed = self._run(
             query,
-            session_id=self.id,
             sequence=validate.number("sequence", sequence, least=0),
             removal_id=str(ULID()),
         )
@@ -198,7 +194,7 @@ class Session:
 
     def delete(self) -> bool:
         """Delete the session and its messages; False if none was stored."""
-        deleted = self._store.runner.run(queries.sessions.delete, session_id=self.id)
+        deleted = self._run(queries.sessions.delete)
         self.persisted = False
         return deleted is not None
 
@@ -210,7 +206,7 @@ class Session:
         """
         stored: SessionRecord | None = None
         if self._may_be_stored:
-            stored = self._store.runner.run(queries.sessions.archive, session_id=self.id)
+            stored = self._run(queries.sessions.archive)
         return self._store.session(
             source=stored.source if stored else self.source,
             user_id=stored.user_id if stored else self.user_id,
@@ -218,10 +214,14 @@ class Session:
             metadata=metadata,
         )
 
+    def _run(self, query: Query, **parameters: Any) -> Any:
+        """Run a query file on this session, if it is the store's user's."""
+        return self._store.runner.run(query, session_id=self.id, owner=self._store.owner, **parameters)
+
     def _send(self, query: Query, ids: Sequence[str], **parameters: Any) -> Any:
         """Store messages; an error of which the outcome is unknown tells the ids to repeat them with."""
         try:
-            rows = self._store.runner.run(query, **self._opening, **parameters)
+            rows = self._run(query, **self._opening, **parameters)
         except ServerUnavailable as error:
             error.message_ids = tuple(ids)
             raise
@@ -230,7 +230,7 @@ class Session:
 
     def _record(self, query: Query, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is what an archived one does not allow."""
-        record: SessionRecord | None = self._store.runner.run(query, session_id=self.id, **parameters)
+        record: SessionRecord | None = self._run(query, **parameters)
         if record is None:
             raise self._is_not_found(query)
         self.persisted = True
@@ -269,9 +269,20 @@ class Session:
         )
 
     def _is_not_found(self, query: Query) -> SessionNotFound:
+        owner = self._store.owner
+        why = "a session is stored with its first message" if owner is None else "or is another user's"
         return SessionNotFound(
-            f"session {self.id!r} is not stored: a session is stored with its first message", query=query.name
+            f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query.name
         )
+
+    def _is_refused(self, query: Query) -> DalError:
+        """Why nothing was appended: for a store that is confined to a user, the session may be another's."""
+        if self._store.owner is not None:
+            try:
+                self.record()
+            except SessionNotFound as error:
+                return error
+        return self._is_archived(query, "append to")
 
     def _is_archived(self, query: Query, action: str) -> SessionArchived:
         return SessionArchived(

@@ -30,7 +30,8 @@ class SessionStore:
 
     Made by `connect`, it owns a pool of connections; made from a pool or a connection of the caller's, it
     uses that one. With sanitize="replace" it replaces what PostgreSQL cannot store in a message's content
-    (NUL, lone surrogates) by U+FFFD instead of refusing it.
+    (NUL, lone surrogates) by U+FFFD instead of refusing it. With an owner it is confined to that user's
+    sessions, as `for_user` says.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class SessionStore:
         source: ConnectionPool[Any] | Connection[Any] | Runner,
         *,
         sanitize: validate.Sanitize = None,
+        owner: str | None = None,
     ) -> None:
         if isinstance(source, ConnectionPool):
             source = Runner(Pooled(source), SchemaCheck())
@@ -45,6 +47,8 @@ class SessionStore:
             source = Runner(Single(source), SchemaCheck())
         self.runner = source
         self.sanitize = sanitize
+        self.owner = validate.optional_identifier("owner", owner)
+        self._is_lent = False
 
     @classmethod
     def connect(  # noqa: PLR0913 - what a service sets, by name
@@ -91,8 +95,23 @@ class SessionStore:
         self.close()
 
     def close(self) -> None:
-        """Close the store, and its pool if it owns one. It cannot be used afterwards."""
-        self.runner.close()
+        """Close the store, and its pool if it owns one. It cannot be used afterwards.
+
+        One that `for_user` gave leaves the store that it was made from open.
+        """
+        if not self._is_lent:
+            self.runner.close()
+
+    def for_user(self, user_id: str) -> Self:
+        """Give a store with the same verbs, confined to this user's sessions in every statement that it sends.
+
+        What it opens is the user's. A session of anyone else, or of nobody, is as one that is not stored, even for
+        who knows its id: it is not found, not listed, not changed, and its id cannot be taken. No round trip more.
+        """
+        owner = validate.user(validate.identifier("user_id", user_id), self.owner)
+        confined = type(self)(self.runner, sanitize=self.sanitize, owner=owner)
+        confined._is_lent = True  # noqa: SLF001 - one of our own
+        return confined
 
     def session(
         self,
@@ -129,8 +148,9 @@ class SessionStore:
             "limit": validate.number("limit", limit, least=1) + 1,
         }
         query = queries.sessions.list
+        user_id = validate.user(user_id, self.owner)
         if user_id is not None:
-            wanted["user_id"] = validate.identifier("user_id", user_id)
+            wanted["user_id"] = user_id
             query = queries.sessions.list_of_user
         if source is not None:
             wanted["source"] = validate.identifier("source", source)
@@ -150,7 +170,7 @@ class SessionStore:
         wanted = validate.identifiers("session_ids", session_ids)
         if not wanted:
             return {}
-        rows = self.runner.run(queries.sessions.agent_ids, session_ids=wanted)
+        rows = self.runner.run(queries.sessions.agent_ids, session_ids=wanted, owner=self.owner)
         found = {row.session_id: tuple(row.agent_ids) for row in rows}
         return {session_id: found.get(session_id, ()) for session_id in wanted}
 
@@ -160,11 +180,14 @@ class SessionStore:
         Sessions that are being written to at this moment are passed over. Call it again until it returns
         nothing.
         """
-        rows = self.runner.run(
-            queries.sessions.delete_idle,
-            idle_since=validate.moment("before", before),
-            limit=validate.number("limit", limit, least=1),
-        )
+        wanted: dict[str, Any] = {
+            "idle_since": validate.moment("before", before),
+            "limit": validate.number("limit", limit, least=1),
+        }
+        if self.owner is None:
+            rows = self.runner.run(queries.sessions.delete_idle, **wanted)
+        else:
+            rows = self.runner.run(queries.sessions.delete_idle_of_user, user_id=self.owner, **wanted)
         return tuple(row.session_id for row in rows)
 
     def apply_schema(self) -> None:
@@ -207,4 +230,4 @@ class SessionStore:
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(self.runner.on(connection), sanitize=self.sanitize)
+        return type(self)(self.runner.on(connection), sanitize=self.sanitize, owner=self.owner)

@@ -1,14 +1,15 @@
--- name: after(session_id, after, limit)
+-- name: after(session_id, after, limit, owner)
 -- Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
 -- start with -1.
 --
 -- One statement: a walk along the index from the number on, at the same cost wherever it starts (an
 --   OFFSET would read all that it skips).
--- Index: messages_pkey, forwards.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
 --   buffers O(n) in the page
--- Locks: AccessShare on messages
+-- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
 -- Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
@@ -22,6 +23,15 @@ SELECT
     m.metadata,
     m.created_at
 FROM messages AS m
-WHERE m.session_id = :session_id::text AND m.sequence > :after::bigint
+WHERE
+    m.session_id = :session_id::text
+    AND m.sequence > :after::bigint
+    AND (
+        (SELECT :owner::text) IS NULL
+        OR EXISTS (
+            SELECT FROM sessions AS o
+            WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+        )
+    )
 ORDER BY m.sequence
 LIMIT :limit::bigint;

@@ -1,9 +1,10 @@
--- name: append(session_id, source, user_id, parent_id, session_metadata, message_id, role, agent_id, content, metadata)^
+-- name: append(session_id, source, user_id, parent_id, session_metadata, message_id, role, agent_id, content, metadata, owner)^
 -- Append one message to a session, and create the session if this is its first.
 --
 -- One statement: the upsert of the session's row takes the next number and the row's lock at once, so
 --   numbers are gapless and in the order of the commits under any concurrency, without a retry. Asking
 --   for max(sequence) + 1 instead would read a snapshot that is older than the wait for the lock.
+--   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
 -- Rows locked: the session's row until the commit. Waits for other writers of the same session alone.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
@@ -21,6 +22,7 @@
 --   session's, and do nothing to one that exists.
 WITH prior AS (
     SELECT
+        m.session_id,
         m.sequence,
         m.created_at,
         (
@@ -52,7 +54,7 @@ session AS (
         next_sequence = s.next_sequence + 1,
         message_count = s.message_count + 1,
         updated_at = greatest(s.updated_at, excluded.updated_at)
-    WHERE s.status <> 'archived'
+    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)
     RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at
 ),
 
@@ -80,7 +82,13 @@ SELECT
 FROM stored
 UNION ALL
 SELECT
-    prior.sequence,
-    prior.created_at,
-    prior.is_same
-FROM prior;
+    p.sequence,
+    p.created_at,
+    p.is_same
+FROM prior AS p
+WHERE
+    (SELECT :owner::text) IS NULL
+    OR EXISTS (
+        SELECT FROM sessions AS s
+        WHERE s.session_id = p.session_id AND s.user_id = (SELECT :owner::text)
+    );

@@ -1,10 +1,11 @@
--- name: append_all(session_id, source, user_id, parent_id, session_metadata, message_ids, roles, agent_ids, contents, metadata)
+-- name: append_all(session_id, source, user_id, parent_id, session_metadata, message_ids, roles, agent_ids, contents, metadata, owner)
 -- Append several messages to a session in the order given, all or none, and create the session if
 -- they are its first.
 --
 -- One statement: as append, with the counter raised by as many as are new.
 --   The arrays stand in subqueries so that the planner does not count their elements and plan anew for
 --   each call (tests/test_cost.py holds it to that).
+--   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
 -- Rows locked: the session's row until the commit. Waits for other writers of the same session alone.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
@@ -38,6 +39,7 @@ WITH given AS (
 prior AS (
     SELECT
         g.position,
+        m.session_id,
         m.sequence,
         m.created_at,
         (
@@ -49,6 +51,7 @@ prior AS (
     FROM given AS g
     CROSS JOIN LATERAL (
         SELECT
+            m.session_id,
             m.sequence,
             m.created_at,
             m.role,
@@ -103,7 +106,7 @@ session AS (
         next_sequence = s.next_sequence + excluded.next_sequence,
         message_count = s.message_count + excluded.message_count,
         updated_at = greatest(s.updated_at, excluded.updated_at)
-    WHERE s.status <> 'archived'
+    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)
     RETURNING s.session_id, s.next_sequence, s.updated_at
 ),
 
@@ -141,6 +144,12 @@ outcome AS (
         p.created_at,
         p.is_same
     FROM prior AS p
+    WHERE
+        (SELECT :owner::text) IS NULL
+        OR EXISTS (
+            SELECT FROM sessions AS s
+            WHERE s.session_id = p.session_id AND s.user_id = (SELECT :owner::text)
+        )
 )
 
 SELECT

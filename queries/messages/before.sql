@@ -1,13 +1,14 @@
--- name: before(session_id, before, limit)
+-- name: before(session_id, before, limit, owner)
 -- Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
 -- backwards.
 --
 -- One statement: a walk along the index from the number down, turned round afterwards.
--- Index: messages_pkey, backwards.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: messages_pkey, backwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
 --   buffers O(n) in the page
--- Locks: AccessShare on messages
+-- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
 -- Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
@@ -31,7 +32,16 @@ FROM (
         m.metadata,
         m.created_at
     FROM messages AS m
-    WHERE m.session_id = :session_id::text AND m.sequence < :before::bigint
+    WHERE
+        m.session_id = :session_id::text
+        AND m.sequence < :before::bigint
+        AND (
+            (SELECT :owner::text) IS NULL
+            OR EXISTS (
+                SELECT FROM sessions AS o
+                WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+            )
+        )
     ORDER BY m.sequence DESC
     LIMIT :limit::bigint
 ) AS m

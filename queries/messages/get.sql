@@ -1,11 +1,12 @@
--- name: get(session_id, message_id)^
+-- name: get(session_id, message_id, owner)^
 -- Read one message by its id.
 --
 -- One statement: one descent of the index.
--- Index: messages_message_id_key.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: messages_message_id_key; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages
--- Locks: AccessShare on messages
+-- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
 -- Returns: Message; no row when the session holds no such message.
@@ -19,4 +20,13 @@ SELECT
     m.metadata,
     m.created_at
 FROM messages AS m
-WHERE m.session_id = :session_id::text AND m.message_id = :message_id::text;
+WHERE
+    m.session_id = :session_id::text
+    AND m.message_id = :message_id::text
+    AND (
+        (SELECT :owner::text) IS NULL
+        OR EXISTS (
+            SELECT FROM sessions AS o
+            WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+        )
+    );

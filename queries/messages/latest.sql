@@ -1,12 +1,13 @@
--- name: latest(session_id, limit)
+-- name: latest(session_id, limit, owner)
 -- Read the latest messages of a session, in reading order: what a turn of an agent begins with.
 --
 -- One statement: a walk along the index from its end, turned round afterwards.
--- Index: messages_pkey, backwards.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: messages_pkey, backwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
 --   buffers O(n) in the page
--- Locks: AccessShare on messages
+-- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
 -- Returns: Message, in reading order; no row when no such session is stored.
@@ -30,7 +31,15 @@ FROM (
         m.metadata,
         m.created_at
     FROM messages AS m
-    WHERE m.session_id = :session_id::text
+    WHERE
+        m.session_id = :session_id::text
+        AND (
+            (SELECT :owner::text) IS NULL
+            OR EXISTS (
+                SELECT FROM sessions AS o
+                WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+            )
+        )
     ORDER BY m.sequence DESC
     LIMIT :limit::bigint
 ) AS m

@@ -1,10 +1,11 @@
--- name: remove_from(session_id, sequence, removal_id)^
+-- name: remove_from(session_id, sequence, removal_id, owner)^
 -- Remove a session's messages from a sequence number on: to regenerate an answer, or to take the last
 -- message back. The numbers are not given out again.
 --
 -- One statement: the session's row is locked first, as by an append, so no append can come between the
 --   removal and the count; what an append stored while this waited keeps its (higher) number.
 --   Each removal is noted, so that sending one again removes nothing that was appended since.
+--   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey, messages_pkey, removals_pkey.
 -- Rows locked: the session's row until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; buffers O(n) in the removed messages;
@@ -17,7 +18,9 @@
 --   gives what was removed the first time. While the first of two equal removals has not committed, the
 --   second waits and then fails with 23505; it is safe to repeat.
 WITH prior AS (
-    SELECT r.messages
+    SELECT
+        r.session_id,
+        r.messages
     FROM removals AS r
     WHERE r.session_id = :session_id::text AND r.removal_id = :removal_id::text
 ),
@@ -27,7 +30,10 @@ session AS MATERIALIZED (
         s.session_id,
         s.status
     FROM sessions AS s
-    WHERE s.session_id = :session_id::text AND NOT EXISTS (SELECT FROM prior)
+    WHERE
+        s.session_id = :session_id::text
+        AND (:owner::text IS NULL OR s.user_id = :owner::text)
+        AND NOT EXISTS (SELECT FROM prior)
     FOR NO KEY UPDATE
 ),
 
@@ -77,4 +83,10 @@ UNION ALL
 SELECT
     p.messages,
     false AS is_refused
-FROM prior AS p;
+FROM prior AS p
+WHERE
+    (SELECT :owner::text) IS NULL
+    OR EXISTS (
+        SELECT FROM sessions AS s
+        WHERE s.session_id = p.session_id AND s.user_id = (SELECT :owner::text)
+    );

@@ -1,4 +1,4 @@
--- name: agent_ids(session_ids)
+-- name: agent_ids(session_ids, owner)
 -- List the agents that spoke in each of the given sessions, in order of first appearance.
 --
 -- One statement: an archived session's set is final, so it is stored on the session's row by the first
@@ -6,6 +6,7 @@
 --   from its messages each time: from one agent to the next by one descent of the index each, whatever
 --   the session's length. The array stands in a subquery so that the planner does not count its elements
 --   and plan anew for each call, which took longer than the read itself (tests/test_cost.py holds it to that).
+--   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey, messages_by_agent.
 -- Rows locked: the row of an archived session that is not cached yet, until the commit. Waits for nobody:
 --   a row that another has locked is stored by a later read.
@@ -21,7 +22,9 @@ WITH RECURSIVE session AS (
         s.status,
         s.agent_ids
     FROM sessions AS s
-    WHERE s.session_id = any((SELECT :session_ids::text[])::text[])
+    WHERE
+        s.session_id = any((SELECT :session_ids::text[])::text[])
+        AND (:owner::text IS NULL OR s.user_id = :owner::text)
 ),
 
 agent (session_id, agent_id, sequence) AS (

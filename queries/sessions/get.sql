@@ -1,7 +1,8 @@
--- name: get(session_id)^
+-- name: get(session_id, owner)^
 -- Read a session's row.
 --
 -- One statement: one descent of the index.
+--   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions
@@ -23,4 +24,4 @@ SELECT
     s.updated_at,
     s.archived_at
 FROM sessions AS s
-WHERE s.session_id = :session_id::text;
+WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text);

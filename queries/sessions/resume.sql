@@ -1,8 +1,9 @@
--- name: resume(session_id)^
+-- name: resume(session_id, owner)^
 -- Mark a paused session as active again.
 --
 -- One statement: the update itself decides by the newest version of the row, whatever the session was
 --   when it began, and writes back what was there where it may not change it.
+--   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey; the change of status writes to the indexes by recency.
 -- Rows locked: the session's row until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
@@ -15,7 +16,7 @@
 UPDATE sessions AS s SET
     status = CASE s.status WHEN 'paused' THEN 'active' ELSE s.status END,
     updated_at = CASE s.status WHEN 'paused' THEN greatest(s.updated_at, statement_timestamp()) ELSE s.updated_at END
-WHERE s.session_id = :session_id::text
+WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
 RETURNING
     s.session_id,
     s.source,

@@ -1,9 +1,10 @@
--- name: update_metadata(session_id, metadata)^
+-- name: update_metadata(session_id, metadata, owner)^
 -- Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
 -- whatever the status: titles and ratings are given to sessions that are over.
 --
 -- One statement: the merge happens on the newest version of the row, so two merges at the same moment
 --   both stay (reading, changing and writing back would lose one).
+--   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey; writes to no index within the hour (HOT).
 -- Rows locked: the session's row until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
@@ -15,7 +16,7 @@
 UPDATE sessions AS s SET
     metadata = s.metadata || :metadata::jsonb,
     updated_at = greatest(s.updated_at, statement_timestamp())
-WHERE s.session_id = :session_id::text
+WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
 RETURNING
     s.session_id,
     s.source,
