@@ -24,7 +24,7 @@ def test_append_against_a_bare_cursor(connect, options, server, figure):
     cursor = connect(options=quick).cursor()
     statement = dal.queries.messages.append.sql
     opening = {"session_id": "bare", "source": None, "user_id": "u1", "parent_id": None, "session_metadata": "{}"}
-    fields = {"role": "user", "agent_id": None, "content": "x" * 200, "metadata": "{}"}
+    fields = {"owner": None, "role": "user", "agent_id": None, "content": "x" * 200, "metadata": "{}"}
 
     def bare():
         return cursor.execute(statement, {**opening, **fields, "message_id": str(ULID())}).fetchone()

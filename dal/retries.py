@@ -19,6 +19,7 @@ from __future__ import annotations
 from enum import Enum
 from random import uniform
 from time import monotonic
+from typing import Any
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
@@ -65,14 +66,15 @@ def after(error: psycopg.Error) -> After:
 
 
 class Attempts:
-    """The attempts of one call: how many were made, and when they must end."""
+    """The attempts of one call: how many were made, on which connection the last, and when they must end."""
 
-    __slots__ = ("_retries", "began", "deadline", "made")
+    __slots__ = ("_retries", "began", "connection", "deadline", "made")
 
     def __init__(self, retries: int, timeout: float | None) -> None:
         self.began = monotonic()
         self.deadline = None if timeout is None else self.began + timeout
         self.made = 1
+        self.connection: psycopg.BaseConnection[Any] | None = None
         self._retries = retries
 
     def pause(self) -> float | None:

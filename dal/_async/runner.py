@@ -16,6 +16,7 @@ from dal._async.sources import AsyncPooled, AsyncSingle
 from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
+from dal.watching import Watch, tried_again
 
 
 class AsyncRunner:
@@ -28,11 +29,13 @@ class AsyncRunner:
         *,
         retries: int = RETRIES,
         timeout: float | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._source = source
         self._ended: str | None = None
         self._retries = retries
         self._timeout = timeout
+        self._watch = watch or Watch(None)
         self.schema = schema
 
     async def close(self) -> None:
@@ -46,16 +49,30 @@ class AsyncRunner:
 
     def on(self, connection: AsyncConnection[Any]) -> AsyncRunner:
         """Give a runner on a connection of the caller's."""
-        return AsyncRunner(AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout)
+        return AsyncRunner(
+            AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch
+        )
 
     async def run(self, query: AsyncQuery, **parameters: Any) -> Any:
-        """Run a query file."""
+        """Run a query file, and tell who watches."""
         attempts = Attempts(self._retries, self._timeout)
+        if not self._watch:
+            return await self._run(query, parameters, attempts)
+        try:
+            rows = await self._run(query, parameters, attempts)
+        except BaseException as error:
+            self._watch.ended(query.name, parameters, attempts, None, error)
+            raise
+        count = len(rows) if query.many else int(rows is not None)
+        self._watch.ended(query.name, parameters, attempts, count, None)
+        return rows
+
+    async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
             sent = False
             try:
                 # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
-                connection = await self._take(attempts)
+                connection = attempts.connection = await self._take(attempts)
                 succeeded = False
                 until(connection, attempts.deadline)
                 try:
@@ -119,6 +136,7 @@ class AsyncRunner:
         if safe and known is not After.REFUSED and self._source.may_repeat(known):
             pause = attempts.pause()
             if pause is not None:
+                tried_again(query, error, pause)
                 return pause
         raise told from error
 

@@ -22,6 +22,7 @@ from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema import SchemaCheck
+from dal.watching import Hook, Watch
 
 
 class AsyncSessionStore:
@@ -30,7 +31,7 @@ class AsyncSessionStore:
     Made by `connect`, it owns a pool of connections; made from a pool or a connection of the caller's, it
     uses that one. With sanitize="replace" it replaces what PostgreSQL cannot store in a message's content
     (NUL, lone surrogates) by U+FFFD instead of refusing it. With an owner it is confined to that user's
-    sessions, as `for_user` says.
+    sessions, as `for_user` says. The hook is that of `connect`.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class AsyncSessionStore:
         *,
         sanitize: validate.Sanitize = None,
         owner: str | None = None,
+        hook: Hook | None = None,
     ) -> None:
         if isinstance(source, AsyncConnectionPool):
-            source = AsyncRunner(AsyncPooled(source), SchemaCheck())
+            source = AsyncRunner(AsyncPooled(source), SchemaCheck(), watch=Watch(hook))
         elif isinstance(source, AsyncConnection):
-            source = AsyncRunner(AsyncSingle(source), SchemaCheck())
+            source = AsyncRunner(AsyncSingle(source), SchemaCheck(), watch=Watch(hook))
         self.runner = source
         self.sanitize = sanitize
         self.owner = validate.optional_identifier("owner", owner)
@@ -62,6 +64,7 @@ class AsyncSessionStore:
         retries: int = RETRIES,
         prepare_threshold: int | None = 5,
         pgbouncer: bool = False,
+        hook: Hook | None = None,
     ) -> Self:
         """Make a store with a pool of its own, of `min_size` to `max_size` connections.
 
@@ -69,7 +72,8 @@ class AsyncSessionStore:
         how many seconds an operation may take as a whole: waiting for a connection, for the server, and being
         tried again, at most `retries` times (see dal.retries). The server is told of it too (statement_timeout).
         Behind PgBouncer in transaction mode say pgbouncer=True, so that it is not, and no `schema`; and
-        prepare_threshold=None where prepared statements do not work, as behind an older one.
+        prepare_threshold=None where prepared statements do not work, as behind an older one. `hook` is called
+        after each operation with what there is to know of it (see dal.watching).
         """
         schema_check = SchemaCheck()
         pool = AsyncOwnPool(
@@ -80,7 +84,8 @@ class AsyncSessionStore:
             timeout=timeout,
             prepare_threshold=prepare_threshold,
         )
-        return cls(AsyncRunner(pool, schema_check, retries=retries, timeout=timeout), sanitize=sanitize)
+        runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=Watch(hook))
+        return cls(runner, sanitize=sanitize)
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from dal._sync.sources import Pooled, Single
 from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
+from dal.watching import Watch, tried_again
 
 
 class Runner:
@@ -29,11 +30,13 @@ class Runner:
         *,
         retries: int = RETRIES,
         timeout: float | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._source = source
         self._ended: str | None = None
         self._retries = retries
         self._timeout = timeout
+        self._watch = watch or Watch(None)
         self.schema = schema
 
     def close(self) -> None:
@@ -47,16 +50,28 @@ class Runner:
 
     def on(self, connection: Connection[Any]) -> Runner:
         """Give a runner on a connection of the caller's."""
-        return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout)
+        return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
 
     def run(self, query: Query, **parameters: Any) -> Any:
-        """Run a query file."""
+        """Run a query file, and tell who watches."""
         attempts = Attempts(self._retries, self._timeout)
+        if not self._watch:
+            return self._run(query, parameters, attempts)
+        try:
+            rows = self._run(query, parameters, attempts)
+        except BaseException as error:
+            self._watch.ended(query.name, parameters, attempts, None, error)
+            raise
+        count = len(rows) if query.many else int(rows is not None)
+        self._watch.ended(query.name, parameters, attempts, count, None)
+        return rows
+
+    def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
             sent = False
             try:
                 # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
-                connection = self._take(attempts)
+                connection = attempts.connection = self._take(attempts)
                 succeeded = False
                 until(connection, attempts.deadline)
                 try:
@@ -120,6 +135,7 @@ class Runner:
         if safe and known is not After.REFUSED and self._source.may_repeat(known):
             pause = attempts.pause()
             if pause is not None:
+                tried_again(query, error, pause)
                 return pause
         raise told from error
 
