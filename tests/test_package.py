@@ -39,8 +39,8 @@ def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "queries").rglob("*.sql")}
     assert {f"dal/sql/{file}" for file in files} <= set(names)
-    assert {"dal/sql/schema.sql", "dal/py.typed"} <= set(names)
-    assert all(name.startswith(("dal/", "session_dal-")) for name in names)
+    assert {"dal/sql/schema.sql", "dal/py.typed", "dal_pytest.py"} <= set(names)
+    assert all(name.startswith(("dal/", "dal_pytest.py", "session_dal-")) for name in names)
 
 
 def test_it_works_in_an_empty_environment(wheel, server, schema, tmp_path):
