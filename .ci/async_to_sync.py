@@ -49,8 +49,8 @@ def generate(source: Path) -> str:
 def main() -> int:
     """Write every module of the target, or compare it."""
     check = "--check" in sys.argv[1:]
-    wanted = {path.name: generate(path) for path in sorted(SOURCE.glob("*.py"))}
-    stale = [path for path in TARGET.glob("*.py") if path.name not in wanted]
+    wanted = {path.name: generate(path) for path in sorted(SOURCE.glob("*.py*"))}
+    stale = [path for path in TARGET.glob("*.py*") if path.name not in wanted]
     for name, text in wanted.items():
         path = TARGET / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -41,7 +41,7 @@ class Statement:
     def __init__(self, source: Any, path: Path) -> None:
         self.name = f"{path.parent.name}.{path.stem}"
         self.path = path
-        self.sql = source.sql.encode()
+        self.sql: bytes = source.sql.encode()
         self.doc = _header(path)
         self.many = _OPERATORS[source.operation]
         self.parameters = frozenset(source.parameters or ())

@@ -39,7 +39,7 @@ def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "queries").rglob("*.sql")}
     assert {f"dal/sql/{file}" for file in files} <= set(names)
-    assert {"dal/sql/schema.sql", "dal/py.typed", "dal_pytest.py"} <= set(names)
+    assert {"dal/sql/schema.sql", "dal/py.typed", "dal/_sync/queries.pyi", "dal_pytest.py"} <= set(names)
     assert all(name.startswith(("dal/", "dal_pytest.py", "session_dal-")) for name in names)
 
 

@@ -1,12 +1,14 @@
-"""Usage that type checkers must accept, with the types that an editor shows. Checked by mypy, never run."""
+"""Usage that type checkers must accept or refuse, with the types that an editor shows. Checked by mypy, never run."""
 
 from datetime import UTC, datetime
 from typing import assert_type
 
 import psycopg
+from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import dal
+from dal.records import Appended, Deleted
 
 
 def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
@@ -42,11 +44,45 @@ def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
     assert_type(store.using(connection), dal.SessionStore)
 
 
+def query_files(connection: psycopg.Connection) -> None:
+    latest = dal.queries.messages.latest
+    assert_type(latest(connection, session_id="chat-1", limit=20), list[dal.Message])
+    assert_type(dal.queries.sessions.get(connection, session_id="chat-1"), dal.SessionRecord | None)
+    idle = datetime.now(UTC)
+    assert_type(dal.queries.sessions.delete_idle(connection, idle_since=idle, limit=5), list[Deleted])
+    stored = dal.queries.messages.append(
+        connection,
+        session_id="chat-1",
+        source=None,
+        user_id="u1",
+        parent_id=None,
+        session_metadata="{}",
+        message_id="m",
+        role="user",
+        agent_id=None,
+        content="hello",
+        metadata=Jsonb({"tokens": 7}),
+    )
+    assert_type(stored, Appended | None)
+    assert_type(latest.sql, bytes)
+    assert_type(list(dal.queries), list[str])
+    latest(connection, session_id="chat-1")  # type: ignore[call-arg]
+    latest(connection, session_id="chat-1", limit=20, offset=1)  # type: ignore[call-arg]
+    latest(connection, session_id="chat-1", limit="all")  # type: ignore[arg-type]
+    latest(connection, session_id=None, limit=20)  # type: ignore[arg-type]
+    latest("postgresql:///", session_id="chat-1", limit=20)  # type: ignore[arg-type]
+    _ = dal.queries.messages.newest  # type: ignore[attr-defined]
+    _ = dal.queries.message  # type: ignore[attr-defined]
+
+
 async def asynchronous(connection: psycopg.AsyncConnection, pool: AsyncConnectionPool) -> None:
     async with dal.AsyncSessionStore.connect("postgresql:///") as store:
         assert_type(store, dal.AsyncSessionStore)
     dal.AsyncSessionStore(pool)
     store = dal.AsyncSessionStore(connection)
+    latest = dal.async_queries.messages.latest
+    assert_type(await latest(connection, session_id="chat-1", limit=20), list[dal.Message])
+    await latest(connection, session_id="chat-1")  # type: ignore[call-arg]
     session = store.session()
     assert_type(await session.append("user", "hello"), dal.Message)
     assert_type(await session.latest(), tuple[dal.Message, ...])

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
-from dal._async.queries import async_queries
+from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
@@ -151,8 +151,8 @@ class AsyncSessionStore:
             # One more than asked for: whether it is there tells if there is a next page.
             "limit": validate.number("limit", limit, least=1) + 1,
         }
-        query = async_queries.sessions.list
         user_id = validate.user(user_id, self.owner)
+        query: AsyncQuery = async_queries.sessions.list
         if user_id is not None:
             wanted["user_id"] = user_id
             query = async_queries.sessions.list_of_user

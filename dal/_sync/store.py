@@ -14,7 +14,7 @@ from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from dal import validate
-from dal._sync.queries import queries
+from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
 from dal._sync.sources import OwnPool, Pooled, Single
@@ -152,8 +152,8 @@ class SessionStore:
             # One more than asked for: whether it is there tells if there is a next page.
             "limit": validate.number("limit", limit, least=1) + 1,
         }
-        query = queries.sessions.list
         user_id = validate.user(user_id, self.owner)
+        query: Query = queries.sessions.list
         if user_id is not None:
             wanted["user_id"] = user_id
             query = queries.sessions.list_of_user

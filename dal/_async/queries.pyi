@@ -1,0 +1,328 @@
+# Generated from the query files by .ci/query_stubs.py: change those, and run it.
+"""Every query file as a function: its parameters, its rows, and what they mean."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from dal import records
+from dal.loader import Statement
+
+class AsyncQuery(Statement):
+    """A query file that runs when it is called: `await async_queries.sessions.get(connection, session_id="…")`."""
+
+    async def __call__(self, *args: Any, **parameters: Any) -> Any: ...
+
+class _MessagesAfter(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str
+    ) -> list[records.Message]:
+        """Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
+        start with -1.
+
+        Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+        """
+
+class _MessagesAppend(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        source: str | None,
+        user_id: str | None,
+        parent_id: str | None,
+        session_metadata: str | Jsonb,
+        message_id: str,
+        role: str,
+        agent_id: str | None,
+        content: str,
+        metadata: str | Jsonb,
+        owner: str,
+    ) -> records.Appended | None:
+        """Append one message to a session, and create the session if this is its first.
+
+        Returns: Appended; no row when the session is archived and has no such message.
+          The same message_id again gives what was stored the first time and changes nothing (so a lost
+          reply can be asked for again); is_same is false when its content was another.
+          While the first of two equal appends has not committed, the second waits and then fails with
+          23505; it is safe to repeat. source, user_id, parent_id and session_metadata are the new
+          session's, and do nothing to one that exists.
+        """
+
+class _MessagesAppendAll(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        source: str | None,
+        user_id: str | None,
+        parent_id: str | None,
+        session_metadata: str | Jsonb,
+        message_ids: list[str],
+        roles: list[str],
+        agent_ids: list[str] | list[str | None],
+        contents: list[str],
+        metadata: list[str] | list[Jsonb],
+        owner: str,
+    ) -> list[records.AppendedOne]:
+        """Append several messages to a session in the order given, all or none, and create the session if
+        they are its first.
+
+        Returns: AppendedOne, in the order given; no row for those that were not stored: then none was, because
+          one has is_same false (its message_id is there with other content), or else because the session is
+          archived. Those that are there already with the same content keep their number.
+          While the first of two equal appends has not committed, the second waits and then fails with
+          23505; it is safe to repeat.
+        """
+
+class _MessagesBefore(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, before: int, limit: int, owner: str
+    ) -> list[records.Message]:
+        """Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
+        backwards.
+
+        Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
+        """
+
+class _MessagesGet(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, message_id: str, owner: str
+    ) -> records.Message | None:
+        """Read one message by its id.
+
+        Returns: Message; no row when the session holds no such message.
+        """
+
+class _MessagesLatest(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, limit: int, owner: str
+    ) -> list[records.Message]:
+        """Read the latest messages of a session, in reading order: what a turn of an agent begins with.
+
+        Returns: Message, in reading order; no row when no such session is stored.
+        """
+
+class _MessagesRemoveFrom(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, sequence: int, removal_id: str, owner: str
+    ) -> records.Removed | None:
+        """Remove a session's messages from a sequence number on: to regenerate an answer, or to take the last
+        message back. The numbers are not given out again.
+
+        Returns: Removed; no row when no such session is stored.
+          When the session is archived, nothing is removed and is_refused is true. The same removal_id again
+          gives what was removed the first time. While the first of two equal removals has not committed, the
+          second waits and then fails with 23505; it is safe to repeat.
+        """
+
+class _Messages:
+    after: _MessagesAfter
+    append: _MessagesAppend
+    append_all: _MessagesAppendAll
+    before: _MessagesBefore
+    get: _MessagesGet
+    latest: _MessagesLatest
+    remove_from: _MessagesRemoveFrom
+
+class _SchemaVersion(AsyncQuery):
+    async def __call__(self, connection: AsyncConnection[Any], /) -> records.SchemaVersion | None:
+        """Read which version of the schema the search_path leads to.
+
+        Returns: SchemaVersion; no row when a schema was never applied whole.
+        """
+
+class _Schema:
+    version: _SchemaVersion
+
+class _SessionsAgentIds(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str
+    ) -> list[records.SessionAgents]:
+        """List the agents that spoke in each of the given sessions, in order of first appearance.
+
+        Returns: SessionAgents, one a session that is stored; no row for one that is not.
+        """
+
+class _SessionsArchive(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+    ) -> records.SessionRecord | None:
+        """Archive a session for good: from here on nothing is appended to it or removed from it.
+
+        Returns: SessionRecord, as it is now; no row when no such session is stored.
+          An archived session stays as it is, its archived_at too.
+        """
+
+class _SessionsDelete(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+    ) -> records.Deleted | None:
+        """Delete a session with all its messages.
+
+        Returns: Deleted; no row when no such session is stored.
+        """
+
+class _SessionsDeleteIdle(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, idle_since: datetime | str, limit: int
+    ) -> list[records.Deleted]:
+        """Delete sessions, with their messages, in which nothing has happened since a time; the longest idle
+        first, at most so many at once (so that no statement runs for hours: repeat until none is left).
+
+        Returns: Deleted; no row when no session has been idle for so long.
+        """
+
+class _SessionsDeleteIdleOfUser(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, user_id: str, idle_since: datetime | str, limit: int
+    ) -> list[records.Deleted]:
+        """Delete a user's sessions, with their messages, in which nothing has happened since a time; the longest idle
+        first, at most so many at once (so that no statement runs for hours: repeat until none is left).
+
+        Returns: Deleted; no row when no session has been idle for so long.
+        """
+
+class _SessionsGet(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+    ) -> records.SessionRecord | None:
+        """Read a session's row.
+
+        Returns: SessionRecord; no row when no such session is stored.
+        """
+
+class _SessionsList(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        statuses: list[str],
+        updated_before: datetime | str,
+        id_before: str,
+        limit: int,
+    ) -> list[records.SessionRecord]:
+        """List sessions, the latest activity first: a page. The first page comes before
+        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+
+        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        """
+
+class _SessionsListOfSource(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        source: str,
+        statuses: list[str],
+        updated_before: datetime | str,
+        id_before: str,
+        limit: int,
+    ) -> list[records.SessionRecord]:
+        """List the sessions from a source, the latest activity first: a page. The first page comes before
+        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+
+        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        """
+
+class _SessionsListOfUser(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        user_id: str,
+        statuses: list[str],
+        updated_before: datetime | str,
+        id_before: str,
+        limit: int,
+    ) -> list[records.SessionRecord]:
+        """List a user's sessions, the latest activity first: a page. The first page comes before
+        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+
+        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        """
+
+class _SessionsListOfUserAndSource(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        user_id: str,
+        source: str,
+        statuses: list[str],
+        updated_before: datetime | str,
+        id_before: str,
+        limit: int,
+    ) -> list[records.SessionRecord]:
+        """List a user's sessions from a source, the latest activity first: a page. The first page comes before
+        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+
+        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        """
+
+class _SessionsPause(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+    ) -> records.SessionRecord | None:
+        """Mark an active session as paused. Messages are still accepted: what a pause means is the service's.
+
+        Returns: SessionRecord, as it is now; no row when no such session is stored.
+          An archived session stays archived: the status tells. A paused one stays as it is.
+        """
+
+class _SessionsResume(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+    ) -> records.SessionRecord | None:
+        """Mark a paused session as active again.
+
+        Returns: SessionRecord, as it is now; no row when no such session is stored.
+          An archived session stays archived: the status tells. An active one stays as it is.
+        """
+
+class _SessionsUpdateMetadata(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str
+    ) -> records.SessionRecord | None:
+        """Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
+        whatever the status: titles and ratings are given to sessions that are over.
+
+        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        """
+
+class _Sessions:
+    agent_ids: _SessionsAgentIds
+    archive: _SessionsArchive
+    delete: _SessionsDelete
+    delete_idle: _SessionsDeleteIdle
+    delete_idle_of_user: _SessionsDeleteIdleOfUser
+    get: _SessionsGet
+    list: _SessionsList
+    list_of_source: _SessionsListOfSource
+    list_of_user: _SessionsListOfUser
+    list_of_user_and_source: _SessionsListOfUserAndSource
+    pause: _SessionsPause
+    resume: _SessionsResume
+    update_metadata: _SessionsUpdateMetadata
+
+class _Library:
+    messages: _Messages
+    schema: _Schema
+    sessions: _Sessions
+
+    def __getitem__(self, name: str) -> AsyncQuery: ...
+    def __iter__(self) -> Iterator[str]: ...
+
+async_queries: _Library
+"""Every query file as a function that awaits, in a namespace for each folder."""
