@@ -1,1 +1,1 @@
-pytest_plugins = ["servers", "report", "field"]
+pytest_plugins = ["servers", "report", "field", "many"]

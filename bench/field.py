@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
@@ -38,18 +38,16 @@ _SETTINGS = "-c synchronous_commit=off -c client_min_messages=warning"
 """With synchronous_commit on, the times would be those of the disk's flush, whatever the way."""
 
 
-class Field:
-    """The ways' tables in one schema, and connections that see them."""
+class Place:
+    """A schema of its own, and connections that see it."""
 
-    def __init__(self, conninfo: str, schema: str, sizes: list[int]) -> None:
-        self.schema = schema
-        self.settings = f"-c search_path={schema} {_SETTINGS}"
-        self.sizes = sizes
+    def __init__(self, conninfo: str) -> None:
+        self.schema = f"bench_{ULID()}".lower()
+        self.settings = f"-c search_path={self.schema} {_SETTINGS}"
         self._direct = conninfo
         self._delayed: str | None = None
-        self._made: set[str] = set()
-        self._figures: dict[tuple[str, int], Figures] = {}
         self._stack = ExitStack()
+        self._execute("CREATE SCHEMA {}")
 
     def connect(self, *, slow: bool = False) -> psycopg.Connection:
         """Connect, or connect through the proxy that is slow; whoever asks closes the connection."""
@@ -57,6 +55,38 @@ class Field:
             self._delayed = self._stack.enter_context(delayed(self._direct, DELAY))
         conninfo = self._delayed if slow else self._direct
         return psycopg.connect(conninfo, autocommit=True, options=self.settings)
+
+    @contextmanager
+    def connections(self) -> Iterator[Callable[..., psycopg.Connection]]:
+        """Connect as `connect` does; the connections are closed at the end of the block."""
+        made = []
+
+        def connect(**options) -> psycopg.Connection:
+            made.append(self.connect(**options))
+            return made[-1]
+
+        yield connect
+        for connection in made:
+            with suppress(psycopg.Error):
+                connection.close()
+
+    def close(self) -> None:
+        self._stack.close()
+        self._execute("DROP SCHEMA {} CASCADE")
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self._direct, autocommit=True, options=_SETTINGS) as connection:
+            connection.execute(sql.SQL(statement).format(sql.Identifier(self.schema)))
+
+
+class Field(Place):
+    """The ways' tables in one schema."""
+
+    def __init__(self, conninfo: str, sizes: list[int]) -> None:
+        super().__init__(conninfo)
+        self.sizes = sizes
+        self._made: set[str] = set()
+        self._figures: dict[tuple[str, int], Figures] = {}
 
     def way(self, name: str, connection: psycopg.Connection) -> Way:
         """A way on a connection where its statements are prepared, and its tables are filled.
@@ -105,27 +135,10 @@ class Field:
         """The id of a way's session: of that size, or of that role."""
         return f"{type(way).__name__}-{role}"
 
-    @contextmanager
-    def held_snapshot(self) -> Iterator[None]:
-        """Hold a snapshot, as a backup or an analytics query does: no row version that it may see is removed."""
-        with self.connect() as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            with connection.transaction():
-                connection.execute("SELECT 1")
-                yield
-
-    def close(self) -> None:
-        self._stack.close()
-        with psycopg.connect(self._direct, autocommit=True, options=_SETTINGS) as connection:
-            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(self.schema)))
-
 
 @pytest.fixture(scope="session")
 def field(server, large):
-    name = f"bench_{ULID()}".lower()
-    with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-    field = Field(server.conninfo, name, sorted(LARGE + LARGE_BETWEEN if large else SIZES + BETWEEN))
+    field = Field(server.conninfo, sorted(LARGE + LARGE_BETWEEN if large else SIZES + BETWEEN))
     yield field
     field.close()
 
@@ -133,13 +146,5 @@ def field(server, large):
 @pytest.fixture
 def connected(field):
     """Connect to the field for the length of the test."""
-    made = []
-
-    def connect(**options) -> psycopg.Connection:
-        made.append(field.connect(**options))
-        return made[-1]
-
-    yield connect
-    for connection in made:
-        with suppress(psycopg.Error):
-            connection.close()
+    with field.connections() as connect:
+        yield connect

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from measures import Figures
 
 from dal.files import QUERIES
-from dal.measure.growth import fit
+from dal.measure.growth import SLACK, fit
 from dal.measure.promises import METRICS, Bound, Promises, parse
 
 
@@ -23,9 +23,20 @@ def broken(query: str, axis: str, at: Mapping[int, Figures]) -> list[str]:
     if not bounds:
         raise LookupError(f"{query} promises nothing along {axis!r}")
     told = [f"{bound}: it is {found}" for bound in bounds if (found := _growth(bound, at)) > bound.growth]
+    told += [f"{bound}: it is {_values(bound, at)}" for bound in bounds if bound.divisor and _exceeds(bound, at)]
     trips = max(one.round_trips for one in at.values())
     return told + ([f"{promises.round_trips} round trips: it is {trips}"] if trips > promises.round_trips else [])
 
 
 def _growth(bound: Bound, at: Mapping[int, Figures]):
-    return fit({size: getattr(one.cost, METRICS[bound.metric]) for size, one in at.items()}).growth
+    return fit(_values(bound, at)).growth
+
+
+def _exceeds(bound: Bound, at: Mapping[int, Figures]) -> bool:
+    """Whether a figure is more than it is at the least by more than n / divisor, as in the gate."""
+    values = _values(bound, at)
+    return any(value > min(values.values()) + size / bound.divisor + SLACK for size, value in values.items())
+
+
+def _values(bound: Bound, at: Mapping[int, Figures]) -> dict[int, int]:
+    return {size: getattr(one.cost, METRICS[bound.metric]) for size, one in at.items()}

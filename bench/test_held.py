@@ -1,12 +1,19 @@
 """While another transaction holds a snapshot, old row versions stay, and every append may walk past them."""
 
+from functools import partial
+
 import pytest
 from field import WAYS
 from kept import broken
+from many import PAGES
 from measures import Operation, classes, figures_of, gated, values, warm
+from silent import Eager, Lazy, three
+from ulid import ULID
 from ways import AGENT, ROLE, Ours, content
 
-TITLE = "while a snapshot is held: an operation after so many appends to the session"
+from dal.measure.snapshot import held_snapshot
+
+TITLE = "while a snapshot is held: an operation after so many appends to what it reads or writes"
 APPENDS = (0, 100, 200, 500, 1_000)
 """How many appends the snapshot is old when the next one is measured."""
 
@@ -15,7 +22,7 @@ APPENDS = (0, 100, 200, 500, 1_000)
 def test_an_append_under_a_held_snapshot(field, connected, ledger, name):
     way = field.way(name, connected())
     session = field.session(way, "held")
-    at = over_time(field, lambda: way.append(session), lambda: field.figures(way, "held"))
+    at = over_time(way.connection, lambda: way.append(session), lambda: field.figures(way, "held"))
     tell(ledger, "append", way.title, at)
     if isinstance(way, Ours):
         assert broken("messages/append", "the appends since", {age + 1: one for age, one in at.items()}) == []
@@ -23,6 +30,7 @@ def test_an_append_under_a_held_snapshot(field, connected, ledger, name):
 
 READS = {
     "latest(20)": lambda session: session.latest(20),
+    "messages(limit=20)": lambda session: session.messages(limit=20),
     "agent_ids()": lambda session: session.agent_ids(),
     "record()": lambda session: session.record(),
 }
@@ -41,18 +49,41 @@ def test_a_read_under_a_held_snapshot(field, connected, ledger, read):
     # The latest messages are to be new ones: those that the table was filled with lie closer together.
     warm(append)
     warm(append)
-    at = over_time(
-        field,
-        append,
-        lambda: figures_of(way.connection, Operation(lambda: READS[read](session))),
-    )
+    at = over_time(way.connection, append, lambda: figures_of(way.connection, Operation(lambda: READS[read](session))))
     tell(ledger, read, "ours", at)
 
 
-def over_time(field, append, measure):
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_sessions_under_a_held_snapshot(many, ledger, name):
+    with many.connections() as connect:
+        connection = connect()
+        page, append = many.page(name, connection), partial(many.append, connection)
+        append()  # Now it is the first of the list, where it will stay.
+        many.settle(connection)
+        warm(page)
+        at = over_time(connection, append, lambda: figures_of(connection, Operation(page)))
+    tell(ledger, "sessions", name, at)
+
+
+@pytest.mark.parametrize("kind", [Lazy, Eager])
+def test_three_sessions_under_a_held_snapshot(field, connected, ledger, kind):
+    way = kind(field, connected())
+
+    def begin():
+        session_id = str(ULID())
+        way.open(session_id)
+        way.append(session_id)
+
+    warm(begin)
+    operation = Operation(lambda: three(way, way.inside), lambda: three(way, way.append))
+    at = over_time(way.way.connection, begin, lambda: figures_of(way.way.connection, operation))
+    tell(ledger, "three sessions", way.title, at)
+
+
+def over_time(connection, append, measure):
     """Measure while a snapshot grows old by appends."""
     at, done = {}, 0
-    with field.held_snapshot():
+    with held_snapshot(connection):
         for age in APPENDS:
             for _ in range(age - done):
                 append()

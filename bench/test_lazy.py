@@ -1,52 +1,22 @@
-"""Three sessions are opened, and one of them never speaks: stored with the first message, or when opened."""
+"""A third of the sessions is silent: what it costs to open three."""
+
+from functools import partial
 
 import pytest
 from measures import Beside, Operation, figures_of, warm
+from silent import Eager, Lazy, three
 from ulid import ULID
+from writing import WRITERS, beside_writers
 
 TITLE = "three sessions, of which one is silent"
 ROUNDS = 100
 
-
-class Lazy:
-    """A session begins with its first message."""
-
-    title = "ours"
-
-    def __init__(self, field, connection):
-        self.way = field.way("Ours", connection)
-        self.append, self.inside = self.way.append, self.way.statements
-
-    def open(self, session_id):
-        self.way.store.session(session_id)
+kinds = pytest.mark.parametrize("kind", [Lazy, Eager])
 
 
-class Eager:
-    """A session's row is stored as soon as it is opened; messages are stored as in ways/count.sql."""
-
-    title = "stored when opened"
-
-    def __init__(self, field, connection):
-        self.way = field.way("Count", connection)
-        self.append, self.inside = self.way.append, self.way.statements
-
-    def open(self, session_id):
-        self.way.sql.open_session(self.way.connection, session_id=session_id)
-
-
-def three(way, append):
-    """Open three sessions, and let two of them speak."""
-    for speaks in (True, True, False):
-        session_id = str(ULID())
-        way.open(session_id)
-        if speaks:
-            append(session_id)
-
-
-@pytest.mark.parametrize("kind", [Lazy, Eager])
-def test_a_third_of_the_sessions_is_silent(field, connected, timed, kind):
+@kinds
+def test_what_three_sessions_cost(field, connected, ledger, kind):
     way = kind(field, connected())
-
     warm(lambda: three(way, way.append))
     silent = figures_of(way.way.connection, Operation(lambda: way.open(str(ULID()))))
     figures = figures_of(way.way.connection, Operation(lambda: three(way, way.inside), lambda: three(way, way.append)))
@@ -57,9 +27,22 @@ def test_a_third_of_the_sessions_is_silent(field, connected, timed, kind):
         "rows that the silent one leaves": silent.cost.rows_written,
     }
     for name, value in told.items():
-        timed.ledger.table(TITLE).tell(way.title, name, value)
-        timed.ledger.gate(f"a third silent, {way.title}: {name}", value)
-    timed.benchmark.extra_info.update(told)
-    ours = Lazy(field, connected())
+        ledger.table(TITLE).tell(way.title, name, value)
+        ledger.gate(f"a third silent, {way.title}: {name}", value)
+
+
+@kinds
+@pytest.mark.parametrize("slow", [False, True], ids=["direct", "1 ms late"])
+def test_the_time_of_three_sessions(field, connected, timed, slow, kind):
+    way, ours = kind(field, connected(slow=slow)), Lazy(field, connected(slow=slow))
+    warm(lambda: three(way, way.append))
     beside = Beside(lambda: three(ours, ours.append), ROUNDS)
-    timed.beside(TITLE, way.title, "time", lambda: three(way, way.append), beside)
+    timed.beside(TITLE, way.title, "time, 1 ms late" if slow else "time", lambda: three(way, way.append), beside)
+
+
+@kinds
+@pytest.mark.parametrize("writers", WRITERS)
+def test_three_sessions_beside_others_who_write(field, connected, timed, writers, kind):
+    way, ways = kind(field, connected()), [field.way("Ours", connected()) for _ in range(writers)]
+    appends = [partial(other.append, field.session(other, "read")) for other in ways]
+    beside_writers(timed, f"three sessions, {way.title}", lambda: three(way, way.append), appends)

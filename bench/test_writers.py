@@ -3,15 +3,16 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import pytest
 from field import WAYS
-from measures import WARM
+from many import PAGES
 from sqlalchemy.exc import SQLAlchemyError
+from writing import WRITERS, beside_writers
 
 EACH, ROUNDS = 40, 5
-READ_ROUNDS = 100
 
 
 @dataclass
@@ -71,32 +72,24 @@ def write(threads, ways, session, outcome):
 
 READS = {
     "latest(20)": lambda session: session.latest(20),
+    "messages(limit=20)": lambda session: session.messages(limit=20),
     "agent_ids()": lambda session: session.agent_ids(),
     "record()": lambda session: session.record(),
 }
 
 
-@pytest.mark.parametrize("writers", [0, 1, 8])
+@pytest.mark.parametrize("writers", WRITERS)
 @pytest.mark.parametrize("read", READS)
 def test_a_read_of_a_session_that_others_write(field, connected, timed, writers, read):
-    """No reader waits for a writer; what it takes longer is the processor's share."""
     reader, ways = field.way("Ours", connected()), [field.way("Ours", connected()) for _ in range(writers)]
-    session, done = field.session(reader, "read"), threading.Event()
-
-    def append(way):
-        while not done.is_set():
-            way.append(session)
-
-    timed.benchmark.group = f"{read} beside {writers} writers"
+    session = field.session(reader, "read")
     opened = reader.store.session(session)
-    with ThreadPoolExecutor(max(writers, 1)) as threads:
-        writing = [threads.submit(append, way) for way in ways]
-        try:
-            timed.benchmark.pedantic(READS[read], args=[opened], rounds=READ_ROUNDS, warmup_rounds=WARM)
-        finally:
-            done.set()
-    for one in writing:
-        one.result()
-    if timed.benchmark.stats is not None:
-        table = timed.ledger.table("reads of a session that others write: the median time, beside that without writers")
-        table.time(f"with {writers}", read, timed.benchmark.stats["median"])
+    beside_writers(timed, read, partial(READS[read], opened), [partial(way.append, session) for way in ways])
+
+
+@pytest.mark.parametrize("writers", WRITERS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_sessions_that_others_write(many, timed, writers, name):
+    with many.connections() as connect:
+        appends = [partial(many.append, connect()) for _ in range(writers)]
+        beside_writers(timed, f"sessions, {name}", many.page(name, connect()), appends)

@@ -57,6 +57,11 @@ SELECT
     timestamptz '2000-01-01 00:00+00' + g.n * interval '26 minutes'
 FROM generate_series(:before::bigint + 1, :size::bigint) AS g (n);
 
+-- name: touch_offset(session_id)!
+-- What an append must do to a session's row, to bring it to the front.
+UPDATE offset_sessions SET updated_at = statement_timestamp()
+WHERE session_id = :session_id::text;
+
 -- name: settle_offset#
 VACUUM ANALYZE offset_sessions;
 
