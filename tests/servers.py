@@ -28,8 +28,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # Started here so that the header can say which it is.
     started = serve(config.option.postgres, prefer_container=True)
-    config.stash[_SERVER] = started.__enter__()
+    server = config.stash[_SERVER] = started.__enter__()
     config.add_cleanup(lambda: started.__exit__(None, None, None))
+    if server.kind != "given":
+        # It lives as long as the tests: nothing hangs on what would survive a power cut.
+        with psycopg.connect(server.conninfo, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
 
 
 def pytest_report_header(config):
