@@ -25,7 +25,7 @@ TARGET = ROOT / "dal/_async/queries.pyi"
 TYPES = {"bigint": "int", "jsonb": "str | Jsonb", "text": "str", "timestamptz": "datetime | str"}
 """What psycopg sends as the type that a parameter is cast to. An array is a list: a tuple would be sent as a row."""
 
-DEFAULTS: dict[str, str] = {}
+DEFAULTS = {"owner": "None"}
 """Parameters that may be left out."""
 
 NULLABLE = {field.name for kind in (Message, SessionRecord) for field in fields(kind) if "None" in str(field.type)}

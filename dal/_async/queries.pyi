@@ -18,7 +18,7 @@ class AsyncQuery(Statement):
 
 class _MessagesAfter(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
         """Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
         start with -1.
@@ -42,7 +42,7 @@ class _MessagesAppend(AsyncQuery):
         agent_id: str | None,
         content: str,
         metadata: str | Jsonb,
-        owner: str,
+        owner: str | None = None,
     ) -> records.Appended | None:
         """Append one message to a session, and create the session if this is its first.
 
@@ -70,7 +70,7 @@ class _MessagesAppendAll(AsyncQuery):
         agent_ids: list[str] | list[str | None],
         contents: list[str],
         metadata: list[str] | list[Jsonb],
-        owner: str,
+        owner: str | None = None,
     ) -> list[records.AppendedOne]:
         """Append several messages to a session in the order given, all or none, and create the session if
         they are its first.
@@ -84,7 +84,7 @@ class _MessagesAppendAll(AsyncQuery):
 
 class _MessagesBefore(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, before: int, limit: int, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, before: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
         """Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
         backwards.
@@ -94,7 +94,7 @@ class _MessagesBefore(AsyncQuery):
 
 class _MessagesGet(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, message_id: str, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, message_id: str, owner: str | None = None
     ) -> records.Message | None:
         """Read one message by its id.
 
@@ -103,7 +103,7 @@ class _MessagesGet(AsyncQuery):
 
 class _MessagesLatest(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, limit: int, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, limit: int, owner: str | None = None
     ) -> list[records.Message]:
         """Read the latest messages of a session, in reading order: what a turn of an agent begins with.
 
@@ -112,7 +112,14 @@ class _MessagesLatest(AsyncQuery):
 
 class _MessagesRemoveFrom(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, sequence: int, removal_id: str, owner: str
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        sequence: int,
+        removal_id: str,
+        owner: str | None = None,
     ) -> records.Removed | None:
         """Remove a session's messages from a sequence number on: to regenerate an answer, or to take the last
         message back. The numbers are not given out again.
@@ -144,7 +151,7 @@ class _Schema:
 
 class _SessionsAgentIds(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str
+        self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str | None = None
     ) -> list[records.SessionAgents]:
         """List the agents that spoke in each of the given sessions, in order of first appearance.
 
@@ -153,7 +160,7 @@ class _SessionsAgentIds(AsyncQuery):
 
 class _SessionsArchive(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Archive a session for good: from here on nothing is appended to it or removed from it.
 
@@ -163,7 +170,7 @@ class _SessionsArchive(AsyncQuery):
 
 class _SessionsDelete(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.Deleted | None:
         """Delete a session with all its messages.
 
@@ -192,7 +199,7 @@ class _SessionsDeleteIdleOfUser(AsyncQuery):
 
 class _SessionsGet(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Read a session's row.
 
@@ -273,7 +280,7 @@ class _SessionsListOfUserAndSource(AsyncQuery):
 
 class _SessionsPause(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Mark an active session as paused. Messages are still accepted: what a pause means is the service's.
 
@@ -283,7 +290,7 @@ class _SessionsPause(AsyncQuery):
 
 class _SessionsResume(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Mark a paused session as active again.
 
@@ -293,7 +300,7 @@ class _SessionsResume(AsyncQuery):
 
 class _SessionsUpdateMetadata(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str
+        self, connection: AsyncConnection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
         whatever the status: titles and ratings are given to sessions that are over.

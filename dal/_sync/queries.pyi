@@ -19,7 +19,7 @@ class Query(Statement):
 
 class _MessagesAfter(Query):
     def __call__(
-        self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int
+        self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
         """Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
         start with -1.
@@ -43,6 +43,7 @@ class _MessagesAppend(Query):
         agent_id: str | None,
         content: str,
         metadata: str | Jsonb,
+        owner: str | None = None,
     ) -> records.Appended | None:
         """Append one message to a session, and create the session if this is its first.
 
@@ -70,6 +71,7 @@ class _MessagesAppendAll(Query):
         agent_ids: list[str] | list[str | None],
         contents: list[str],
         metadata: list[str] | list[Jsonb],
+        owner: str | None = None,
     ) -> list[records.AppendedOne]:
         """Append several messages to a session in the order given, all or none, and create the session if
         they are its first.
@@ -83,7 +85,7 @@ class _MessagesAppendAll(Query):
 
 class _MessagesBefore(Query):
     def __call__(
-        self, connection: Connection[Any], /, *, session_id: str, before: int, limit: int
+        self, connection: Connection[Any], /, *, session_id: str, before: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
         """Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
         backwards.
@@ -92,26 +94,41 @@ class _MessagesBefore(Query):
         """
 
 class _MessagesGet(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str, message_id: str) -> records.Message | None:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, message_id: str, owner: str | None = None
+    ) -> records.Message | None:
         """Read one message by its id.
 
         Returns: Message; no row when the session holds no such message.
         """
 
 class _MessagesLatest(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str, limit: int) -> list[records.Message]:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, limit: int, owner: str | None = None
+    ) -> list[records.Message]:
         """Read the latest messages of a session, in reading order: what a turn of an agent begins with.
 
         Returns: Message, in reading order; no row when no such session is stored.
         """
 
 class _MessagesRemoveFrom(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str, sequence: int) -> records.Removed | None:
+    def __call__(
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        session_id: str,
+        sequence: int,
+        removal_id: str,
+        owner: str | None = None,
+    ) -> records.Removed | None:
         """Remove a session's messages from a sequence number on: to regenerate an answer, or to take the last
         message back. The numbers are not given out again.
 
         Returns: Removed; no row when no such session is stored.
-          When the session is archived, nothing is removed: the status tells.
+          When the session is archived, nothing is removed and is_refused is true. The same removal_id again
+          gives what was removed the first time. While the first of two equal removals has not committed, the
+          second waits and then fails with 23505; it is safe to repeat.
         """
 
 class _Messages:
@@ -134,14 +151,18 @@ class _Schema:
     version: _SchemaVersion
 
 class _SessionsAgentIds(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_ids: list[str]) -> list[records.SessionAgents]:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_ids: list[str], owner: str | None = None
+    ) -> list[records.SessionAgents]:
         """List the agents that spoke in each of the given sessions, in order of first appearance.
 
         Returns: SessionAgents, one a session that is stored; no row for one that is not.
         """
 
 class _SessionsArchive(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str) -> records.SessionRecord | None:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
+    ) -> records.SessionRecord | None:
         """Archive a session for good: from here on nothing is appended to it or removed from it.
 
         Returns: SessionRecord, as it is now; no row when no such session is stored.
@@ -149,7 +170,9 @@ class _SessionsArchive(Query):
         """
 
 class _SessionsDelete(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str) -> records.Deleted | None:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
+    ) -> records.Deleted | None:
         """Delete a session with all its messages.
 
         Returns: Deleted; no row when no such session is stored.
@@ -165,8 +188,20 @@ class _SessionsDeleteIdle(Query):
         Returns: Deleted; no row when no session has been idle for so long.
         """
 
+class _SessionsDeleteIdleOfUser(Query):
+    def __call__(
+        self, connection: Connection[Any], /, *, user_id: str, idle_since: datetime | str, limit: int
+    ) -> list[records.Deleted]:
+        """Delete a user's sessions, with their messages, in which nothing has happened since a time; the longest idle
+        first, at most so many at once (so that no statement runs for hours: repeat until none is left).
+
+        Returns: Deleted; no row when no session has been idle for so long.
+        """
+
 class _SessionsGet(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str) -> records.SessionRecord | None:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
+    ) -> records.SessionRecord | None:
         """Read a session's row.
 
         Returns: SessionRecord; no row when no such session is stored.
@@ -245,7 +280,9 @@ class _SessionsListOfUserAndSource(Query):
         """
 
 class _SessionsPause(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str) -> records.SessionRecord | None:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
+    ) -> records.SessionRecord | None:
         """Mark an active session as paused. Messages are still accepted: what a pause means is the service's.
 
         Returns: SessionRecord, as it is now; no row when no such session is stored.
@@ -253,7 +290,9 @@ class _SessionsPause(Query):
         """
 
 class _SessionsResume(Query):
-    def __call__(self, connection: Connection[Any], /, *, session_id: str) -> records.SessionRecord | None:
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
+    ) -> records.SessionRecord | None:
         """Mark a paused session as active again.
 
         Returns: SessionRecord, as it is now; no row when no such session is stored.
@@ -262,7 +301,7 @@ class _SessionsResume(Query):
 
 class _SessionsUpdateMetadata(Query):
     def __call__(
-        self, connection: Connection[Any], /, *, session_id: str, metadata: str | Jsonb
+        self, connection: Connection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
         whatever the status: titles and ratings are given to sessions that are over.
@@ -275,6 +314,7 @@ class _Sessions:
     archive: _SessionsArchive
     delete: _SessionsDelete
     delete_idle: _SessionsDeleteIdle
+    delete_idle_of_user: _SessionsDeleteIdleOfUser
     get: _SessionsGet
     list: _SessionsList
     list_of_source: _SessionsListOfSource
