@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dal.measure.promises import Never
 from dal.review.charts import chart, sparkline
 from dal.review.code import difference, highlighted, purpose
 from dal.review.plans import fold, indexes
+from dal.review.render import render
 
 _MARK = Markup('<meta name="generator" content="dal review">')
 """How a page that an earlier run has written is known, so that it can be removed with its query."""
@@ -34,28 +34,17 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     queries = [_query(query, base) for query in document["queries"]]
     shared = {"server": document["server"], "summary": document["summary"], "base": base, "mark": _MARK}
     pages = {
-        "index.html": _render("index", shared, queries=queries, removed=_removed(base)),
-        "schema.html": _render("schema", shared, text=highlighted(document["schema"].rstrip(), 1)),
+        "index.html": render("index.html", shared, queries=queries, removed=_removed(base)),
+        "schema.html": render("schema.html", shared, text=highlighted(document["schema"].rstrip(), 1)),
     }
     neighbours = zip([None, *queries], queries, [*queries[1:], None], strict=False)
     for before, query, after in neighbours:
-        page = _render("query", shared, root="../", query=query, before=before, after=after)
-        pages[f"queries/{query['name']}.html"] = page
+        pages[f"queries/{query['name']}.html"] = render("query.html", shared, query=query, before=before, after=after)
     (folder / "queries").mkdir(parents=True, exist_ok=True)
     _remove_others(folder / "queries", {Path(page).name for page in pages})
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder / "index.html"
-
-
-_templates = Environment(
-    loader=PackageLoader("dal.review"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
-_templates.filters["number"] = lambda value: f"{value:,.0f}"
-
-
-def _render(name: str, shared: Mapping[str, Any], *, root: str = "", **values: Any) -> str:
-    return _templates.get_template(f"{name}.html").render(**shared, root=root, **values)
 
 
 def _remove_others(folder: Path, written: set[str]) -> None:
