@@ -122,8 +122,3 @@ class Beside:
     def least(self) -> float:
         """The shortest time, in seconds, which neighbours have disturbed the least."""
         return min(self._seconds)
-
-
-def values(figures: Mapping[int, Figures], metric: str) -> str:
-    """A metric at each of the sizes that were measured."""
-    return " ".join(f"{number(one, metric):,}" for one in figures.values())

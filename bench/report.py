@@ -1,4 +1,4 @@
-"""The report: what the benchmarks have measured, in tables, and the comparison with the baseline.
+"""The report: what the benchmarks have measured, in tables and in a file, and the comparison with the baseline.
 
 Figures that do not depend on the machine are compared, and fail the run. Times are shown as ratios within the
 run, and never do.
@@ -6,102 +6,33 @@ run, and never do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from baseline import BaselineError, compare, parse, updated
-from measures import Beside, Figures, classes, gated, number, values
+from baseline import BaselineError
+from ledger import BASELINE, Ledger, ratio
+from measures import Beside
 from pytest_benchmark.fixture import BenchmarkFixture
 
-BASELINE = Path(__file__).with_name("baseline.txt")
+from dal.review.results import Results
 
-_LEDGER = pytest.StashKey["Ledger"]()
+_PACKAGES = ("session-dal", "psycopg", "SQLAlchemy")
+"""Whose versions are told beside the figures."""
 
+_RESULTS = ".benchmarks/last.json"
 
-class Table:
-    """A table of the report."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[str, str | float]] = {}
-        self.notes: list[str] = []
-
-    def tell(self, row: str, column: str, value: object) -> None:
-        """Show a value."""
-        self.rows.setdefault(row, {})[column] = str(value)
-
-    def time(self, row: str, column: str, seconds: float) -> None:
-        """Show a time as a ratio to the first row's."""
-        self.rows.setdefault(row, {})[column] = seconds
-
-    def lines(self) -> list[str]:
-        """The table as text, its columns as wide as they must be."""
-        columns = list(dict.fromkeys(column for cells in self.rows.values() for column in cells))
-        grid = [["", *columns]]
-        grid += [[row, *(self._shown(row, column) for column in columns)] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-        lines = ["  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))).rstrip() for row in grid]
-        return lines + self.notes
-
-    def _shown(self, row: str, column: str) -> str:
-        value = self.rows[row].get(column, "")
-        if isinstance(value, str):
-            return value
-        base = next(iter(self.rows.values())).get(column)
-        return ratio(value, base) if isinstance(base, float) else "?"
-
-
-def ratio(seconds: float, to: float) -> str:
-    """A time as a multiple of another."""
-    return f"{seconds / to:.2f} x"
-
-
-class Ledger:
-    """What a run has measured."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, Table] = {}
-        self.gated: dict[str, str] = {}
-        self.whole = True
-        self.verdict: list[str] = []
-
-    def table(self, title: str) -> Table:
-        """The table of that title, made when it is first asked for."""
-        return self.tables.setdefault(title, Table())
-
-    def gate(self, name: str, value: object) -> None:
-        """Have a figure compared with the baseline."""
-        if name in self.gated:
-            raise ValueError(f"{name} is measured twice")
-        self.gated[name] = str(value)
-
-    def costs(self, title: str, subject: str, row: str, at: Mapping[int, Figures]) -> None:
-        """Show what an operation takes at some sizes, and have its round trips and classes compared."""
-        table, grown = self.table(title), classes(at)
-        (trips,) = {(one.round_trips, one.statements) for one in at.values()}  # Whatever the size.
-        for name, count in zip(("round trips", "statements"), trips, strict=True):
-            table.tell(row, name, count)
-            self.gate(f"{subject}, {row}: {name}", count)
-        for metric, growth in grown.items():
-            if any(number(one, metric) for one in at.values()):
-                table.tell(row, f"{metric} at {min(at):,} …", values(at, metric))
-                table.tell(row, metric, growth)
-            self.gate(f"{subject}, {row}: {metric}", gated(metric, growth))
-
-    def settle(self, *, update: bool, reason: str | None) -> bool:
-        """Compare with the baseline, or update it; False if the run has failed."""
-        known = parse(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else parse("")
-        if update:
-            BASELINE.write_text(str(updated(known, self.gated, reason, whole=self.whole)), encoding="utf-8")
-            self.verdict = ["the baseline is as this run measured"]
-            return True
-        self.verdict = compare(known, self.gated, whole=self.whole)
-        return not self.verdict
+_LEDGER = pytest.StashKey[Ledger]()
 
 
 @pytest.fixture(scope="session")
-def ledger(request) -> Ledger:
-    return request.config.stash[_LEDGER]
+def ledger(request, server) -> Ledger:
+    ledger = request.config.stash[_LEDGER]
+    ledger.server = str(server)
+    return ledger
 
 
 class Timed:
@@ -133,6 +64,7 @@ def large(request) -> bool:
 def pytest_addoption(parser):
     group = parser.getgroup("session-dal's benchmarks")
     group.addoption("--large", action="store_true", help="the full sizes: 100,000 messages, a million sessions")
+    group.addoption("--results", metavar="FILE", help=f"where dal bench report finds the run; {_RESULTS} otherwise")
     group.addoption("--update-baseline", action="store_true", help="take over what is measured; give a --reason")
     group.addoption("--reason", metavar="WHY", help="why the baseline changes; it stays in the file")
 
@@ -168,15 +100,37 @@ def pytest_sessionfinish(session):
         return
     passed = session.exitstatus == pytest.ExitCode.OK
     ledger.whole &= passed
-    if option.update_baseline and not passed:
-        ledger.verdict = ["the baseline stays as it is: the run has failed"]
-        return
-    try:
-        agrees = ledger.settle(update=option.update_baseline, reason=option.reason)
-    except BaselineError as error:
-        ledger.verdict, agrees = [str(error)], False
+    agrees = settle(ledger, option, passed=passed)
     if passed and not agrees:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if ledger.tables:
+        path = Path(option.results or session.config.rootpath / _RESULTS)
+        results(ledger, large=option.large, differs=() if agrees else tuple(ledger.verdict)).save(path)
+
+
+def settle(ledger, option, *, passed):
+    """Whether the run agrees with the baseline, which it may update if it has passed."""
+    if option.update_baseline and not passed:
+        ledger.verdict = ["the baseline stays as it is: the run has failed"]
+        return False
+    try:
+        return ledger.settle(update=option.update_baseline, reason=option.reason)
+    except BaselineError as error:
+        ledger.verdict = [str(error)]
+        return False
+
+
+def results(ledger, *, large, differs):
+    """What the run leaves behind."""
+    return Results(
+        server=ledger.server,
+        versions={"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        day=datetime.now(UTC).date().isoformat(),
+        large=large,
+        whole=ledger.whole,
+        differs=differs,
+        tables=tuple(table.result(title) for title, table in ledger.tables.items()),
+    )
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -189,3 +143,4 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section(f"the baseline, {BASELINE.name}")
         for line in ledger.verdict or [f"{len(ledger.gated)} figures, none of which differs"]:
             terminalreporter.write_line(line)
+        terminalreporter.write_line("as a page: uv run dal bench report --out bench.html")

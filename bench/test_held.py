@@ -6,7 +6,7 @@ import pytest
 from field import WAYS
 from kept import broken
 from many import PAGES
-from measures import Operation, classes, figures_of, gated, values, warm
+from measures import Operation, classes, figures_of, gated, warm
 from silent import Eager, Lazy, three
 from ulid import ULID
 from ways import AGENT, ROLE, Ours, content
@@ -93,9 +93,10 @@ def over_time(connection, append, measure):
 
 
 def tell(ledger, operation, title, at):
-    table, row = ledger.table(TITLE), f"{operation}, {title}"
+    row = f"{operation}, {title}"
+    table = ledger.table(f"{TITLE}: {'appends' if operation == 'append' else 'all else'}")
+    table.over = "appends since"
     # A size of 0 has no logarithm.
     grown = classes({age + 1: figures for age, figures in at.items()})["buffers"]
-    table.tell(row, f"buffers after {', '.join(map(str, APPENDS))}", values(at, "buffers"))
-    table.tell(row, "buffers", grown)
+    table.curve(row, "buffers", at, grown)
     ledger.gate(f"held snapshot, {row}: buffers in the appends since", gated("buffers", grown))

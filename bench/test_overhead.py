@@ -16,10 +16,11 @@ from ulid import ULID
 
 import dal
 
+TITLE = "an append through the library, and the same SQL through a bare cursor"
 ROUNDS = 3000
 
 
-def test_append_against_a_bare_cursor(connect, options, server, figure):
+def test_append_against_a_bare_cursor(connect, options, server, ledger):
     quick = options["options"] + " -c synchronous_commit=off"
     cursor = connect(options=quick).cursor()
     statement = dal.queries.messages.append.sql
@@ -40,7 +41,7 @@ def test_append_against_a_bare_cursor(connect, options, server, figure):
         }
         medians = measure(ways)
     for name, median in medians.items():
-        figure(f"append through {name} / a bare cursor", f"{median / medians['a bare cursor']:.2f}")
+        ledger.table(TITLE).time(name, "median time", median)
 
 
 def measure(ways):

@@ -1,0 +1,159 @@
+"""What the benchmarks have measured: tables for people, and figures that are compared with the baseline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from baseline import compare, parse, updated
+from measures import Figures, classes, gated, number
+
+from dal.measure.growth import Growth
+from dal.review import results
+
+BASELINE = Path(__file__).with_name("baseline.txt")
+
+_TOLD = {"rows": "rows read", "WAL": "WAL records"}
+"""Metrics in the words of a table's columns, where those of the baseline are too short."""
+
+_AT = re.compile(r"(?:(?P<what>.*) )?at (?P<size>[\d,]+)(?P<beside>, .*)?")
+
+
+class Ratio(float):
+    """A time as a multiple of another."""
+
+    def __str__(self) -> str:
+        return f"{float(self):.2f} x"
+
+
+def ratio(seconds: float, to: float) -> Ratio:
+    """A time as a multiple of another."""
+    return Ratio(seconds / to)
+
+
+class _Seconds(float):
+    """A time that becomes a ratio to the first row's, once that is known."""
+
+
+class Table:
+    """A table of the report."""
+
+    def __init__(self) -> None:
+        self.subject: str | None = None
+        self.rows: dict[str, dict[str, str | Ratio | _Seconds]] = {}
+        self.curves: dict[str, dict[str, results.Curve]] = {}
+        self.notes: list[str] = []
+
+    def tell(self, row: str, column: str, value: object) -> None:
+        """Show a value. Ratios in columns whose names differ in a size alone, as `at 10`, `at 1,000`, are a curve."""
+        self.rows.setdefault(row, {})[column] = value if isinstance(value, Ratio) else str(value)
+
+    def time(self, row: str, column: str, seconds: float) -> None:
+        """Show a time as a ratio to the first row's."""
+        self.rows.setdefault(row, {})[column] = _Seconds(seconds)
+
+    def curve(self, row: str, metric: str, points: Mapping[int, int], growth: Growth) -> None:
+        """Show a figure over n, which is what the title says, and how it grows."""
+        self.rows.setdefault(row, {})
+        self.curves.setdefault(row, {})[_TOLD.get(metric, metric)] = results.Curve(points, str(growth))
+
+    def lines(self) -> list[str]:
+        """The table as text, its columns as wide as they must be."""
+        shown = {row: self._shown(row) for row in self.rows}
+        columns = list(dict.fromkeys(column for cells in shown.values() for column in cells))
+        grid = [
+            ["", *columns],
+            *([row, *(cells.get(column, "") for column in columns)] for row, cells in shown.items()),
+        ]
+        widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+        lines = ["  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))).rstrip() for row in grid]
+        return lines + self.notes
+
+    def _shown(self, row: str) -> dict[str, str]:
+        shown = {column: str(cell) for column, cell in self._cells(row).items()}
+        for metric, curve in self.curves.get(row, {}).items():
+            shown[f"{metric} at {min(curve.points):,} …"] = " ".join(f"{value:,}" for value in curve.points.values())
+            shown[metric] = str(curve.growth)
+        return shown
+
+    def _cells(self, row: str) -> dict[str, str | Ratio]:
+        first = next(iter(self.rows.values()))
+        cells: dict[str, str | Ratio] = {}
+        for column, cell in self.rows[row].items():
+            if isinstance(cell, _Seconds):
+                base = first.get(column)
+                cells[column] = ratio(cell, base) if isinstance(base, _Seconds) else "?"
+            else:
+                cells[column] = cell
+        return cells
+
+    def result(self, title: str) -> results.Table:
+        """The table as the run leaves it behind."""
+        timed = self._timed()
+        rows = []
+        for row in self.rows:
+            cells = self._cells(row)
+            curves = dict(self.curves.get(row, {}))
+            for metric, columns in timed.items():
+                points = {size: round(cells.pop(column), 3) for size, column in columns.items() if column in cells}
+                if points:
+                    curves[metric] = results.Curve(points)
+            told = {column: round(cell, 3) if isinstance(cell, Ratio) else cell for column, cell in cells.items()}
+            rows.append(results.Row(row, told, curves))
+        return results.Table(title, self.subject, tuple(rows), tuple(self.notes))
+
+    def _timed(self) -> dict[str, dict[int, str]]:
+        """The columns of ratios that are a curve together, by size, by what the curve is to be called."""
+        found: dict[str, dict[int, str]] = {}
+        for cells in self.rows.values():
+            for column, cell in cells.items():
+                if isinstance(cell, Ratio) and (at := _AT.fullmatch(column)):
+                    metric = f"{at['what'] or 'time'}{at['beside'] or ''}"
+                    found.setdefault(metric, {})[int(at["size"].replace(",", ""))] = column
+        return {metric: columns for metric, columns in found.items() if len(columns) > 1}
+
+
+class Ledger:
+    """What a run has measured."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Table] = {}
+        self.gated: dict[str, str] = {}
+        self.server = ""
+        self.whole = True
+        self.verdict: list[str] = []
+
+    def table(self, title: str) -> Table:
+        """The table of that title, made when it is first asked for."""
+        return self.tables.setdefault(title, Table())
+
+    def gate(self, name: str, value: object) -> None:
+        """Have a figure compared with the baseline."""
+        if name in self.gated:
+            raise ValueError(f"{name} is measured twice")
+        self.gated[name] = str(value)
+
+    def costs(self, title: str, subject: str, row: str, at: Mapping[int, Figures]) -> None:
+        """Show what an operation takes at some sizes, and have its round trips and classes compared."""
+        table, grown = self.table(title), classes(at)
+        table.subject = subject
+        (trips,) = {(one.round_trips, one.statements) for one in at.values()}  # Whatever the size.
+        for name, count in zip(("round trips", "statements"), trips, strict=True):
+            table.tell(row, name, count)
+            self.gate(f"{subject}, {row}: {name}", count)
+        for metric, growth in grown.items():
+            points = {size: number(one, metric) for size, one in at.items()}
+            if any(points.values()):
+                table.curve(row, metric, points, growth)
+            self.gate(f"{subject}, {row}: {metric}", gated(metric, growth))
+
+    def settle(self, *, update: bool, reason: str | None) -> bool:
+        """Compare with the baseline, or update it; False if the run has failed."""
+        known = parse(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else parse("")
+        if update:
+            BASELINE.write_text(str(updated(known, self.gated, reason, whole=self.whole)), encoding="utf-8")
+            self.verdict = ["the baseline is as this run measured"]
+            return True
+        self.verdict = compare(known, self.gated, whole=self.whole)
+        return not self.verdict
