@@ -9,18 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from dal.cli.extra import review_extra
 from dal.cli.measuring import Dsn, OwnFixtures, Queries, Schema, ServerKind, measure
 from dal.cli.output import out as told
-from dal.errors import DalError, InvalidInput
+from dal.errors import InvalidInput
 from dal.files import QUERIES, SCHEMA
 from dal.measure.outcome import as_json
 from dal.review.base import compare
-
-_EXTRA = {"jinja2", "markupsafe", "vl_convert"}
-
-
-class NotInstalled(DalError):
-    """The pages need packages that are not there; says what to install."""
 
 
 def review(  # noqa: PLR0913 - options
@@ -48,7 +43,8 @@ def review(  # noqa: PLR0913 - options
     Examples: [bold]dal review --out review[/bold], [bold]dal review --out review --base main[/bold],
     [bold]dal check --also json=check.json && dal review --out review --from check.json[/bold]
     """
-    write = _writer()
+    with review_extra():
+        from dal.review.pages import write  # noqa: PLC0415 - needs an extra
     if source:
         if fixtures or dsn or server:
             raise InvalidInput("--from", "it takes what was measured before, so no server and no fixtures")
@@ -71,13 +67,3 @@ def _read(path: Path) -> Any:
     if strange := [query["name"] for query in document["queries"] if not re.fullmatch(r"[\w.]+", query["name"])]:
         raise InvalidInput("--from", f"{strange[0]!r} is no query's name")  # A page is named after it.
     return document
-
-
-def _writer() -> Any:
-    try:
-        from dal.review.pages import write  # noqa: PLC0415 - needs an extra
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        raise NotInstalled("the review pages need their packages: pip install 'session-dal[review]'") from error
-    return write

@@ -48,6 +48,11 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """The rows' names; a row's place among them is how it looks in every chart."""
+        return [row.name for row in self.rows]
+
     def metrics(self, *, timed: bool) -> tuple[str, ...]:
         """What there are curves of: times, or what does not hang on the machine."""
         curves = [(metric, curve) for row in self.rows for metric, curve in row.curves.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor, log10
@@ -34,7 +35,10 @@ class Picture:
 
 def inline(picture: Picture, label: str) -> Markup:
     """A picture that fills its place in a page and takes the page's font and colours; without a label, decoration."""
-    root = _drawn(picture, label)
+    root = _drawn(picture.spec, label)
+    drawn = [element for element in root.iter() if element.get("class") in _MARKS]
+    for element, known in zip(drawn, picture.marks, strict=True):
+        element.attrib |= {f"data-{name}": value for name, value in known.items()}
     for given in ("width", "height"):
         del root.attrib[given]
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - XML, escaped
@@ -42,7 +46,7 @@ def inline(picture: Picture, label: str) -> Markup:
 
 def alone(picture: Picture, label: str, style: str) -> str:
     """A picture as a file of its own, with the style that names its colours and a background of its own."""
-    root = _drawn(picture, label)
+    root = _drawn(picture.spec, label)
     root.attrib |= {"font-family": _FONT, "color": "var(--text)"}
     background = ET.Element(f"{{{_SVG}}}rect", {"width": "100%", "height": "100%", "fill": "var(--page)"})
     sheet = ET.Element(f"{{{_SVG}}}style")
@@ -72,31 +76,37 @@ def _ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _drawn(picture: Picture, label: str) -> ET.Element:
-    """Draw it, leave out what is not seen, and name each point and bar."""
-    text = vl_convert.vegalite_to_svg(json.dumps({"config": _CONFIG, **picture.spec}), vl_version=_VEGA_LITE)
+def _drawn(spec: Mapping[str, Any], label: str) -> ET.Element:
+    """Draw it, leave out what is not seen, and let each point and bar say what it is."""
+    text = vl_convert.vegalite_to_svg(json.dumps({"config": _CONFIG, **spec}), vl_version=_VEGA_LITE)
     root = ET.fromstring(text)  # noqa: S314 - made here
-    drawn = [element for element in root.iter() if element.get("aria-roledescription") in _MARKS]
-    for element, known in zip(drawn, picture.marks, strict=True):
-        element.attrib |= {f"data-{name}": value for name, value in known.items()}
-        ET.SubElement(element, f"{{{_SVG}}}title").text = element.attrib.pop("aria-label")
-    for parent in list(root.iter()):
-        for child in [child for child in parent if child.get("class") in _UNSEEN]:
-            parent.remove(child)
-        kind = parent.get("aria-roledescription", "")
-        for attribute in parent.attrib.keys() & _UNUSED:
-            del parent.attrib[attribute]
+    for element in list(root.iter()):
+        for child in [child for child in element if child.get("class") in _UNSEEN]:
+            element.remove(child)
+        kind = element.get("aria-roledescription")
+        for attribute, value in list(element.attrib.items()):
+            if attribute in _UNUSED or (attribute, value) == ("opacity", "1"):
+                del element.attrib[attribute]
+            elif attribute in _PLACES:
+                element.set(attribute, _LONG.sub(lambda found: f"{float(found[0]):.2f}", value))
         if kind in _MARKS:
-            parent.set("class", kind)
+            element.set("class", kind)
+            ET.SubElement(element, f"{{{_SVG}}}title").text = element.attrib.pop("aria-label")
     root.attrib |= {"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}
     return root
 
+
+_LONG = re.compile(r"\d+\.\d{3,}")
+"""A number that is finer than can be seen."""
+
+_PLACES = {"d", "transform"}
 
 _MARKS = {"point", "bar"}
 _UNSEEN = {"background", "foreground"}
 _UNUSED = {"aria-roledescription", "class", "font-family", "pointer-events", "role"}
 
 _AXIS = {
+    "aria": False,
     "domainColor": "var(--rule)",
     "gridColor": "var(--rule)",
     "tickColor": "var(--rule)",

@@ -1,0 +1,93 @@
+"""The page of a benchmark run, and its chart of the appends as a picture of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from dal.review.curves import Curves, bars, beside, curves, swatch
+from dal.review.render import render
+from dal.review.results import Results, Table
+from dal.review.svg import alone, inline
+
+_MARK = Markup('<meta name="generator" content="dal bench report">')
+
+_COUNTED = "round trips"
+"""The column that is drawn as bars, where its rows differ."""
+
+
+class NotMeasured(Exception):
+    """The run has not measured what the chart shows."""
+
+
+def page(results: Results) -> str:
+    """All that a run has measured, as one page that stands alone."""
+    return render("benchmark.html", {"mark": _MARK}, run=results, sections=[_section(one) for one in results.tables])
+
+
+def append_chart(results: Results) -> str:
+    """What does not hang on the machine, of an append in every way: an SVG for light and for dark."""
+    table = next((table for table in results.tables if table.subject == "append"), None)
+    if table is None:
+        raise NotMeasured("the run has not measured what an append costs")
+    pictures = {_COUNTED: bars(table.names, _counts(table), _COUNTED)}
+    for metric in table.metrics(timed=False):
+        shown = _drawn(table, metric)
+        pictures[metric] = curves(table.names, shown, metric, timed=False, over="messages in the session")
+    label = "What one append takes, in each of these ways"
+    return alone(beside(pictures, label, columns=2), label, render("colours.css", {}))
+
+
+def _section(table: Table) -> dict[str, Any]:
+    """All that the template shows of a table."""
+    heading, _, remark = table.title.partition("; ")
+    grown, timed = ({metric: _sizes(table, metric) for metric in table.metrics(timed=kind)} for kind in (False, True))
+    lined = {row for metric in (*grown, *timed) for row in _drawn(table, metric)}
+    return {
+        "id": re.sub(r"\W+", "-", heading.lower()).strip("-"),
+        "heading": heading[0].upper() + heading[1:],
+        "remark": remark,
+        "rows": table.rows,
+        "notes": table.notes,
+        "charts": dict(_charts(table)),
+        "legend": {row: swatch(place) for place, row in enumerate(table.names) if row in lined},
+        "columns": _columns(table),
+        "grown": grown,
+        "timed": timed,
+    }
+
+
+def _columns(table: Table) -> tuple[list[str], list[str]]:
+    """The columns that do not hang on n: those that stand before the curves, and those from the first time on."""
+    cells = {column: cell for row in table.rows for column, cell in row.cells.items()}
+    first = next((place for place, cell in enumerate(cells.values()) if not isinstance(cell, str)), len(cells))
+    return list(cells)[:first], list(cells)[first:]
+
+
+def _charts(table: Table) -> Iterator[tuple[str, Markup]]:
+    counts = _counts(table)
+    if len(set(counts.values())) > 1:
+        yield _COUNTED, inline(bars(table.names, counts, _COUNTED), f"{table.title}: {_COUNTED}")
+    for timed in (False, True):
+        for metric in table.metrics(timed=timed):
+            if shown := _drawn(table, metric):
+                picture = curves(table.names, shown, metric, timed=timed)
+                yield metric, inline(picture, f"{table.title}: {metric}")
+
+
+def _counts(table: Table) -> Mapping[str, int]:
+    told = {row.name: row.cells.get(_COUNTED) for row in table.rows}
+    return {name: int(count) for name, count in told.items() if isinstance(count, str) and count.isdecimal()}
+
+
+def _drawn(table: Table, metric: str) -> Curves:
+    """The curves of a metric; a single point is none, and is told in the table alone."""
+    found = {row.name: row.curves[metric].points for row in table.rows if metric in row.curves}
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def _sizes(table: Table, metric: str) -> list[int]:
+    return sorted({n for row in table.rows if metric in row.curves for n in row.curves[metric].points})
