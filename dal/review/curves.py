@@ -37,7 +37,7 @@ def curves(rows: Sequence[str], shown: Curves, metric: str, *, timed: bool, over
     """A curve for each row that has one; what a row looks like is told by its place among all rows."""
     sizes = sorted({n for points in shown.values() for n in points})
     scale, ticks = log_scale([y for points in shown.values() for y in points.values()], least_tick=0 if timed else 1)
-    kind, told = ("log", "~s") if sizes[0] > 0 else ("linear", ",")
+    kind, told = ("log", "~s") if sizes[0] > 0 else ("linear", ",d")
     x_axis = {"values": sizes, "title": over, "format": told, "labelOverlap": True, "labelFlush": False}
     y_axis = {"values": ticks, "title": None, "format": "~g" if timed else "~s", "minExtent": _AXIS}
     encoding = {
