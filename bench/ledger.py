@@ -41,6 +41,7 @@ class Table:
 
     def __init__(self) -> None:
         self.subject: str | None = None
+        self.over = "n"
         self.rows: dict[str, dict[str, str | Ratio | _Seconds]] = {}
         self.curves: dict[str, dict[str, results.Curve]] = {}
         self.notes: list[str] = []
@@ -53,9 +54,10 @@ class Table:
         """Show a time as a ratio to the first row's."""
         self.rows.setdefault(row, {})[column] = _Seconds(seconds)
 
-    def curve(self, row: str, metric: str, points: Mapping[int, int], growth: Growth) -> None:
-        """Show a figure over n, which is what the title says, and how it grows."""
+    def curve(self, row: str, metric: str, at: Mapping[int, Figures], growth: Growth) -> None:
+        """Show a figure over n, which is what the title says or what `over` does, and how it grows."""
         self.rows.setdefault(row, {})
+        points = {n: number(one, metric) for n, one in at.items()}
         self.curves.setdefault(row, {})[_TOLD.get(metric, metric)] = results.Curve(points, str(growth))
 
     def lines(self) -> list[str]:
@@ -73,7 +75,9 @@ class Table:
     def _shown(self, row: str) -> dict[str, str]:
         shown = {column: str(cell) for column, cell in self._cells(row).items()}
         for metric, curve in self.curves.get(row, {}).items():
-            shown[f"{metric} at {min(curve.points):,} …"] = " ".join(f"{value:,}" for value in curve.points.values())
+            shown[f"{metric} at {min(curve.points):,} … {max(curve.points):,}"] = " ".join(
+                f"{value:,}" for value in curve.points.values()
+            )
             shown[metric] = str(curve.growth)
         return shown
 
@@ -101,7 +105,7 @@ class Table:
                     curves[metric] = results.Curve(points)
             told = {column: round(cell, 3) if isinstance(cell, Ratio) else cell for column, cell in cells.items()}
             rows.append(results.Row(row, told, curves))
-        return results.Table(title, self.subject, tuple(rows), tuple(self.notes))
+        return results.Table(title, self.subject, self.over, tuple(rows), tuple(self.notes))
 
     def _timed(self) -> dict[str, dict[int, str]]:
         """The columns of ratios that are a curve together, by size, by what the curve is to be called."""
@@ -143,9 +147,8 @@ class Ledger:
             table.tell(row, name, count)
             self.gate(f"{subject}, {row}: {name}", count)
         for metric, growth in grown.items():
-            points = {size: number(one, metric) for size, one in at.items()}
-            if any(points.values()):
-                table.curve(row, metric, points, growth)
+            if any(number(one, metric) for one in at.values()):
+                table.curve(row, metric, at, growth)
             self.gate(f"{subject}, {row}: {metric}", gated(metric, growth))
 
     def settle(self, *, update: bool, reason: str | None) -> bool:

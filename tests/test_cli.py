@@ -1,12 +1,12 @@
 """The command line as a user runs it: each test starts it as a program."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import program
 import psycopg
 import pytest
+from program import is_refused
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -16,6 +16,8 @@ from dal.files import SCHEMA
 from dal.schema import VERSION
 
 COMMANDS = (
+    ("bench",),
+    ("bench", "report"),
     ("check",),
     ("demo",),
     ("queries",),
@@ -29,30 +31,15 @@ COMMANDS = (
 
 @pytest.fixture
 def run(monkeypatch):
-    """Run the command line; gives its exit status, stdout and stderr."""
+    """Run the command line, on no server but one that is named; gives its exit status, stdout and stderr."""
     monkeypatch.delenv("DAL_DSN", raising=False)
 
-    def run(*arguments, script=None):
-        program = ["-m", "dal.cli"] if script is None else ["-c", script]
-        # Not from the folder of the tests, so that the package is found as it is installed or as PYTHONPATH says.
-        return subprocess.run(
-            [sys.executable, *program, *arguments], capture_output=True, text=True, timeout=120, check=False
-        )
-
-    return run
+    return program.run
 
 
 @pytest.fixture
 def dsn(server):
     return ("--dsn", server.conninfo)
-
-
-def is_refused(done, *parts, status=1):
-    """One line on stderr that says these things, and nothing else."""
-    assert (done.returncode, done.stdout) == (status, "")
-    assert re.fullmatch(r"dal: [^\n]+\n", done.stderr), done.stderr
-    for part in parts:
-        assert part in done.stderr
 
 
 def test_without_a_command_and_with_help_it_lists_every_command(run):
@@ -74,8 +61,8 @@ def test_every_command_has_help(run, command):
 def test_the_help_gives_examples_that_are_commands(run):
     commands = {" ".join(one) for one in COMMANDS}
     told = "".join(run(*one, "--help").stdout for one in ((), *COMMANDS))
-    examples = re.findall(r"dal ((?:schema )?(?:print|apply|check|demo|queries|review))", told)
-    assert set(examples) == commands - {"schema"}
+    examples = re.findall(r"dal ((?:schema |bench )?(?:print|apply|check|demo|queries|report|review))", told)
+    assert set(examples) == commands - {"bench", "schema"}
 
 
 def test_the_version_is_shown(run):

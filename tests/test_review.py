@@ -2,78 +2,17 @@
 
 import copy
 import json
-import re
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
 
 import pytest
-from playwright.sync_api import sync_playwright
+from browser import can_be_read, fits, lead_somewhere, needs_chromium, opens_alone
+from program import is_refused, run
+from reviewed import NAMES, page_of
 
 from dal.files import QUERIES
 from dal.review.pages import write
 from dal.review.plans import fold
-
-NAMES = ("messages.append", "messages.latest", "sessions.delete_idle")
-
-CHROMIUM = Path("/usr/bin/chromium")
-OPTIONS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM}: apt-get install chromium")
-
-DIM_TEXT = r"""
-// Every text whose contrast with what is behind it is less than asked, by the formula of WCAG 2.
-least => {
-  const parts = colour => (colour.match(/[\d.]+/g) || []).map(Number);
-  const luminance = ([r, g, b]) => {
-    const [x, y, z] = [r, g, b].map(c => c / 255).map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  const behind = element => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = parts(getComputedStyle(one).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const dim = [];
-  for (const element of document.body.querySelectorAll("*")) {
-    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!own || element.localName === "title") continue;
-    const style = getComputedStyle(element);
-    const colour = parts(element instanceof SVGElement ? style.fill : style.color);
-    const [low, high] = [luminance(colour), luminance(behind(element))].sort((a, b) => a - b);
-    const contrast = (high + 0.05) / (low + 0.05);
-    if (contrast < least) dim.push(`${contrast.toFixed(2)} ${element.outerHTML.slice(0, 80)}`);
-  }
-  return [...new Set(dim)];
-}
-"""
-
-
-def run(*arguments, script=None):
-    program = ["-m", "dal.cli"] if script is None else ["-c", script]
-    return subprocess.run(
-        [sys.executable, *program, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def checked(server, tmp_path_factory) -> Path:
-    """What dal check has measured, as JSON."""
-    path = tmp_path_factory.mktemp("checked") / "check.json"
-    done = run("check", *NAMES, "--dsn", server.conninfo, "--also", f"json={path}")
-    assert done.returncode in {0, 1}, done.stderr
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -97,41 +36,8 @@ def document(measured) -> dict:
     return copy.deepcopy(measured)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def browse(chromium):
-    """Open pages; gives each, with all that went wrong and all that was asked for on the way."""
-    contexts = []
-
-    def browse(path, *, width=1280, scheme="light"):
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
-        page = contexts[-1].new_page()
-        page.wrong, page.asked = [], []
-        page.on("console", lambda message: page.wrong.append(message.text))
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
-        page.on("requestfailed", lambda request: page.wrong.append(request.url))
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(path.as_uri(), wait_until="load")
-        return page
-
-    yield browse
-    for context in contexts:
-        context.close()
-
-
 def pages_of(folder):
     return sorted(folder.rglob("*.html"))
-
-
-def page_of(folder, name):
-    return folder / "queries" / f"{name}.html"
 
 
 def verdict_of(query, promise):
@@ -149,28 +55,12 @@ def test_there_is_a_page_for_each_query_and_one_with_all(folder):
 @needs_chromium
 def test_the_pages_open_without_an_error_and_ask_for_nothing_else(folder, browse):
     for path in pages_of(folder):
-        page = browse(path)
-        assert page.wrong == []
-        assert [url for url in page.asked if not url.startswith("data:")] == [path.as_uri()]
-        assert page.locator("script, link[rel=stylesheet], img, iframe").count() == 0
-        assert page.locator("h1").count() == 1
+        opens_alone(browse(path), path)
 
 
 @needs_chromium
 def test_every_link_leads_somewhere(folder, browse):
-    ids, links = {}, []
-    for path in pages_of(folder):
-        page = browse(path)
-        found = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
-        assert len(found) == len(set(found)), f"an id stands twice in {path.name}"
-        ids[path.as_uri()] = set(found)
-        links += page.eval_on_selector_all("a", "all => all.map(one => one.href)")
-    for link in links:
-        target, fragment = urldefrag(link)
-        assert target in ids, link
-        assert not fragment or unquote(fragment) in ids[target], link
-    reached = {urldefrag(link)[0] for link in links}
-    assert reached == ids.keys()
+    assert lead_somewhere([browse(path) for path in pages_of(folder)]) == {path.as_uri() for path in pages_of(folder)}
 
 
 @needs_chromium
@@ -217,14 +107,7 @@ def test_held_snapshots_are_drawn_apart(folder, measured, browse):
 @pytest.mark.parametrize("width", [320, 375])
 def test_a_phone_scrolls_no_page_sideways(folder, browse, width):
     for path in pages_of(folder):
-        page = browse(path, width=width)
-        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
-        beside = page.locator("main :is(p, h1, h2, h3, summary, figure, figcaption, svg[role])").evaluate_all(
-            "(all, width) => all.filter(one => one.getBoundingClientRect().right > width).map(one => one.textContent)",
-            width,
-        )
-        assert beside == []
+        fits(browse(path, width=width), width)
 
 
 @needs_chromium
@@ -232,14 +115,8 @@ def test_a_phone_scrolls_no_page_sideways(folder, browse, width):
 def test_every_text_stands_out_from_what_is_behind_it(document, tmp_path, browse, scheme):
     broken(document)
     write(document | {"base": base_of(document)}, tmp_path)
-    backgrounds = set()
     for path in pages_of(tmp_path):
-        page = browse(path, scheme=scheme)
-        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-        assert page.evaluate(DIM_TEXT, 4.5) == [], path.name
-        backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert len(backgrounds) == 1
-    assert (sum(map(int, re.findall(r"\d+", backgrounds.pop()))) < 200) == (scheme == "dark")
+        can_be_read(browse(path, scheme=scheme), scheme)
 
 
 @needs_chromium
@@ -357,84 +234,6 @@ def test_equal_plans_stand_once_with_all_their_estimates():
         (0, "Limit", "", ("1", "20")),
         (1, "Index Scan", "i", ("1", "20")),
     ]
-
-
-@pytest.fixture
-def repository(tmp_path):
-    """A git repository with two revisions of query files: one changed, one added, one removed since the first."""
-    queries = tmp_path / "repository" / "sql"
-
-    def git(*arguments):
-        who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
-        subprocess.run(["git", "-C", queries.parent, *who, *arguments], check=True, capture_output=True)
-
-    (queries / "messages").mkdir(parents=True)
-    append, latest = ((QUERIES / f"messages/{name}.sql").read_text(encoding="utf-8") for name in ("append", "latest"))
-    (queries / "messages/append.sql").write_text(
-        append.replace("Never: Seq Scan; Sort", "Never: Seq Scan").replace("FROM prior;", "FROM prior; -- old"), "utf-8"
-    )
-    (queries / "messages/gone.sql").write_text(latest.replace("name: latest", "name: gone"), "utf-8")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "first")
-    git("tag", "before")
-    (queries / "messages/append.sql").write_text(append, "utf-8")
-    (queries / "messages/latest.sql").write_text(latest, "utf-8")
-    (queries / "messages/gone.sql").unlink()
-    return queries
-
-
-@needs_chromium
-def test_a_base_shows_what_changed(repository, checked, tmp_path, browse):
-    out = tmp_path / "out"
-    done = run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "before")
-    assert (done.returncode, done.stderr) == (0, "")
-    index = browse(out / "index.html")
-    assert index.wrong == []
-    since = index.locator("section", has=index.locator("#changes"))
-    assert [one.strip() for one in since.locator("li").all_text_contents()] == [
-        "messages.append changed; 1 promised, 0 no longer",
-        "messages.latest added",
-        "sessions.delete_idle added",
-        "messages.gone removed",
-    ]
-    assert "-- name: gone" in since.locator("details pre").text_content()
-    page = browse(page_of(out, "messages.append"))
-    change = page.locator("section", has=page.locator("#change"))
-    assert change.locator("li").all_text_contents() == ["never Sort"]
-    assert change.locator("del").all_text_contents() == ["- -- Never: Seq Scan", "- FROM prior; -- old"]
-    assert change.locator("ins").all_text_contents() == ["+ -- Never: Seq Scan; Sort", "+ FROM prior;"]
-
-
-@needs_chromium
-def test_a_base_that_is_the_same_shows_no_change(repository, checked, tmp_path, browse):
-    out = tmp_path / "out"
-    subprocess.run(["git", "-C", repository, "add", "."], check=True)
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-    subprocess.run(["git", "-C", repository, *identity, "commit", "-qm", "second"], check=True)
-    run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "HEAD")
-    assert "has not changed" in browse(page_of(out, "messages.append")).locator("main").text_content()
-    assert browse(out / "index.html").locator("li", has_text="messages.").all_text_contents() == []
-
-
-def is_refused(done, *parts):
-    assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"dal: [^\n]+\n", done.stderr), done.stderr
-    for part in parts:
-        assert part in done.stderr
-
-
-@pytest.mark.parametrize("revision", ["nonsense", "--output=x"])
-def test_an_unknown_revision_is_told(repository, checked, tmp_path, revision):
-    done = run("review", "--from", checked, "--out", tmp_path, "--queries", repository, "--base", revision)
-    is_refused(done, "--base", revision)
-
-
-def test_queries_outside_of_git_have_no_base(checked, tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    (tmp_path / "sql").mkdir()
-    done = run("review", "--from", checked, "--out", tmp_path, "--queries", tmp_path / "sql", "--base", "HEAD")
-    is_refused(done, "--base", "not a git repository")
 
 
 @pytest.mark.parametrize(

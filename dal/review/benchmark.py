@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +24,8 @@ class NotMeasured(Exception):
 
 def page(results: Results) -> str:
     """All that a run has measured, as one page that stands alone."""
-    return render("benchmark.html", {"mark": _MARK}, run=results, sections=[_section(one) for one in results.tables])
+    sections = [_section(place, table) for place, table in enumerate(results.tables, start=1)]
+    return render("benchmark.html", {"mark": _MARK}, run=results, sections=sections)
 
 
 def append_chart(results: Results) -> str:
@@ -41,17 +41,18 @@ def append_chart(results: Results) -> str:
     return alone(beside(pictures, label, columns=2), label, render("colours.css", {}))
 
 
-def _section(table: Table) -> dict[str, Any]:
+def _section(place: int, table: Table) -> dict[str, Any]:
     """All that the template shows of a table."""
     heading, _, remark = table.title.partition("; ")
     grown, timed = ({metric: _sizes(table, metric) for metric in table.metrics(timed=kind)} for kind in (False, True))
     lined = {row for metric in (*grown, *timed) for row in _drawn(table, metric)}
     return {
-        "id": re.sub(r"\W+", "-", heading.lower()).strip("-"),
+        "id": f"table-{place}",
         "heading": heading[0].upper() + heading[1:],
         "remark": remark,
         "rows": table.rows,
         "notes": table.notes,
+        "over": table.over,
         "charts": dict(_charts(table)),
         "legend": {row: swatch(place) for place, row in enumerate(table.names) if row in lined},
         "columns": _columns(table),
@@ -74,7 +75,7 @@ def _charts(table: Table) -> Iterator[tuple[str, Markup]]:
     for timed in (False, True):
         for metric in table.metrics(timed=timed):
             if shown := _drawn(table, metric):
-                picture = curves(table.names, shown, metric, timed=timed)
+                picture = curves(table.names, shown, metric, timed=timed, over=table.over)
                 yield metric, inline(picture, f"{table.title}: {metric}")
 
 

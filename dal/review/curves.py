@@ -33,7 +33,7 @@ def swatch(place: int) -> Markup:
     return inline(Picture({"width": 30, "height": 10, "padding": 2, "layer": layers, "encoding": encoding}), "")
 
 
-def curves(rows: Sequence[str], shown: Curves, metric: str, *, timed: bool, over: str = "n") -> Picture:
+def curves(rows: Sequence[str], shown: Curves, metric: str, *, timed: bool, over: str) -> Picture:
     """A curve for each row that has one; what a row looks like is told by its place among all rows."""
     sizes = sorted({n for points in shown.values() for n in points})
     scale, ticks = log_scale([y for points in shown.values() for y in points.values()], least_tick=0 if timed else 1)
@@ -99,7 +99,8 @@ def _colour(place: int) -> str:
 
 def _marks(place: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The line and the points of the row in that place."""
-    colour, dash, shape = _colour(place), _DASHES[place % len(_DASHES)], _SHAPES[place % len(_SHAPES)]
+    again, once = divmod(place, len(_SHAPES))  # From the ninth row on, with the other dash.
+    colour, dash, shape = _colour(place), _DASHES[(once + again) % len(_DASHES)], _SHAPES[once]
     line = {"type": "line", "color": colour, "strokeDash": dash, "strokeWidth": 1.5 if place else 2.5, "aria": False}
     return line, {"type": "point", "shape": shape, "color": colour, "filled": True, "size": 40, "opacity": 1}
 

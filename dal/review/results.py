@@ -21,7 +21,7 @@ class NotResults(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A figure of a row over n, which is what the table's title says."""
+    """A figure of a row over n."""
 
     points: Mapping[int, float]
     growth: str | None = None
@@ -45,6 +45,8 @@ class Table:
     title: str
     subject: str | None
     """What its figures are called in the baseline, if they are compared."""
+    over: str
+    """What n is, where the title does not say it."""
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
@@ -120,8 +122,8 @@ def _tables(tables: Any) -> Iterator[Table]:
             )
             for row in table["rows"]
         )
-        subject = table["subject"]
-        yield Table(_text(table["title"]), subject and _text(subject), rows, tuple(map(_text, table["notes"])))
+        subject, notes = table["subject"], tuple(map(_text, table["notes"]))
+        yield Table(_text(table["title"]), subject and _text(subject), _text(table["over"]), rows, notes)
 
 
 def _curve(curve: Any) -> Curve:

@@ -1,0 +1,81 @@
+"""The review pages beside another revision of the query files."""
+
+import subprocess
+
+import pytest
+from browser import needs_chromium
+from program import is_refused, run
+from reviewed import page_of
+
+from dal.files import QUERIES
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A git repository with two revisions of query files: one changed, one added, one removed since the first."""
+    queries = tmp_path / "repository" / "sql"
+
+    def git(*arguments):
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
+        subprocess.run(["git", "-C", queries.parent, *who, *arguments], check=True, capture_output=True)
+
+    (queries / "messages").mkdir(parents=True)
+    append, latest = ((QUERIES / f"messages/{name}.sql").read_text(encoding="utf-8") for name in ("append", "latest"))
+    (queries / "messages/append.sql").write_text(
+        append.replace("Never: Seq Scan; Sort", "Never: Seq Scan").replace("FROM prior;", "FROM prior; -- old"), "utf-8"
+    )
+    (queries / "messages/gone.sql").write_text(latest.replace("name: latest", "name: gone"), "utf-8")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    git("tag", "before")
+    (queries / "messages/append.sql").write_text(append, "utf-8")
+    (queries / "messages/latest.sql").write_text(latest, "utf-8")
+    (queries / "messages/gone.sql").unlink()
+    return queries
+
+
+@needs_chromium
+def test_a_base_shows_what_changed(repository, checked, tmp_path, browse):
+    out = tmp_path / "out"
+    done = run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "before")
+    assert (done.returncode, done.stderr) == (0, "")
+    index = browse(out / "index.html")
+    assert index.wrong == []
+    since = index.locator("section", has=index.locator("#changes"))
+    assert [one.strip() for one in since.locator("li").all_text_contents()] == [
+        "messages.append changed; 1 promised, 0 no longer",
+        "messages.latest added",
+        "sessions.delete_idle added",
+        "messages.gone removed",
+    ]
+    assert "-- name: gone" in since.locator("details pre").text_content()
+    page = browse(page_of(out, "messages.append"))
+    change = page.locator("section", has=page.locator("#change"))
+    assert change.locator("li").all_text_contents() == ["never Sort"]
+    assert change.locator("del").all_text_contents() == ["- -- Never: Seq Scan", "- FROM prior; -- old"]
+    assert change.locator("ins").all_text_contents() == ["+ -- Never: Seq Scan; Sort", "+ FROM prior;"]
+
+
+@needs_chromium
+def test_a_base_that_is_the_same_shows_no_change(repository, checked, tmp_path, browse):
+    out = tmp_path / "out"
+    subprocess.run(["git", "-C", repository, "add", "."], check=True)
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", "-C", repository, *identity, "commit", "-qm", "second"], check=True)
+    run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "HEAD")
+    assert "has not changed" in browse(page_of(out, "messages.append")).locator("main").text_content()
+    assert browse(out / "index.html").locator("li", has_text="messages.").all_text_contents() == []
+
+
+@pytest.mark.parametrize("revision", ["nonsense", "--output=x"])
+def test_an_unknown_revision_is_told(repository, checked, tmp_path, revision):
+    done = run("review", "--from", checked, "--out", tmp_path, "--queries", repository, "--base", revision)
+    is_refused(done, "--base", revision)
+
+
+def test_queries_outside_of_git_have_no_base(checked, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / "sql").mkdir()
+    done = run("review", "--from", checked, "--out", tmp_path, "--queries", tmp_path / "sql", "--base", "HEAD")
+    is_refused(done, "--base", "not a git repository")
