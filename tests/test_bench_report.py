@@ -1,0 +1,374 @@
+"""The page and the chart of the benchmarks, made of a small run of them and opened in a browser."""
+
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from browser import can_be_read, fits, lead_somewhere, needs_chromium, opens_alone
+from program import is_refused, run
+
+from dal.measure.growth import fit
+from dal.measure.promises import Growth
+from dal.review.benchmark import page as written
+from dal.review.results import NotResults, load
+
+ROOT = Path(__file__).parent.parent
+CHART = ROOT / "docs/append.svg"
+SOME = "(append and (Ours or Count) and not bare_insert) or third"
+"""Of the benchmarks: counted and timed, over n, over the appends since, and at one place."""
+
+POINT = re.compile(r"(?P<row>.+): (?P<value>[\d,]+) (?P<metric>[^\d]+)(?: at (?P<n>[\d,]+))?")
+
+
+@pytest.fixture(scope="module")
+def results(server, tmp_path_factory) -> Path:
+    """What a small run has left behind."""
+    path = tmp_path_factory.mktemp("bench") / "small.json"
+    files = [f"bench/test_{name}.py" for name in ("append", "held", "lazy")]
+    command = [sys.executable, "-m", "pytest", "-q", *files, "-k", SOME, "--results", path, "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, f"--postgres={server.conninfo}"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+@pytest.fixture
+def document(results) -> dict:
+    """What was measured, to be changed."""
+    return json.loads(results.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def report(results, tmp_path_factory) -> Path:
+    """The page."""
+    path = tmp_path_factory.mktemp("report") / "bench.html"
+    done = run("bench", "report", results, "--out", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(path) in done.stdout
+    return path
+
+
+def rewritten(document, tmp_path):
+    """The page of results that were changed."""
+    (tmp_path / "changed.json").write_text(json.dumps(document), encoding="utf-8")
+    path = tmp_path / "changed.html"
+    path.write_text(written(load(tmp_path / "changed.json")), encoding="utf-8")
+    return path
+
+
+def table_of(document, title):
+    return next(table for table in document["tables"] if table["title"].startswith(title))
+
+
+def test_a_run_leaves_what_it_measured(document):
+    costs = table_of(document, "what an append")
+    assert [row["name"] for row in costs["rows"]] == ["ours", "get, COUNT, INSERT, UPDATE"]
+    ours, count = costs["rows"]
+    assert (ours["cells"]["round trips"], count["cells"]["round trips"]) == ("1", "6")
+    assert list(ours["curves"]["buffers"]["points"]) == ["10", "100", "1000", "3000", "10000"]
+    assert (ours["curves"]["rows read"]["growth"], count["curves"]["rows read"]["growth"]) == ("O(1)", "O(n)")
+    assert count["curves"]["rows read"]["points"]["10000"] > 10_000
+    assert (document["large"], document["whole"], document["differs"]) == (False, False, [])
+
+
+def test_times_are_left_behind_as_ratios_alone(document):
+    ours, count = table_of(document, "how long an append takes")["rows"]
+    for row in (ours, count):
+        assert list(row["curves"]["time"]["points"]) == ["10", "1000", "10000"]
+        assert [column for column, cell in row["cells"].items() if isinstance(cell, float)] == [
+            "at 1,000, replies 1 ms late"
+        ]
+    # Six round trips of a millisecond each, beside one.
+    assert 3 < count["cells"]["at 1,000, replies 1 ms late"] < 9
+    assert 0.3 < ours["curves"]["time"]["points"]["1000"] < 3
+
+
+@needs_chromium
+def test_the_page_opens_without_an_error_and_asks_for_nothing_else(report, browse):
+    opens_alone(browse(report), report)
+
+
+@needs_chromium
+def test_every_link_leads_to_a_table_and_every_table_is_linked(report, document, browse):
+    page = browse(report)
+    assert lead_somewhere([page]) == {report.as_uri()}
+    headings = page.locator("h2").all_text_contents()
+    assert page.locator("nav a").all_text_contents() == headings
+    assert [heading.lower() for heading in headings] == [
+        table["title"].partition("; ")[0].lower() for table in document["tables"]
+    ]
+
+
+def section_of(page, document, title):
+    place = document["tables"].index(table_of(document, title)) + 1
+    return page.locator("section", has=page.locator(f"#table-{place}"))
+
+
+@needs_chromium
+def test_a_chart_has_a_point_for_each_figure_of_each_row(report, document, browse):
+    page = browse(report)
+    for table in document["tables"]:
+        section = section_of(page, document, table["title"])
+        metrics = dict.fromkeys(metric for row in table["rows"] for metric in row["curves"])
+        for metric in metrics:
+            caption = page.locator("figcaption", has_text=re.compile(f"^{metric}$", re.IGNORECASE))
+            figure = section.locator("figure", has=caption)
+            drawn = figure.locator(".point").evaluate_all(
+                "all => all.map(one => [one.dataset.row, one.dataset.size, Number(one.dataset.value)])"
+            )
+            assert sorted(drawn) == sorted(
+                [row["name"], size, value]
+                for row in table["rows"]
+                for size, value in row["curves"].get(metric, {"points": {}})["points"].items()
+            )
+            assert figure.locator(".point title").count() == len(drawn) > 0
+        assert section.locator("figure", has=page.locator(".point")).count() == len(metrics)
+
+
+@needs_chromium
+def test_the_points_stand_where_their_figures_are(report, browse):
+    """Further right for a larger n, higher for a larger figure whichever row it is of, and inside the picture."""
+    for figure in browse(report).locator("figure", has_text=re.compile("Buffers|Rows|Time")).all():
+        frame = figure.locator("svg").bounding_box()
+        points = [
+            (float(point.get_attribute("data-size")), float(point.get_attribute("data-value")), point.bounding_box())
+            for point in figure.locator(".point").all()
+        ]
+        middles = [(n, y, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for n, y, box in points]
+        for (n, _, x, _), (next_n, _, next_x, _) in pairwise(sorted(middles)):
+            assert (next_n > n) == (next_x > x + 5)
+        for (_, y, _, down), (_, next_y, _, next_down) in pairwise(sorted(middles, key=lambda one: one[1])):
+            assert next_down <= down + 2
+            assert next_y < y * 1.5 or next_down < down - 2
+        for _, _, box in points:
+            assert frame["x"] - 1 <= box["x"] <= box["x"] + box["width"] <= frame["x"] + frame["width"] + 1
+            assert frame["y"] - 1 <= box["y"] <= box["y"] + box["height"] <= frame["y"] + frame["height"] + 1
+
+
+@needs_chromium
+def test_round_trips_are_bars_as_long_as_they_are_many(report, document, browse):
+    bars = section_of(browse(report), document, "what an append").locator(".bar")
+    told = bars.evaluate_all("all => all.map(one => [one.dataset.row, one.dataset.value])")
+    assert told == [["ours", "1"], ["get, COUNT, INSERT, UPDATE", "6"]]
+    ours, count = (bar.bounding_box()["width"] for bar in bars.all())
+    assert count == pytest.approx(6 * ours, rel=0.05)
+
+
+@needs_chromium
+def test_a_row_looks_the_same_in_its_legend_and_in_every_chart(report, document, browse):
+    section = section_of(browse(report), document, "what an append")
+    legend = section.locator(".legend li").all()
+    assert [one.text_content().strip() for one in legend] == ["ours", "get, COUNT, INSERT, UPDATE"]
+    fills = set()
+    for one in legend:
+        name = one.text_content().strip()
+        colours = section.locator(f"[data-row='{name}']").evaluate_all("all => all.map(x => getComputedStyle(x).fill)")
+        colours += one.locator("path[fill]:not([fill=none])").evaluate_all(
+            "all => all.map(x => getComputedStyle(x).fill)"
+        )
+        assert len(colours) > 12
+        assert len(set(colours)) == 1
+        fills |= set(colours)
+    assert len(fills) == 2
+
+
+@needs_chromium
+def test_the_tables_tell_what_was_measured(report, document, browse):
+    page = browse(report)
+    cells = section_of(page, document, "what an append").locator("table").first.locator("tbody tr").nth(1)
+    shown = [" ".join(text.split()) for text in cells.locator("th, td").all_text_contents()]
+    assert shown[:3] == ["get, COUNT, INSERT, UPDATE", "6", "6"]
+    assert "13 → 10,003" in shown
+    ratios = section_of(page, document, "how long").locator("tbody td").all_text_contents()
+    assert len(ratios) == 8
+    assert all(re.fullmatch(r"\d+\.\d\d ×", ratio) for ratio in ratios)
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [320, 375])
+def test_a_phone_does_not_scroll_the_page_sideways(report, browse, width):
+    fits(browse(report, width=width), width)
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(document, tmp_path, browse, scheme):
+    can_be_read(browse(rewritten(document | {"differs": ["changed: it"]}, tmp_path), scheme=scheme), scheme)
+
+
+@needs_chromium
+def test_the_keyboard_reaches_what_scrolls(report, browse):
+    page = browse(report, width=375)
+    assert page.locator("[tabindex='0'][role=region][aria-label]").count() == page.locator(".scroll").count() > 0
+
+
+@needs_chromium
+def test_what_a_run_was_is_seen_at_once(report, document, tmp_path, browse):
+    header = browse(report).locator("header")
+    assert document["server"] in header.text_content()
+    assert "A part of the benchmarks" in header.text_content()
+    assert "sizes of CI" in header.text_content()
+    assert header.locator(".alarm").count() == 0
+    differs = ["changed: append, ours: round trips was 1 and is 2"]
+    page = browse(rewritten(document | {"whole": True, "large": True, "differs": differs}, tmp_path))
+    assert page.locator(".alarm li").all_text_contents() == differs
+    assert page.locator(".alarm").bounding_box()["y"] < 600
+    assert "A part of the benchmarks" not in page.locator("header").text_content()
+    assert "the full sizes" in page.locator("header").text_content()
+    assert "bench --large" in page.locator("footer").text_content()
+
+
+@needs_chromium
+def test_text_of_others_stays_text(document, tmp_path, browse):
+    hostile = "</style><script>document.title = 'taken'</script><img src=x onerror=alert(1)>\" onload=\"x"
+    document |= {"server": hostile, "differs": [hostile]}
+    for table in document["tables"]:
+        table["title"] += hostile
+        table["notes"] = [hostile]
+        for row in table["rows"]:
+            row["name"] += hostile
+            row["cells"] = {f"{column}{hostile}": cell for column, cell in row["cells"].items()} | {"x": hostile}
+            row["curves"] = {f"{metric}{hostile}": curve for metric, curve in row["curves"].items()}
+    page = browse(rewritten(document, tmp_path))
+    assert page.wrong == []
+    assert page.locator("script, img").count() == 0
+    assert "taken" not in page.title()
+
+
+def test_a_single_point_is_no_curve_and_nothing_is_no_figure(document, tmp_path):
+    table = table_of(document, "how long")
+    table["rows"].append({"name": "once", "cells": {}, "curves": {"time": {"points": {"1000": 0.25}, "growth": None}}})
+    text = rewritten(document, tmp_path).read_text(encoding="utf-8")
+    assert '<th scope="row">once</th>' in text
+    assert "0.25 ×" in text
+    assert 'data-row="once"' not in text
+
+
+def test_the_last_run_is_shown_and_without_one_it_says_what_makes_one(results, report, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    is_refused(run("bench", "report", "--out", "x.html"), ".benchmarks/last.json", "uv run pytest bench", status=2)
+    (tmp_path / ".benchmarks").mkdir()
+    (tmp_path / ".benchmarks/last.json").write_bytes(results.read_bytes())
+    assert run("bench", "report", "--out", "new/x.html").returncode == 0
+    assert (tmp_path / "new/x.html").read_bytes() == report.read_bytes()
+
+
+def test_without_a_file_to_write_nothing_is_done(results):
+    done = run("bench", "report", results)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda text: "<xml>", "is no JSON"),
+        (lambda text: "[]", "not what this release"),
+        (lambda text: text.replace('"format": 1', '"format": 2'), "format is 2"),
+        (lambda text: text.replace('"server": "', '"serve": "'), "server"),
+        (lambda text: re.sub(r'"10": [\d.]+', '"10": "many"', text), "many"),
+        (lambda text: re.sub(r'"10": [\d.]+', '"10": NaN', text), "nan"),
+        (lambda text: re.sub(r'"10": [\d.]+', '"10": -1', text), "-1"),
+        (lambda text: re.sub(r'"10": [\d.]+', '"ten": 1', text), "ten"),
+    ],
+)
+def test_another_file_than_the_benchmarks_write_is_refused(results, tmp_path, change, part):
+    (tmp_path / "x.json").write_text(change(results.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(NotResults, match=f"x.json.*{part}"):
+        load(tmp_path / "x.json")
+
+
+def test_what_is_refused_is_told_with_what_makes_another(tmp_path):
+    (tmp_path / "x.json").write_text("<xml>", encoding="utf-8")
+    done = run("bench", "report", tmp_path / "x.json", "--out", tmp_path / "x.html")
+    is_refused(done, "x.json", "no JSON", "uv run pytest bench", status=2)
+    assert not (tmp_path / "x.html").exists()
+    is_refused(run("bench", "report", tmp_path, "--out", tmp_path / "x.html"), "cannot be read", status=2)
+
+
+def test_without_appends_there_is_no_chart_of_them(document, tmp_path):
+    document["tables"] = [table for table in document["tables"] if table["subject"] != "append"]
+    (tmp_path / "x.json").write_text(json.dumps(document), encoding="utf-8")
+    done = run("bench", "report", tmp_path / "x.json", "--chart", tmp_path / "x.svg")
+    is_refused(done, "append", "uv run pytest bench", status=2)
+
+
+@pytest.mark.parametrize("package", ["jinja2", "vl_convert"])
+def test_without_its_packages_it_says_what_to_install(results, tmp_path, package):
+    script = f"import sys; sys.modules[{package!r}] = None; import dal.cli; dal.cli.main()"
+    done = run("bench", "report", results, "--out", tmp_path / "x.html", script=script)
+    is_refused(done, "session-dal[review]")
+
+
+def told(path):
+    """Every point and bar of a chart: its row, its metric, n and its figure."""
+    titles = [title.text for title in ET.parse(path).iter("{http://www.w3.org/2000/svg}title")]
+    found = [POINT.fullmatch(title) for title in titles]
+    assert all(found)
+    return [
+        (one["row"], one["metric"], one["n"] and int(one["n"].replace(",", "")), int(one["value"].replace(",", "")))
+        for one in found
+    ]
+
+
+def test_the_chart_shows_what_does_not_hang_on_the_machine(results, document, tmp_path):
+    path = tmp_path / "append.svg"
+    done = run("bench", "report", results, "--chart", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = table_of(document, "what an append")["rows"]
+    curves = [
+        (row["name"], metric, int(n), value)
+        for row in rows
+        for metric, curve in row["curves"].items()
+        for n, value in curve["points"].items()
+    ]
+    bars = [(row["name"], "round trips", None, int(row["cells"]["round trips"])) for row in rows]
+    assert sorted(told(path), key=str) == sorted(curves + bars, key=str)
+    assert "time" not in path.read_text(encoding="utf-8")
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_chart_can_be_read_in_a_readme(browse, tmp_path, scheme):
+    """As a picture, where it has no style but its own, on whatever is behind it."""
+    page = browse(CHART, scheme=scheme)
+    assert page.wrong == []
+    assert [url for url in page.asked if not url.startswith("data:")] == [CHART.as_uri()]
+    background = page.locator("rect").first
+    assert background.evaluate("one => one.getBoundingClientRect().width") >= 780
+    colours = page.locator("text").evaluate_all("all => all.map(one => getComputedStyle(one).fill)")
+    (behind,) = {background.evaluate("one => getComputedStyle(one).fill")}
+    assert {sum(map(int, re.findall(r"\d+", colour))) > 380 for colour in colours} == {scheme == "dark"}
+    assert (sum(map(int, re.findall(r"\d+", behind))) < 200) == (scheme == "dark")
+
+
+def test_the_chart_in_the_readme_tells_what_the_baseline_holds():
+    """The baseline is the same on every machine, and measured in every run: so the chart is not out of date."""
+    known = dict(re.findall(r"^append, (.+) = (.+)$", (ROOT / "bench/baseline.txt").read_text("utf-8"), re.MULTILINE))
+    ways = {name.rpartition(": ")[0] for name in known}
+    points = told(CHART)
+    assert {row for row, *_ in points} == ways
+    for way in ways:
+        assert [value for row, metric, _, value in points if (row, metric) == (way, "round trips")] == [
+            int(known[f"{way}: round trips"])
+        ]
+        for metric, name in {"buffers": "buffers", "rows read": "rows", "WAL records": "WAL"}.items():
+            curve = {n: value for row, of, n, value in points if (row, of) == (way, metric)}
+            grows = known[f"{way}: {name}"].startswith("O(n)")
+            assert (bool(curve) and fit(curve).growth >= Growth.LINEAR) == grows, (way, metric)
+
+
+def test_the_chart_in_the_readme_is_small_and_knows_no_machine():
+    text = CHART.read_text(encoding="utf-8")
+    assert len(text) < 50_000
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|file:|/home|/tmp|/work|<image|@import|url\(", text)
+    command = "uv run pytest bench && uv run dal bench report --chart docs/append.svg"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("### Beside what the field does")[1].split("\n#")[0]
+    assert "(docs/append.svg)" in readme
+    assert command in readme
