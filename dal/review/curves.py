@@ -69,7 +69,7 @@ def bars(rows: Sequence[str], shown: Mapping[str, int], metric: str) -> Picture:
         {"mark": text, "encoding": {"text": {"field": "row"}, "x": {"value": 0}}},
     ]
     encoding = {
-        "x": _quantity("y", scale={"domainMin": 0, "range": _BARS}, axis=None),
+        "x": _quantity("y", scale={"range": _BARS}, axis=None),
         "y": {"field": "row", "type": "nominal", "sort": None, "axis": None},
     }
     spec = {
