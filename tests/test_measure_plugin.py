@@ -17,7 +17,7 @@ from dal.measure.asserts import assert_cost, assert_growth, assert_plan_never, h
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
-MODULE = "dal_pytest"
+MODULE = "dal.measure.pytest_plugin"
 SIZES = (20, 80, 320)
 
 TABLES = """
@@ -454,11 +454,11 @@ def test_the_fixtures_are_listed_with_what_they_are_for(service, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     result = service("--fixtures", "-q")
     for name in ("round_trips", "assert_cost", "assert_growth", "assert_plan_never", "held_snapshot"):
-        result.stdout.fnmatch_lines([f"{name} ?session scope? -- *dal_pytest.py:*"])
+        result.stdout.fnmatch_lines([f"{name} ?session scope? -- *dal/measure/pytest_plugin.py:*"])
 
 
 def test_the_plugin_imports_nothing_before_it_is_used(tmp_path):
-    code = f"import sys, {MODULE}; print({{'dal', 'psycopg', 'aiosql'}} & sys.modules.keys())"
+    code = f"import sys, {MODULE}; print({{'dal._sync', 'psycopg', 'aiosql'}} & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import dal
+
 ROOT = Path(__file__).parent.parent
 
 USE = """
@@ -39,8 +41,8 @@ def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "queries").rglob("*.sql")}
     assert {f"dal/sql/{file}" for file in files} <= set(names)
-    assert {"dal/sql/schema.sql", "dal/py.typed", "dal/_sync/queries.pyi", "dal_pytest.py"} <= set(names)
-    assert all(name.startswith(("dal/", "dal_pytest.py", "session_dal-")) for name in names)
+    assert {"dal/sql/schema.sql", "dal/py.typed", "dal/_sync/queries.pyi"} <= set(names)
+    assert all(name.startswith(("dal/", "session_dal-")) for name in names)
 
 
 def test_it_works_in_an_empty_environment(wheel, server, schema, tmp_path):
@@ -56,3 +58,11 @@ def test_it_works_in_an_empty_environment(wheel, server, schema, tmp_path):
     said = run(python, "-c", USE, server.conninfo, schema, cwd=tmp_path, env=clean)
     assert said.startswith("0 ")
     assert "dal/sql/queries" in Path(said.split(maxsplit=1)[1]).as_posix()
+
+
+def test_every_public_name_can_be_imported():
+    assert dal.__all__ == sorted(name for names in dal._FROM.values() for name in names)
+    assert all(getattr(dal, name) is not None for name in dal.__all__)
+    assert dir(dal) == dal.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'Sessions'"):
+        _ = dal.Sessions

@@ -1,6 +1,6 @@
 """Assertions about round trips, cost, growth and plans, for a service's own tests.
 
-With pytest they are fixtures of the same names (dal_pytest.py); they need no pytest. Each raises an
+With pytest they are fixtures of the same names (dal.measure.pytest_plugin); they need no pytest. Each raises an
 AssertionError that says what was promised, what was measured, at which sizes, and what was sent. They take any
 psycopg connection. Over an AsyncConnection all but `round_trips` are awaited.
 """

@@ -6,8 +6,8 @@ A test takes them, and a connection of its service's own:
         with round_trips(connection, 1):
             session.append("user", "hello")
 
-Whoever installs session-dal has it, so pytest imports it in projects that never measure. It is therefore no part of
-the package dal, which would be imported with it: nothing is, before a test takes a fixture.
+Whoever installs session-dal has it, so pytest imports it in projects that never measure: nothing else is
+imported, before a test takes a fixture.
 """
 
 from __future__ import annotations
