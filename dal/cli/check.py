@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dal.cli.measuring import Dsn, OwnFixtures, Queries, Schema, ServerKind, measure
+from dal.cli.measuring import Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
 from dal.cli.output import complain, out
 from dal.files import QUERIES, SCHEMA
 from dal.measure import outcome as reports
@@ -43,6 +43,7 @@ def check(  # noqa: PLR0913 - options
     fixtures: OwnFixtures = None,
     dsn: Dsn = None,
     server: ServerKind = None,
+    large: Large = False,
     form: Annotated[Form, typer.Option("--format", help="How the outcome is written to stdout.")] = Form.TABLE,
     also: Annotated[
         list[str] | None,
@@ -59,7 +60,7 @@ def check(  # noqa: PLR0913 - options
     [bold]dal check --queries sql/ --schema schema.sql --fixtures fixtures.py[/bold]
     """
     files = [_file(one) for one in also or ()]
-    report = measure(names, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server)
+    report = measure(names, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
     for kind, path in files:
         path.write_text(_WRITERS[kind](report) + "\n", encoding="utf-8")
     _show(report, form)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +20,8 @@ from dal.cli.stop import whole
 from dal.conninfo import with_schema
 from dal.errors import DalError
 from dal.measure import fixtures as own_fixtures
-from dal.measure.gate import Gate, Measured, drop
+from dal.measure import scratch
+from dal.measure.gate import Gate, Measured, default_sizes, sizes_up_to
 from dal.measure.outcome import Report, make
 from dal.measure.promises import PromiseError
 from dal.measure.subjects import Fixtures, Subject, load, load_fixtures
@@ -33,6 +36,14 @@ OwnFixtures = Annotated[
 Dsn = Annotated[str | None, typer.Option("--dsn", metavar="CONNINFO", help="Measure on this server.")]
 ServerKind = Annotated[
     Kind | None, typer.Option("--server", metavar="KIND", help="embedded (the default), embedded-16 or container.")
+]
+Large = Annotated[
+    bool,
+    typer.Option(
+        "--large",
+        help="On as much data as the fixtures can make: of ours a session of a million messages, and ten million "
+        "messages in the table. LARGE_TIME",
+    ),
 ]
 
 NOT_MEASURED = 2
@@ -49,14 +60,16 @@ def measure(  # noqa: PLR0913 - the options of two commands
     fixtures: Path | None,
     dsn: str | None,
     server: Kind | None,
+    large: bool,
 ) -> Report:
     """Measure every promise of these queries; if that is impossible, tell why and end with NOT_MEASURED."""
     try:
         subjects = _subjects(queries, names)
         data: Fixtures = load_fixtures(fixtures) if fixtures else own_fixtures
+        sizes = _sizes(data, large=large)
         text = schema.read_text(encoding="utf-8")
         with whole(serve(choice(dsn, server))) as running:
-            measured = _measure(running.conninfo, text, data, subjects)
+            measured = _measure(running.conninfo, text, data, subjects, sizes)
             return make(str(running), text, measured)
     except _REASONS as error:
         complain(error)
@@ -71,19 +84,31 @@ def _subjects(queries: Path, names: list[str] | None) -> list[Subject]:
     return [subject for subject in subjects if not names or subject.name in names]
 
 
-def _measure(conninfo: str, schema: str, data: Fixtures, subjects: list[Subject]) -> list[Measured]:
-    scratch = with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}")
+def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
+    if not large:
+        return default_sizes
+    if not callable(getattr(data, "largest", None)):
+        raise TypeError("--large needs fixtures that define largest(axis): how far each axis can grow")
+    return lambda axis: sizes_up_to(data.largest(axis))
+
+
+def _measure(
+    conninfo: str, schema: str, data: Fixtures, subjects: list[Subject], sizes: Callable[[str], Sequence[int]]
+) -> list[Measured]:
+    conninfo = with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-            task = progress.add_task("", total=Gate.steps(subjects))
+            begun = count()
             gate = Gate(
-                lambda: psycopg.connect(scratch, autocommit=True),
+                lambda: psycopg.connect(conninfo, autocommit=True),
                 schema,
                 data,
-                done=lambda told: progress.update(task, advance=1, description=told),
+                sizes=sizes,
+                begin=lambda told: progress.update(task, completed=next(begun), description=told),
             )
+            task = progress.add_task("", total=gate.steps(subjects))
             return gate.measure(subjects)
     finally:
-        with whole(connected(scratch)) as connection:
-            drop(connection)
+        with whole(connected(conninfo)) as connection:
+            scratch.drop(connection)

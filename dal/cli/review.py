@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dal.cli.extra import review_extra
-from dal.cli.measuring import Dsn, OwnFixtures, Queries, Schema, ServerKind, measure
+from dal.cli.measuring import Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
 from dal.cli.output import out as told
 from dal.errors import InvalidInput
 from dal.files import QUERIES, SCHEMA
@@ -26,6 +26,7 @@ def review(  # noqa: PLR0913 - options
     fixtures: OwnFixtures = None,
     dsn: Dsn = None,
     server: ServerKind = None,
+    large: Large = False,
     base: Annotated[
         str | None, typer.Option("--base", metavar="REV", help="Show what changed since this revision in git.")
     ] = None,
@@ -46,11 +47,11 @@ def review(  # noqa: PLR0913 - options
     with review_extra():
         from dal.review.pages import write  # noqa: PLC0415 - needs an extra
     if source:
-        if fixtures or dsn or server:
-            raise InvalidInput("--from", "it takes what was measured before, so no server and no fixtures")
+        if fixtures or dsn or server or large:
+            raise InvalidInput("--from", "it takes what was measured before, so no server, no fixtures and no size")
         document = _read(source)
     else:
-        report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server)
+        report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
         document = json.loads(as_json(report))
     if base:
         document["base"] = compare(base, queries, document["queries"])

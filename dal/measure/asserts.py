@@ -24,7 +24,6 @@ from dal.measure.promises import Growth, Never
 from dal.measure.report import FIGURES, LABELS, NO_SIZE, report, sent
 from dal.measure.runs import SIZES, Run, run_of, runs_of
 from dal.measure.snapshot import held_snapshot, twin
-from dal.measure.subjects import Subject
 from dal.wire import Wire, watch
 
 __all__ = ["assert_cost", "assert_growth", "assert_plan_never", "held_snapshot", "round_trips"]
@@ -171,15 +170,14 @@ async def assert_plan_never(
     if not never:
         raise TypeError("assert_plan_never() takes what never appears, as in 'Seq Scan on messages'")
     text, values = _named(statement, parameters)
-    subject = Subject("statement", text, _NO_PROMISES)
     if isinstance(connection, psycopg.Connection):
-        plans = plans_of(connection, subject, values)
+        plans = plans_of(connection, text, values)
     else:
         cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
         row = await (await cursor.execute(_statements.search_path.sql, prepare=False)).fetchone()
         with twin(connection) as second:
             _statements.set_search_path(second, search_path=row and row[0])
-            plans = plans_of(second, subject, values)
+            plans = plans_of(second, text, values)
     broken = []
     for one in never:
         node, _, table = one.partition(" on ")
@@ -188,10 +186,6 @@ async def assert_plan_never(
     if broken:
         shapes = [f"  {mode:<8}{plan.shape}" for mode, plan in plans.items()]
         raise AssertionError("\n".join([*broken, "", *shapes, "", "of:", f"  {' '.join(statement.split())}"]))
-
-
-_NO_PROMISES: Any = None
-"""A statement of the caller's comes from no query file, and its plans need none."""
 
 
 def _given(**promised: str | float | None) -> dict[str, Growth | float]:

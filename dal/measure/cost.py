@@ -10,7 +10,7 @@ connection that is given. Over an AsyncConnection, each function here is awaited
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,39 @@ class Cost:
         return self.hot_updates / self.updates if self.updates else 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the server has counted until a moment."""
+
+    relations: Mapping[str, tuple[int, ...]]
+    wal: tuple[int, ...]
+    temporary: tuple[int, ...]
+
+    def __sub__(self, before: Counters) -> Cost:
+        """What was counted since."""
+        nothing = (0, 0, 0, 0, 0)
+        moved = {
+            relation: tuple(
+                now - then for now, then in zip(counts, before.relations.get(relation, nothing), strict=True)
+            )
+            for relation, counts in self.relations.items()
+        }
+        _, rows_read, rows_written, updates, hot_updates = map(sum, zip(nothing, *moved.values(), strict=True))
+        wal_records, wal_bytes = (now - then for now, then in zip(self.wal, before.wal, strict=True))
+        files, size = (now - then for now, then in zip(self.temporary, before.temporary, strict=True))
+        return Cost(
+            buffers_of={relation: counts[0] for relation, counts in sorted(moved.items()) if counts[0]},
+            rows_read=rows_read,
+            rows_written=rows_written,
+            updates=updates,
+            hot_updates=hot_updates,
+            wal_records=wal_records,
+            wal_bytes=wal_bytes,
+            temporary_bytes=size,
+            temporary_files=files,
+        )
+
+
 @either
 async def cost_of(connection: Connection, operation: Callable[[], object], *, commit: bool = False) -> Cost:
     """Run an operation in a transaction of its own, which is rolled back unless asked, and return its cost.
@@ -63,7 +96,27 @@ async def cost_of(connection: Connection, operation: Callable[[], object], *, co
     run as on a warm connection, where the server may have settled on a plan for all values.
     """
     __tracebackhide__ = True
-    return await whole_cost(connection, operation, commit=commit)
+    (cost,) = await whole_costs(connection, operation, 1, commit=commit)
+    return cost
+
+
+@either
+async def least_cost_of(connection: Connection, operation: Callable[[], object], turns: int) -> Cost:
+    """Run an operation some times as cost_of does, and return the least of each figure."""
+    __tracebackhide__ = True
+    return least(await whole_costs(connection, operation, turns, commit=False))
+
+
+@either
+async def counters_of(connection: Connection) -> Counters:
+    """Read what the server has counted until now; what other connections do, once they have handed it in."""
+    return await _counters(connection)
+
+
+@either
+async def hand_in(connection: Connection) -> None:
+    """Let a connection hand its counts in when its transaction ends; it keeps them for up to a second."""
+    await _rows(connection, "flush")
 
 
 @either
@@ -77,7 +130,24 @@ async def locks_of(connection: Connection, operation: Callable[[], object]) -> d
     return {table: max((mode for name, mode in held if name == table), key=LOCK_MODES.index) for table in tables}
 
 
-def least(costs: list[Cost]) -> Cost:
+def most(costs: Collection[Cost]) -> Cost:
+    """The most of each figure: what it costs with the worse plan."""
+    first = max(costs, key=lambda cost: cost.buffers)
+    worst = min(costs, key=lambda cost: cost.hot_share)
+    return Cost(
+        buffers_of=first.buffers_of,
+        rows_read=max(cost.rows_read for cost in costs),
+        rows_written=max(cost.rows_written for cost in costs),
+        updates=worst.updates,
+        hot_updates=worst.hot_updates,
+        wal_records=max(cost.wal_records for cost in costs),
+        wal_bytes=max(cost.wal_bytes for cost in costs),
+        temporary_bytes=max(cost.temporary_bytes for cost in costs),
+        temporary_files=max(cost.temporary_files for cost in costs),
+    )
+
+
+def least(costs: Collection[Cost]) -> Cost:
     """The least of each figure: what remains when neighbours are left out."""
     first = min(costs, key=lambda cost: cost.buffers)
     return Cost(
@@ -93,21 +163,21 @@ def least(costs: list[Cost]) -> Cost:
     )
 
 
-async def whole_cost(connection: Connection, operation: Callable[[], object], *, commit: bool) -> Cost:
-    """What cost_of returns, for functions that are made for either kind of connection themselves."""
+async def whole_costs(
+    connection: Connection, operation: Callable[[], object], turns: int, *, commit: bool
+) -> list[Cost]:
+    """What cost_of returns, some times, for functions that are made for either kind of connection themselves."""
     __tracebackhide__ = True
     _check(connection)
-    before = await _read(connection)
-    async with entered(connection.transaction(force_rollback=not commit)):
-        await settled(operation())
-    return _difference(before, await _read(connection))
-
-
-@dataclass(frozen=True, slots=True)
-class _Counters:
-    relations: dict[str, tuple[int, ...]]
-    wal: tuple[int, ...]
-    temporary: tuple[int, ...]
+    costs = []
+    before = await _counters(connection)
+    for _ in range(turns):
+        async with entered(connection.transaction(force_rollback=not commit)):
+            await settled(operation())
+        after = await _counters(connection)
+        costs.append(after - before)
+        before = after
+    return costs
 
 
 def _check(connection: Connection) -> None:
@@ -117,12 +187,12 @@ def _check(connection: Connection) -> None:
         raise InvalidInput("connection", "is inside a transaction, and a cost is that of a whole one")
 
 
-async def _read(connection: Connection) -> _Counters:
+async def _counters(connection: Connection) -> Counters:
     await _rows(connection, "flush")
     own = connection.info.server_version >= _COUNTS_BACKENDS
     (wal,) = await _rows(connection, "wal_of_backend" if own else "wal")
     (temporary,) = await _rows(connection, "temporary")
-    return _Counters(
+    return Counters(
         relations={name: tuple(map(int, counts)) for name, *counts in await _rows(connection, "relations")},
         wal=tuple(map(int, wal)),
         temporary=tuple(map(int, temporary)),
@@ -135,25 +205,3 @@ async def _rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
     await settled(cursor.execute(getattr(_statements, query).sql, prepare=False))
     rows: list[tuple[Any, ...]] = await settled(cursor.fetchall())
     return rows
-
-
-def _difference(before: _Counters, after: _Counters) -> Cost:
-    nothing = (0, 0, 0, 0, 0)
-    moved = {
-        relation: tuple(now - then for now, then in zip(counts, before.relations.get(relation, nothing), strict=True))
-        for relation, counts in after.relations.items()
-    }
-    _, rows_read, rows_written, updates, hot_updates = map(sum, zip(nothing, *moved.values(), strict=True))
-    wal_records, wal_bytes = (now - then for now, then in zip(after.wal, before.wal, strict=True))
-    files, size = (now - then for now, then in zip(after.temporary, before.temporary, strict=True))
-    return Cost(
-        buffers_of={relation: counts[0] for relation, counts in sorted(moved.items()) if counts[0]},
-        rows_read=rows_read,
-        rows_written=rows_written,
-        updates=updates,
-        hot_updates=hot_updates,
-        wal_records=wal_records,
-        wal_bytes=wal_bytes,
-        temporary_bytes=size,
-        temporary_files=files,
-    )

@@ -1,47 +1,55 @@
 """The gate: measure every promise of every query file, and say which are kept.
 
-Figures are those of an operation in a transaction that is rolled back, the least of several turns, so that
-a neighbour cannot add to them. The data of each axis is grown in a scratch schema of its own.
+Each statement is prepared, and run with the plan that is made for its values as with the generic one: a service
+gets either. Figures are those of a transaction that is rolled back, the least of several turns, so that a neighbour
+cannot add to them. The data of each axis is grown in a scratch schema of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import aiosql
 import psycopg
 from psycopg import sql
 
-from dal.measure.cost import Cost, cost_of, least, locks_of
-from dal.measure.growth import SLACK, TOLERANCE, Fit, accelerates, closest, fit
+from dal.measure import scratch
+from dal.measure.cost import Cost, least_cost_of, locks_of
+from dal.measure.growth import SLACK, TOLERANCE, accelerates, closest, fit
 from dal.measure.plans import Plan, plans_of
-from dal.measure.promises import LOCK_MODES, METRICS, Bound, Growth
+from dal.measure.prepared import MODES, prepared
+from dal.measure.promises import LOCK_MODES, METRICS, Bound, Growth, Never
+from dal.measure.snapshot import held_snapshot
 from dal.measure.subjects import Fixtures, Subject
 from dal.wire import watch
 
-SIZES = (64, 256, 1024, 4096, 16_384)
 HELD_SIZES = (32, 128, 512)
-"""How many operations are done under a held snapshot before the one that is measured."""
-
-_WARM_UP = 6
-"""As often psycopg sends a statement before it is prepared, and the server plans it for its values."""
-
-_WARM_AGAIN = 2
-"""After the data has grown, and the plan was made anew."""
+"""How far an axis grows under a held snapshot."""
 
 _TURNS = 3
 
-_scratch: Any = aiosql.from_path(Path(__file__).parent / "scratch", "psycopg")
+_LITTLE = 8
+"""Pages that cost the planner as much, read one after the other, as the two in which an index finds a row. Over no
+more pages than that, or rows, a scan or a sort is right; but not at the largest size, where nothing is little."""
 
 _LOCKED = sql.SQL((Path(__file__).parent / "locked_rows.template").read_text(encoding="utf-8"))
 
-_VACUUM = sql.SQL("VACUUM (INDEX_CLEANUP ON, ANALYZE) {}")
-"""With INDEX_CLEANUP, since what was rolled back leaves line pointers that would else fill a page after some sizes."""
+Curve = dict[int, dict[str, Cost]]
+"""By size, and custom or generic."""
+
+
+def sizes_up_to(largest: int) -> tuple[int, ...]:
+    """Sizes from 64 on, each the same multiple of the one before."""
+    return tuple(round(64 * (largest / 64) ** (step / 4)) for step in range(5))
+
+
+def default_sizes(_axis: str) -> Sequence[int]:
+    """The sizes of which all axes can be measured in some seconds."""
+    return sizes_up_to(16_384)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +69,9 @@ class Measured:
     """All that was measured of one query."""
 
     subject: Subject
-    curves: dict[str, dict[int, Cost]] = field(default_factory=dict)
-    """By axis and size."""
-    held: dict[str, dict[int, Cost]] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    """By axis."""
+    held: dict[str, Curve] = field(default_factory=dict)
     plans: dict[str, dict[int, dict[str, Plan]]] = field(default_factory=dict)
     """By axis, size, and custom or generic."""
     locks: dict[str, str] = field(default_factory=dict)
@@ -76,6 +84,11 @@ class Measured:
         """What the promises speak of, each once."""
         return list(dict.fromkeys(bound.axis for bound in self.subject.promises.bounds))
 
+    @property
+    def held_axes(self) -> list[str]:
+        """What the promises under a held snapshot speak of, each once."""
+        return list(dict.fromkeys(bound.axis for bound in self.subject.promises.held))
+
 
 class Gate:
     """Measures queries on a server, in a scratch schema at a time."""
@@ -86,23 +99,23 @@ class Gate:
         schema: str,
         fixtures: Fixtures,
         *,
-        sizes: Sequence[int] = SIZES,
-        done: Callable[[str], None] = lambda _: None,
+        sizes: Callable[[str], Sequence[int]] = default_sizes,
+        begin: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`connect` makes connections that see the scratch schema alone; `schema` is the text of schema.sql."""
         self._connect = connect
         self._schema = schema
         self._fixtures = fixtures
         self._sizes = sizes
-        self._done = done
+        self._begin = begin
         self._turn = count()
 
-    @staticmethod
-    def steps(subjects: Sequence[Subject], sizes: Sequence[int] = SIZES) -> int:
-        """How often `done` will be called, for a progress bar."""
-        axes = {bound.axis for subject in subjects for bound in subject.promises.bounds}
-        held = [subject for subject in subjects if subject.promises.held]
-        return len(axes) * len(sizes) + len(held) * len(HELD_SIZES)
+    def steps(self, subjects: Sequence[Subject]) -> int:
+        """How often `begin` will be called, for a progress bar: once to grow the data, and once for each query."""
+        measured = [Measured(subject) for subject in subjects]
+        along = [axis for one in measured for axis in one.axes]
+        held = [axis for one in measured for axis in one.held_axes]
+        return sum(len(self._sizes(axis)) for axis in (*set(along), *along)) + len(HELD_SIZES) * len([*set(held), *held])
 
     def measure(self, subjects: Sequence[Subject]) -> list[Measured]:
         """Measure everything that these queries promise."""
@@ -110,65 +123,78 @@ class Gate:
         for axis in dict.fromkeys(axis for one in measured for axis in one.axes):
             with self._tables() as connection:
                 self._along(connection, axis, [one for one in measured if axis in one.axes])
-        for one in measured:
-            for bound in one.subject.promises.held:
-                with self._tables() as connection:
-                    self._under_a_snapshot(connection, one, bound.axis)
+        for axis in dict.fromkeys(axis for one in measured for axis in one.held_axes):
+            with self._tables() as connection:
+                self._under_a_snapshot(connection, axis, [one for one in measured if axis in one.held_axes])
         return measured
 
     def _along(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
-        for before, size in zip((0, *self._sizes), self._sizes, strict=False):
+        sizes = self._sizes(axis)
+        for before, size in zip((0, *sizes), sizes, strict=False):
+            self._begin(f"{axis}: {size:,}")
             self._grow(connection, axis, before, size)
+            little = _LITTLE if size != sizes[-1] else 0
+            small = {table for table, pages in scratch.pages(connection).items() if pages <= little}
             for one in measured:
-                one.curves.setdefault(axis, {})[size] = self._cost(connection, one.subject, axis, size)
-                values = self._fixtures.parameters(one.subject.name, axis, size, next(self._turn))
-                one.plans.setdefault(axis, {})[size] = plans_of(connection, one.subject, values)
-            self._done(f"{axis}: {size:,}")
+                self._begin(f"{axis}: {size:,}, {one.subject.name}")
+                one.curves.setdefault(axis, {})[size] = self._costs(connection, one.subject, axis, size)
+                plans = plans_of(
+                    connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=little
+                )
+                one.plans.setdefault(axis, {})[size] = plans
         for one in measured:
-            run = self._runner(connection, one.subject, axis, self._sizes[-1])
-            one.locks = _strongest(one.locks, locks_of(connection, run))
-            with connection.transaction(force_rollback=True):
-                with watch(connection) as wire:
-                    run()
-                for table, rows in self._locked_rows(one.subject.promises.rows).items():
-                    one.rows[table] = max(rows, one.rows.get(table, 0))
-            one.round_trips = max(one.round_trips, wire.round_trips)
+            self._at_last(connection, one, axis, sizes[-1])
+
+    def _at_last(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
+        """Measure what does not grow."""
+
+        def run() -> None:
+            one.subject.run(connection, self._values(one.subject, axis, size))
+
+        one.locks = _strongest(one.locks, locks_of(connection, run))
+        with connection.transaction(force_rollback=True):
+            with watch(connection) as wire:
+                run()
+            for table, rows in self._locked_rows(one.subject.promises.rows).items():
+                one.rows[table] = max(rows, one.rows.get(table, 0))
+        one.round_trips = max(one.round_trips, wire.round_trips)
 
     def _locked_rows(self, tables: Iterable[str]) -> dict[str, int]:
         """Count the rows that another writer would have to wait for, now."""
         with self._connect() as other:
             return {table: other.execute(_LOCKED.format(sql.Identifier(table))).fetchall()[0][0] for table in tables}
 
-    def _under_a_snapshot(self, connection: psycopg.Connection[Any], one: Measured, axis: str) -> None:
+    def _under_a_snapshot(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
         self._grow(connection, axis, 0, 1)
-        holder = self._connect()
-        with holder:
-            holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            with holder.transaction():
-                list(_scratch.tables(holder))  # Any statement takes the snapshot.
-                for before, size in zip((0, *HELD_SIZES), HELD_SIZES, strict=False):
-                    for _ in range(size - before):
-                        self._runner(connection, one.subject, axis, size)()
-                    one.held.setdefault(axis, {})[size] = self._cost(connection, one.subject, axis, size)
-                    self._done(f"{one.subject.name} under a held snapshot: {size:,}")
+        with held_snapshot(connection):
+            for before, size in zip((1, *HELD_SIZES), HELD_SIZES, strict=False):
+                self._begin(f"{axis}, under a held snapshot: {size:,}")
+                self._fixtures.grow(connection, axis, before, size)
+                for one in measured:
+                    self._begin(f"{axis}, under a held snapshot: {size:,}, {one.subject.name}")
+                    one.held.setdefault(axis, {})[size] = self._costs(connection, one.subject, axis, size)
 
-    def _runner(
-        self, connection: psycopg.Connection[Any], subject: Subject, axis: str, size: int
-    ) -> Callable[[], None]:
-        return lambda: subject.run(connection, self._fixtures.parameters(subject.name, axis, size, next(self._turn)))
+    def _values(self, subject: Subject, axis: str, size: int) -> Mapping[str, Any]:
+        return self._fixtures.parameters(subject.name, axis, size, next(self._turn))
 
-    def _cost(self, connection: psycopg.Connection[Any], subject: Subject, axis: str, size: int) -> Cost:
-        run = self._runner(connection, subject, axis, size)
-        for _ in range(_WARM_UP if size == self._sizes[0] else _WARM_AGAIN):
-            with connection.transaction(force_rollback=True):
-                run()
-        return least([cost_of(connection, run) for _ in range(_TURNS)])
+    def _costs(self, connection: psycopg.Connection[Any], subject: Subject, axis: str, size: int) -> dict[str, Cost]:
+        """What it costs with either plan, when the server has seen it before."""
+        costs = {}
+        with prepared(connection, subject.text) as statement:
+            for mode in MODES:
+
+                def run(mode: str = mode) -> None:
+                    statement.run(mode, self._values(subject, axis, size))
+
+                with connection.transaction(force_rollback=True):
+                    run()
+                costs[mode] = least_cost_of(connection, run, _TURNS)
+        return costs
 
     def _grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
         with connection.transaction():
             self._fixtures.grow(connection, axis, before, size)
-        tables = sql.SQL(", ").join(sql.Identifier(table) for (table,) in _scratch.tables(connection))
-        connection.execute(_VACUUM.format(tables))
+        scratch.vacuum(connection)
 
     @contextmanager
     def _tables(self) -> Iterator[psycopg.Connection[Any]]:
@@ -178,15 +204,12 @@ class Gate:
         may still be busy.
         """
         with self._connect() as connection:
-            drop(connection)
-            _scratch.create(connection)
+            connection.prepare_threshold = None  # As `prepared` needs it.
+            scratch.drop(connection)
+            scratch.create(connection)
             connection.execute(self._schema.encode(), prepare=False)
+            scratch.keep_autovacuum_away(connection)
             yield connection
-
-
-def drop(connection: psycopg.Connection[Any]) -> None:
-    """Drop the scratch schema, which is the connection's search_path."""
-    _scratch.drop(connection)
 
 
 def judge(measured: Measured) -> Iterator[Verdict]:
@@ -198,13 +221,15 @@ def judge(measured: Measured) -> Iterator[Verdict]:
 
     trips = measured.round_trips
     yield verdict(promises.line, in_trips(promises.round_trips), in_trips(trips), kept=trips <= promises.round_trips)
-    for bound, curves in [(b, measured.curves) for b in promises.bounds] + [(b, measured.held) for b in promises.held]:
-        values = {size: float(getattr(cost, METRICS[bound.metric])) for size, cost in curves[bound.axis].items()}
-        fitted = fit(values)
-        label = f"held snapshot: {bound}" if curves is measured.held else str(bound)
-        yield verdict(bound.line, label, f"{fitted.growth}: {_curve(values)}", kept=_within(bound, fitted, values))
+    for bound in promises.bounds:
+        found, kept = _grown(bound, measured.curves[bound.axis])
+        yield verdict(bound.line, str(bound), found, kept=kept)
+    for bound in promises.held:
+        found, kept = _grown(bound, measured.held[bound.axis])
+        yield verdict(bound.line, f"held snapshot: {bound}", found, kept=kept)
     if promises.hot:
-        share = min(cost.hot_share for sizes in measured.curves.values() for cost in sizes.values())
+        costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
+        share = min(cost.hot_share for cost in costs)
         yield verdict(promises.line, "HOT", f"{share:.0%} HOT", kept=share == 1)
     for table, rows in promises.rows.items():
         locked = measured.rows[table]
@@ -214,19 +239,27 @@ def judge(measured: Measured) -> Iterator[Verdict]:
         kept = taken is None or (promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised))
         yield verdict(promises.locks_line, f"{promised or 'no lock'} on {table}", f"{taken or 'no lock'}", kept=kept)
     for never in promises.never:
-        seen = sorted(
-            {
-                f"{mode} plan at {max(sizes):,} in {axis}"
-                for axis, sizes in measured.plans.items()
-                for mode, plan in sizes[max(sizes)].items()
-                if plan.breaks(never)
-            }
-        )
+        seen = list(_seen(never, measured.plans))
         yield verdict(never.line, f"never {never}", "; ".join(seen) or "never", kept=not seen)
 
 
-def _within(bound: Bound, fitted: Fit, values: dict[int, float]) -> bool:
-    if fitted.growth > bound.growth and closest(values, bound.growth).error > TOLERANCE:
+def values_of(bound: Bound, curve: Curve) -> dict[str, dict[int, float]]:
+    """What a bound is about, by plan and by size."""
+    figure = METRICS[bound.metric]
+    return {mode: {size: float(getattr(at[mode], figure)) for size, at in curve.items()} for mode in MODES}
+
+
+def _grown(bound: Bound, curve: Curve) -> tuple[str, bool]:
+    """How a figure has grown, and whether that is within its bound; with the plans that it is not within, if any."""
+    values = values_of(bound, curve)
+    broken = [mode for mode in MODES if not _within(bound, values[mode])]
+    if not broken:
+        return _told(max(values.values(), key=lambda one: sum(one.values()))), True
+    return "; ".join(f"{_told(values[mode])} with the {mode} plan" for mode in broken), False
+
+
+def _within(bound: Bound, values: dict[int, float]) -> bool:
+    if fit(values).growth > bound.growth and closest(values, bound.growth).error > TOLERANCE:
         return False
     if bound.growth <= Growth.LOGARITHMIC and accelerates(values):
         return False
@@ -234,6 +267,19 @@ def _within(bound: Bound, fitted: Fit, values: dict[int, float]) -> bool:
     return bound.divisor is None or all(
         value <= least_of_all + size / bound.divisor + SLACK for size, value in values.items()
     )
+
+
+def _told(values: dict[int, float]) -> str:
+    figures = ", ".join(f"{value:,.0f}" for value in values.values())
+    return f"{fit(values).growth}: {figures} at {min(values):,} to {max(values):,}"
+
+
+def _seen(never: Never, plans: dict[str, dict[int, dict[str, Plan]]]) -> Iterator[str]:
+    """Where a node appears that never does."""
+    for axis, sizes in plans.items():
+        for mode in MODES:
+            if at := [f"{size:,}" for size, of in sizes.items() if of[mode].breaks(never)]:
+                yield f"{mode} plan at {', '.join(at)} in {axis}"
 
 
 def _strongest(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
@@ -249,7 +295,3 @@ def in_rows(number: int) -> str:
 def in_trips(number: int) -> str:
     """A number of round trips, in words."""
     return f"{number} round trip{'' if number == 1 else 's'}"
-
-
-def _curve(values: dict[int, float]) -> str:
-    return ", ".join(f"{value:,.0f}" for value in values.values()) + f" at {min(values):,} to {max(values):,}"

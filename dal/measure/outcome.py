@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from dal.measure.cost import Cost
-from dal.measure.gate import Measured, Verdict, in_rows, in_trips, judge
+from dal.measure.cost import most
+from dal.measure.gate import Curve, Measured, Verdict, in_rows, in_trips, judge, values_of
 from dal.measure.growth import fit
 from dal.measure.promises import METRICS, Promises
 
@@ -165,21 +165,21 @@ def _bounds(one: Measured, *, held: bool) -> Iterator[dict[str, Any]]:
     """What grows, as promised and as measured."""
     curves = one.held if held else one.curves
     for bound in one.subject.promises.held if held else one.subject.promises.bounds:
-        figure = METRICS[bound.metric]
-        values = {size: float(getattr(cost, figure)) for size, cost in curves[bound.axis].items()}
+        values = values_of(bound, curves[bound.axis]).values()
         yield {
             "promise": f"held snapshot: {bound}" if held else str(bound),
             "metric": bound.metric,
-            "figure": figure,
+            "figure": METRICS[bound.metric],
             "axis": bound.axis,
             "held_snapshot": held,
             "promised": str(bound.growth),
-            "measured": str(fit(values).growth),
+            "measured": str(max(fit(one).growth for one in values)),
             "at_most": bound.divisor,
         }
 
 
-def _curves(curves: dict[str, dict[int, Cost]]) -> dict[str, dict[int, dict[str, Any]]]:
+def _curves(curves: dict[str, Curve]) -> dict[str, dict[int, dict[str, Any]]]:
+    """With the worse of both plans, figure by figure."""
     return {
         axis: {
             size: {
@@ -193,9 +193,9 @@ def _curves(curves: dict[str, dict[int, Cost]]) -> dict[str, dict[int, dict[str,
                 "wal_bytes": cost.wal_bytes,
                 "temporary_bytes": cost.temporary_bytes,
             }
-            for size, cost in sizes.items()
+            for size, cost in ((size, most(costs.values())) for size, costs in curve.items())
         }
-        for axis, sizes in curves.items()
+        for axis, curve in curves.items()
     }
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
+from dal.measure.prepared import MODES, prepared
 from dal.measure.promises import Never
-from dal.measure.subjects import Subject
-
-_PREPARE = sql.SQL("PREPARE dal_plan AS {}")
-_EXPLAIN = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE dal_plan {}")
-_DEALLOCATE = sql.SQL("DEALLOCATE dal_plan")
-_MODE = sql.SQL("SET LOCAL plan_cache_mode = {}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +17,15 @@ class Plan:
     """A plan, as EXPLAIN gives it."""
 
     tree: Mapping[str, Any] = field(hash=False)
+    small: Set[str] = frozenset()
+    """Tables so small that what never appears may read them: it is right to read them as a whole."""
+    few: int = 0
+    """So few rows that what never appears may work on them: it is right to sort them, say."""
 
     def nodes(self) -> Iterator[tuple[str, str | None, str | None]]:
         """Every node: its kind, the table that it reads (or that its input reads), and the index."""
-        return _walk(self.tree)
+        for node in _walk(self.tree):
+            yield node["Node Type"], _table(node), node.get("Index Name")
 
     @property
     def shape(self) -> str:
@@ -35,40 +34,44 @@ class Plan:
 
     def breaks(self, never: Never) -> bool:
         """Whether a node is there that never appears."""
-        return any(kind == never.node and never.table in {None, table} for kind, table, _ in self.nodes())
+        return any(
+            node["Node Type"] == never.node and never.table in {None, _table(node)} and not self._is_little(node)
+            for node in _walk(self.tree)
+        )
+
+    def _is_little(self, node: Mapping[str, Any]) -> bool:
+        if "Relation Name" in node:
+            return node["Relation Name"] in self.small
+        return bool(node["Plan Rows"] <= self.few)
 
 
-def plans_of(connection: psycopg.Connection[Any], subject: Subject, parameters: Mapping[str, Any]) -> dict[str, Plan]:
+def plans_of(
+    connection: psycopg.Connection[Any],
+    text: str,
+    values: Mapping[str, Any],
+    *,
+    small: Set[str] = frozenset(),
+    few: int = 0,
+) -> dict[str, Plan]:
     """The plan for these values ("custom") and the "generic" one; nothing is run."""
-    text, values = subject.numbered(parameters)
-    plans = {}
-    with psycopg.ClientCursor(connection) as cursor, connection.transaction(force_rollback=True):
-        cursor.execute(_PREPARE.format(text))
-        arguments = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
-        for mode in ("custom", "generic"):
-            cursor.execute(_MODE.format(sql.Literal(f"force_{mode}_plan")))
-            row = cursor.execute(_EXPLAIN.format(arguments)).fetchone()
-            plans[mode] = Plan(_tree(row))
-        cursor.execute(_DEALLOCATE)
-    return plans
+    with connection.transaction(force_rollback=True), prepared(connection, text) as statement:
+        return {mode: Plan(statement.explain(mode, values), small, few) for mode in MODES}
 
 
-def _tree(row: Any) -> Mapping[str, Any]:
-    document = next(iter(row.values())) if isinstance(row, dict) else row[0]
-    tree: Mapping[str, Any] = document[0]["Plan"]
-    return tree
-
-
-def _walk(node: Mapping[str, Any]) -> Iterator[tuple[str, str | None, str | None]]:
-    kind = node["Node Type"]
-    yield kind, _table(node), node.get("Index Name")
+def _walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield node
     for child in node.get("Plans", ()):
         yield from _walk(child)
+
+
+def _tables(node: Mapping[str, Any]) -> set[str]:
+    """The tables that a node and those below it read."""
+    return {str(one["Relation Name"]) for one in _walk(node) if "Relation Name" in one}
 
 
 def _table(node: Mapping[str, Any]) -> str | None:
     """The table that a node reads; for a sort or the like, the one that it is fed from, if it is one alone."""
     if "Relation Name" in node:
         return str(node["Relation Name"])
-    below = {_table(child) for child in node.get("Plans", ())} - {None}
+    below = _tables(node)
     return below.pop() if len(below) == 1 else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any, Protocol
 
 import aiosql
 import psycopg
-from psycopg import sql
-from psycopg.types.numeric import Int8
 
+from dal.measure.prepared import bound
 from dal.measure.promises import Promises, parse
 
 
@@ -21,10 +19,17 @@ class Fixtures(Protocol):
     """What a module of fixtures defines, so that queries can be measured on data of any size."""
 
     def grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
-        """Let the tables, which hold `before` of what the axis names (at first 0, in empty tables), hold `size`."""
+        """Let the tables, which hold `before` of what the axis names (at first 0, in empty tables), hold `size`.
+
+        The connection is in a transaction, but under a held snapshot in autocommit: what a service does in several
+        transactions is to be done so there.
+        """
 
     def parameters(self, query: str, axis: str, size: int, turn: int) -> Mapping[str, Any]:
         """The parameters of a query's call on data of that size; no two turns are alike."""
+
+    def largest(self, axis: str) -> int:
+        """How far an axis can grow with `--large`; may be left out where nobody asks for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +49,9 @@ class Subject:
     def run(self, connection: psycopg.Connection[Any], parameters: Mapping[str, Any]) -> None:
         """Send the statement, and fetch what it gives."""
         cursor = psycopg.Cursor(connection)
-        cursor.execute(self.text.encode(), _bound(parameters))
+        cursor.execute(self.text.encode(), bound(parameters))
         if cursor.description:
             cursor.fetchall()
-
-    def numbered(self, parameters: Mapping[str, Any]) -> tuple[sql.SQL, list[Any]]:
-        """The statement with $1 and so on, and the values in that order, as PREPARE wants them."""
-        names: list[str] = []
-
-        def number(found: re.Match[str]) -> str:
-            if found[0] == "%%":
-                return "%"
-            if found[1] not in names:
-                names.append(found[1])
-            return f"${names.index(found[1]) + 1}"
-
-        text = re.sub(r"%%|%\((\w+)\)s", number, self.text.rstrip().removesuffix(";"))
-        bound = _bound(parameters)
-        return sql.SQL(text), [bound[name] for name in names]
 
 
 def load(folder: Path) -> list[Subject]:
@@ -91,7 +81,3 @@ def load_fixtures(path: Path) -> Fixtures:
             raise TypeError(f"{path} defines no function {name}; see dal.measure.subjects.Fixtures")
     fixtures: Fixtures = module
     return fixtures
-
-
-def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: Int8(value) if type(value) is int else value for name, value in parameters.items()}
