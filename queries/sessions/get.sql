@@ -6,6 +6,7 @@
 -- Index: sessions_pkey.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions
+-- Held snapshot: buffers O(n) in the appends since, at most n/50
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
