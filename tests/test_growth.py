@@ -5,7 +5,7 @@ from math import log2
 
 import pytest
 
-from dal.measure.growth import accelerates, closest, fit
+from dal.measure.growth import TOLERANCE, accelerates, closest, fit
 from dal.measure.promises import Growth
 
 SIZES = (64, 256, 1024, 4096, 16_384)
@@ -47,6 +47,12 @@ def test_a_scan_that_ends_with_its_table_is_no_logarithm():
     assert accelerates({64: 4, 256: 8, 1024: 25, 4096: 226, 16_384: 318})
     assert not accelerates({64: 102, 256: 112, 1024: 152, 4096: 172, 16_384: 172})
     assert not accelerates({n: 10 + 8 * log2(n) for n in SIZES})
+
+
+def test_what_fits_a_logarithm_only_from_below_nothing_is_none():
+    scan = {64: 26, 256: 30, 1024: 158, 4096: 588, 16_384: 437}  # By another plan at the last size.
+    assert fit(scan).growth > Growth.LOGARITHMIC
+    assert closest(scan, Growth.LOGARITHMIC).error > TOLERANCE
 
 
 def test_two_sizes_tell_nothing():

@@ -20,12 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dal._sync.store import SessionStore
 from dal.cli import problems, report
 from dal.cli.connection import connected
-from dal.cli.meter import count_round_trips, statements, take_turns
+from dal.cli.meter import count_round_trips, take_turns
 from dal.cli.output import err, out
 from dal.cli.problems import Problem, Sizes, Stage
 from dal.cli.stop import Stopped, whole
 from dal.conninfo import with_schema
 from dal.errors import DalError
+from dal.measure import scratch
 from dal.server import serve
 
 _OLDEST = 150000
@@ -107,16 +108,18 @@ def _scratch(conninfo: str) -> Iterator[str]:
     given = str(conninfo_to_dict(conninfo).get("options") or "")
     options = " ".join(filter(None, (given, "-c synchronous_commit=off")))
     name = f"dal_demo_{secrets.token_hex(4)}"
-    scratch = with_schema(make_conninfo(conninfo, options=options), name)
-    with connected(scratch) as connection:
+    place = with_schema(make_conninfo(conninfo, options=options), name)
+    with connected(place) as connection:
         if connection.info.server_version < _OLDEST:
             raise DalError("the demo needs PostgreSQL 15 or later")
-        SessionStore(connection).apply_schema()
+        with connection.transaction():
+            scratch.create(connection)
+            SessionStore(connection).apply_schema()
     try:
-        yield scratch
+        yield place
     finally:
-        with connected(scratch) as connection:
-            statements.drop_scratch(connection)
+        with connected(place) as connection:
+            scratch.drop(connection)
 
 
 def _play(conninfo: str, sizes: Sizes) -> tuple[Problem, ...]:

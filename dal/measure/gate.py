@@ -115,7 +115,9 @@ class Gate:
         measured = [Measured(subject) for subject in subjects]
         along = [axis for one in measured for axis in one.axes]
         held = [axis for one in measured for axis in one.held_axes]
-        return sum(len(self._sizes(axis)) for axis in (*set(along), *along)) + len(HELD_SIZES) * len([*set(held), *held])
+        return sum(len(self._sizes(axis)) for axis in (*set(along), *along)) + len(HELD_SIZES) * len(
+            [*set(held), *held]
+        )
 
     def measure(self, subjects: Sequence[Subject]) -> list[Measured]:
         """Measure everything that these queries promise."""
@@ -208,7 +210,7 @@ class Gate:
             scratch.drop(connection)
             scratch.create(connection)
             connection.execute(self._schema.encode(), prepare=False)
-            scratch.keep_autovacuum_away(connection)
+            scratch.calm(connection)
             yield connection
 
 

@@ -56,7 +56,11 @@ def fit(values: Mapping[int, float]) -> Fit:
     best = None
     for growth in list(Growth)[1:]:
         candidate = _least_squares(growth, sizes, figures)
-        if candidate.step > 0 and (best is None or candidate.error < _BETTER * best.error):
+        if (
+            candidate.step > 0
+            and _is_plausible(candidate, figures)
+            and (best is None or candidate.error < _BETTER * best.error)
+        ):
             best = candidate
     return best or constant
 
@@ -64,7 +68,8 @@ def fit(values: Mapping[int, float]) -> Fit:
 def closest(values: Mapping[int, float], most: Growth) -> Fit:
     """The best fit among the classes up to this one."""
     fits = [_least_squares(growth, list(values), list(values.values())) for growth in Growth if growth <= most]
-    return min((one for one in fits if one.step >= 0), key=lambda one: one.error)
+    figures = list(values.values())
+    return min((one for one in fits if one.step >= 0 and _is_plausible(one, figures)), key=lambda one: one.error)
 
 
 def accelerates(values: Mapping[int, float]) -> bool:
@@ -77,6 +82,11 @@ def accelerates(values: Mapping[int, float]) -> bool:
     middle = len(figures) // 2
     first, second = figures[middle] - figures[0], figures[-1] - figures[middle]
     return second > 2 * max(first, 0.0) + max(SLACK, _RELATIVE_SLACK * max(figures))
+
+
+def _is_plausible(fitted: Fit, figures: list[float]) -> bool:
+    """Whether it starts at nothing or above: what fits log n only from far below nothing grows faster than log n."""
+    return fitted.base >= -max(SLACK, _RELATIVE_SLACK * max(figures))
 
 
 def _least_squares(growth: Growth, sizes: list[int], figures: list[float]) -> Fit:

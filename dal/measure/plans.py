@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ class Plan:
     """A plan, as EXPLAIN gives it."""
 
     tree: Mapping[str, Any] = field(hash=False)
-    small: Set[str] = frozenset()
+    small: Collection[str] = ()
     """Tables so small that what never appears may read them: it is right to read them as a whole."""
     few: int = 0
     """So few rows that what never appears may work on them: it is right to sort them, say."""
@@ -50,7 +50,7 @@ def plans_of(
     text: str,
     values: Mapping[str, Any],
     *,
-    small: Set[str] = frozenset(),
+    small: Collection[str] = (),
     few: int = 0,
 ) -> dict[str, Plan]:
     """The plan for these values ("custom") and the "generic" one; nothing is run."""

@@ -15,6 +15,7 @@ SIZES = (16, 64, 256, 1024, 4096)
 _TURNS = 4
 """The least of as many turns is taken, so that what comes and goes is not in it: a neighbour, a page that is split."""
 
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """The cost of an operation, and what went over the wire for it."""

@@ -29,9 +29,9 @@ def drop(connection: psycopg.Connection[Any]) -> None:
     _statements.drop(connection)
 
 
-def keep_autovacuum_away(connection: psycopg.Connection[Any]) -> None:
-    """Let nothing but vacuum() look after the tables: what autovacuum reads would be in their counters."""
-    _statements.keep_autovacuum_away(connection)
+def calm(connection: psycopg.Connection[Any]) -> None:
+    """Let nothing but vacuum() look after the tables, and nothing on this connection wait for the disk."""
+    _statements.calm(connection)
 
 
 def pages(connection: psycopg.Connection[Any]) -> dict[str, int]:

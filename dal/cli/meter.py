@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
-from typing import Any
 
-import aiosql
 import psycopg
 
+from dal.measure.cost import Counters, counters_of, hand_in
 from dal.wire import watch
-
-statements: Any = aiosql.from_path(Path(__file__).parent, "psycopg")
 
 _WARM_UP = 10
 """Operations that are not looked at: psycopg prepares a statement when it has been sent five times."""
@@ -71,20 +67,19 @@ def take_turns(ways: tuple[Way, ...], turns: int, watcher: psycopg.Connection, d
     for turn in range(turns):
         for way in ways:
             share = range(way.operations * turn // turns, way.operations * (turn + 1) // turns)
-            read, written = _counters(way.connection, watcher)
+            before = _counters(way.connection, watcher)
             started = perf_counter()
             for n in share:
                 way.operate(n)
             way.all_seconds += perf_counter() - started
-            read_after, written_after = _counters(way.connection, watcher)
-            way.all_read += read_after - read
-            way.all_written += written_after - written
+            cost = _counters(way.connection, watcher) - before
+            way.all_read += cost.rows_read
+            way.all_written += cost.rows_written
             done(len(share))
 
 
-def _counters(connection: psycopg.Connection, watcher: psycopg.Connection) -> tuple[int, int]:
+def _counters(connection: psycopg.Connection, watcher: psycopg.Connection) -> Counters:
     """Read the server's counters, after the connection that did the work has handed its counts in."""
-    statements.flush(connection)
+    hand_in(connection)
     connection.commit()
-    read, written = statements.counters(watcher)
-    return read, written
+    return counters_of(watcher)
