@@ -1,5 +1,6 @@
 """Known-bad versions of our queries, each of which must fail the gate by the promise that it breaks."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -29,7 +30,16 @@ class Canary:
     """Run after schema.sql."""
     rerun: str = ""
     """Sent after the query, as a loop in a service would."""
+    plan: str = ""
+    """The only plan with which it breaks it, if it is not both."""
 
+
+_TOUCH = (
+    "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " UPDATE sessions SET updated_at = updated_at WHERE session_id = NEW.session_id;"
+    " UPDATE sessions SET updated_at = updated_at WHERE session_id = NEW.session_id; RETURN NEW; END $$;"
+    "CREATE TRIGGER touch AFTER INSERT ON messages FOR EACH ROW WHEN (NEW.role = 'user') EXECUTE FUNCTION touch();"
+)
 
 CANARIES = {
     "COUNT for the next number": Canary(
@@ -118,6 +128,17 @@ CANARIES = {
         "buffers O(log n) in the sessions",
         edits=(("AND s.user_id = :user_id::text", "AND (s.user_id = :user_id::text OR s.parent_id = :user_id::text)"),),
     ),
+    "a filter that may be left out": Canary(  # With the custom plan it is as good as ours.
+        "sessions.list_of_user",
+        "buffers O(log n) in the sessions",
+        edits=(("AND s.user_id = :user_id::text", "AND (:user_id::text IS NULL OR s.user_id = :user_id::text)"),),
+        plan="generic",
+    ),
+    "a table that is read as a whole while it is small": Canary(
+        "sessions.agent_ids",
+        "never Seq Scan on sessions",
+        edits=(("\n    LIMIT (SELECT cardinality(:session_ids::text[]))", ""),),
+    ),
     "GROUP BY over all messages": Canary(
         "sessions.agent_ids",
         "buffers O(log n) in the session's messages",
@@ -182,10 +203,10 @@ CANARIES = {
     "a row version more for each append": Canary(
         "messages.append",
         "held snapshot: buffers O(n) in the appends since, at most n/30",
-        schema="CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " UPDATE sessions SET updated_at = updated_at WHERE session_id = NEW.session_id;"
-        " UPDATE sessions SET updated_at = updated_at WHERE session_id = NEW.session_id; RETURN NEW; END $$;"
-        "CREATE TRIGGER touch AFTER INSERT ON messages FOR EACH ROW WHEN (NEW.role = 'user') EXECUTE FUNCTION touch();",
+        schema=_TOUCH,
+    ),
+    "a row version more for each append, for a read": Canary(
+        "sessions.get", "held snapshot: buffers O(n) in the appends since, at most n/50", schema=_TOUCH
     ),
 }
 
@@ -263,6 +284,8 @@ def test_the_gate_catches(name, verdicts_of):
     broken = {verdict.promised: verdict for verdict in verdicts if not verdict.kept}
     assert canary.breaks in broken, [f"{v.promised}: {v.measured}" for v in verdicts]
     verdict = broken[canary.breaks]
+    if canary.plan:
+        assert re.findall("the (custom|generic) plan", verdict.measured) == [canary.plan]
     assert verdict.path.read_text(encoding="utf-8").splitlines()[verdict.line - 1].startswith("-- ")
 
 
