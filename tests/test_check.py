@@ -66,6 +66,21 @@ def test_someone_elses_queries(server):
     assert "promises of 3 queries are kept" in done.stdout
 
 
+def test_large_goes_as_far_as_the_fixtures_say(server, tmp_path):
+    text = (TODO / "fixtures.py").read_text(encoding="utf-8").replace("Path(__file__).parent", f"Path({str(TODO)!r})")
+    assert "return 1_000_000" in text
+    (tmp_path / "fixtures.py").write_text(text.replace("1_000_000", "40_000"), encoding="utf-8")
+    options = (*GATED, "--fixtures", tmp_path / "fixtures.py", "--dsn", server.conninfo, "--format", "json", "add")
+    done = check(*options, "--large")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (query,) = json.loads(done.stdout)["queries"]
+    assert list(query["curves"]["the list's tasks"]) == ["64", "320", "1600", "8000", "40000"]
+    (tmp_path / "fixtures.py").write_text(text.replace("def largest", "def another"), encoding="utf-8")
+    done = check(*options, "--large")
+    assert done.returncode == 2
+    assert "--large needs fixtures that define largest(axis)" in " ".join(done.stderr.split())
+
+
 def test_a_broken_promise_fails_with_its_file_and_line(server, broken, tmp_path):
     done = check(*broken, "--dsn", server.conninfo, "--format", "github", "--also", f"junit={tmp_path}/check.xml")
     assert done.returncode == 1, done.stdout + done.stderr

@@ -8,6 +8,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import dal
+from dal.measure.cost import Cost, cost_of
 from dal.records import Appended, Deleted
 
 
@@ -42,6 +43,7 @@ def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
     with store.transaction() as inside:
         assert_type(inside, dal.SessionStore)
     assert_type(store.using(connection), dal.SessionStore)
+    assert_type(cost_of(connection, session.latest), Cost)
 
 
 def query_files(connection: psycopg.Connection) -> None:
@@ -90,3 +92,4 @@ async def asynchronous(connection: psycopg.AsyncConnection, pool: AsyncConnectio
     assert_type(await store.sessions(), dal.SessionPage)
     async with store.transaction() as inside:
         assert_type(inside, dal.AsyncSessionStore)
+    assert_type(await cost_of(connection, session.latest, commit=True), Cost)

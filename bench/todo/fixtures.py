@@ -23,3 +23,8 @@ def parameters(query, axis, size, turn):
         "finish": {"task_id": 1000 + size // 2},
         "open_tasks": {"list_id": "mine", "after": 1000 + size // 2},
     }[query]
+
+
+def largest(axis):
+    """How far the list can grow with --large."""
+    return 1_000_000
