@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Literal
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
 
 from dal.errors import InvalidInput
-from dal.records import STATUSES, Status
+from dal.records import STATUSES, NewMessage, Status
 
 MAX_ID_LENGTH = 255
 """Characters in an id, a role or a source: two of them must fit into one page of an index."""
@@ -17,9 +19,31 @@ MAX_ID_LENGTH = 255
 MAX_NUMBER = 2**63 - 2
 """What a bigint holds, less one: a page is asked for with one row more than it shows."""
 
+MAX_CONTENT = 16 * 2**20
+"""Bytes of a message's content. To append so many takes 0.15 s and 0.1 GB of the server's memory; four times as
+many take six times as long, and a page of them more memory than a small server has."""
+
+MAX_METADATA = 4 * 2**20
+"""Bytes of metadata as JSON. Numbers such as 5e-324 come back fifty times as long, and a row must fit into 1 GB."""
+
+MAX_TOGETHER = MAX_CONTENT + MAX_METADATA
+"""Bytes of content and metadata in one call: as many as one message may have."""
+
+MAX_DEPTH = 100
+"""Levels of lists and mappings in metadata: each takes a level of Python's stack again when it is read."""
+
+MAX_DIGITS = 4300
+"""Digits of a whole number in metadata: Python reads no more, unless it is told to."""
+
+MAX_MANY = 10_000
+"""Messages or ids in one call: appending so many holds the session's lock for 0.2 s."""
+
 Sanitize = Literal["replace"] | None
 """What to do with content that PostgreSQL cannot store: refuse it, or replace what it cannot."""
 
+_TEXT_OR_NUMBER = re.compile(
+    rf'"(?:[^"\\]++|\\.)*+"|(?P<power>-?[\d.]++e\+\d++)|(?P<long>\d{{{MAX_DIGITS + 1}}})'  # In this order.
+)
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -36,7 +60,8 @@ def text(argument: str, value: object) -> str:
             raise InvalidInput(
                 argument, f"holds a lone surrogate at position {error.start}, which is not a character; remove it"
             ) from None
-    return value
+    # Not a subclass, which an enum may be: the driver sends a list of one type alone.
+    return value if type(value) is str else str.__str__(value)
 
 
 def content(argument: str, value: object, sanitize: Sanitize) -> str:
@@ -45,7 +70,17 @@ def content(argument: str, value: object, sanitize: Sanitize) -> str:
         value = value.replace("\0", "\ufffd")
         if not value.isascii():
             value = re.sub("[\ud800-\udfff]", "\ufffd", value)
-    return text(argument, value)
+    checked = text(argument, value)
+    if (size := _size(checked)) > MAX_CONTENT:
+        raise InvalidInput(argument, f"has {size} bytes; {MAX_CONTENT} is the most: keep it elsewhere, and a link here")
+    return checked
+
+
+def sanitize(argument: str, value: Sanitize) -> Sanitize:
+    """Whether content is replaced or refused."""
+    if value not in {None, "replace"}:
+        raise InvalidInput(argument, f'is {value!r}; it must be "replace" or None')
+    return value
 
 
 def identifier(argument: str, value: object) -> str:
@@ -72,9 +107,7 @@ def user(user_id: object, owner: str | None) -> str | None:
 
 
 def metadata(argument: str, value: object) -> str:
-    """Metadata as JSON, of which what is read back equals what was given; None is an empty object."""
-    if value is None:
-        return "{}"
+    """Metadata as JSON, of which what is read back equals what was given."""
     if not isinstance(value, Mapping):
         raise InvalidInput(argument, f"must be a mapping, not {type(value).__name__}")
     given = dict(value)
@@ -90,7 +123,18 @@ def metadata(argument: str, value: object) -> str:
         raise InvalidInput(argument, "would not be read back as it is: use lists for tuples, and strings for keys")
     if _ESCAPED_NUL.search(dumped):
         raise InvalidInput(argument, "holds a NUL character, which PostgreSQL cannot store; remove it")
+    if dumped.count("{") + dumped.count("[") > MAX_DEPTH and _is_too_deep(given):
+        raise InvalidInput(argument, f"is more than {MAX_DEPTH} levels deep")
+    if "e+" in dumped or len(dumped) > MAX_DIGITS:
+        dumped = _TEXT_OR_NUMBER.sub(partial(_readable, argument), dumped)
+    if (size := _size(dumped)) > MAX_METADATA:
+        raise InvalidInput(argument, f"has {size} bytes as JSON; {MAX_METADATA} is the most")
     return dumped
+
+
+def optional_metadata(argument: str, value: object) -> str:
+    """As metadata; None is an empty object."""
+    return "{}" if value is None else metadata(argument, value)
 
 
 def number(argument: str, value: object, *, least: int) -> int:
@@ -99,16 +143,19 @@ def number(argument: str, value: object, *, least: int) -> int:
         raise InvalidInput(argument, f"must be an int, not {type(value).__name__}")
     if not least <= value <= MAX_NUMBER:
         raise InvalidInput(argument, f"is {value}; it must be from {least} to {MAX_NUMBER}")
-    return value
+    return int(value)  # Not a subclass, as with text.
 
 
 def moment(argument: str, value: object) -> datetime:
     """A point in time: a datetime with a time zone."""
     if not isinstance(value, datetime):
         raise InvalidInput(argument, f"must be a datetime, not {type(value).__name__}")
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise InvalidInput(argument, "has no time zone; use datetime.now(timezone.utc) and its like")
-    return value
+    try:
+        return value.astimezone(UTC)  # PostgreSQL knows no offset with fractions of a second.
+    except OverflowError:
+        raise InvalidInput(argument, "lies outside of the years 1 to 9999") from None
 
 
 def statuses(argument: str, value: Status | None) -> list[str]:
@@ -122,9 +169,28 @@ def statuses(argument: str, value: Status | None) -> list[str]:
 
 def identifiers(argument: str, value: Collection[str]) -> list[str]:
     """Several ids, each once, in their order."""
-    if isinstance(value, str):
-        raise InvalidInput(argument, "is one str; give a list of them")
-    return list(dict.fromkeys(identifier(f"{argument}[{n}]", one) for n, one in enumerate(value)))
+    several = _many(argument, value, "ids")
+    return list(dict.fromkeys(identifier(f"{argument}[{n}]", one) for n, one in enumerate(several)))
+
+
+def new_messages(argument: str, value: Iterable[NewMessage]) -> list[NewMessage]:
+    """Several messages to be appended; their fields are checked apart."""
+    several = _many(argument, value, "messages")
+    for n, one in enumerate(several):
+        if not isinstance(one, NewMessage):
+            raise InvalidInput(f"{argument}[{n}]", f"must be a NewMessage, not {type(one).__name__}")
+    return several
+
+
+def together(argument: str, checked: Sequence[Mapping[str, Any]]) -> None:
+    """Messages whose fields were checked, as one call stores them: of different ids, and not too large in sum."""
+    ids = Counter(one["message_id"] for one in checked)
+    twice, times = next(iter(ids.most_common(1)), ("", 0))
+    if times > 1:
+        raise InvalidInput(argument, f"has the message_id {twice!r} twice")
+    size = sum(_size(one["content"]) + _size(one["metadata"]) for one in checked)
+    if size > MAX_TOGETHER:
+        raise InvalidInput(argument, f"has {size} bytes of content and metadata; {MAX_TOGETHER} is the most")
 
 
 def cursor(argument: str, value: str | None) -> tuple[str, str]:
@@ -133,13 +199,48 @@ def cursor(argument: str, value: str | None) -> tuple[str, str]:
         return "infinity", ""
     moment_text, separator, session_id = text(argument, value).partition("/")
     try:
-        if not separator or datetime.fromisoformat(moment_text).tzinfo is None:
-            raise ValueError  # noqa: TRY301 - both ways of being wrong get the same message
+        updated_at = moment(argument, datetime.fromisoformat(moment_text)) if separator else None
     except ValueError:
-        raise InvalidInput(argument, "is not a cursor; use the cursor of the page before, as it is") from None
-    return moment_text, identifier(argument, session_id)
+        updated_at = None
+    if updated_at is None:
+        raise InvalidInput(argument, "is not a cursor; use the cursor of the page before, as it is")
+    # Not as it was given: Python reads forms that PostgreSQL does not, such as 2026-W01-1.
+    return updated_at.isoformat(), identifier(argument, session_id)
 
 
 def make_cursor(updated_at: datetime, session_id: str) -> str:
     """The cursor that asks for what follows this session."""
     return f"{updated_at.isoformat()}/{session_id}"
+
+
+def _many(argument: str, value: object, of: str) -> list[Any]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InvalidInput(argument, f"must be a list of {of}, not one {type(value).__name__}")
+    several = list(value)
+    if len(several) > MAX_MANY:
+        raise InvalidInput(argument, f"has {len(several)} {of}; {MAX_MANY} at once is the most")
+    return several
+
+
+def _size(value: str) -> int:
+    """Bytes of a text as PostgreSQL stores it."""
+    return len(value) if value.isascii() else len(value.encode())
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (one for outer in level for one in (outer.values() if isinstance(outer, dict) else outer))
+        level = [one for one in inner if isinstance(one, dict | list)]
+    return bool(level)
+
+
+def _readable(argument: str, found: re.Match[str]) -> str:
+    """Write a number so that it comes back as what it is; texts stay as they are.
+
+    PostgreSQL keeps the value and the digits after the point: 1e+23 would come back as an int, and as
+    another number than the float, whose exact value is not ten to the power of 23.
+    """
+    if found["long"]:
+        raise InvalidInput(argument, f"holds a number of more than {MAX_DIGITS} digits")
+    return f"{float(found['power']):.1f}" if found["power"] else found[0]

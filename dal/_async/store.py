@@ -18,6 +18,7 @@ from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
 from dal.conninfo import for_pool
+from dal.errors import InvalidInput
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.retries import RETRIES
@@ -46,8 +47,12 @@ class AsyncSessionStore:
             source = AsyncRunner(AsyncPooled(source), SchemaCheck(), watch=Watch(hook))
         elif isinstance(source, AsyncConnection):
             source = AsyncRunner(AsyncSingle(source), SchemaCheck(), watch=Watch(hook))
+        elif not isinstance(source, AsyncRunner):
+            raise InvalidInput(
+                "source", f"must be an AsyncConnectionPool or an AsyncConnection, not {type(source).__name__}"
+            )
         self.runner = source
-        self.sanitize = sanitize
+        self.sanitize = validate.sanitize("sanitize", sanitize)
         self.owner = validate.optional_identifier("owner", owner)
         self._is_lent = False
 

@@ -50,6 +50,7 @@ class Session:
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, store.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
+        session_metadata = validate.optional_metadata("metadata", metadata)
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
         """Whether this handle has seen that the session is stored."""
@@ -58,7 +59,7 @@ class Session:
             "source": self.source,
             "user_id": self.user_id,
             "parent_id": self.parent_id,
-            "session_metadata": validate.metadata("metadata", metadata),
+            "session_metadata": session_metadata,
         }
 
     def __repr__(self) -> str:
@@ -89,19 +90,13 @@ class Session:
 
     def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
         """Store several messages in their order, all or none, as `append` does one."""
-        new = list(messages)
-        given = []
-        for n, one in enumerate(new):
-            if not isinstance(one, NewMessage):
-                raise InvalidInput(f"messages[{n}]", f"must be a NewMessage, not {type(one).__name__}")
-            checked = self._checked(
-                f"messages[{n}].", one.role, one.content, one.agent_id, one.metadata, one.message_id
-            )
-            given.append(checked)
+        new = validate.new_messages("messages", messages)
+        given = [
+            self._checked(f"messages[{n}].", one.role, one.content, one.agent_id, one.metadata, one.message_id)
+            for n, one in enumerate(new)
+        ]
+        validate.together("messages", given)
         ids = [one["message_id"] for one in given]
-        if len(set(ids)) < len(ids):
-            twice = next(one for one in ids if ids.count(one) > 1)
-            raise InvalidInput("messages", f"has the message_id {twice!r} twice")
         if not given:
             return ()
         self._may_be_stored = True
@@ -204,6 +199,7 @@ class Session:
         The new one has the same source and user, this one as its parent, and is in memory until its first
         message. If this one is not stored, the new one continues what this one would have continued.
         """
+        validate.optional_metadata("metadata", metadata)  # Before anything is archived.
         stored: SessionRecord | None = None
         if self._may_be_stored:
             stored = self._run(queries.sessions.archive)
@@ -252,7 +248,7 @@ class Session:
             "role": validate.identifier(f"{of}role", role),
             "content": validate.content(f"{of}content", content, self._store.sanitize),
             "agent_id": validate.optional_identifier(f"{of}agent_id", agent_id),
-            "metadata": validate.metadata(f"{of}metadata", metadata),
+            "metadata": validate.optional_metadata(f"{of}metadata", metadata),
             "message_id": str(ULID()) if message_id is None else validate.identifier(f"{of}message_id", message_id),
         }
 

@@ -19,6 +19,7 @@ from dal._sync.runner import Runner
 from dal._sync.session import Session
 from dal._sync.sources import OwnPool, Pooled, Single
 from dal.conninfo import for_pool
+from dal.errors import InvalidInput
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.retries import RETRIES
@@ -47,8 +48,10 @@ class SessionStore:
             source = Runner(Pooled(source), SchemaCheck(), watch=Watch(hook))
         elif isinstance(source, Connection):
             source = Runner(Single(source), SchemaCheck(), watch=Watch(hook))
+        elif not isinstance(source, Runner):
+            raise InvalidInput("source", f"must be an ConnectionPool or an Connection, not {type(source).__name__}")
         self.runner = source
-        self.sanitize = sanitize
+        self.sanitize = validate.sanitize("sanitize", sanitize)
         self.owner = validate.optional_identifier("owner", owner)
         self._is_lent = False
 
