@@ -1,0 +1,255 @@
+"""What the verbs promise, in memory: the same names, on dictionaries. tests/test_model.py compares.
+
+A handle's opening and flags are a Handle, a stored session is a Stored, and a refused operation raises the
+library's own error. Times are the server's: `settle` takes them over from its rows.
+"""
+
+import json
+from collections import ChainMap
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import dal
+
+
+def canonical(metadata):
+    """Metadata as text: True is not 1 there, nor 1.0."""
+    return json.dumps(metadata, sort_keys=True)
+
+
+@dataclass
+class Handle:
+    """What a session object holds in memory."""
+
+    id: str
+    source: str | None
+    user_id: str | None
+    parent_id: str | None
+    metadata: dict
+    may_be_stored: bool
+    persisted: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A stored message."""
+
+    sequence: int
+    message_id: str
+    role: str
+    agent_id: str | None
+    content: str
+    metadata: dict
+
+    def says(self):
+        return self.role, self.agent_id, self.content, canonical(self.metadata)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored session."""
+
+    session_id: str
+    source: str | None
+    user_id: str | None
+    parent_id: str | None
+    metadata: dict
+    status: str = "active"
+    next_sequence: int = 0
+    lines: tuple[Line, ...] = ()
+    cached: tuple[str, ...] | None = None
+    updated_at: datetime | None = None
+    touched: bool = True
+    """Whether updated_at moves with the operation under way."""
+
+    def agents(self):
+        return tuple(dict.fromkeys(line.agent_id for line in self.lines if line.agent_id is not None))
+
+    def line(self, message_id):
+        return next((line for line in self.lines if line.message_id == message_id), None)
+
+
+class Model:
+    """The verbs, on what is committed."""
+
+    def __init__(self):
+        self.sessions = {}
+        """By id; None for one that was deleted."""
+        self.locked = set()
+        """Whose rows are locked by what is under way here; a transaction holds them until it ends."""
+        self.held = set()
+        """Whose rows are locked by others."""
+
+    def transaction(self):
+        """A model of what a transaction sees: what is committed, and what it wrote itself."""
+        inside = Model()
+        inside.sessions = ChainMap({}, self.sessions)
+        self.held = inside.locked
+        return inside
+
+    def end(self, inside, *, commit):
+        if commit:
+            self.sessions.update(inside.sessions.maps[0])
+        self.held = set()
+
+    def all(self):
+        return [stored for stored in self.sessions.values() if stored]
+
+    def append(self, handle, new):
+        return self._append(handle, [new])[0]
+
+    def append_all(self, handle, new):
+        return self._append(handle, new) if new else ()
+
+    def latest(self, handle, limit):
+        return self.messages(handle, before=1 << 62, limit=limit)
+
+    def messages(self, handle, after=None, before=None, limit=100):
+        if before is not None:
+            lines = tuple(line for line in self._lines(handle) if line.sequence < before)
+            return lines[max(0, len(lines) - limit) :]
+        return tuple(line for line in self._lines(handle) if line.sequence > (-1 if after is None else after))[:limit]
+
+    def message(self, handle, message_id):
+        return next((line for line in self._lines(handle) if line.message_id == message_id), None)
+
+    def remove_from(self, handle, sequence):
+        stored = self._found(handle)
+        self.locked.add(handle.id)
+        if stored.status == "archived":
+            raise dal.SessionArchived("")
+        left = tuple(line for line in stored.lines if line.sequence < sequence)
+        removed = len(stored.lines) - len(left)
+        if removed:
+            self._write(replace(stored, lines=left, touched=True))
+        return removed
+
+    def agent_ids(self, session_ids):
+        found = {}
+        for session_id in session_ids:
+            stored = self.sessions.get(session_id)
+            found[session_id] = stored.agents() if stored else ()
+            if stored and stored.status == "archived" and stored.cached is None and session_id not in self.held:
+                self.locked.add(session_id)
+                self._write(replace(stored, cached=stored.agents()))
+        return found
+
+    def record(self, handle):
+        stored = self._found(handle)
+        handle.persisted = True
+        return stored
+
+    def pause(self, handle):
+        return self._change(handle, {"active": "paused"})
+
+    def resume(self, handle):
+        return self._change(handle, {"paused": "active"})
+
+    def archive(self, handle):
+        stored = self.record(handle)
+        self.locked.add(handle.id)
+        if stored.status != "archived":
+            stored = self._write(replace(stored, status="archived", touched=True))
+        return stored
+
+    def update_metadata(self, handle, metadata):
+        stored = self.record(handle)
+        self.locked.add(handle.id)
+        return self._write(replace(stored, metadata=stored.metadata | metadata, touched=True))
+
+    def delete(self, handle):
+        handle.persisted = False
+        if self.sessions.get(handle.id) is None:
+            return False
+        self.locked.add(handle.id)
+        self.sessions[handle.id] = None
+        return True
+
+    def reset(self, handle, metadata):
+        """Return what the new handle holds, but for its id."""
+        stored = self.sessions.get(handle.id) if handle.may_be_stored else None
+        if stored:
+            persisted = handle.persisted
+            self.archive(handle)
+            handle.persisted = persisted  # A reset does not look at what it archives.
+        origin = stored or handle
+        return Handle(
+            "", origin.source, origin.user_id, handle.id if stored else handle.parent_id, metadata or {}, False
+        )
+
+    def sessions_page(self, wanted, limit, cursor):
+        """Return a page, and whether there are more."""
+        rows = [stored for stored in self.all() if all(getattr(stored, name) == is_ for name, is_ in wanted.items())]
+        if cursor is not None:
+            moment, _, session_id = cursor.partition("/")
+            end = datetime.fromisoformat(moment), session_id
+            rows = [stored for stored in rows if (stored.updated_at, stored.session_id) < end]
+        rows.sort(key=lambda stored: (stored.updated_at, stored.session_id), reverse=True)
+        return tuple(rows[:limit]), len(rows) > limit
+
+    def delete_idle(self, before, limit):
+        idle = sorted((stored for stored in self.all() if stored.updated_at < before), key=lambda s: s.updated_at)
+        taken = [stored.session_id for stored in idle[:limit] if stored.session_id not in self.held]
+        for session_id in taken:
+            self.locked.add(session_id)
+            self.sessions[session_id] = None
+        return taken
+
+    def settle(self, session_id, updated_at):
+        """Take over when the server says that a session was active: later than before, or just then."""
+        stored = self.sessions[session_id]
+        if stored.touched:
+            assert stored.updated_at is None or updated_at >= stored.updated_at, "updated_at never falls"
+            self.sessions[session_id] = replace(stored, updated_at=updated_at, touched=False)
+        else:
+            assert updated_at == stored.updated_at, "only what is an activity moves updated_at"
+
+    def _append(self, handle, new):
+        ids = [one.message_id for one in new]
+        if len(set(ids)) < len(ids) or any("\0" in one.content for one in new):
+            raise dal.InvalidInput("messages", "")
+        handle.may_be_stored = handle.persisted = True
+        stored = self.sessions.get(handle.id) or Stored(
+            handle.id, handle.source, handle.user_id, handle.parent_id, handle.metadata
+        )
+        outcome, lines = [], list(stored.lines)
+        for one in new:
+            prior = stored.line(one.message_id)
+            sequence = prior.sequence if prior else stored.next_sequence + len(lines) - len(stored.lines)
+            line = Line(sequence, one.message_id, one.role, one.agent_id, one.content, dict(one.metadata or {}))
+            if prior and prior.says() != line.says():
+                raise dal.MessageConflict("")
+            if not prior:
+                lines.append(line)
+            outcome.append(line)
+        added = len(lines) - len(stored.lines)
+        if added:
+            self.locked.add(handle.id)
+            if stored.status == "archived":
+                raise dal.SessionArchived("")
+            next_sequence = stored.next_sequence + added
+            self._write(replace(stored, lines=tuple(lines), next_sequence=next_sequence, touched=True))
+        return tuple(outcome)
+
+    def _change(self, handle, allowed):
+        stored = self.record(handle)
+        self.locked.add(handle.id)
+        if stored.status == "archived":
+            raise dal.SessionArchived("")
+        if stored.status in allowed:
+            stored = self._write(replace(stored, status=allowed[stored.status], touched=True))
+        return stored
+
+    def _found(self, handle):
+        stored = self.sessions.get(handle.id)
+        if stored is None:
+            raise dal.SessionNotFound("")
+        return stored
+
+    def _lines(self, handle):
+        stored = self.sessions.get(handle.id)
+        return stored.lines if stored else ()
+
+    def _write(self, stored):
+        self.sessions[stored.session_id] = stored
+        return stored

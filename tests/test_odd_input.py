@@ -1,0 +1,218 @@
+"""Whatever is given is stored and read back equal, or is refused by name with nothing sent.
+
+DAL_SEED=N repeats a run; --hypothesis-profile=thorough tries ten times as many values.
+"""
+
+import os
+import random
+from collections import Counter
+from enum import IntEnum, StrEnum
+
+import odd
+import pytest
+from hypothesis import settings
+from odd import is_identifier, is_json, is_text, same
+from sides import unwrap
+
+import dal
+from dal import NewMessage, validate, wire
+
+SEED = int(os.environ.get("DAL_SEED") or random.SystemRandom().randrange(10**9))
+MANY = settings().max_examples * 20
+"""Values for each argument and side: with both, 10,000 in CI."""
+BATCH = 500
+
+
+@pytest.fixture
+def chance(side):
+    return random.Random(f"{SEED} {side.name}")
+
+
+@pytest.fixture
+def raw(side, server, options, tables):
+    connection = side.connect(server.conninfo, **options)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def store(side, raw):
+    store = side.store(raw)
+    store.check_schema()
+    return store
+
+
+@pytest.fixture(scope="module")
+def tried(figure):
+    """Count what was stored and what was refused, by argument."""
+    stored, refused = Counter(), Counter()
+    yield stored, refused
+    for argument in stored | refused:
+        figure(
+            f"odd input, {argument}",
+            f"{stored[argument] + refused[argument]:,} values tried, {refused[argument]:,} refused with nothing sent",
+        )
+
+
+class Trial:
+    """Tries values: each that is wrong is refused by its argument's name, with nothing sent."""
+
+    def __init__(self, raw, tried):
+        self.raw = raw
+        self.stored, self.refused = tried
+
+    def is_good(self, operation, argument, value, attempt, is_storable):
+        if is_storable(value):
+            self.stored[f"{operation}({argument})"] += 1
+            return True
+        with wire.watch(unwrap(self.raw)) as watched, pytest.raises(dal.InvalidInput) as refusal:
+            attempt(value)
+        assert watched.messages == []
+        assert refusal.value.argument == argument, repr(value)
+        self.refused[f"{operation}({argument})"] += 1
+        return False
+
+
+@pytest.fixture
+def trial(raw, tried):
+    return Trial(raw, tried)
+
+
+def test_the_seed(figure):
+    figure("odd input, DAL_SEED", str(SEED))
+
+
+def test_messages(store, chance, trial):
+    session = store.session("s")
+    given_ids = set()
+
+    def good(argument, make, is_storable, attempt):
+        while True:
+            value = make(chance)
+            if argument == "message_id" and value in given_ids:
+                continue
+            if trial.is_good("append", argument, value, attempt, is_storable):
+                return value
+
+    def message():
+        new = {
+            "role": good("role", odd.text, is_identifier, lambda v: session.append(v, "x")),
+            "content": good("content", lambda c: odd.text(c, 2000), is_text, lambda v: session.append("u", v)),
+            "agent_id": good("agent_id", odd.text, is_identifier, lambda v: session.append("u", "x", agent_id=v)),
+            "metadata": good("metadata", odd.metadata, is_json, lambda v: session.append("u", "x", metadata=v)),
+            "message_id": good("message_id", odd.text, is_identifier, lambda v: session.append("u", "x", message_id=v)),
+        }
+        given_ids.add(new["message_id"])
+        return NewMessage(**new)
+
+    for start in range(0, MANY, BATCH):
+        new = [message() for _ in range(BATCH)]
+        if start % (2 * BATCH):
+            answered = session.append_all(new)
+        else:  # The same by the other statement, a tenth of them.
+            answered = [
+                session.append(
+                    one.role, one.content, agent_id=one.agent_id, metadata=one.metadata, message_id=one.message_id
+                )
+                for one in new[: BATCH // 10]
+            ] + list(session.append_all(new[BATCH // 10 :]))
+        read = session.messages(after=start - 1, limit=BATCH + 1)
+        assert len(read) == BATCH
+        for one, answer, message_read in zip(new, answered, read, strict=True):
+            assert (one.role, one.content, one.agent_id, one.message_id) == (
+                message_read.role, message_read.content, message_read.agent_id, message_read.message_id
+            )  # fmt: skip
+            assert same(one.metadata, message_read.metadata), (one.metadata, message_read.metadata)
+            assert answer == message_read
+        # The same again is the same.
+        assert session.append_all(new) == read
+    by_id = random.Random(SEED).sample(sorted(given_ids), 200)
+    assert [session.message(message_id).message_id for message_id in by_id] == by_id
+    agents = dict.fromkeys(message.agent_id for message in session.messages(limit=MANY))
+    assert session.agent_ids() == tuple(agents)
+    session.archive()
+    assert session.agent_ids() == session.record().agent_ids == tuple(agents)
+
+
+def test_sessions(store, chance, trial):
+    taken = set()
+
+    def good(argument, make, is_storable, attempt):
+        while True:
+            value = make(chance)
+            if (argument, value) not in taken and trial.is_good("session", argument, value, attempt, is_storable):
+                return value
+
+    given = []
+    for _ in range(MANY):
+        session_id = good("session_id", odd.text, is_identifier, store.session)
+        taken.add(("session_id", session_id))
+        opening = {
+            "source": good("source", odd.text, is_identifier, lambda v: store.session(source=v)),
+            "user_id": good("user_id", odd.text, is_identifier, lambda v: store.session(user_id=v)),
+            "parent_id": good("parent_id", odd.text, is_identifier, lambda v: store.session(parent_id=v)),
+        }
+        metadata = good_metadata(chance, trial, "session", lambda v: store.session(metadata=v))
+        store.session(session_id, metadata=metadata, **opening).append("user", "x")
+        given.append((session_id, opening, metadata))
+    page = store.sessions(limit=MANY + 1)
+    assert [record.session_id for record in page] == [session_id for session_id, _, _ in reversed(given)]
+    for record, (session_id, opening, metadata) in zip(page, reversed(given), strict=True):
+        assert {name: getattr(record, name) for name in opening} == opening, session_id
+        assert same(record.metadata, metadata)
+    for session_id, opening, _ in given:
+        listed = [record.session_id for record in store.sessions(user_id=opening["user_id"], source=opening["source"])]
+        assert session_id in listed
+    for start in range(0, MANY, BATCH):
+        ids = [session_id for session_id, _, _ in given[start : start + BATCH]]
+        assert store.agent_ids(ids) == dict.fromkeys(ids, ())
+    assert sum(len(store.delete_idle(page.sessions[0].created_at, 10_000)) for _ in range(2)) == MANY - 1
+
+
+def test_metadata_that_is_merged_and_handed_on(store, chance, trial):
+    for n in range(MANY):
+        if n % 50 == 0:
+            session, silent = store.session(), store.session()
+            session.append("user", "x")
+        metadata = good_metadata(chance, trial, "update_metadata", session.update_metadata)
+        now = session.update_metadata(metadata).metadata
+        assert same({key: now[key] for key in metadata}, metadata)
+        metadata = good_metadata(chance, trial, "reset", lambda v, silent=silent: silent.reset(metadata=v))
+        assert silent.reset(metadata=metadata).metadata == metadata
+
+
+def good_metadata(chance, trial, operation, attempt):
+    while True:
+        value = odd.metadata(chance)
+        if trial.is_good(operation, "metadata", value, attempt, is_json):
+            return value
+
+
+def test_looking_up(store, chance, trial):
+    session = store.session("m")
+    session.append("user", "x")
+    moment = session.record().updated_at
+    for _ in range(MANY):
+        value = odd.text(chance)
+        if trial.is_good("message", "message_id", value, session.message, is_identifier):
+            assert session.message(value) is None
+        cursor = f"{moment.isoformat()}/{value}" if chance.random() < 0.9 else value
+
+        def is_cursor(cursor, value=value):
+            return cursor != value and is_identifier(value)
+
+        if trial.is_good("sessions", "cursor", cursor, lambda v: store.sessions(cursor=v), is_cursor):
+            assert len(store.sessions(cursor=cursor)) == ("m" < value), value
+        for name, options in (("user_id", {}), ("source", {}), ("source", {"user_id": "u"})):
+            trial.is_good("sessions", name, value, lambda v: store.sessions(**{name: v}, **options), is_identifier)
+        trial.is_good(
+            "sessions", "status", value, lambda v: store.sessions(status=v), lambda v: v in dal.records.STATUSES
+        )
+    for _ in range(0, MANY, BATCH):
+        ids = [odd.text(chance) for _ in range(BATCH)]
+        good = [
+            value
+            for value in ids
+            if trial.is_good("agent_ids", "session_ids[0]", value, lambda v: store.agent_ids([v]), is_identifier)
+        ]
+        assert store.agent_ids(good) == dict.fromkeys(good, ())

@@ -1,0 +1,143 @@
+"""No statement is ever built at run time: whatever reaches the server is the text of a query file."""
+
+import re
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+
+import pytest
+from sides import unwrap
+from test_round_trips import public
+
+import dal
+from dal import NewMessage, wire
+from dal.files import QUERIES, SCHEMA
+
+OLD = datetime(2000, 1, 1, tzinfo=UTC)
+HARM = "'; DROP TABLE messages; -- %(role)s :role $1 /*"
+
+
+def expected(path):
+    """The statement of a query file as the server gets it, made of the file's text without the loader."""
+    lines = path.read_text(encoding="utf-8").rstrip().removesuffix(";").splitlines()
+    body = "\n".join(line for line in lines if not line.startswith("--"))
+    numbers = {}
+    statement = re.sub(r"(?<!:):([a-z_]+)", lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", body)
+    return f"/* dal:{path.parent.name}.{path.stem} */ {statement}"
+
+
+FILES = {expected(path): f"{path.parent.name}.{path.stem}" for path in QUERIES.glob("*/*.sql")}
+BRACKETS = {
+    *("BEGIN", "COMMIT", "ROLLBACK", "DEALLOCATE ALL"),  # The last one is psycopg's, after a ROLLBACK.
+    *('SAVEPOINT "_pg3_1"', 'RELEASE "_pg3_1"', 'ROLLBACK TO "_pg3_1"'),  # Of a block in the caller's transaction.
+}
+
+
+def use_every_branch(store):
+    """Every verb, by every way that it has through the library; return their names."""
+    store.apply_schema()
+    store.check_schema()
+    session = store.session(HARM, source=HARM, user_id=HARM, parent_id=HARM, metadata={HARM: HARM})
+    for _ in range(2):
+        session.append(HARM, HARM, agent_id=HARM, metadata={HARM: [HARM]}, message_id=HARM)
+    with suppress(dal.MessageConflict):
+        session.append(HARM, "other", message_id=HARM)
+    session.append_all([NewMessage(role=HARM, content=HARM), NewMessage(role=HARM, content=HARM, agent_id=HARM)])
+    session.append_all([])
+    session.latest(3)
+    session.messages()
+    session.messages(after=0, limit=1)
+    session.messages(before=2, limit=1)
+    session.message(HARM)
+    session.remove_from(2)
+    session.record()
+    session.pause()
+    session.resume()
+    session.update_metadata({HARM: None})
+    session.agent_ids()
+    store.agent_ids([HARM, "other"])
+    store.agent_ids([])
+    cursor = f"2999-01-01T00:00:00+00:00/{HARM}"
+    for filters in ({}, {"user_id": HARM}, {"source": HARM}, {"user_id": HARM, "source": HARM}):
+        store.sessions(**filters)
+        store.sessions(**filters, status="paused", limit=3, cursor=cursor)
+    session.reset(metadata={HARM: 1}).reset()
+    for refused in (session.pause, session.resume, lambda: session.remove_from(0), lambda: session.append("u", "x")):
+        with suppress(dal.SessionArchived):
+            refused()
+    session.agent_ids()
+    session.archive()
+    for missing in (
+        store.session("none").record,
+        store.session("none").archive,
+        lambda: store.session().remove_from(0),
+    ):
+        with suppress(dal.SessionNotFound):
+            missing()
+    with store.transaction() as inside:
+        inside.session("t").append("user", HARM)
+    with suppress(LookupError), store.transaction() as inside:
+        inside.session("t").append("user", HARM)
+        raise LookupError
+    store.delete_idle(OLD, 10)
+    session.delete()
+    session.delete()
+
+
+@pytest.fixture(params=["connection", "pool", "own pool", "no autocommit"])
+def watched(request, monkeypatch, side, server, schema, options, tables):  # noqa: PLR0917 - fixtures
+    """A store of each kind, and what its connections send."""
+    monkeypatch.setattr(wire, "_LONGEST", 1 << 20)
+    with ExitStack() as ends, ExitStack() as watching:
+        wires = []
+
+        def watch(connection):
+            wires.append(watching.enter_context(wire.watch(unwrap(connection))))
+
+        async def watch_too(connection):
+            watch(connection)
+
+        if request.param == "own pool":
+            store = ends.enter_context(side.connect_store(server.conninfo, schema=schema))
+            pool = unwrap(store).runner._source._pool
+            check_early = pool._configure
+
+            def watch_and_check(connection):
+                watch(connection)
+                return check_early(connection)
+
+            pool._configure = watch_and_check
+        elif request.param == "pool":
+            configure = watch if side.name == "sync" else watch_too
+            pool = ends.enter_context(side.pool(server.conninfo, kwargs=options, min_size=1, configure=configure))
+            store = side.store(pool)
+        else:
+            connection = side.connect(server.conninfo, **options | {"autocommit": request.param == "connection"})
+            ends.callback(connection.close)
+            watch(connection)
+            store = side.store(connection)
+
+        def sent():
+            watching.close()
+            return [statement for one in wires for statement in one.statements]
+
+        yield store, sent
+
+
+def test_each_statement_that_is_sent_is_the_text_of_a_query_file(watched, figure):
+    store, sent = watched
+    for _ in range(7):  # psycopg prepares a statement the sixth time.
+        use_every_branch(store)
+    statements = sent()
+    assert {statement.how for statement in statements} >= {"query", "prepare", "prepared"}
+    texts = {statement.text for statement in statements}
+    assert texts - FILES.keys() - BRACKETS == {SCHEMA.read_text(encoding="utf-8")}
+    assert {FILES[text] for text in texts & FILES.keys()} == set(FILES.values()) == set(dal.queries)
+    figure("statements that reached the server", f"{len(texts)} texts, each a query file's, schema.sql or a bracket")
+
+
+def test_every_verb_is_used_there():
+    code = use_every_branch.__code__
+    nested = {name for constant in code.co_consts if hasattr(constant, "co_names") for name in constant.co_names}
+    used = nested | set(code.co_names)
+    elsewhere = {"close", "connect", "using"}
+    assert (public(dal.Session) | public(dal.SessionStore)) - used == elsewhere
