@@ -42,7 +42,8 @@ Sanitize = Literal["replace"] | None
 """What to do with content that PostgreSQL cannot store: refuse it, or replace what it cannot."""
 
 _TEXT_OR_NUMBER = re.compile(
-    rf'"(?:[^"\\]++|\\.)*+"|(?P<power>-?[\d.]++e\+\d++)|(?P<long>\d{{{MAX_DIGITS + 1}}})'  # In this order.
+    # In this order; a number is looked at from its beginning alone, or a long one would take its length squared.
+    rf'"(?:[^"\\]++|\\.)*+"|(?<![\d.])(?:(?P<power>-?[\d.]++e\+\d++)|(?P<long>\d{{{MAX_DIGITS + 1}}}))'
 )
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -78,7 +79,7 @@ def content(argument: str, value: object, sanitize: Sanitize) -> str:
 
 def sanitize(argument: str, value: Sanitize) -> Sanitize:
     """Whether content is replaced or refused."""
-    if value not in {None, "replace"}:
+    if value is not None and value != "replace":
         raise InvalidInput(argument, f'is {value!r}; it must be "replace" or None')
     return value
 
