@@ -2,10 +2,11 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["servers", "browser", "reviewed"]
 
-# --hypothesis-profile=thorough goes further than CI does.
+# --hypothesis-profile=thorough goes further than CI does, and brief less far.
 settings.register_profile(
     "short", max_examples=250, stateful_step_count=50, deadline=None, database=None, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 settings.register_profile("thorough", settings.get_profile("short"), max_examples=2000, stateful_step_count=100)
+settings.register_profile("brief", settings.get_profile("short"), max_examples=50)
 settings.load_profile("short")
