@@ -250,7 +250,8 @@ class Part:
     async def archive(self):
         """Begin the sessions, read on, and archive one after the other."""
         for name in names(self.run):
-            await self.append(name, 1)
+            with suppress(dal.SessionArchived):  # The other process may be that far already.
+                await self.append(name, 1)
         for name in names(self.run):
             await self.read()
             with self.event(name, "archive") as event:

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model import Model
+from model import Handle, Model
 from places import IMPATIENT, Look, Opened, Place, Rollback, impatient, named, outcome, plain
 from sides import AsyncSide, SyncSide, unwrap
 from test_round_trips import public
@@ -57,6 +57,15 @@ READS = st.one_of(
     st.tuples(st.just("record"), st.just(()), st.just({})),
 )
 PLACES = st.sampled_from(range(4))
+CHANGES = st.sampled_from(
+    [
+        ("pause", (), {}),
+        ("archive", (), {}),
+        ("delete", (), {}),
+        ("remove_from", (1,), {}),
+        ("update_metadata", ({"a": 7},), {}),
+    ]
+)
 POOLED, SINGLE = (0, 2), (1, 3)
 
 
@@ -172,6 +181,19 @@ class Machine(RuleBasedStateMachine):
         assert plain(page.sessions) == plain(rows)
         assert (page.cursor is not None) == more
         self.cursors[key] = page.cursor
+
+    # As a user
+
+    @rule(handle=handles, inside=st.booleans(), user=st.sampled_from(["u1", "stranger"]), call=READS | CHANGES)
+    def confined(self, handle, inside, user, call):
+        """Through a store of one user: as ever if the session is that user's, and else as if it were not stored."""
+        verb, args, options = call
+        handle = self._in(handle, inside, writes=True)
+        stored = handle.place.model.sessions.get(handle.model.id)
+        seen = handle.model.id if stored and stored.user_id == user else "not stored"
+        mine = handle.place.do("for_user", user).session(handle.model.id)
+        model = Handle(seen, source=None, user_id=user, parent_id=None, metadata={}, may_be_stored=True)
+        self._same(Opened(handle.place, mine, model), verb, *args, **options)
 
     # Transactions
 
@@ -353,6 +375,8 @@ def test_every_verb_is_in_the_machine(doors, server, options):
             run("remove_from", handle, False, 1)
             for verb in ("pause", "resume", "archive"):
                 run("change", handle, False, verb)
+            for user in ("u1", "stranger"):
+                run("confined", handle, False, user, ("record", (), {}))
             run("agents_of_one", handle, False)
             run("reset", handle, None)
             run("change", handle, False, "delete")

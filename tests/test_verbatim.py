@@ -79,6 +79,12 @@ def use_every_branch(store):
         inside.session("t").append("user", HARM)
         raise LookupError
     store.delete_idle(OLD, 10)
+    mine = store.for_user(HARM)
+    mine.sessions()
+    mine.session("theirs").append("user", HARM)
+    with suppress(dal.SessionNotFound):
+        store.for_user("stranger").session("theirs").append("user", HARM)
+    mine.delete_idle(OLD, 10)
     session.delete()
     session.delete()
 

@@ -62,6 +62,7 @@ STORE = {
         "cursor": "optional text",
     },
     "agent_ids": {"session_ids": "texts"},
+    "for_user": {"user_id": "text"},
     "delete_idle": {"before": "moment", "limit": "number"},
     **{verb: {} for verb in ("apply_schema", "check_schema", "close", "transaction")},
 }  # fmt: skip
