@@ -12,6 +12,9 @@ from xml.etree import ElementTree as ET
 import psycopg
 import pytest
 
+from dal.conninfo import with_schema
+from dal.measure import scratch
+
 ROOT = Path(__file__).parent.parent
 TODO = ROOT / "bench/todo"
 GATED = ["--queries", TODO / "queries", "--schema", TODO / "schema.sql", "--fixtures", TODO / "fixtures.py"]
@@ -98,6 +101,22 @@ def test_a_broken_promise_fails_with_its_file_and_line(server, broken, tmp_path)
     assert f"tasks.sql:{line}: open_tasks: promised" in table.stderr
     markdown = check(*broken, "--dsn", server.conninfo, "open_tasks", "--format", "markdown")
     assert "**broken**" in markdown.stdout
+
+
+def test_only_a_schema_that_was_made_for_it_is_ever_dropped(server, schema):
+    def exists(connection):
+        return connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema]).fetchone() == (True,)
+
+    with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
+        scratch.drop(connection)  # There is none.
+        connection.execute(f"CREATE SCHEMA {schema}")
+        scratch.drop(connection)
+        assert exists(connection)
+        connection.execute(f"DROP SCHEMA {schema}")
+        scratch.create(connection)
+        assert exists(connection)
+        scratch.drop(connection)
+        assert not exists(connection)
 
 
 @pytest.mark.parametrize(
