@@ -49,6 +49,11 @@ def test_a_scan_that_ends_with_its_table_is_no_logarithm():
     assert not accelerates({n: 10 + 8 * log2(n) for n in SIZES})
 
 
+def test_indexes_that_all_grow_higher_at_once_are_no_scan():
+    assert not accelerates({64: 21, 716: 21, 8000: 21, 89_443: 25, 1_000_000: 25})
+    assert accelerates({64: 21, 716: 21, 8000: 21, 89_443: 50, 1_000_000: 90})
+
+
 def test_what_fits_a_logarithm_only_from_below_nothing_is_none():
     scan = {64: 26, 256: 30, 1024: 158, 4096: 588, 16_384: 437}  # By another plan at the last size.
     assert fit(scan).growth > Growth.LOGARITHMIC

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from dal.errors import InvalidInput
 from dal.measure import scratch
 from dal.measure.cost import Cost, least_cost_of, locks_of
 from dal.measure.growth import SLACK, TOLERANCE, accelerates, closest, fit
@@ -44,6 +45,8 @@ Curve = dict[int, dict[str, Cost]]
 
 def sizes_up_to(largest: int) -> tuple[int, ...]:
     """Sizes from 64 on, each the same multiple of the one before."""
+    if largest < 1024:  # noqa: PLR2004 - twice as much at each size
+        raise InvalidInput("largest", f"must be 1,024 or more, so that growth shows, not {largest:,}")
     return tuple(round(64 * (largest / 64) ** (step / 4)) for step in range(5))
 
 

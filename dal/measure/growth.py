@@ -76,12 +76,16 @@ def accelerates(values: Mapping[int, float]) -> bool:
     """Whether the second half of the sizes, each a multiple of the one before, adds far more than the first.
 
     What grows with log n adds as much from each size to the next; a curve that saturates, as a scan of a table
-    that ends, can fit log n all the same.
+    that ends, can fit log n all the same. But indexes grow higher in steps, all at once if there are several: what
+    stays below log n drawn through the first figure has not accelerated.
     """
-    figures = list(values.values())
+    sizes, figures = list(values), list(values.values())
+    slack = max(SLACK, _RELATIVE_SLACK * max(figures))
+    if figures[-1] <= figures[0] * log2(sizes[-1]) / log2(sizes[0]) + slack:
+        return False
     middle = len(figures) // 2
     first, second = figures[middle] - figures[0], figures[-1] - figures[middle]
-    return second > 2 * max(first, 0.0) + max(SLACK, _RELATIVE_SLACK * max(figures))
+    return second > 2 * max(first, 0.0) + slack
 
 
 def _is_plausible(fitted: Fit, figures: list[float]) -> bool:
