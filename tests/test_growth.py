@@ -5,6 +5,8 @@ from math import log2
 
 import pytest
 
+from dal.errors import InvalidInput
+from dal.measure.gate import sizes_up_to
 from dal.measure.growth import TOLERANCE, accelerates, closest, fit
 from dal.measure.promises import Growth
 
@@ -58,6 +60,13 @@ def test_what_fits_a_logarithm_only_from_below_nothing_is_none():
     scan = {64: 26, 256: 30, 1024: 158, 4096: 588, 16_384: 437}  # By another plan at the last size.
     assert fit(scan).growth > Growth.LOGARITHMIC
     assert closest(scan, Growth.LOGARITHMIC).error > TOLERANCE
+
+
+def test_sizes_are_spread_evenly_up_to_the_largest():
+    assert sizes_up_to(16_384) == SIZES
+    assert sizes_up_to(5_000_000) == (64, 1070, 17_889, 299_070, 5_000_000)
+    with pytest.raises(InvalidInput, match="1,024 or more"):
+        sizes_up_to(1000)
 
 
 def test_two_sizes_tell_nothing():
