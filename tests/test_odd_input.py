@@ -5,6 +5,7 @@ DAL_SEED=N repeats a run; --hypothesis-profile=thorough tries ten times as many 
 
 import os
 import random
+import sys
 from collections import Counter
 
 import odd
@@ -80,6 +81,16 @@ def test_the_largest_is_stored_and_a_larger_one_refused(store, raw, name):
         session.append("user", **(given | {argument: larger}))
     assert watched.messages == []
     assert len(str(refused.value)) < 200
+
+
+def test_a_number_that_others_could_not_read_is_refused_by_who_can(store):
+    usual = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        with pytest.raises(dal.InvalidInput, match=f"metadata: .* {validate.MAX_DIGITS} digits"):
+            store.session().append("user", "x", metadata={"a": [1, -(10**validate.MAX_DIGITS)]})
+    finally:
+        sys.set_int_max_str_digits(usual)
 
 
 def test_one_call_holds_so_much_and_no_more(store, raw):
