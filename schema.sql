@@ -56,19 +56,24 @@ BEGIN
         RAISE EXCEPTION 'schema "%" holds version % of session-dal''s tables, and this file makes version %',
             current_schema(), found, made
         USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Use the release of session-dal that made them, or another schema.';
+            HINT = CASE
+                WHEN found < made THEN 'Run dal schema upgrade.'
+                ELSE 'Use a newer release of session-dal, or these tables as they are if dal schema check passes.'
+            END;
     END IF;
 END
 $$;
 
--- Which version of this file made the tables, newest last. A store compares it with its own before
--- its first statement.
+-- Which version of this file made the tables, or what brought them to it (dal/migrations), newest last. A
+-- store compares it with its own before its first statement.
 CREATE TABLE IF NOT EXISTS dal_schema (
     version integer PRIMARY KEY,
-    applied_at timestamptz NOT NULL DEFAULT now()
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    -- An older release goes on working while a newer one is rolled out, and after it is rolled back.
+    usable_from integer
 );
 
-INSERT INTO dal_schema (version) VALUES (2) ON CONFLICT (version) DO NOTHING;
+INSERT INTO dal_schema (version, usable_from) VALUES (2, 1) ON CONFLICT (version) DO NOTHING;
 
 -- The columns that an append changes stand first and side by side, and the wide ones last: an update
 -- logs the bytes from the first changed one to the last, so wide columns between them would be written
@@ -181,6 +186,7 @@ CREATE TABLE IF NOT EXISTS removals (
 COMMENT ON TABLE dal_schema IS 'Versions of session-dal''s schema that were applied here.';
 COMMENT ON COLUMN dal_schema.version IS 'The version; the greatest is the one in force.';
 COMMENT ON COLUMN dal_schema.applied_at IS 'When it was applied.';
+COMMENT ON COLUMN dal_schema.usable_from IS 'Releases that were made for this version or a later one can use the tables; null where it is the row''s own alone.';
 
 COMMENT ON TABLE sessions IS 'One row a conversation, created with its first message. The row is the lock of all that happens in it.';
 COMMENT ON COLUMN sessions.next_sequence IS 'The number that the next message gets. It never falls, so a removed number is never given out again.';

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from math import ceil
 
 import psycopg
@@ -44,8 +45,13 @@ def for_pool(conninfo: str, *, schema: str | None, timeout: float, pgbouncer: bo
 
 
 def _parse(conninfo: str) -> ConnDict:
-    try:
-        return conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:
-        # libpq's own message may quote the string, and so a password.
-        raise InvalidInput("conninfo", "is not a connection string; use postgresql://user@host/database") from None
+    with suppress(psycopg.ProgrammingError):
+        parsed = conninfo_to_dict(conninfo)
+        # A password with a / that is not written as %2F ends up as the port, which libpq would tell.
+        if all(port.isdecimal() or not port for port in str(parsed.get("port") or "").split(",")):
+            return parsed
+    # Not in the error's context either: libpq's message may quote the string, and so a password.
+    raise InvalidInput(
+        "conninfo",
+        "is not a connection string; use postgresql://user@host/database, with a password's signs as %2F and so on",
+    )

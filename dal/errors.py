@@ -93,13 +93,16 @@ _TABLES_IN_THE_WAY = ("42P07", "55000")
 _SERVER_GOES = ("57P01", "57P02", "57P03", "53300")
 """SQLSTATEs of a server that shuts down, has crashed, is starting, or has no connection left."""
 
+_NO_PRIVILEGE = "42501"
+"""SQLSTATE of what a role may not do."""
+
 _READ_ONLY = "25006"
 """SQLSTATE of a server that stands by for another, or was told to write nothing."""
 
 APPLY = "run `dal schema apply`, or store.apply_schema()"
 
 
-def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: PLR0911 - one return a rule
+def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0911 - one return a rule
     """Put a driver's error into the user's words; the caller raises it from the driver's."""
     state = error.sqlstate
     said = (error.diag.message_primary or str(error)).strip()
@@ -121,6 +124,13 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: PLR0911 - 
     if state in _TABLES_IN_THE_WAY and query == "schema.sql":
         hint = error.diag.message_hint or ""
         return SchemaMismatch(f"{said}. {hint}".strip(), query=query, sqlstate=state)
+    if state == _NO_PRIVILEGE:
+        return StatementFailed(
+            f"{said}: `dal schema grants` gives a service's role what it needs; a role that only reads needs a store "
+            "with read_only=True, and cannot write",
+            query=query,
+            sqlstate=state,
+        )
     if state == _READ_ONLY:
         return ServerUnavailable(
             f"this server only reads: {said}; connect with target_session_attrs=read-write to find the one that writes",
@@ -131,7 +141,14 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: PLR0911 - 
         return ServerUnavailable(f"the server went away: {said}; try again", query=query, sqlstate=state)
     if state is None and isinstance(error, psycopg.OperationalError):
         return ServerUnavailable(
-            f"the server cannot be reached: {said}; check that it runs and that the connection string is right",
+            f"the server cannot be reached: {said}; {_advice(said)}",
             query=query,
         )
     return StatementFailed(f"the server refused the statement: {said}", query=query, sqlstate=state)
+
+
+def _advice(said: str) -> str:
+    """What to do about a connection that could not be made."""
+    if "unsupported startup parameter" in said:
+        return "behind PgBouncer say pgbouncer=True, and give the search_path there"
+    return "check that it runs and that the connection string is right"

@@ -119,9 +119,10 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class SchemaVersion:
-    """The recorded version of the schema."""
+    """The recorded version of the schema, and the oldest whose releases can use it."""
 
     version: int
+    usable_from: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,16 @@ class SchemaCheck:
         self.passed = False
 
     def compare(self, found: SchemaVersion | None) -> None:
-        """Raise SchemaMismatch unless this is the version that the query files are written for."""
+        """Raise SchemaMismatch unless the query files can use this version: their own, or a newer that says so."""
         if found is None:
             raise SchemaMismatch(f"the tables here were never applied whole; {APPLY}", query="schema.version")
-        if found.version != VERSION:
+        if not found.usable_from <= VERSION <= found.version:
+            older = found.version < VERSION
             raise SchemaMismatch(
-                f"the tables here are version {found.version}, and this release of session-dal needs {VERSION}; "
-                "use the release that made them, or another schema, as in `dal schema apply --schema NAME`",
+                f"the tables here are version {found.version}, and this release of session-dal "
+                + (
+                    f"needs {VERSION}; run `dal schema upgrade`" if older else f"is made for {VERSION}; use a newer one"
+                ),
                 query="schema.version",
             )
         self.passed = True

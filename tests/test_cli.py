@@ -1,4 +1,4 @@
-"""The command line as a user runs it: each test starts it as a program."""
+"""What the command line says and does."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,9 @@ COMMANDS = (
     ("schema",),
     ("schema", "print"),
     ("schema", "apply"),
+    ("schema", "upgrade"),
     ("schema", "check"),
+    ("schema", "grants"),
 )
 
 
@@ -61,7 +63,9 @@ def test_every_command_has_help(run, command):
 def test_the_help_gives_examples_that_are_commands(run):
     commands = {" ".join(one) for one in COMMANDS}
     told = "".join(run(*one, "--help").stdout for one in ((), *COMMANDS))
-    examples = re.findall(r"dal ((?:schema |bench )?(?:print|apply|check|demo|queries|report|review))", told)
+    examples = re.findall(
+        r"dal ((?:schema |bench )?(?:print|apply|upgrade|check|grants|demo|queries|report|review))", told
+    )
     assert set(examples) == commands - {"bench", "schema"}
 
 
@@ -110,7 +114,7 @@ def test_the_database_may_stand_in_the_environment(run, server, schema, monkeypa
     assert run("schema", "check", "--schema", schema).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["apply", "check"])
+@pytest.mark.parametrize("command", ["apply", "check", "upgrade"])
 def test_no_database_is_guessed(run, command):
     is_refused(run("schema", command), "--dsn", "DAL_DSN")
 
@@ -118,9 +122,9 @@ def test_no_database_is_guessed(run, command):
 def test_another_version_is_told(run, dsn, server, schema):
     run("schema", "apply", "--schema", schema, *dsn)
     with psycopg.connect(with_schema(server.conninfo, schema)) as connection:
-        connection.execute("UPDATE dal_schema SET version = 99")
-    is_refused(run("schema", "check", "--schema", schema, *dsn), "99", "use the release that made them")
-    is_refused(run("schema", "apply", "--schema", schema, *dsn), "99", "another schema")
+        connection.execute("UPDATE dal_schema SET version = 99, usable_from = 98")
+    for command in ("check", "apply", "upgrade"):
+        is_refused(run("schema", command, "--schema", schema, *dsn), "99", "use a newer one")
 
 
 def test_tables_of_another_project_are_left_alone(run, dsn, server, schema):

@@ -220,6 +220,10 @@ def test_statements_name_themselves_to_the_server(connect):
     assert found.startswith("/* dal:messages.latest */ SELECT")
 
 
+def reading(store):
+    return dal.SessionStore(store.runner, read_only=True)
+
+
 CALLS = {
     "messages.after": lambda store, session: session.messages(after=3, limit=5),
     "messages.append": lambda store, session: session.append("user", "x"),
@@ -229,6 +233,7 @@ CALLS = {
     "messages.latest": lambda store, session: session.latest(5),
     "messages.remove_from": lambda store, session: session.remove_from(1 << 40),
     "sessions.agent_ids": lambda store, session: session.agent_ids(),
+    "sessions.agent_ids_read_only": lambda store, session: reading(store).agent_ids(["talk"]),
     "sessions.archive": lambda store, session: store.session("over").archive(),
     "sessions.delete": lambda store, session: store.session("none").delete(),
     "sessions.delete_idle": lambda store, session: store.delete_idle(datetime(2000, 1, 1, tzinfo=UTC), 5),

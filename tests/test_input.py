@@ -160,7 +160,7 @@ def test_a_connection_string_is_refused_without_quoting_it(side):
         side.connect_store("postgres//user:hunter2@host password=hunter2 oops")
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
-    assert refused.value.__suppress_context__
+    assert refused.value.__context__ is None
 
 
 def test_errors_survive_pickling():

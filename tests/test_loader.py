@@ -15,7 +15,7 @@ HEADER = "-- name: {name}\n-- Read.\n-- Repeat: safe: it only reads.\n-- Returns
 def write(tmp_path):
     """Write a query file, and load its folder."""
 
-    def write(name, sql, *, file=None, record="SchemaVersion", kind=SYNC):
+    def write(name, sql, *, file=None, record="Deleted", kind=SYNC):
         folder = tmp_path / "things"
         folder.mkdir(exist_ok=True)
         path = folder / f"{file or name.partition('(')[0]}.sql"
@@ -26,51 +26,51 @@ def write(tmp_path):
 
 
 def test_a_good_one_loads(write, connection):
-    queries = write("one(wanted)^", "SELECT :wanted::int AS version, '%' <> ':no' WHERE 5 % 3 = 2")
+    queries = write("one(wanted)^", "SELECT :wanted::int AS session_id, '%' <> ':no' WHERE 5 % 3 = 2")
     assert list(queries) == ["things.one"]
     assert queries["things.one"] is queries.things.one
     assert repr(queries.things.one) == "<query things.one(wanted)>"
-    assert queries.things.one.doc == "Read.\nRepeat: safe: it only reads.\nReturns: SchemaVersion; no row never."
-    assert queries.things.one.sql.startswith(b"/* dal:things.one */ SELECT %(wanted)s::int AS version")
-    queries = write("one(wanted)^", "SELECT :wanted::int AS version WHERE 5 % 3 = 2")
-    assert queries.things.one(connection, wanted=7).version == 7
+    assert queries.things.one.doc == "Read.\nRepeat: safe: it only reads.\nReturns: Deleted; no row never."
+    assert queries.things.one.sql.startswith(b"/* dal:things.one */ SELECT %(wanted)s::int AS session_id")
+    queries = write("one(wanted)^", "SELECT :wanted::int AS session_id WHERE 5 % 3 = 2")
+    assert queries.things.one(connection, wanted=7).session_id == 7
 
 
 def test_a_name_that_stands_twice(write):
-    write("one()", "SELECT 1 AS version")
+    write("one()", "SELECT 1 AS session_id")
     with pytest.raises(QueryFileError, match=r"query one of .* must stand once, in one\.sql"):
-        write("one()", "SELECT 2 AS version", file="other")
+        write("one()", "SELECT 2 AS session_id", file="other")
 
 
 def test_two_queries_in_a_file(write):
     with pytest.raises(QueryFileError, match=r"query two .* must stand once, in two\.sql"):
         write(
             "one()",
-            "SELECT 1 AS version;\n-- name: two()\n-- Repeat: safe: x\n-- Returns: SchemaVersion; x\nSELECT 2",
+            "SELECT 1 AS session_id;\n-- name: two()\n-- Repeat: safe: x\n-- Returns: Deleted; x\nSELECT 2",
         )
 
 
 @pytest.mark.parametrize("operator", ["$", "!", "<!", "*!", "#"])
 def test_operators_that_lose_something(write, operator):
     with pytest.raises(QueryFileError, match="must be \\^"):
-        write(f"one(){operator}", "SELECT 1 AS version")
+        write(f"one(){operator}", "SELECT 1 AS session_id")
 
 
 def test_undeclared_and_unused_parameters(write):
     with pytest.raises(Exception, match="undeclared parameter"):
-        write("one()", "SELECT :wanted::int AS version")
+        write("one()", "SELECT :wanted::int AS session_id")
     with pytest.raises(Exception, match="unused declared parameter"):
-        write("one(wanted)", "SELECT 1 AS version")
+        write("one(wanted)", "SELECT 1 AS session_id")
 
 
 def test_a_record_that_is_not_named_or_not_there(write):
     with pytest.raises(QueryFileError, match="needs a line `Returns: NAME;"):
-        write("one()", "SELECT 1 AS version", record="Nothing")
+        write("one()", "SELECT 1 AS session_id", record="Nothing")
 
 
 def test_two_rows_where_one_is_expected(side, write, server):
     queries = write(
-        "two()^", "SELECT n AS version FROM generate_series(1, 2) AS n", kind=SYNC if side.name == "sync" else ASYNC
+        "two()^", "SELECT n AS session_id FROM generate_series(1, 2) AS n", kind=SYNC if side.name == "sync" else ASYNC
     )
     connection = side.connect(server.conninfo)
     with pytest.raises(QueryFileError, match=r"things\.two gave 2 rows where one is the most"):

@@ -11,6 +11,7 @@ import pytest
 import dal
 
 ROOT = Path(__file__).parent.parent
+TEXTS = {".sql", ".template", ".html", ".css"}
 
 USE = """
 import sys, dal
@@ -42,6 +43,8 @@ def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "queries").rglob("*.sql")}
     assert {f"dal/sql/{file}" for file in files} <= set(names)
     assert {"dal/sql/schema.sql", "dal/py.typed", "dal/_sync/queries.pyi"} <= set(names)
+    inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dal").rglob("*") if path.suffix in TEXTS}
+    assert {"dal/migrations/0002_removals.sql", "dal/grants/service.template"} <= inside <= set(names)
     assert all(name.startswith(("dal/", "session_dal-")) for name in names)
 
 

@@ -39,7 +39,7 @@ def test_applying_twice_is_harmless(bare, connection):
 def test_the_file_and_the_library_agree_on_the_version():
     text = SCHEMA.read_text(encoding="utf-8")
     assert re.search(r"made constant integer := (\d+);", text)[1] == str(VERSION)
-    assert re.search(r"INSERT INTO dal_schema \(version\) VALUES \((\d+)\)", text)[1] == str(VERSION)
+    assert re.search(r"INSERT INTO dal_schema \(version, usable_from\) VALUES \((\d+),", text)[1] == str(VERSION)
 
 
 def test_a_missing_schema_is_made_and_any_name_will_do(side, server):
@@ -75,24 +75,45 @@ def test_without_tables_the_first_error_says_what_to_run(bare):
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "usable_from", "told"),
     [
-        (VERSION + 1, f"needs {VERSION}; use the release that made them"),
-        (0, f"needs {VERSION}; use the release that made them"),
-        (None, "never applied whole; run `dal schema apply`"),
+        (VERSION + 1, VERSION + 1, f"is made for {VERSION}; use a newer one"),
+        (VERSION + 1, None, f"is made for {VERSION}; use a newer one"),
+        (VERSION - 1, 1, f"needs {VERSION}; run `dal schema upgrade`"),
+        (None, None, "never applied whole; run `dal schema apply`"),
     ],
 )
-def test_another_version_is_told_by_the_first_error(bare, connection, version, told):
+def test_another_version_is_told_by_the_first_error(bare, connection, version, usable_from, told):
     connection.execute("DELETE FROM dal_schema")
     if version is not None:
-        connection.execute("INSERT INTO dal_schema VALUES (%s)", [version])
+        connection.execute("INSERT INTO dal_schema VALUES (%s, now(), %s)", [version, usable_from])
     for _ in range(2):
         with pytest.raises(dal.SchemaMismatch, match=told):
             bare.session().append("user", "x")
     assert connection.execute("SELECT FROM sessions").fetchall() == []
     if version is not None:
-        with pytest.raises(dal.SchemaMismatch, match=f"holds version {version} .* makes version {VERSION}"):
+        with pytest.raises(dal.SchemaMismatch, match=told):
             bare.apply_schema()
+
+
+def test_newer_tables_that_serve_this_release_are_used_and_left_as_they_are(bare, connection):
+    connection.execute("INSERT INTO dal_schema VALUES (%s, now(), %s)", [VERSION + 7, VERSION])
+    connection.execute("DROP INDEX messages_by_agent")
+    before = catalog(connection)
+    bare.apply_schema()
+    bare.check_schema()
+    assert bare.session("s").append("user", "x").sequence == 0
+    assert catalog(connection) == before
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"), [(VERSION - 1, "Run dal schema upgrade"), (VERSION + 1, "Use a newer release")]
+)
+def test_the_file_alone_refuses_another_version_and_says_what_to_do(connect, version, advice):
+    connection = connect(autocommit=False)
+    connection.execute("UPDATE dal_schema SET version = %s", [version])
+    with pytest.raises(dal.SchemaMismatch, match=f"holds version {version} .* makes version {VERSION}.*{advice}"):
+        dal.SessionStore(connection).apply_schema()
 
 
 @pytest.mark.parametrize("theirs", ["sessions", "messages"])

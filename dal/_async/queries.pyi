@@ -141,7 +141,7 @@ class _Messages:
 
 class _SchemaVersion(AsyncQuery):
     async def __call__(self, connection: AsyncConnection[Any], /) -> records.SchemaVersion | None:
-        """Read which version of the schema the search_path leads to.
+        """Read which version of the schema the search_path leads to, and from which version on releases can use it.
 
         Returns: SchemaVersion; no row when a schema was never applied whole.
         """
@@ -154,6 +154,16 @@ class _SessionsAgentIds(AsyncQuery):
         self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str | None = None
     ) -> list[records.SessionAgents]:
         """List the agents that spoke in each of the given sessions, in order of first appearance.
+
+        Returns: SessionAgents, one a session that is stored; no row for one that is not.
+        """
+
+class _SessionsAgentIdsReadOnly(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str | None = None
+    ) -> list[records.SessionAgents]:
+        """List the agents that spoke in each of the given sessions, in order of first appearance, and store
+        nothing: for a role that only reads, or a server that does.
 
         Returns: SessionAgents, one a session that is stored; no row for one that is not.
         """
@@ -310,6 +320,7 @@ class _SessionsUpdateMetadata(AsyncQuery):
 
 class _Sessions:
     agent_ids: _SessionsAgentIds
+    agent_ids_read_only: _SessionsAgentIdsReadOnly
     archive: _SessionsArchive
     delete: _SessionsDelete
     delete_idle: _SessionsDeleteIdle

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
@@ -18,7 +19,7 @@ from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
 from dal.conninfo import for_pool
-from dal.errors import InvalidInput
+from dal.errors import InvalidInput, StatementFailed
 from dal.files import SCHEMA
 from dal.records import Metadata, SessionPage, Status
 from dal.retries import RETRIES
@@ -33,6 +34,8 @@ class AsyncSessionStore:
     uses that one. With sanitize="replace" it replaces what PostgreSQL cannot store in a message's content
     (NUL, lone surrogates) by U+FFFD instead of refusing it. With an owner it is confined to that user's
     sessions, as `for_user` says. The hook is that of `connect`.
+    With read_only=True `agent_ids` stores nothing, so that every verb that reads works for a role, or on a server,
+    that only reads.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class AsyncSessionStore:
         *,
         sanitize: validate.Sanitize = None,
         owner: str | None = None,
+        read_only: bool = False,
         hook: Hook | None = None,
     ) -> None:
         if isinstance(source, AsyncConnectionPool):
@@ -54,6 +58,7 @@ class AsyncSessionStore:
         self.runner = source
         self.sanitize = validate.sanitize("sanitize", sanitize)
         self.owner = validate.optional_identifier("owner", owner)
+        self.read_only = read_only
         self._is_lent = False
 
     @classmethod
@@ -63,6 +68,7 @@ class AsyncSessionStore:
         *,
         schema: str | None = None,
         sanitize: validate.Sanitize = None,
+        read_only: bool = False,
         min_size: int = 1,
         max_size: int = 10,
         timeout: float = 10.0,
@@ -90,7 +96,7 @@ class AsyncSessionStore:
             prepare_threshold=prepare_threshold,
         )
         runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=Watch(hook))
-        return cls(runner, sanitize=sanitize)
+        return cls(runner, sanitize=sanitize, read_only=read_only)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,7 +124,7 @@ class AsyncSessionStore:
         who knows its id: it is not found, not listed, not changed, and its id cannot be taken. No round trip more.
         """
         owner = validate.user(validate.identifier("user_id", user_id), self.owner)
-        confined = type(self)(self.runner, sanitize=self.sanitize, owner=owner)
+        confined = type(self)(self.runner, sanitize=self.sanitize, owner=owner, read_only=self.read_only)
         confined._is_lent = True  # noqa: SLF001 - one of our own
         return confined
 
@@ -179,7 +185,8 @@ class AsyncSessionStore:
         wanted = validate.identifiers("session_ids", session_ids)
         if not wanted:
             return {}
-        rows = await self.runner.run(async_queries.sessions.agent_ids, session_ids=wanted, owner=self.owner)
+        query = async_queries.sessions.agent_ids_read_only if self.read_only else async_queries.sessions.agent_ids
+        rows = await self.runner.run(query, session_ids=wanted, owner=self.owner)
         found = {row.session_id: tuple(row.agent_ids) for row in rows}
         return {session_id: found.get(session_id, ()) for session_id in wanted}
 
@@ -203,7 +210,15 @@ class AsyncSessionStore:
         """Create the tables where they are missing, in the first schema of the search_path."""
         try:
             async with self.runner.connection() as connection:
+                if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+                    raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
                 await connection.execute(SCHEMA.read_bytes(), prepare=False)
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            # Another version's tables: newer ones may serve this release as they are.
+            try:
+                await self.check_schema()
+            except StatementFailed:  # The caller's transaction failed with the file, whose error tells.
+                raise await self.runner.explain(error, "schema.sql", sent=True) from error
         except psycopg.Error as error:
             raise await self.runner.explain(error, "schema.sql", sent=True) from error
         self.runner.schema.passed = True
@@ -239,4 +254,6 @@ class AsyncSessionStore:
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(self.runner.on(connection), sanitize=self.sanitize, owner=self.owner)
+        return type(self)(
+            self.runner.on(connection), sanitize=self.sanitize, owner=self.owner, read_only=self.read_only
+        )

@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
+import psycopg
 import typer
 
+from dal import grants as privileges
+from dal import migrations
+from dal._sync.queries import queries
 from dal._sync.store import SessionStore
 from dal.cli.connection import connected, place
-from dal.cli.output import out
+from dal.cli.output import err, out
 from dal.errors import DalError
 from dal.files import SCHEMA
-from dal.schema import VERSION
 
 app = typer.Typer(
-    help="Print, create or check the tables: [dim]schema print, schema apply, schema check[/dim].",
+    help="Print, create, upgrade or check the tables: "
+    "[dim]schema print, schema apply, schema upgrade, schema check, schema grants[/dim].",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -57,18 +61,73 @@ def apply(*, schema: Schema = None, dsn: Dsn = None) -> None:
     """
     with connected(_given(dsn), schema) as connection:
         SessionStore(connection).apply_schema()
-        out.print(f"Applied: version {VERSION}, in {place(connection, schema)}.", soft_wrap=True)
+        _report("Applied", connection, schema)
+
+
+@app.command()
+def upgrade(
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL of what is missing instead.")] = False,
+) -> None:
+    """Bring the tables of an older release to this one's version, while services go on writing.
+
+    Each step waits half a second at most for its locks, and is tried again up to 19 times.
+
+    Example: [bold]dal schema upgrade --schema agents[/bold], with the database in DAL_DSN
+    """
+    with connected(_given(dsn), schema) as connection:
+        if dry_run:
+            for step in migrations.missing(connection):
+                sys.stdout.write(step.read_text(encoding="utf-8"))
+            return
+        migrations.upgrade(connection, lambda told: err.print(told, soft_wrap=True))
+        _report("Up to date", connection, schema)
 
 
 @app.command()
 def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
-    """Check that the tables are those of this release; exits with 1 and says what to run if they are not.
+    """Check that this release can use the tables; exits with 1 and says what to run if it cannot.
 
     Example: [bold]dal schema check --schema agents[/bold], with the database in DAL_DSN
     """
     with connected(_given(dsn), schema) as connection:
         SessionStore(connection).check_schema()
-        out.print(f"As they should be: version {VERSION}, in {place(connection, schema)}.", soft_wrap=True)
+        _report("As they should be", connection, schema)
+
+
+@app.command()
+def grants(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The role that a service, or an analyst, connects as.")],
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="What an analyst needs: to read, and no more.")
+    ] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Grant it, as the tables' owner, instead of printing it.")
+    ] = False,
+) -> None:
+    """Print what gives a role the privileges that it needs on the tables, and takes all others on them.
+
+    Example: [bold]dal schema grants service --schema agents --apply[/bold], with the database in DAL_DSN
+    """
+    with connected(_given(dsn), schema) as connection:
+        SessionStore(connection).check_schema()
+        text = privileges.grants(connection, role, read_only=read_only)
+        if not apply:
+            sys.stdout.write(text.as_string(connection))
+            return
+        with connection.transaction():
+            connection.execute(text)
+        out.print(f"Granted to {role}, in {place(connection, schema)}.", soft_wrap=True, markup=False)
+
+
+def _report(what: str, connection: psycopg.Connection, schema: str | None) -> None:
+    found = queries.schema.version(connection)
+    out.print(f"{what}: version {found and found.version}, in {place(connection, schema)}.", soft_wrap=True)
 
 
 def _given(dsn: str | None) -> str:

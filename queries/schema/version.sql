@@ -1,7 +1,8 @@
 -- name: version()^
--- Read which version of the schema the search_path leads to.
+-- Read which version of the schema the search_path leads to, and from which version on releases can use it.
 --
--- One statement: one row of a table that has one for each version.
+-- One statement: one row of a table that has one for each version. Version 1 had no column usable_from, and has
+--   to be read too, so that a store can say what to run.
 -- Index: dal_schema_pkey, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(1) in the sessions
@@ -9,7 +10,9 @@
 -- Never: none
 -- Repeat: safe: it only reads.
 -- Returns: SchemaVersion; no row when a schema was never applied whole.
-SELECT s.version
+SELECT
+    s.version,
+    coalesce((to_jsonb(s) ->> 'usable_from')::integer, s.version) AS usable_from
 FROM dal_schema AS s
 ORDER BY s.version DESC
 LIMIT 1;

@@ -1,0 +1,27 @@
+"""The privileges of the roles that use the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import aiosql
+import psycopg
+from psycopg import sql
+
+from dal.errors import InvalidInput
+
+_FOLDER = Path(__file__).parent
+
+_statements: Any = aiosql.from_path(_FOLDER, "psycopg")
+
+
+def grants(connection: psycopg.Connection[Any], role: str, *, read_only: bool) -> sql.Composed:
+    """What gives this role exactly what a service's, or an analyst's, needs on the tables."""
+    schema, is_there, is_owner = _statements.look(connection, wanted=role)
+    if not is_there:
+        raise InvalidInput("role", f"there is none named {role!r}; make it first, as with CREATE ROLE")
+    if is_owner:
+        raise InvalidInput("role", f"{role!r} owns the tables, or is a superuser or a member of the role that does")
+    text: Any = (_FOLDER / f"{'read_only' if read_only else 'service'}.template").read_text(encoding="utf-8")
+    return sql.SQL(text).format(schema=sql.Identifier(schema), role=sql.Identifier(role))

@@ -1,0 +1,67 @@
+-- name: agent_ids_read_only(session_ids, owner)
+-- List the agents that spoke in each of the given sessions, in order of first appearance, and store
+-- nothing: for a role that only reads, or a server that does.
+--
+-- One statement: as agent_ids, without storing the set of an archived session that is not cached yet, which is read
+--   from its messages each time until someone who may write has asked for it. A statement that may write is refused
+--   as a whole, even where it would find nothing to write.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: sessions_pkey, messages_by_agent.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
+--   buffers O(n) in the session's agents; buffers O(n) in the given sessions
+-- Held snapshot: buffers O(n) in the appends since, at most n/50
+-- Locks: AccessShare on sessions, messages
+-- Never: Seq Scan on sessions; Seq Scan on messages
+-- Repeat: safe: it only reads.
+-- Returns: SessionAgents, one a session that is stored; no row for one that is not.
+WITH given AS (
+    SELECT DISTINCT g.session_id
+    FROM unnest((SELECT :session_ids::text[])) AS g (session_id)
+    ORDER BY g.session_id
+    LIMIT (SELECT cardinality(:session_ids::text[]))
+)
+
+SELECT
+    s.session_id,
+    coalesce(s.agent_ids, found.agent_ids, '{}') AS agent_ids
+FROM given AS g
+CROSS JOIN LATERAL (
+    SELECT
+        s.session_id,
+        s.agent_ids
+    FROM sessions AS s
+    WHERE s.session_id = g.session_id AND (:owner::text IS NULL OR s.user_id = :owner::text)
+    ORDER BY s.session_id
+    LIMIT 1
+) AS s
+CROSS JOIN LATERAL (
+    WITH RECURSIVE agent (agent_id, sequence) AS (
+        (
+            SELECT
+                m.agent_id,
+                m.sequence
+            FROM messages AS m
+            WHERE m.session_id = s.session_id AND m.agent_id IS NOT NULL AND s.agent_ids IS NULL
+            ORDER BY m.agent_id, m.sequence
+            LIMIT 1
+        )
+        UNION ALL
+        SELECT
+            m.agent_id,
+            m.sequence
+        FROM agent AS a
+        CROSS JOIN LATERAL (
+            SELECT
+                m.agent_id,
+                m.sequence
+            FROM messages AS m
+            WHERE m.session_id = s.session_id AND m.agent_id > a.agent_id
+            ORDER BY m.agent_id, m.sequence
+            LIMIT 1
+        ) AS m
+    )
+
+    SELECT array_agg(a.agent_id ORDER BY a.sequence) AS agent_ids
+    FROM agent AS a
+) AS found;

