@@ -1,74 +1,20 @@
-"""Every verb behind a real PgBouncer in transaction mode, with the settings that the README gives."""
+"""Behind a real PgBouncer in transaction mode, with the settings that the README gives."""
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
 import threading
-import time
 from datetime import UTC, datetime
-from pathlib import Path
 
-import psycopg
 import pytest
+from bouncer import through_pgbouncer
 
 import dal
 from dal import NewMessage
 
-PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-
 
 @pytest.fixture
-def bouncer(server, schema, tables, tmp_path_factory):
+def bouncer(server, schema, tables):
     """A PgBouncer with two connections to the server, however many clients it has."""
-    if PGBOUNCER is None:
-        pytest.skip("pgbouncer is not installed (Debian's package pgbouncer has it)")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    given = psycopg.conninfo.conninfo_to_dict(server.conninfo)
-    target = " ".join(
-        f"{key}='{value}'" for key, value in given.items() if key in {"host", "port", "user", "password", "dbname"}
-    )
-    folder = tmp_path_factory.mktemp("pgbouncer")
-    settings = folder / "pgbouncer.ini"
-    settings.write_text(
-        f"""
-        [databases]
-        sessions = {target} connect_query='SET search_path = {schema}'
-        [pgbouncer]
-        listen_addr = 127.0.0.1
-        listen_port = {port}
-        unix_socket_dir =
-        auth_type = any
-        pool_mode = transaction
-        default_pool_size = 2
-        logfile = {folder}/log
-        """
-    )
-    command = [PGBOUNCER, str(settings)]
-    if os.geteuid() == 0:  # It refuses to run as root; and the embedded server's socket is its user's alone.
-        host = str(given.get("host", ""))
-        user = pwd.getpwuid(Path(host).stat().st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-        command[1:1] = ["--user", user.pw_name]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+    with through_pgbouncer(server, schema) as port:
         yield f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def test_every_verb(side, bouncer):
@@ -93,6 +39,12 @@ def test_every_verb(side, bouncer):
         assert len(store.sessions(user_id="u1")) == 8
         assert session.delete()
         assert len(store.delete_idle(datetime.now(UTC))) == 8
+
+
+def test_what_it_refuses_is_told(side, bouncer):
+    with side.connect_store(bouncer, prepare_threshold=None, timeout=0.5) as store:
+        with pytest.raises(dal.ServerUnavailable, match="unsupported startup parameter.* say pgbouncer=True"):
+            store.check_schema()
 
 
 def test_many_clients_on_few_connections(bouncer):

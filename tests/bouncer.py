@@ -1,0 +1,76 @@
+"""A PgBouncer of the test's own, in transaction mode, with the settings that the README gives."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+
+
+@contextmanager
+def through_pgbouncer(server, schema, *, pool_size=2, files=None, **settings):
+    """Start one in front of the server, with at most so many connections to it; gives its port.
+
+    `files` are put beside its settings, which name them as {folder}/name.
+    """
+    if PGBOUNCER is None:
+        pytest.skip("pgbouncer is not installed (Debian's package pgbouncer has it)")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    given = psycopg.conninfo.conninfo_to_dict(server.conninfo)
+    target = " ".join(
+        f"{key}='{value}'" for key, value in given.items() if key in {"host", "port", "user", "password", "dbname"}
+    )
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    for name, text in (files or {}).items():
+        (folder / name).write_bytes(text)
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "default_pool_size": pool_size,
+        "logfile": "{folder}/log",
+    } | settings
+    ini = folder / "pgbouncer.ini"
+    ini.write_text(
+        f"[databases]\nsessions = {target} connect_query='SET search_path = {schema}'\n[pgbouncer]\n"
+        + "".join(f"{name} = {value}\n" for name, value in settings.items()).replace("{folder}", str(folder))
+    )
+    process = subprocess.Popen(_command(ini, given), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def _command(ini, given):
+    command = [PGBOUNCER, str(ini)]
+    if os.geteuid() == 0:  # It refuses to run as root; and the embedded server's socket is its user's alone.
+        host = str(given.get("host", ""))
+        user = pwd.getpwuid(Path(host).stat().st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
+        for path in (ini.parent, *ini.parent.iterdir()):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        command[1:1] = ["--user", user.pw_name]
+    return command

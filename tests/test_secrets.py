@@ -1,0 +1,183 @@
+"""A password is never told: not by an error, a repr, a log, a command or a page."""
+
+import logging
+import traceback
+from pathlib import Path
+from secrets import token_hex
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from bouncer import through_pgbouncer
+from program import run
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+import dal
+from dal.conninfo import with_schema
+
+MARK = "hush7"
+SECRET = f"{MARK}/@ %'\\"
+"""Every part of a connection string has to write it in another way; all of them begin alike."""
+
+TODO = Path(__file__).parent.parent / "bench/todo"
+FILES = (f"--queries={TODO}/queries", f"--schema={TODO}/schema.sql", f"--fixtures={TODO}/fixtures.py")
+
+COMMANDS = (
+    ("schema", "apply"),
+    ("schema", "upgrade"),
+    ("schema", "check"),
+    ("schema", "grants", "someone"),
+    ("check", "schema.version", "--format", "json", "--also", "junit=junit", "--also", "markdown=markdown"),
+    ("review", "--out", "review", *FILES),
+    ("demo",),
+)
+
+
+def url(address):
+    return "postgresql://{user}:{}@{host}:{port}/{dbname}".format(quote(SECRET, safe=""), **address)
+
+
+@pytest.fixture(params=["url", "keywords", "PGPASSWORD", "service", "passfile"])
+def form(request, tmp_path, monkeypatch):
+    """Ways of giving the password: each makes a connection string for an address."""
+
+    def keywords(address):
+        return make_conninfo(**address, password=SECRET)
+
+    def environment(address):
+        monkeypatch.setenv("PGPASSWORD", SECRET)
+        return make_conninfo(**address)
+
+    def service(address):
+        lines = [f"{key}={value}" for key, value in (address | {"password": MARK}).items()]
+        (tmp_path / "services").write_text("\n".join(["[mine]", *lines, ""]))
+        monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+        return "service=mine"
+
+    def passfile(address):
+        (tmp_path / "passwords").write_text(f"*:*:*:*:{MARK}\n")
+        (tmp_path / "passwords").chmod(0o600)
+        return make_conninfo(**address, passfile=str(tmp_path / "passwords"))
+
+    return {"url": url, "keywords": keywords, "PGPASSWORD": environment, "service": service, "passfile": passfile}[
+        request.param
+    ]
+
+
+@pytest.fixture
+def log(caplog):
+    """All that is logged, by anyone."""
+    caplog.set_level(logging.DEBUG)
+    yield caplog
+    assert MARK not in caplog.text
+    assert not [record for record in caplog.records if MARK in f"{record.args} {vars(record)}"]
+
+
+@pytest.fixture
+def guarded(server, schema, tables):
+    """The address of a server that asks for another password."""
+    files = {"users": b'"service" "another"\n'}
+    with through_pgbouncer(server, schema, files=files, auth_type="plain", auth_file="{folder}/users") as port:
+        yield {"host": "127.0.0.1", "port": port, "user": "service", "dbname": "sessions"}
+
+
+@pytest.fixture
+def bouncer(server, schema, tables):
+    """The address of a server that takes any."""
+    with through_pgbouncer(server, schema) as port:
+        yield {"host": "127.0.0.1", "port": port, "user": "service", "dbname": "sessions"}
+
+
+def is_silent(error):
+    """Nothing that a report of the error could show has the password."""
+    seen, left = [], [error]
+    while left:
+        one = left.pop()
+        seen += [str(one), repr(one), repr(one.args), repr(vars(one))]
+        left += [other for other in (one.__cause__, one.__context__) if other is not None]
+    seen += traceback.format_exception(error)
+    assert MARK not in "\n".join(seen)
+
+
+def fails(side, conninfo, told):
+    with side.connect_store(conninfo, pgbouncer=True, timeout=0.5) as store:
+        session = store.session("s")
+        for attempt in (lambda: session.append("user", "x"), store.check_schema, store.apply_schema):
+            with pytest.raises(dal.ServerUnavailable, match=told) as refused:
+                attempt()
+            is_silent(refused.value)
+        assert MARK not in repr([store, session, store.runner, getattr(store, "inner", store)])
+
+
+def test_a_wrong_password(side, form, guarded, log):
+    fails(side, form(guarded), "authentication failed")
+
+
+def test_a_server_that_is_not_there(side, form, log):
+    fails(side, form({"host": "127.0.0.1", "port": 1, "user": "service", "dbname": "sessions"}), "refused")
+
+
+def test_a_host_that_is_not_there(side, form, log):
+    address = {"host": "nowhere.invalid", "port": 1, "user": "service", "dbname": "sessions"}
+    fails(side, form(address), "nowhere.invalid|no connection was free")
+
+
+def test_a_pool_that_is_exhausted(side, form, bouncer, log):
+    with side.connect_store(form(bouncer), pgbouncer=True, max_size=1, timeout=0.5) as store, store.transaction():
+        with pytest.raises(dal.ServerUnavailable, match="no connection was free") as refused:
+            store.session().append("user", "x")
+    is_silent(refused.value)
+
+
+@pytest.mark.parametrize(
+    "conninfo",
+    [
+        MARK,
+        f"host=h password={MARK} {MARK}",
+        f"postgresql://me:{MARK}@h/d?{MARK}=1",
+        f"postgresql://me:{MARK}/rest@h/d",
+        f"postgresql://:{MARK}/rest@h/d",
+        f"postgresql://me:{MARK}@h:x/d",
+        f"postgresql://me:{MARK}%zz@h/d",
+        f"host=h port=x password={MARK}",
+    ],
+)
+def test_a_string_that_is_none(side, conninfo, log):
+    for options in ({}, {"schema": "agents"}, {"pgbouncer": True}):
+        with pytest.raises(dal.DalError) as refused:
+            with side.connect_store(conninfo, timeout=0.5, **options) as store:
+                store.check_schema()
+        is_silent(refused.value)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
+def test_a_command_that_fails(guarded, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    done = run(*command, "--dsn", url(guarded))
+    assert done.returncode in {1, 2}
+    assert "authentication failed" in done.stderr
+    assert MARK not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def known(server, schema, tables):
+    """A connection string of a role with this password, which leads to tables."""
+    name = f"dal_test_{token_hex(4)}"
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        made = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(sql.Identifier(name), SECRET)
+        connection.execute(made)
+        yield with_schema(make_conninfo(server.conninfo, user=name, password=SECRET), schema)
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize(
+    "command", [one for one in COMMANDS if one != ("demo",)], ids=lambda command: " ".join(command[:2])
+)
+def test_a_command_that_succeeds(known, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    done = run(*command, "--dsn", known)
+    assert (done.returncode == 0) == (command[-1] != "someone"), done.stderr
+    pages = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file())
+    assert (pages != "") == (command[0] in {"check", "review"})
+    assert MARK not in done.stdout + done.stderr + pages
