@@ -1,0 +1,71 @@
+"""Every verb once, on both sides, for test_drivers: what it runs in a program of its own.
+
+Takes a connection string and a schema with the tables; prints psycopg's implementation.
+"""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import psycopg
+from sides import AsyncSide, SyncSide
+
+import dal
+
+
+def use(side, conninfo, schema):
+    text = "x\ud7ff\U0010ffff'\"%s :name \\ \t\n" * 100
+    with side.connect_store(conninfo, schema=schema, timeout=5) as store:
+        session = store.session(f"driver-{side.name}", user_id="u1", source="here", metadata={"n": 1.5, "big": 2**70})
+        for n in range(8):  # More often than psycopg waits before it prepares.
+            assert session.append("user", text, agent_id="b", metadata={"a": [n, None, text]}).sequence == n
+        many = session.append_all([dal.NewMessage(role="user", content=text, agent_id="a") for _ in range(3)])
+        assert [message.sequence for message in many] == [8, 9, 10]
+        assert session.latest(3) == many == session.messages(after=7) == session.messages(before=11, limit=3)
+        assert session.message(many[0].message_id) == many[0]
+        assert session.append("user", text, agent_id="a", message_id=many[0].message_id) == many[0]
+        assert session.remove_from(9) == 2
+        assert session.agent_ids() == ("b", "a")
+        assert session.pause().status == "paused"
+        assert session.resume().metadata == {"n": 1.5, "big": 2**70}
+        assert session.update_metadata({"n": None}).metadata == {"n": None, "big": 2**70}
+        assert [record.session_id for record in store.sessions(user_id="u1", source="here")] == [session.id]
+        is_refused(dal.MessageConflict, lambda: session.append("user", "y", message_id=many[0].message_id))
+        with store.transaction() as inside:
+            assert inside.session(session.id).append("user", "x").sequence == 11
+        lost_and_late(side, store, session, conninfo, schema)
+        assert session.reset().parent_id == session.id
+        is_refused(dal.SessionArchived, lambda: session.append("user", "y"))
+        assert session.agent_ids() == session.record().agent_ids == ("b", "a")
+        assert session.delete()
+        store.session("idle").append("user", "x")
+        assert store.delete_idle(datetime.now(UTC))[:1] == ("idle",) or side.name == "async"
+        store.session(f"left-{side.name}").append("user", "x")
+
+
+def lost_and_late(side, store, session, conninfo, schema):
+    """A connection that is lost is replaced, and an answer that does not come is not waited for."""
+    with psycopg.connect(conninfo, options=f"-c search_path={schema}") as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query ~ 'dal:'"
+        )
+        assert session.append("user", "x").sequence == 12
+        other.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [session.id])
+        with side.connect_store(conninfo, schema=schema, timeout=0.5) as hasty:
+            is_refused(dal.DalError, lambda: hasty.session(session.id).append("user", "late"))
+    assert session.append("user", "x").sequence in {13, 14}, "what was late may have been stored all the same"
+
+
+def is_refused(kind, call):
+    try:
+        call()
+    except kind:
+        return
+    raise AssertionError(f"no {kind.__name__}")
+
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # That a connection was lost is no news here.
+for side in (SyncSide(), AsyncSide()):
+    use(side, *sys.argv[1:])
+    side.close()
+sys.stdout.write(psycopg.pq.__impl__)

@@ -1,0 +1,112 @@
+"""Connections of the caller's own, with settings of their own: the verbs work, or say why not."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import psycopg
+import pytest
+from test_round_trips import SESSION_VERBS, STORE_VERBS
+
+import dal
+
+STRICT = ["repeatable read", "serializable"]
+
+
+@pytest.fixture
+def connect_side(side, server, options, tables):
+    """Make connections of the side's kind, with other settings of the server."""
+    made = []
+
+    def connect(*, autocommit=True, **settings):
+        told = "".join(f" -c {name}={value}" for name, value in settings.items())
+        given = options | {"options": options["options"] + told.replace(" read", "\\ read")}
+        made.append(side.connect(server.conninfo, **given | {"autocommit": autocommit}))
+        return made[-1]
+
+    yield connect
+    for connection in made:
+        connection.close()
+
+
+@pytest.mark.parametrize("level", STRICT)
+def test_a_strict_transaction_that_another_overtook_says_to_begin_again(side, connect_side, sync_store, level):
+    raw = connect_side(autocommit=False, default_transaction_isolation=level)
+    session = side.store(raw).session("s")
+    sync_store.session("s").append("user", "before")
+    assert len(session.latest()) == 1
+    sync_store.session("s").append("user", "meanwhile")
+    with pytest.raises(
+        dal.StatementFailed, match="could not serialize access .* run it again from its beginning"
+    ) as told:
+        session.append("user", "x", message_id="m")
+    assert (told.value.query, told.value.sqlstate) == ("messages.append", "40001")
+    raw.rollback()
+    assert session.append("user", "x", message_id="m").sequence == 2
+    raw.commit()
+    assert [message.content for message in sync_store.session("s").latest()] == ["before", "meanwhile", "x"]
+
+
+@pytest.mark.parametrize("level", STRICT)
+def test_strict_writers_in_autocommit_are_repeated_until_they_succeed(server, schema, tables, level):
+    settings = "-c default_transaction_isolation=" + level.replace(" ", "\\ ") + f" -c search_path={schema}"
+
+    def write(_):
+        with psycopg.connect(server.conninfo, autocommit=True, options=settings) as connection:
+            session = dal.SessionStore(connection).session("s")
+            return [session.append("user", "x").sequence for _ in range(20)]
+
+    with ThreadPoolExecutor(4) as threads:
+        numbers = [number for some in threads.map(write, range(4)) for number in some]
+    assert sorted(numbers) == list(range(80))
+
+
+def test_tables_that_another_path_does_not_lead_to_are_told(side, connect_side):
+    raw = connect_side(search_path="pg_catalog")
+    with pytest.raises(dal.SchemaMismatch, match="tables are not here"):
+        side.store(raw).session("s").append("user", "x")
+
+
+def test_tables_may_stand_later_in_the_path(side, connect_side, schema):
+    raw = connect_side(search_path=f"nowhere,public,{schema}")
+    assert side.store(raw).session("s").append("user", "x").sequence == 0
+    raw.execute("SET search_path = pg_catalog")
+    raw.execute(f"SET search_path = pg_catalog, {schema}")
+    assert side.store(raw).session("s").append("user", "x").sequence == 1
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_every_verb_works_in_a_pipeline(side, connect_side, sync_store, autocommit):
+    raw = connect_side(autocommit=autocommit)
+    store = side.store(raw)
+    for verb, call in SESSION_VERBS.items():
+        with raw.pipeline():
+            session = store.session(verb)
+            first = session.append("user", "first", message_id="m0", agent_id="a")
+            call(session)
+            assert (session.message("m0") == first) == (verb != "delete")
+    for verb, call in STORE_VERBS.items():
+        if verb != "apply_schema":
+            with raw.pipeline():
+                call(store)
+    with suppress(AttributeError):
+        raw.commit()
+    assert len(list(sync_store.sessions())) == len(SESSION_VERBS) - 1
+    assert sync_store.session("append").record().message_count == 2
+
+
+def test_the_schema_is_not_applied_in_a_pipeline_and_that_is_told(side, connect_side):
+    raw = connect_side()
+    with pytest.raises(dal.StatementFailed, match="a pipeline sends them one by one"), raw.pipeline():
+        side.store(raw).apply_schema()
+
+
+def test_a_pipeline_that_failed_is_told(side, connect_side, sync_store):
+    raw = connect_side()
+    session = side.store(raw).session("s")
+    session.append("user", "x")
+    with raw.pipeline():
+        with pytest.raises(dal.MessageConflict):
+            session.append("user", "x", message_id="m")
+            session.append("user", "y", message_id="m")
+        assert session.append("user", "z").sequence == 2
+    assert sync_store.session("s").record().message_count == 3
