@@ -68,13 +68,15 @@ def after(error: psycopg.Error) -> After:
 class Attempts:
     """The attempts of one call: how many were made, on which connection the last, and when they must end."""
 
-    __slots__ = ("_retries", "began", "connection", "deadline", "made")
+    __slots__ = ("_retries", "began", "connection", "deadline", "made", "unknown")
 
     def __init__(self, retries: int, timeout: float | None) -> None:
         self.began = monotonic()
         self.deadline = None if timeout is None else self.began + timeout
         self.made = 1
         self.connection: psycopg.BaseConnection[Any] | None = None
+        self.unknown = False
+        """Whether one of them may have been committed."""
         self._retries = retries
 
     def pause(self) -> float | None:

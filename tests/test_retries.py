@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import PoolTimeout
 
 import dal
 from dal.conninfo import for_pool
@@ -73,6 +74,28 @@ def test_what_is_not_safe_to_repeat_tells_that_it_may_have_happened(pooled, kill
         operation(pooled)
     assert refused.value.outcome_unknown
     assert pooled.session("s").record().message_count == 1
+
+
+@pytest.mark.parametrize(
+    "then", [PoolTimeout("none is free"), errors.DiskFull("no room")], ids=["no connection", "refused"]
+)
+def test_what_one_attempt_left_unknown_no_later_one_makes_known(pooled, kill, monkeypatch, then):
+    pooled.session("s").append("user", "hello")
+    kill()
+    source, taken = pooled.runner._source, []
+    take = source.take
+
+    def take_once(deadline):
+        taken.append(deadline)
+        if len(taken) > 1:
+            raise then
+        return take(deadline)
+
+    monkeypatch.setattr(source, "take", take_once)
+    with pytest.raises(dal.ServerUnavailable, match="no.*may have been done all the same") as lost:
+        pooled.session("s").append("user", "x", message_id="m")
+    assert lost.value.outcome_unknown
+    assert lost.value.message_ids == ("m",)
 
 
 def test_a_transaction_begins_on_a_connection_that_lives(pooled, kill):

@@ -9,11 +9,15 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.abc import PQGen
+from psycopg_pool import AsyncConnectionPool
 
 from dal.errors import TooLate
 from dal.retries import After, after
 
 T = TypeVar("T")
+
+_CANCEL = 1.0
+"""Seconds within which the server must have been told to cancel."""
 
 
 class AsyncBounded(AsyncConnection[Any]):
@@ -30,6 +34,9 @@ class AsyncBounded(AsyncConnection[Any]):
 
     made: float
     """When it was connected."""
+
+    pool: AsyncConnectionPool[Any]
+    """The pool that it was taken from."""
 
     why_not: psycopg.Error | None = None
     """Of a pool's subclass: why its last attempt to connect failed."""
@@ -62,6 +69,17 @@ class AsyncBounded(AsyncConnection[Any]):
                 raise TooLate("no answer came in time") from error
             if after(error) is After.STALE:
                 await self.close()
+            raise
+
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+        """Cancel what runs, as the driver does when it is interrupted, within a second; or else close.
+
+        The driver gives a server that hangs five seconds to be told, and five more to end the statement.
+        """
+        try:
+            await super().cancel_safe(timeout=min(timeout, _CANCEL))
+        except psycopg.Error:
+            await self.close()
             raise
 
 

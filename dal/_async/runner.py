@@ -86,6 +86,9 @@ class AsyncRunner:
                     await self._source.give_back(connection, commit=succeeded)
             except psycopg.Error as error:
                 pause = await self._after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
+            except (KeyboardInterrupt, SystemExit):
+                await self._source.interrupted()
+                raise
             else:
                 return rows
             await sleep(pause)
@@ -93,13 +96,17 @@ class AsyncRunner:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
-        connection = await self._take(Attempts(0, self._timeout))
-        succeeded = False
         try:
-            yield connection
-            succeeded = True
-        finally:
-            await self._source.give_back(connection, commit=succeeded)
+            connection = await self._take(Attempts(0, self._timeout))
+            succeeded = False
+            try:
+                yield connection
+                succeeded = True
+            finally:
+                await self._source.give_back(connection, commit=succeeded)
+        except (KeyboardInterrupt, SystemExit):
+            await self._source.interrupted()
+            raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -119,11 +126,14 @@ class AsyncRunner:
                 return
             await sleep(pause)
 
-    async def explain(self, error: psycopg.Error, query: str, *, sent: bool) -> DalError:
-        """Translate a driver's error, with what the source knows."""
+    async def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
+        """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome."""
         told = await self._source.explain(error, query)
+        if unknown and not isinstance(told, ServerUnavailable):
+            said = f"the connection was lost, and then {told.args[0]}"
+            told = ServerUnavailable(said, query=query, sqlstate=told.sqlstate)
         if isinstance(told, ServerUnavailable):
-            told.outcome_unknown = sent and after(error) is After.UNKNOWN
+            told.outcome_unknown = unknown or (sent and after(error) is After.UNKNOWN)
         return told
 
     async def _after(
@@ -131,7 +141,8 @@ class AsyncRunner:
     ) -> float:
         """How many seconds to wait before the next attempt; if there is to be none, raise what the user is told."""
         known = after(error)
-        told = await self.explain(error, query, sent=sent)
+        told = await self.explain(error, query, sent=sent, unknown=attempts.unknown)
+        attempts.unknown = attempts.unknown or (sent and known is After.UNKNOWN)
         safe = repeatable or not sent or known is not After.UNKNOWN
         if safe and known is not After.REFUSED and self._source.may_repeat(known):
             pause = attempts.pause()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from dal._async.connection import AsyncBounded
 from dal._async.queries import async_queries
@@ -33,6 +34,9 @@ class AsyncSingle:
 
     async def close(self) -> None:
         """Leave it open: it is the caller's."""
+
+    async def interrupted(self) -> None:
+        """Leave it to the caller, who may find it closed."""
 
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
@@ -73,6 +77,9 @@ class AsyncPooled:
     async def close(self) -> None:
         """Leave it open: it is the caller's."""
 
+    async def interrupted(self) -> None:
+        """Leave it to the caller: it may have lost a connection."""
+
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
         return known is not After.STALE
@@ -110,36 +117,54 @@ class AsyncOwnPool(AsyncPooled):
                 with suppress(psycopg.Error, SchemaMismatch):
                     schema.compare(await async_queries.schema.version(connection))
 
-        super().__init__(
-            AsyncConnectionPool(
-                conninfo,
-                connection_class=Pooled,
-                kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
-                configure=check_early,
-                open=False,
-                timeout=timeout,
-                # Give up early and begin anew with the next request: the default goes on for five minutes at
-                # growing intervals, and a server that is back would wait for the next of them.
-                reconnect_timeout=timeout,
-                min_size=min_size,
-                max_size=max_size,
-            )
+        self._make = partial(
+            AsyncConnectionPool,
+            conninfo,
+            connection_class=Pooled,
+            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
+            configure=check_early,
+            open=False,
+            timeout=timeout,
+            # Give up early and begin anew with the next request: the default goes on for five minutes at
+            # growing intervals, and a server that is back would wait for the next of them.
+            reconnect_timeout=timeout,
+            min_size=min_size,
+            max_size=max_size,
         )
+        super().__init__(self._make())
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Take a connection out of the pool, which is opened if this is the first."""
-        if self._pool.closed:
-            await self._pool.open()
-        left = None if deadline is None else max(0.0, deadline - monotonic())
-        connection: AsyncBounded = await self._pool.getconn(left)
-        return connection
+        while True:
+            pool = self._pool
+            try:
+                if pool.closed:
+                    await pool.open()
+                left = None if deadline is None else max(0.0, deadline - monotonic())
+                connection: AsyncBounded = await pool.getconn(left)
+            except PoolClosed:
+                if pool is self._pool:
+                    raise
+            else:
+                connection.pool = pool
+                return connection
 
     async def give_back(self, connection: AsyncBounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
-        if connection.closed and connection.made > self._renewed:
-            self._renewed = monotonic()
-            await self._pool.drain()
-        await self._pool.putconn(connection)
+        try:
+            if connection.closed and connection.made > self._renewed:
+                self._renewed = monotonic()
+                await connection.pool.drain()
+        finally:
+            await connection.pool.putconn(connection)
+
+    async def interrupted(self) -> None:
+        """Begin with a new pool: an interrupt between two steps of the pool's own may have cost it a connection.
+
+        Those that others are using are closed when they are given back.
+        """
+        interrupted, self._pool = self._pool, self._make()
+        await interrupted.close(timeout=0)
 
     async def close(self) -> None:
         """Close the pool."""

@@ -10,11 +10,15 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg import Connection
 from psycopg.abc import PQGen
+from psycopg_pool import ConnectionPool
 
 from dal.errors import TooLate
 from dal.retries import After, after
 
 T = TypeVar("T")
+
+_CANCEL = 1.0
+"""Seconds within which the server must have been told to cancel."""
 
 
 class Bounded(Connection[Any]):
@@ -31,6 +35,9 @@ class Bounded(Connection[Any]):
 
     made: float
     """When it was connected."""
+
+    pool: ConnectionPool[Any]
+    """The pool that it was taken from."""
 
     why_not: psycopg.Error | None = None
     """Of a pool's subclass: why its last attempt to connect failed."""
@@ -63,6 +70,17 @@ class Bounded(Connection[Any]):
                 raise TooLate("no answer came in time") from error
             if after(error) is After.STALE:
                 self.close()
+            raise
+
+    def cancel_safe(self, *, timeout: float = 30.0) -> None:
+        """Cancel what runs, as the driver does when it is interrupted, within a second; or else close.
+
+        The driver gives a server that hangs five seconds to be told, and five more to end the statement.
+        """
+        try:
+            super().cancel_safe(timeout=min(timeout, _CANCEL))
+        except psycopg.Error:
+            self.close()
             raise
 
 

@@ -85,6 +85,9 @@ class Runner:
                     self._source.give_back(connection, commit=succeeded)
             except psycopg.Error as error:
                 pause = self._after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
+            except (KeyboardInterrupt, SystemExit):
+                self._source.interrupted()
+                raise
             else:
                 return rows
             sleep(pause)
@@ -92,13 +95,17 @@ class Runner:
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
-        connection = self._take(Attempts(0, self._timeout))
-        succeeded = False
         try:
-            yield connection
-            succeeded = True
-        finally:
-            self._source.give_back(connection, commit=succeeded)
+            connection = self._take(Attempts(0, self._timeout))
+            succeeded = False
+            try:
+                yield connection
+                succeeded = True
+            finally:
+                self._source.give_back(connection, commit=succeeded)
+        except (KeyboardInterrupt, SystemExit):
+            self._source.interrupted()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
@@ -118,11 +125,14 @@ class Runner:
                 return
             sleep(pause)
 
-    def explain(self, error: psycopg.Error, query: str, *, sent: bool) -> DalError:
-        """Translate a driver's error, with what the source knows."""
+    def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
+        """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome."""
         told = self._source.explain(error, query)
+        if unknown and not isinstance(told, ServerUnavailable):
+            said = f"the connection was lost, and then {told.args[0]}"
+            told = ServerUnavailable(said, query=query, sqlstate=told.sqlstate)
         if isinstance(told, ServerUnavailable):
-            told.outcome_unknown = sent and after(error) is After.UNKNOWN
+            told.outcome_unknown = unknown or (sent and after(error) is After.UNKNOWN)
         return told
 
     def _after(
@@ -130,7 +140,8 @@ class Runner:
     ) -> float:
         """How many seconds to wait before the next attempt; if there is to be none, raise what the user is told."""
         known = after(error)
-        told = self.explain(error, query, sent=sent)
+        told = self.explain(error, query, sent=sent, unknown=attempts.unknown)
+        attempts.unknown = attempts.unknown or (sent and known is After.UNKNOWN)
         safe = repeatable or not sent or known is not After.UNKNOWN
         if safe and known is not After.REFUSED and self._source.may_repeat(known):
             pause = attempts.pause()

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from dal._sync.connection import Bounded
 from dal._sync.queries import queries
@@ -34,6 +35,9 @@ class Single:
 
     def close(self) -> None:
         """Leave it open: it is the caller's."""
+
+    def interrupted(self) -> None:
+        """Leave it to the caller, who may find it closed."""
 
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
@@ -74,6 +78,9 @@ class Pooled:
     def close(self) -> None:
         """Leave it open: it is the caller's."""
 
+    def interrupted(self) -> None:
+        """Leave it to the caller: it may have lost a connection."""
+
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
         return known is not After.STALE
@@ -111,36 +118,54 @@ class OwnPool(Pooled):
                 with suppress(psycopg.Error, SchemaMismatch):
                     schema.compare(queries.schema.version(connection))
 
-        super().__init__(
-            ConnectionPool(
-                conninfo,
-                connection_class=Pooled,
-                kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
-                configure=check_early,
-                open=False,
-                timeout=timeout,
-                # Give up early and begin anew with the next request: the default goes on for five minutes at
-                # growing intervals, and a server that is back would wait for the next of them.
-                reconnect_timeout=timeout,
-                min_size=min_size,
-                max_size=max_size,
-            )
+        self._make = partial(
+            ConnectionPool,
+            conninfo,
+            connection_class=Pooled,
+            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
+            configure=check_early,
+            open=False,
+            timeout=timeout,
+            # Give up early and begin anew with the next request: the default goes on for five minutes at
+            # growing intervals, and a server that is back would wait for the next of them.
+            reconnect_timeout=timeout,
+            min_size=min_size,
+            max_size=max_size,
         )
+        super().__init__(self._make())
 
     def take(self, deadline: float | None) -> Connection[Any]:
         """Take a connection out of the pool, which is opened if this is the first."""
-        if self._pool.closed:
-            self._pool.open()
-        left = None if deadline is None else max(0.0, deadline - monotonic())
-        connection: Bounded = self._pool.getconn(left)
-        return connection
+        while True:
+            pool = self._pool
+            try:
+                if pool.closed:
+                    pool.open()
+                left = None if deadline is None else max(0.0, deadline - monotonic())
+                connection: Bounded = pool.getconn(left)
+            except PoolClosed:
+                if pool is self._pool:
+                    raise
+            else:
+                connection.pool = pool
+                return connection
 
     def give_back(self, connection: Bounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
-        if connection.closed and connection.made > self._renewed:
-            self._renewed = monotonic()
-            self._pool.drain()
-        self._pool.putconn(connection)
+        try:
+            if connection.closed and connection.made > self._renewed:
+                self._renewed = monotonic()
+                connection.pool.drain()
+        finally:
+            connection.pool.putconn(connection)
+
+    def interrupted(self) -> None:
+        """Begin with a new pool: an interrupt between two steps of the pool's own may have cost it a connection.
+
+        Those that others are using are closed when they are given back.
+        """
+        interrupted, self._pool = self._pool, self._make()
+        interrupted.close(timeout=0)
 
     def close(self) -> None:
         """Close the pool."""

@@ -1,0 +1,59 @@
+"""One store, of either side, whose calls meet faults one at a time, while the crew writes on."""
+
+from itertools import count
+
+from faults.writers import Call, Log
+
+_generations = count()
+
+
+class Focus:
+    """Calls that are put down as the crew's are, in sessions of their own."""
+
+    def __init__(self, crew, fault, *, timeout):
+        self.crew, self.fault, self.timeout = crew, fault, timeout
+        self.generation = f"focus{next(_generations)}"
+        self._log = Log(crew.folder, self.generation)
+        self._numbers = count()
+        self.injected = self._checked = 0
+        self.late = 0.0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *error):
+        self._log.close()
+        if kind is None:
+            self.crew.after(self.fault, 0)
+            with self.crew.harness() as connection:
+                self.crew.check(connection, self.fault, self.generation, self.injected, late=self.late)
+
+    def call(self, messages=1, *, session=0, ids=False):
+        """Give the next call, of so many messages; with ids of its own or with the store's."""
+        if self.injected >= self._checked + 50:
+            self._checked = self.injected
+            self.crew.after(self.fault, 0)
+        keys = [f"{self.generation}.{next(self._numbers):05}" for _ in range(messages)]
+        given = [f"id-{key}" for key in keys] if ids else None
+        return Call(self._log, f"{self.generation}-{session}", keys, given, timeout=self.timeout)
+
+    def once(self, store, call):
+        """Make a call, which may fail."""
+        with call:
+            call.acknowledged(call.send(store))
+        self.late = max(self.late, call.late)
+
+    async def once_async(self, store, call):
+        with call:
+            call.acknowledged(await call.send(store))
+        self.late = max(self.late, call.late)
+
+    def do(self, store, call):
+        """Make a call, and if it fails once more with the same ids, as its error asks for; that must work."""
+        self.once(store, call)
+        if call.error is not None and (again := call.again) is not None:
+            with again:
+                again.acknowledged(again.send(store))
+            if again.error is not None:
+                raise again.error
+        return call

@@ -1,0 +1,92 @@
+"""How much is injected, by `--faults`; the servers and the crews; a limit for each test; the table."""
+
+import faulthandler
+import signal
+import tempfile
+from dataclasses import dataclass
+
+import pytest
+
+from faults.cluster import Cluster, Hanging
+from faults.crew import Crew
+from faults.tally import Tally
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--faults",
+        choices=["short", "full"],
+        default="short",
+        help="how many faults tests/faults injects: each kind once or a few times (short), or thousands (full)",
+    )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How often something is done, in the short form and in the full one."""
+
+    full: bool
+
+    def __call__(self, short, full):
+        return full if self.full else short
+
+
+@pytest.fixture(scope="session")
+def scale(request):
+    return Scale(request.config.option.faults == "full")
+
+
+@pytest.fixture(scope="session")
+def tally(figure):
+    """The table, which the end of the run shows."""
+    tally = Tally()
+
+    class Shown:
+        def __str__(self):
+            return f"\n{tally}\n"
+
+    figure("faults", Shown())
+    return tally
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A server to be broken, with `max_connections` of 60."""
+    cluster = Cluster()
+    try:
+        yield cluster.make().start()
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def crew(cluster, tally, scale, tmp_path_factory):
+    """The writers on it, who write as long as the tests last."""
+    with Crew(cluster.conninfo, tmp_path_factory.mktemp("logs"), tally, timeout=scale(1.0, 2.0)) as crew:
+        yield crew
+
+
+@pytest.fixture
+def limit(request, scale):
+    """Call it with seconds: a test that takes longer fails, and tells where each thread was and what the server did."""
+
+    def expire(number, frame):
+        with tempfile.TemporaryFile("w+") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            stacks = file.read()
+        told = [stacks]
+        for name in ("crew", "cluster"):
+            if name in request.fixturenames:
+                one = request.getfixturevalue(name)
+                told.append(str(one.state() if name == "crew" else one.log_tail()))
+        raise Hanging("the test's own limit has come\n" + "\n".join(told))
+
+    before = signal.signal(signal.SIGALRM, expire)
+
+    def limit(short, full):
+        signal.alarm(scale(short, full))
+
+    yield limit
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,58 @@
+"""The table of faults."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Row:
+    injected: int = 0
+    acknowledged: int = 0
+    unacknowledged: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    gaps: int = 0
+    wrong: int = 0
+    late: float = 0.0
+    recovery: float = 0.0
+
+
+class Tally:
+    """What was injected, and what became of the messages."""
+
+    HEAD = (
+        "fault",
+        "injected",
+        "acknowledged",
+        "unacknowledged",
+        "lost",
+        "duplicated",
+        "gaps",
+        "latest, s",
+        "slowest recovery, s",
+    )
+
+    def __init__(self):
+        self.rows = {}
+
+    def add(self, fault, injected, verdict, *, late=0.0, recovery=0.0):
+        row = self.rows.setdefault(fault, Row())
+        row.injected += injected
+        row.acknowledged += verdict.acknowledged
+        row.unacknowledged += verdict.unacknowledged
+        for name in ("lost", "duplicated", "gaps", "wrong"):
+            setattr(row, name, getattr(row, name) + len(getattr(verdict, name)))
+        row.late, row.recovery = max(row.late, late), max(row.recovery, recovery)
+
+    def __str__(self):
+        """As Markdown."""
+        total = Row()
+        for row in self.rows.values():
+            for name in ("injected", "acknowledged", "unacknowledged", "lost", "duplicated", "gaps", "wrong"):
+                setattr(total, name, getattr(total, name) + getattr(row, name))
+            total.late, total.recovery = max(total.late, row.late), max(total.recovery, row.recovery)
+        lines = ["| " + " | ".join(self.HEAD) + " |", "|---" + "|---:" * (len(self.HEAD) - 1) + "|"]
+        for name, row in [*self.rows.items(), ("**in all**", total)]:
+            counts = (row.injected, row.acknowledged, row.unacknowledged, row.lost, row.duplicated, row.gaps)
+            cells = [name, *(f"{count:,}" for count in counts), f"{row.late:.2f}", f"{row.recovery:.2f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)

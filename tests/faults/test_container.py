@@ -1,0 +1,55 @@
+"""A container's server is killed with its container, and started again."""
+
+from contextlib import suppress
+
+import docker
+import psycopg
+import pytest
+from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.config import testcontainers_config
+
+from dal.server import IMAGE
+from faults.cluster import free_port, wait_until
+from faults.crew import Crew
+
+
+@pytest.fixture(autouse=True)
+def _limit(limit):
+    limit(120, 1800)
+
+
+@pytest.fixture
+def container():
+    """A server in a container, on a port that stays the same when it is started again."""
+    try:
+        client = docker.from_env()
+        try:
+            client.images.get(IMAGE)
+            if not client.images.list(testcontainers_config.ryuk_image):
+                testcontainers_config.ryuk_disabled = True
+        finally:
+            client.close()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no container engine answers that has {IMAGE}: {error}")
+    container = PostgresContainer(IMAGE, driver=None).with_bind_ports(5432, free_port()).start()
+    try:
+        yield container
+    finally:
+        container.stop()
+
+
+def test_the_container_is_killed(container, tally, scale, tmp_path):
+    engine = container.get_wrapped_container()
+    with Crew(container.get_connection_url(), tmp_path, tally, name="c", timeout=5.0) as crew:
+        for _ in range(scale(1, 6)):
+            crew.all_write("before")
+            engine.kill()
+            engine.start()
+            wait_until(lambda: answers(crew), "the container's server answers")
+            crew.after("container killed, and started", 1, least=scale(10, 500))
+
+
+def answers(crew):
+    with suppress(psycopg.OperationalError), crew.harness():
+        return True
+    return False
