@@ -202,6 +202,7 @@ class Part:
     def __init__(self, store, who, run, history):
         self.store, self.who, self.run, self.history = store, who, run, history
         self.random = random.Random(f"{run} {who}")
+        self.last = {}
 
     def event(self, name, verb, given=None):
         return self.history.event(self.who, name, verb, given)
@@ -220,7 +221,9 @@ class Part:
 
     async def append(self, name, n):
         session = self.store.session(name)
-        lines = [Line(f"{self.who} {n}.{k}", self.random.choice([None, "x", "y", self.who])) for k in range(3)]
+        lines = [
+            Line(f"{self.who} {n}.{k}", self.random.choice([None, "x", self.who, f"{self.who} {n}"])) for k in range(3)
+        ]
         if n % 4 == 0:
             new = [dal.NewMessage(role="a", content=line.content, agent_id=line.agent_id) for line in lines]
             with self.event(name, "append", lines) as event:
@@ -232,20 +235,28 @@ class Part:
                 event.outcome = [message.sequence]
 
     async def read(self):
-        """Read whole, or on from where the last read ended, and the agents."""
-        last = dict.fromkeys(names(self.run), -1)
-        for n in range(RUN["each"]):
-            name = self.random.choice(names(self.run))
+        """Read until all sessions are archived."""
+        archived = set()
+        while len(archived) < len(names(self.run)):
+            archived |= await self.look()
+
+    async def look(self):
+        """Read whole, or on from where the last read ended, and the agents; return what was archived."""
+        archived = set()
+        for name in names(self.run):
             session = self.store.session(name)
-            after = -1 if n % 3 == 0 else last[name]
+            after = self.random.choice((-1, self.last.get(name, -1)))
             with self.event(name, "read", after) as event:
                 found = await wait(session.messages(after=after, limit=100_000))
                 event.outcome = {message.sequence: Line(message.content, message.agent_id) for message in found}
-            last[name] = max(event.outcome, default=after)
+            self.last[name] = max(event.outcome, default=after)
             with self.event(name, "agent_ids") as event:
                 event.outcome = await wait(session.agent_ids())
             with suppress(dal.SessionNotFound), self.event(name, "cached") as event:
-                event.outcome = (await wait(session.record())).agent_ids
+                record = await wait(session.record())
+                event.outcome = record.agent_ids
+                archived |= {name} if record.status == "archived" else set()
+        return archived
 
     async def archive(self):
         """Begin the sessions, read on, and archive one after the other."""
@@ -253,10 +264,11 @@ class Part:
             with suppress(dal.SessionArchived):  # The other process may be that far already.
                 await self.append(name, 1)
         for name in names(self.run):
-            await self.read()
+            for _ in range(RUN["each"] // 3):
+                await self.look()
             with self.event(name, "archive") as event:
                 event.outcome = bool(await wait(self.store.session(name).archive()))
-        await self.read()
+        await self.look()
 
 
 async def wait(value):
