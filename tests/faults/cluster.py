@@ -58,9 +58,11 @@ class Cluster:
             host="127.0.0.1", port=self.port, user="postgres", dbname="postgres", connect_timeout=10
         )
 
-    def make(self, **settings):
-        """Make the data directory."""
+    def make(self, like=None, **settings):
+        """Make the data directory, from that of another server that has never run, where there is one."""
         self.data.mkdir(exist_ok=True)
+        if like is not None:
+            subprocess.run(["cp", "--archive", f"{like.data}/.", self.data], check=True)
         self.folder.chmod(0o755)
         self._wheel.ensure_pgdata_inited()  # Also the rights on the way to it, and the binaries'.
         self.configure(**SETTINGS | settings)

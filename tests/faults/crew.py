@@ -86,7 +86,9 @@ class Crew:
         name = f"{self.name}{index}.{self._incarnation}"
         options = {"most": self.most, "settings": self.settings(name)}
         arguments = (self.board, self.folder, name, index)
-        self._processes[index] = self._context.Process(target=in_process, args=arguments, kwargs=options, daemon=True)
+        self._processes[index] = self._context.Process(
+            target=in_process, args=arguments, kwargs=options, name=name, daemon=True
+        )
         self._processes[index].start()
 
     def kill_a_process(self, index):
@@ -95,9 +97,8 @@ class Crew:
         process = self._processes[index]
         kill_process(process.pid)
         process.join()
-        [_, _, name, *_] = process._args
         self._spawn(index)
-        return name
+        return process.name
 
     @property
     def present(self):

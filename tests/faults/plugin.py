@@ -50,11 +50,21 @@ def tally(figure):
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
+def pristine():
+    """A server that never runs, which the others are made from."""
+    cluster = Cluster()
+    try:
+        yield cluster.make()
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster(pristine):
     """A server to be broken, with `max_connections` of 60."""
     cluster = Cluster()
     try:
-        yield cluster.make().start()
+        yield cluster.make(pristine).start()
     finally:
         cluster.remove()
 

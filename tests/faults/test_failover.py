@@ -13,11 +13,11 @@ def _limit(limit):
 
 
 @pytest.fixture
-def pair():
+def pair(pristine):
     """Two servers: the first is the primary, and commits once the second has the commit too."""
     primary, standby = Cluster(), Cluster()
     try:
-        primary.make(hot_standby="on", synchronous_standby_names="''").start()
+        primary.make(pristine, hot_standby="on", synchronous_standby_names="''").start()
         follow(primary, standby)
         yield [primary, standby]
     finally:

@@ -135,7 +135,7 @@ async def test_cancelled_while_it_waits_for_a_lock(crew, scale, settings):
     with Focus(crew, "a task cancelled while it waits for a lock", timeout=5.0) as focus:
         async with dal.AsyncSessionStore.connect(**settings) as store:
             await do(focus, store, focus.call())
-            for n in range(scale(4, 100)):
+            for n in range(scale(4, 40)):
                 call = focus.call(ids=True)
                 async with await psycopg.AsyncConnection.connect(crew.conninfo) as holder:
                     await holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [call.session])
@@ -255,7 +255,7 @@ def test_interrupted_at_any_moment(crew, scale, settings):
     chance = random.Random(1)
     with Focus(crew, "KeyboardInterrupt at any moment", timeout=5.0) as focus:
         with dal.SessionStore.connect(**settings) as store:
-            for _ in range(scale(20, 600)):
+            for _ in range(scale(20, 300)):
                 focus.do(store, focus.call())
                 call, timer = focus.call(ids=True), threading.Timer(chance.uniform(0, 0.004), press)
                 with suppress(KeyboardInterrupt):  # It may come after the call.

@@ -35,7 +35,7 @@ def test_a_timeout_of_the_server(cluster, crew, scale, setting):
     if setting == "lock_timeout":
         cluster.set(lock_timeout="'50ms'")
     try:
-        for _ in range(scale(1, 10)):
+        for _ in range(scale(1, 5)):
             with locked(crew):
                 crew.all_are_refused(setting)
             crew.after(setting, 1, least=scale(10, 500))
@@ -48,7 +48,7 @@ def test_the_pool_is_exhausted(crew, scale):
     settings = crew.settings("focus") | {"timeout": 0.5}
     with Focus(crew, "pool exhausted", timeout=0.5) as focus, dal.SessionStore.connect(**settings) as store:
         focus.do(store, focus.call())
-        for _ in range(scale(1, 25)):
+        for _ in range(scale(1, 10)):
             calls = [focus.call(ids=True) for _ in range(8)]
             with held(crew, focus):
                 threads = [threading.Thread(target=focus.once, args=(store, call)) for call in calls]
@@ -66,7 +66,7 @@ async def test_the_pool_is_exhausted_async(crew, scale):
     with Focus(crew, "pool exhausted", timeout=0.5) as focus:
         async with dal.AsyncSessionStore.connect(**settings) as store:
             await focus.once_async(store, focus.call())
-            for _ in range(scale(1, 25)):
+            for _ in range(scale(1, 10)):
                 calls = [focus.call(ids=True) for _ in range(8)]
                 with held(crew, focus):
                     await asyncio.gather(*(focus.once_async(store, call) for call in calls))
@@ -107,10 +107,10 @@ def small_disk():
         folder.rmdir()
 
 
-def test_the_disk_is_full(small_disk, tally, scale, tmp_path):
+def test_the_disk_is_full(small_disk, pristine, tally, scale, tmp_path):
     cluster = Cluster(small_disk)
     try:
-        cluster.make(min_wal_size="'32MB'", max_wal_size="'32MB'").start()
+        cluster.make(pristine, min_wal_size="'32MB'", max_wal_size="'32MB'").start()
         with Crew(cluster.conninfo, tmp_path, tally, name="d") as crew:
             for _ in range(scale(1, 4)):
                 ballast = small_disk / "ballast"

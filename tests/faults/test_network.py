@@ -79,7 +79,7 @@ def inject(crew, proxy, through, side, scale):
 
 @pytest.mark.parametrize("action", ["cut", "reset"])
 def test_the_connection_ends_at_each_place(inject, action):
-    inject(action, 5.0, short=4, pieces=40)
+    inject(action, 5.0, short=4, pieces=20)
 
 
 def test_a_direction_is_slow(inject):
@@ -94,7 +94,7 @@ def test_the_connection_ends_and_there_is_no_other(crew, scale, proxy, through):
     """What may have been stored is not called refused, although the last attempt did not come as far."""
     with Focus(crew, "cut, and no other connection until the deadline", timeout=0.3) as focus:
         with through(0.3, None) as store:
-            for n in range(scale(4, 100)):
+            for n in range(scale(4, 40)):
                 focus.do(store, focus.call())
                 fault = proxy.arm(Fault("cut", (REPLY, REQUEST)[n % 2], message=n // 2 % 3, for_good=True))
                 call = focus.call()
@@ -110,7 +110,7 @@ def test_the_connection_ends_and_there_is_no_other(crew, scale, proxy, through):
 def test_the_connection_ends_while_it_is_made(crew, scale, proxy, through):
     with Focus(crew, "cut while connecting", timeout=5.0) as focus:
         with through(5.0, None) as store:
-            for n in range(scale(2, 60)):
+            for n in range(scale(2, 30)):
                 focus.do(store, focus.call())
                 proxy.cut_all()
                 direction, place = (REQUEST, n % 20) if n % 2 else (REPLY, n * 7)

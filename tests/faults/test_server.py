@@ -19,7 +19,7 @@ def _limit(limit):
 
 
 def test_kill_9_of_the_whole_server(cluster, crew, scale):
-    for _ in range(scale(1, 20)):
+    for _ in range(scale(1, 10)):
         crew.all_write("before")
         cluster.kill()
         cluster.start()
@@ -27,7 +27,7 @@ def test_kill_9_of_the_whole_server(cluster, crew, scale):
 
 
 def test_kill_9_of_a_single_backend(cluster, crew, scale):
-    for _ in range(scale(1, 20)):
+    for _ in range(scale(1, 10)):
         with cluster.connect() as connection:
             [(pid,)] = connection.execute(
                 "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'w%' ORDER BY random() LIMIT 1"
@@ -38,7 +38,7 @@ def test_kill_9_of_a_single_backend(cluster, crew, scale):
 
 
 def test_backends_are_terminated(cluster, crew, scale):
-    for _ in range(scale(2, 20)):
+    for _ in range(scale(2, 10)):
         killed = 0
         with cluster.connect() as connection:
             for _ in range(scale(5, 10)):
@@ -60,7 +60,7 @@ def test_a_whole_pool_dies(crew, scale):
             def all_are_there():
                 return connection.execute(f"SELECT count(*) {of_focus}").fetchone() == (size,)
 
-            for _ in range(scale(1, 20)):
+            for _ in range(scale(1, 10)):
                 focus.do(store, focus.call())
                 wait_until(all_are_there, "the pool is full")
                 focus.injected += len(
@@ -73,14 +73,14 @@ def test_a_whole_pool_dies(crew, scale):
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_restart(cluster, crew, scale, mode):
-    for _ in range(scale(1, 20)):
+    for _ in range(scale(1, 10)):
         cluster.stop(mode)
         cluster.start()
         crew.after(f"{mode} shutdown, and start", 1, least=scale(10, 500))
 
 
 def test_the_server_is_down_for_longer_than_the_deadline(cluster, crew, scale):
-    for _ in range(scale(1, 20)):
+    for _ in range(scale(1, 10)):
         cluster.stop("immediate")
         crew.all_are_refused("down")
         cluster.start()
@@ -95,7 +95,7 @@ def test_the_server_freezes(cluster, crew, scale):
         finally:
             cluster.thaw()
         crew.after("SIGSTOP of the server, longer than the deadline", 1, least=scale(10, 500))
-    for _ in range(scale(2, 20)):
+    for _ in range(scale(2, 10)):
         cluster.freeze()
         with suppress(TimeoutError):
             signal.sigtimedwait([], random.uniform(0.05, 0.5))  # The fault lasts so long.
@@ -140,7 +140,7 @@ def test_max_connections(cluster, crew, scale):
 
 
 def test_writers_processes_are_killed(crew, scale):
-    for n in range(scale(2, 40)):
+    for n in range(scale(2, 20)):
         crew.all_write("before")
         gone = crew.kill_a_process(n % 2)
         with crew.harness() as connection:

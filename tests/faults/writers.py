@@ -85,8 +85,8 @@ class Call:
     def __exit__(self, kind, error, trace):
         if error is None:
             return True
-        self._took()
         self.error = error
+        self._took()
         if isinstance(error, dal.ServerUnavailable | dal.StatementFailed):
             unknown = getattr(error, "outcome_unknown", False)
             self._log.put(("unknown" if unknown else "refused", self.session, *self.keys))
@@ -102,6 +102,8 @@ class Call:
     def _took(self):
         if self._timeout is not None:
             self.late = max(self.late, time.monotonic() - self._began - self._timeout)
+        if self.late:
+            self._log.put(("late", self.session, f"{self.late:.2f}", repr(self.error)))
 
     @property
     def again(self):
