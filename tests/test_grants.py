@@ -256,3 +256,14 @@ def test_the_owner_keeps_its_privileges(command, connection, sync_store):
 
 def test_without_tables_it_says_what_to_run(command, role):
     is_refused(command(role[0]), "run `dal schema apply`")
+
+
+def test_a_store_that_only_reads_is_confined_to_a_user_too(side, server, schema, tables, sync_store):
+    for user in ("u1", "u2"):
+        sync_store.session(user, user_id=user).append("user", "x", agent_id="a")
+        sync_store.session(user).archive()
+    with side.connect_store(server.conninfo, schema=schema, read_only=True) as store:
+        assert store.for_user("u1").agent_ids(["u1", "u2"]) == {"u1": ("a",), "u2": ()}
+        with store.transaction() as inside:
+            assert inside.for_user("u2").agent_ids(["u1", "u2"]) == {"u1": (), "u2": ("a",)}
+    assert {record.agent_ids for record in sync_store.sessions()} == {None}, "nothing was stored"

@@ -1,5 +1,6 @@
 """A password is never told: not by an error, a repr, a log, a command or a page."""
 
+import io
 import logging
 import traceback
 from pathlib import Path
@@ -66,12 +67,21 @@ def form(request, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def log(caplog):
-    """All that is logged, by anyone."""
-    caplog.set_level(logging.DEBUG)
-    yield caplog
-    assert MARK not in caplog.text
-    assert not [record for record in caplog.records if MARK in f"{record.args} {vars(record)}"]
+def log():
+    """What is logged by anyone, as it is shown; at the end nothing of it has the password."""
+    told, everyone, levels = io.StringIO(), logging.getLogger(), {}
+    for logger in (everyone, logging.getLogger("psycopg")):
+        levels[logger] = logger.level
+        logger.setLevel(logging.DEBUG)
+    handler = logging.StreamHandler(told)
+    everyone.addHandler(handler)
+    yield
+    logging.getLogger("psycopg.pool").debug("the last")
+    everyone.removeHandler(handler)
+    for logger, level in levels.items():
+        logger.setLevel(level)
+    assert told.getvalue().endswith("the last\n")
+    assert MARK not in told.getvalue()
 
 
 @pytest.fixture
