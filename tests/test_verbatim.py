@@ -56,6 +56,9 @@ def use_every_branch(store):
     session.agent_ids()
     store.agent_ids([HARM, "other"])
     store.agent_ids([])
+    store.read_only = True
+    store.agent_ids([HARM])
+    store.read_only = False
     cursor = f"2999-01-01T00:00:00+00:00/{HARM}"
     for filters in ({}, {"user_id": HARM}, {"source": HARM}, {"user_id": HARM, "source": HARM}):
         store.sessions(**filters)
