@@ -66,7 +66,7 @@ CANARIES = {
                     "        next_sequence = s.next_sequence + 1,\n"
                     "        message_count = s.message_count + 1,\n"
                     "        updated_at = greatest(s.updated_at, excluded.updated_at)\n"
-                    "    WHERE s.status <> 'archived'\n"
+                    "    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)\n"
                     "    RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at\n),"
                 ),
                 (
@@ -117,10 +117,8 @@ CANARIES = {
         "messages.after",
         "buffers O(log n) in the session's messages",
         edits=(
-            (
-                "AND m.sequence > :after::bigint\nORDER BY m.sequence\n",
-                "\nORDER BY m.sequence\nOFFSET greatest(0, :after::bigint)\n",
-            ),
+            ("    AND m.sequence > :after::bigint\n", ""),
+            ("ORDER BY m.sequence\n", "ORDER BY m.sequence\nOFFSET greatest(0, :after::bigint)\n"),
         ),
     ),
     "an OR that defeats the index": Canary(
@@ -185,7 +183,7 @@ CANARIES = {
     "a lock that a read does not need": Canary(
         "sessions.get",
         "AccessShare on sessions",
-        edits=(("WHERE s.session_id = :session_id::text", "WHERE s.session_id = :session_id::text\nFOR UPDATE"),),
+        edits=(("s.user_id = :owner::text);", "s.user_id = :owner::text)\nFOR UPDATE;"),),
     ),
     "a trigger that counts": Canary(
         "messages.append",
