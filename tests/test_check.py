@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import psycopg
 import pytest
 
+import dal
 from dal.conninfo import with_schema
 from dal.measure import scratch
 
@@ -58,7 +59,9 @@ def test_ours_are_all_kept_in_every_form(server, tmp_path):
     suites = ET.parse(tmp_path / "check.xml").getroot()
     assert int(suites.get("tests")) > 100
     assert suites.get("failures") == "0"
-    assert f"promises of {len(list(dal.queries))} queries are kept" in (tmp_path / "check.md").read_text(encoding="utf-8")
+    assert f"promises of {len(list(dal.queries))} queries are kept" in (tmp_path / "check.md").read_text(
+        encoding="utf-8"
+    )
     assert (tmp_path / "check.txt").read_text(encoding="utf-8").startswith("::notice title=dal check::")
     assert scratch_schemas(server) == []
 
