@@ -62,6 +62,11 @@ def test_what_fits_a_logarithm_only_from_below_nothing_is_none():
     assert closest(scan, Growth.LOGARITHMIC).error > TOLERANCE
 
 
+@pytest.mark.parametrize("curve", [{100: 5, 200: 5, 400: 400}, {32: 5, 128: 6, 512: 400}])
+def test_what_grows_late_grows(curve):
+    assert fit(curve).growth >= Growth.LINEAR
+
+
 def test_sizes_are_spread_evenly_up_to_the_largest():
     assert sizes_up_to(16_384) == SIZES
     assert sizes_up_to(5_000_000) == (64, 1070, 17_889, 299_070, 5_000_000)

@@ -89,8 +89,8 @@ def accelerates(values: Mapping[int, float]) -> bool:
 
 
 def _is_plausible(fitted: Fit, figures: list[float]) -> bool:
-    """Whether it starts at nothing or above: what fits log n only from far below nothing grows faster than log n."""
-    return fitted.base >= -max(SLACK, _RELATIVE_SLACK * max(figures))
+    """Whether it is no logarithm that starts below nothing: what fits only such a one grows faster than log n."""
+    return fitted.growth is not Growth.LOGARITHMIC or fitted.base >= -max(SLACK, _RELATIVE_SLACK * max(figures))
 
 
 def _least_squares(growth: Growth, sizes: list[int], figures: list[float]) -> Fit:
