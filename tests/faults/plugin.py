@@ -1,4 +1,4 @@
-"""How much is injected, by `--faults`; the servers and the crews; a limit for each test; the table."""
+"""How much is injected, by `--faults`; a limit for each test; the table."""
 
 import faulthandler
 import signal
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from faults.cluster import Cluster, Hanging
-from faults.crew import Crew
+from faults.cluster import Hanging
 from faults.tally import Tally
 
 
@@ -47,33 +46,6 @@ def tally(figure):
 
     figure("faults", Shown())
     return tally
-
-
-@pytest.fixture(scope="session")
-def pristine():
-    """A server that never runs, which the others are made from."""
-    cluster = Cluster()
-    try:
-        yield cluster.make()
-    finally:
-        cluster.remove()
-
-
-@pytest.fixture(scope="session")
-def cluster(pristine):
-    """A server to be broken, with `max_connections` of 60."""
-    cluster = Cluster()
-    try:
-        yield cluster.make(pristine).start()
-    finally:
-        cluster.remove()
-
-
-@pytest.fixture(scope="session")
-def crew(cluster, tally, scale, tmp_path_factory):
-    """The writers on it, who write as long as the tests last."""
-    with Crew(cluster.conninfo, tmp_path_factory.mktemp("logs"), tally, timeout=scale(1.0, 2.0)) as crew:
-        yield crew
 
 
 @pytest.fixture
