@@ -118,14 +118,15 @@ class Crew:
             counts = [now - then for now, then in zip(self.board.acknowledged, before, strict=True)]
             raise Hanging(f"{error}: they wrote {counts}") from None
 
-    def all_are_refused(self, what, within=RECOVERY):
-        """Wait until each writer had an error."""
+    def all_are_refused(self, what, within=RECOVERY, hold=lambda: None):
+        """Wait until each writer had an error, and call `hold` all the while to keep the fault up."""
         before = list(self.board.refused)
-        wait_until(
-            lambda: all(now > then for now, then in zip(self.board.refused, before, strict=True)),
-            f"{what}: every writer is refused",
-            within,
-        )
+
+        def refused():
+            hold()
+            return all(now > then for now, then in zip(self.board.refused, before, strict=True))
+
+        wait_until(refused, f"{what}: every writer is refused", within)
 
     def after(self, fault, injected, *, least=10):
         """Let all write on after a fault, and check everything that was written since the last one."""
