@@ -25,6 +25,8 @@ SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "on",
     "wal_level": "replica",
+    # In the data directory, and so removed with it, although the server was killed.
+    "dynamic_shared_memory_type": "mmap",
 }
 
 
@@ -165,6 +167,9 @@ class Cluster:
 
     def remove(self):
         self.thaw()
+        if self.postmaster is not None:
+            with suppress(RuntimeError, subprocess.TimeoutExpired):
+                self.stop("immediate")
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
