@@ -1,5 +1,6 @@
 """Servers, schemas and stores for the tests and the benchmarks; `--postgres` chooses the server."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -26,6 +27,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell's background command ignores SIGINT, and so would what the tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Started here so that the header can say which it is.
     started = serve(config.option.postgres, prefer_container=True)
     server = config.stash[_SERVER] = started.__enter__()
