@@ -22,7 +22,8 @@ def repository(tmp_path):
     (queries / "messages").mkdir(parents=True)
     append, latest = ((QUERIES / f"messages/{name}.sql").read_text(encoding="utf-8") for name in ("append", "latest"))
     (queries / "messages/append.sql").write_text(
-        append.replace("Never: Seq Scan; Sort", "Never: Seq Scan").replace("FROM prior;", "FROM prior; -- old"), "utf-8"
+        append.replace("Never: Seq Scan; Sort", "Never: Seq Scan").replace("FROM stored\n", "FROM stored -- old\n"),
+        "utf-8",
     )
     (queries / "messages/gone.sql").write_text(latest.replace("name: latest", "name: gone"), "utf-8")
     git("init")
@@ -53,8 +54,8 @@ def test_a_base_shows_what_changed(repository, checked, tmp_path, browse):
     page = browse(page_of(out, "messages.append"))
     change = page.locator("section", has=page.locator("#change"))
     assert change.locator("li").all_text_contents() == ["never Sort"]
-    assert change.locator("del").all_text_contents() == ["- -- Never: Seq Scan", "- FROM prior; -- old"]
-    assert change.locator("ins").all_text_contents() == ["+ -- Never: Seq Scan; Sort", "+ FROM prior;"]
+    assert change.locator("del").all_text_contents() == ["- -- Never: Seq Scan", "- FROM stored -- old"]
+    assert change.locator("ins").all_text_contents() == ["+ -- Never: Seq Scan; Sort", "+ FROM stored"]
 
 
 @needs_chromium
