@@ -20,8 +20,8 @@ MAX_NUMBER = 2**63 - 2
 """What a bigint holds, less one: a page is asked for with one row more than it shows."""
 
 MAX_CONTENT = 16 * 2**20
-"""Bytes of a message's content. To append so many takes 0.15 s and 0.1 GB of the server's memory; four times as
-many take six times as long, and a page of them more memory than a small server has."""
+"""Bytes of a message's content. The server holds a message several times over while it stores it, and a page of
+larger ones would need more memory than a small server has."""
 
 MAX_METADATA = 4 * 2**20
 """Bytes of metadata as JSON. Numbers such as 5e-324 come back fifty times as long, and a row must fit into 1 GB."""
@@ -36,7 +36,7 @@ MAX_DIGITS = 4300
 """Digits of a whole number in metadata: Python reads no more, unless it is told to."""
 
 MAX_MANY = 10_000
-"""Messages or ids in one call: appending so many holds the session's lock for 0.2 s."""
+"""Messages or ids in one call: other writers of the session wait until all of them are stored."""
 
 Sanitize = Literal["replace"] | None
 """What to do with content that PostgreSQL cannot store: refuse it, or replace what it cannot."""
