@@ -22,7 +22,7 @@ from dal.records import Message, SessionRecord
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "dal/_async/queries.pyi"
 
-TYPES = {"bigint": "int", "jsonb": "str | Jsonb", "text": "str", "timestamptz": "datetime | str"}
+TYPES = {"bigint": "int", "boolean": "bool", "jsonb": "str | Jsonb", "text": "str", "timestamptz": "datetime | str"}
 """What psycopg sends as the type that a parameter is cast to. An array is a list: a tuple would be sent as a row."""
 
 DEFAULTS = {"owner": "None"}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from dal.records import Message
 
 
 class DalError(Exception):
@@ -45,6 +49,23 @@ class SessionArchived(DalError):
 
 class MessageConflict(DalError):
     """A message with this id is stored already, with other content."""
+
+
+class PartlyRefused(DalError):
+    """Some sessions refused what was to be appended to them, and the others took it.
+
+    `outcomes` has for each message that was given, in that order, the Message as it is stored, or the error.
+    """
+
+    def __init__(self, outcomes: Sequence[Message | DalError]) -> None:
+        errors = [one for one in outcomes if isinstance(one, DalError)]
+        super().__init__(
+            f"{len(errors)} of {len(outcomes)} messages were refused, and the others are stored; the first: {errors[0]}"
+        )
+        self.outcomes = tuple(outcomes)
+
+    def __reduce__(self) -> tuple[type[PartlyRefused], tuple[tuple[Message | DalError, ...]]]:
+        return type(self), (self.outcomes,)
 
 
 class SchemaMismatch(DalError):

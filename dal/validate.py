@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import repeat
 from typing import Any, Literal
 
 from dal.errors import InvalidInput
@@ -183,10 +184,23 @@ def new_messages(argument: str, value: Iterable[NewMessage]) -> list[NewMessage]
     return several
 
 
-def together(argument: str, checked: Sequence[Mapping[str, Any]]) -> None:
-    """Messages whose fields were checked, as one call stores them: of different ids, and not too large in sum."""
-    ids = Counter(one["message_id"] for one in checked)
-    twice, times = next(iter(ids.most_common(1)), ("", 0))
+def pairs(argument: str, value: Iterable[tuple[Any, NewMessage]]) -> list[tuple[Any, NewMessage]]:
+    """Several messages to be appended, each with its session; the messages' fields are checked apart."""
+    several = _many(argument, value, "messages")
+    for n, one in enumerate(several):
+        if not isinstance(one, tuple) or len(one) != 2 or not isinstance(one[1], NewMessage):  # noqa: PLR2004
+            raise InvalidInput(f"{argument}[{n}]", "must be a tuple of a session and a NewMessage")
+    return several
+
+
+def together(argument: str, checked: Sequence[Mapping[str, Any]], sessions: Sequence[str] | None = None) -> None:
+    """Messages whose fields were checked, as one call stores them in their sessions.
+
+    They have different ids in each, and are not too large in sum.
+    """
+    of = sessions or repeat("", len(checked))
+    ids = Counter(zip(of, (one["message_id"] for one in checked), strict=True))
+    (_, twice), times = next(iter(ids.most_common(1)), (("", ""), 0))
     if times > 1:
         raise InvalidInput(argument, f"has the message_id {twice!r} twice")
     size = sum(_size(one["content"]) + _size(one["metadata"]) for one in checked)

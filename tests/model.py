@@ -101,6 +101,22 @@ class Model:
     def append_all(self, handle, new):
         return self._append(handle, new) if new else ()
 
+    def append_to_many(self, pairs):
+        """The outcome of each message: its line, or the kind of error that its session refused it with."""
+        given = {}
+        for n, (handle, new) in enumerate(pairs):
+            given.setdefault(handle.id, (handle, []))[1].append((n, new))
+        if any(self._is_invalid([new for _, new in several]) for _, several in given.values()):
+            raise dal.InvalidInput("messages", "")
+        outcomes = {}
+        for handle, several in given.values():
+            places = [n for n, _ in several]
+            try:
+                outcomes |= zip(places, self._append(handle, [new for _, new in several]), strict=True)
+            except dal.DalError as error:
+                outcomes |= dict.fromkeys(places, type(error))
+        return [outcomes[n] for n in range(len(pairs))]
+
     def latest(self, handle, limit):
         return self.messages(handle, before=1 << 62, limit=limit)
 
@@ -204,9 +220,12 @@ class Model:
         else:
             assert updated_at == stored.updated_at, "only what is an activity moves updated_at"
 
-    def _append(self, handle, new):
+    def _is_invalid(self, new):
         ids = [one.message_id for one in new]
-        if len(set(ids)) < len(ids) or any("\0" in one.content for one in new):
+        return len(set(ids)) < len(ids) or any("\0" in one.content for one in new)
+
+    def _append(self, handle, new):
+        if self._is_invalid(new):
             raise dal.InvalidInput("messages", "")
         handle.may_be_stored = handle.persisted = True
         stored = self.sessions.get(handle.id) or Stored(

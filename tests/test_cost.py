@@ -227,7 +227,7 @@ def reading(store):
 CALLS = {
     "messages.after": lambda store, session: session.messages(after=3, limit=5),
     "messages.append": lambda store, session: session.append("user", "x"),
-    "messages.append_all": lambda store, session: session.append_all([NewMessage(role="user", content="x")]),
+    "messages.append_all": lambda store, session: session.append_all([NewMessage(role="user", content="x")] * 2),
     "messages.before": lambda store, session: session.messages(before=9, limit=5),
     "messages.get": lambda store, session: session.message("m"),
     "messages.latest": lambda store, session: session.latest(5),

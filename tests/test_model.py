@@ -132,6 +132,24 @@ class Machine(RuleBasedStateMachine):
         handle = self._in(handle, inside, writes=True)
         self._same(handle, "append_all", new, expect=expect)
 
+    @rule(place=PLACES, inside=st.booleans(), new=st.lists(st.tuples(IDS, NEW), max_size=6), user_id=USERS)
+    def append_to_many(self, place, inside, new, user_id):
+        """Some sessions may refuse theirs, and the others take them."""
+        held = {session_id for session_id, _ in new} & self.inside.model.locked if self.inside else ()
+        place = self.inside if held else self._at(place, inside)
+        handles = {session_id: place.open(session_id, user_id=user_id) for session_id, _ in new}
+        new = [(session_id, named(one, None, n)) for n, (session_id, one) in enumerate(new)]
+        try:
+            said = place.do("append_all", [(unwrap(handles[session_id].real), one) for session_id, one in new])
+        except dal.PartlyRefused as error:
+            said = [one if isinstance(one, dal.Message) else type(one) for one in error.outcomes]
+        except dal.InvalidInput as error:
+            said = type(error)
+        expected, refusal = outcome(
+            lambda: place.model.append_to_many([(handles[session_id].model, one) for session_id, one in new])
+        )
+        assert plain(said) == plain(refusal or tuple(expected))
+
     @rule(handle=handles, inside=st.booleans(), sequence=NUMBERS)
     def remove_from(self, handle, inside, sequence):
         self._same(self._in(handle, inside, writes=True), "remove_from", sequence)
@@ -372,6 +390,7 @@ def test_every_verb_is_in_the_machine(doors, server, options):
             run("sessions", place, False, 3, False, user_id="u1", source=None, status=None)
             for verb in ("apply_schema", "check_schema"):
                 run("schema", place, verb)
+            run("append_to_many", place, False, [("s0", new)], None)
             run("remove_from", handle, False, 1)
             for verb in ("pause", "resume", "archive"):
                 run("change", handle, False, verb)

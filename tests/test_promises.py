@@ -3,7 +3,7 @@
 import pytest
 
 from dal.files import QUERIES
-from dal.measure.promises import Growth, PromiseError, parse
+from dal.measure.promises import Growth, PromiseError, Rows, parse
 
 GOOD = """-- name: one(a)
 -- Read.
@@ -33,7 +33,7 @@ def test_what_is_understood(tmp_path):
     assert promises.bounds[0].growth is Growth.LOGARITHMIC
     assert promises.held[0].divisor == 50
     assert promises.locks == {"sessions": "RowExclusive", "messages": "RowExclusive", "tasks": "AccessShare"}
-    assert promises.rows == {"sessions": 1}
+    assert promises.rows == (Rows(1, "sessions", None),)
     assert [str(never) for never in promises.never] == ["Seq Scan", "Sort on messages"]
 
 
@@ -48,6 +48,7 @@ def test_what_is_understood(tmp_path):
         ("HOT", "hot", 3, "'hot' is not understood"),
         ("RowExclusive", "RowExclusiv", 6, "with a mode of AccessShare"),
         ("1 row of", "a row of", 6, "is not understood"),
+        ("1 row of sessions", "1 row of sessions for each of the turns", 6, "no growth in the turns is promised"),
         ("Seq Scan;", "seq scan;", 7, "'seq scan' is not understood"),
         ("-- Never: Seq Scan; Sort on messages\n", "", 1, "promises nothing: it needs a line `-- Never: …`"),
         ("-- Never", "-- Locks: none\n-- Never", 7, "Locks stands twice"),

@@ -31,6 +31,9 @@ SESSION_VERBS = {
 
 STORE_VERBS = {
     "agent_ids": lambda store: store.agent_ids(["a", "b"]),
+    "append_all": lambda store: store.append_all(
+        [(unwrap(store.session()), NewMessage(role="user", content="x")) for _ in range(100)]
+    ),
     "apply_schema": lambda store: store.apply_schema(),
     "check_schema": lambda store: store.check_schema(),
     "delete_idle": lambda store: store.delete_idle(OLD, 10),

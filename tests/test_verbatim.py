@@ -43,6 +43,7 @@ def use_every_branch(store):
         session.append(HARM, "other", message_id=HARM)
     session.append_all([NewMessage(role=HARM, content=HARM), NewMessage(role=HARM, content=HARM, agent_id=HARM)])
     session.append_all([])
+    store.append_all([(unwrap(session), NewMessage(role=HARM, content=HARM)) for _ in range(2)])
     session.latest(3)
     session.messages()
     session.messages(after=0, limit=1)

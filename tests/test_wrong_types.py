@@ -61,6 +61,7 @@ STORE = {
         "user_id": "optional text", "source": "optional text", "status": "status", "limit": "number",
         "cursor": "optional text",
     },
+    "append_all": {"messages": "messages"},
     "agent_ids": {"session_ids": "texts"},
     "for_user": {"user_id": "text"},
     "delete_idle": {"before": "moment", "limit": "number"},

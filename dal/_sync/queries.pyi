@@ -61,23 +61,25 @@ class _MessagesAppendAll(Query):
         connection: Connection[Any],
         /,
         *,
-        session_id: str,
-        source: str | None,
-        user_id: str | None,
-        parent_id: str | None,
-        session_metadata: str | Jsonb,
+        session_ids: list[str],
+        sources: list[str] | list[str | None],
+        user_ids: list[str] | list[str | None],
+        parent_ids: list[str] | list[str | None],
+        session_metadata: list[str] | list[Jsonb],
+        confined: bool,
+        places: list[int],
+        calls: list[int],
         message_ids: list[str],
         roles: list[str],
         agent_ids: list[str] | list[str | None],
         contents: list[str],
         metadata: list[str] | list[Jsonb],
-        owner: str | None = None,
     ) -> list[records.AppendedOne]:
-        """Append several messages to a session in the order given, all or none, and create the session if
-        they are its first.
+        """Append messages to any number of sessions, to each in the order given, and create the sessions that they are
+        the first of. The messages of one call are stored all or none; calls do not depend on each other.
 
-        Returns: AppendedOne, in the order given; no row for those that were not stored: then none was, because
-          one has is_same false (its message_id is there with other content), or else because the session is
+        Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,
+          because one has is_same false (its message_id is there with other content), or else because the session is
           archived. Those that are there already with the same content keep their number.
           While the first of two equal appends has not committed, the second waits and then fails with
           23505; it is safe to repeat.

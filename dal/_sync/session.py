@@ -10,7 +10,8 @@ from ulid import ULID
 
 from dal import validate
 from dal._sync.queries import Query, queries
-from dal.errors import DalError, InvalidInput, MessageConflict, ServerUnavailable, SessionArchived, SessionNotFound
+from dal.appends import Append
+from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound
 from dal.records import Message, Metadata, NewMessage, SessionRecord
 
 if TYPE_CHECKING:
@@ -79,44 +80,15 @@ class Session:
         With a message_id that is stored already this returns what was stored the first time, so an
         append whose answer was lost can be repeated; MessageConflict if that was something else.
         """
-        given = self._checked("", role, content, agent_id, metadata, message_id)
-        self._may_be_stored = True
-        row = self._send(queries.messages.append, [given["message_id"]], **given)
-        if row is None:
-            raise self._is_refused(queries.messages.append)
-        if not row.is_same:
-            raise self._is_conflict(queries.messages.append, given["message_id"])
-        return self._message(given, metadata, row)
+        new = NewMessage(role=role, content=content, agent_id=agent_id, metadata=metadata, message_id=message_id)
+        return (self._append(self._appending([new], [self._checked("", new)])))[0]
 
     def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
         """Store several messages in their order, all or none, as `append` does one."""
         new = validate.new_messages("messages", messages)
-        given = [
-            self._checked(f"messages[{n}].", one.role, one.content, one.agent_id, one.metadata, one.message_id)
-            for n, one in enumerate(new)
-        ]
+        given = [self._checked(f"messages[{n}].", one) for n, one in enumerate(new)]
         validate.together("messages", given)
-        ids = [one["message_id"] for one in given]
-        if not given:
-            return ()
-        self._may_be_stored = True
-        rows = self._send(
-            queries.messages.append_all,
-            ids,
-            message_ids=ids,
-            roles=[one["role"] for one in given],
-            agent_ids=[one["agent_id"] for one in given],
-            contents=[one["content"] for one in given],
-            metadata=[one["metadata"] for one in given],
-        )
-        for row in rows:
-            if not row.is_same:
-                raise self._is_conflict(queries.messages.append_all, ids[row.position - 1])
-        if len(rows) < len(given):
-            raise self._is_refused(queries.messages.append_all)
-        return tuple(
-            self._message(one, source.metadata, row) for one, source, row in zip(given, new, rows, strict=True)
-        )
+        return self._append(self._appending(new, given)) if given else ()
 
     def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""
@@ -157,9 +129,9 @@ class Session:
             removal_id=str(ULID()),
         )
         if removed is None:
-            raise self._is_not_found(query)
+            raise self._is_not_found(query.name)
         if removed.is_refused:
-            raise self._is_archived(query, "remove from")
+            raise self._is_archived(query.name, "remove from")
         count: int = removed.messages
         return count
 
@@ -214,64 +186,54 @@ class Session:
         """Run a query file on this session, if it is the store's user's."""
         return self._store.runner.run(query, session_id=self.id, owner=self._store.owner, **parameters)
 
-    def _send(self, query: Query, ids: Sequence[str], **parameters: Any) -> Any:
-        """Store messages; an error of which the outcome is unknown tells the ids to repeat them with."""
-        try:
-            rows = self._run(query, **self._opening, **parameters)
-        except ServerUnavailable as error:
-            error.message_ids = tuple(ids)
-            raise
+    def _appending(self, new: Sequence[NewMessage], checked: Sequence[dict[str, Any]]) -> Append:
+        """Make an append, which is about to be sent."""
+        self._may_be_stored = True
+        return Append(self.id, self._store.owner, self._opening, new, checked)
+
+    def _append(self, append: Append) -> tuple[Message, ...]:
+        self._store.appends.send(append)
+        error = self._refusal(append)
+        if error is not None:
+            raise error
+        return append.stored
+
+    def _refusal(self, append: Append) -> DalError | None:
+        """Why an append that was sent stored nothing; None if it is stored."""
         self.persisted = True
-        return rows
+        error = append.conflict
+        if error is None and append.is_refused:
+            return self._is_refused(append.query)
+        return error
 
     def _record(self, query: Query, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is what an archived one does not allow."""
         record: SessionRecord | None = self._run(query, **parameters)
         if record is None:
-            raise self._is_not_found(query)
+            raise self._is_not_found(query.name)
         self.persisted = True
         if refused is not None and record.status == "archived":
-            raise self._is_archived(query, refused)
+            raise self._is_archived(query.name, refused)
         return record
 
-    def _checked(  # noqa: PLR0913, PLR0917 - a message's fields
-        self,
-        of: str,
-        role: str,
-        content: str,
-        agent_id: str | None,
-        metadata: Metadata | None,
-        message_id: str | None,
-    ) -> dict[str, Any]:
+    def _checked(self, of: str, new: NewMessage) -> dict[str, Any]:
         """Check a message's fields; `of` goes before their names in an error."""
         return {
-            "role": validate.identifier(f"{of}role", role),
-            "content": validate.content(f"{of}content", content, self._store.sanitize),
-            "agent_id": validate.optional_identifier(f"{of}agent_id", agent_id),
-            "metadata": validate.optional_metadata(f"{of}metadata", metadata),
-            "message_id": str(ULID()) if message_id is None else validate.identifier(f"{of}message_id", message_id),
+            "role": validate.identifier(f"{of}role", new.role),
+            "content": validate.content(f"{of}content", new.content, self._store.sanitize),
+            "agent_id": validate.optional_identifier(f"{of}agent_id", new.agent_id),
+            "metadata": validate.optional_metadata(f"{of}metadata", new.metadata),
+            "message_id": (
+                str(ULID()) if new.message_id is None else validate.identifier(f"{of}message_id", new.message_id)
+            ),
         }
 
-    def _message(self, given: dict[str, Any], metadata: Metadata | None, row: Any) -> Message:
-        return Message(
-            session_id=self.id,
-            sequence=row.sequence,
-            message_id=given["message_id"],
-            role=given["role"],
-            agent_id=given["agent_id"],
-            content=given["content"],
-            metadata=dict(metadata or {}),
-            created_at=row.created_at,
-        )
-
-    def _is_not_found(self, query: Query) -> SessionNotFound:
+    def _is_not_found(self, query: str) -> SessionNotFound:
         owner = self._store.owner
         why = "a session is stored with its first message" if owner is None else "or is another user's"
-        return SessionNotFound(
-            f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query.name
-        )
+        return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
 
-    def _is_refused(self, query: Query) -> DalError:
+    def _is_refused(self, query: str) -> DalError:
         """Why nothing was appended: for a store that is confined to a user, the session may be another's."""
         if self._store.owner is not None:
             try:
@@ -280,15 +242,8 @@ class Session:
                 return error
         return self._is_archived(query, "append to")
 
-    def _is_archived(self, query: Query, action: str) -> SessionArchived:
+    def _is_archived(self, query: str, action: str) -> SessionArchived:
         return SessionArchived(
             f"cannot {action} session {self.id!r}: it is archived, which is final; reset() begins a new one",
-            query=query.name,
-        )
-
-    def _is_conflict(self, query: Query, message_id: str) -> MessageConflict:
-        return MessageConflict(
-            f"session {self.id!r} holds a message {message_id!r} with other content; "
-            "give a message another id, or none, unless it is the same again",
-            query=query.name,
+            query=query,
         )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -15,14 +15,15 @@ from psycopg.pq import PipelineStatus
 from psycopg_pool import ConnectionPool
 
 from dal import validate
+from dal._sync.appends import Appends
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
 from dal._sync.sources import OwnPool, Pooled, Single
 from dal.conninfo import for_pool
-from dal.errors import InvalidInput, StatementFailed
+from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
-from dal.records import Metadata, SessionPage, Status
+from dal.records import Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema import SchemaCheck
 from dal.watching import Hook, Watch
@@ -55,6 +56,7 @@ class SessionStore:
         elif not isinstance(source, Runner):
             raise InvalidInput("source", f"must be an ConnectionPool or an Connection, not {type(source).__name__}")
         self.runner = source
+        self.appends = Appends(source)
         self.sanitize = validate.sanitize("sanitize", sanitize)
         self.owner = validate.optional_identifier("owner", owner)
         self.read_only = read_only
@@ -142,6 +144,39 @@ class SessionStore:
         a session that is stored already.
         """
         return Session(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
+
+    def append_all(self, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
+        """Store messages of any number of this store's sessions in one statement, to each in the order given.
+
+        Those of one session are stored all or none. If a session refuses its own, those of the others are stored all
+        the same, and PartlyRefused has the Message or the error of each.
+        """
+        pairs = validate.pairs("messages", messages)
+        given: dict[str, list[int]] = {}
+        checked = []
+        for n, (session, new) in enumerate(pairs):
+            if not isinstance(session, Session) or session._store is not self:  # noqa: SLF001 - one of our own
+                raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
+            given.setdefault(session.id, []).append(n)
+            checked.append(session._checked(f"messages[{n}].", new))  # noqa: SLF001
+        validate.together("messages", checked, [session.id for session, _ in pairs])
+        if not pairs:
+            return ()
+        sessions = [pairs[places[0]][0] for places in given.values()]
+        appends = [
+            session._appending([pairs[n][1] for n in places], [checked[n] for n in places])  # noqa: SLF001
+            for session, places in zip(sessions, given.values(), strict=True)
+        ]
+        self.appends.send_all(appends)
+        outcomes: dict[int, Message | DalError] = {}
+        for session, append, places in zip(sessions, appends, given.values(), strict=True):
+            error = session._refusal(append)  # noqa: SLF001
+            outcomes |= dict.fromkeys(places, error) if error else zip(places, append.stored, strict=True)
+        in_order = [outcomes[n] for n in range(len(pairs))]
+        stored = tuple(one for one in in_order if isinstance(one, Message))
+        if len(stored) < len(in_order):
+            raise PartlyRefused(in_order)
+        return stored
 
     def sessions(
         self,

@@ -7,7 +7,7 @@ cannot add to them. The data of each axis is grown in a scratch schema of its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -78,8 +78,8 @@ class Measured:
     plans: dict[str, dict[int, dict[str, Plan]]] = field(default_factory=dict)
     """By axis, size, and custom or generic."""
     locks: dict[str, str] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    """How many rows of each table are locked against other writers."""
+    rows: dict[str, float] = field(default_factory=dict)
+    """How many rows of each table are locked against other writers, in all or for each, as promised."""
     round_trips: int = 0
 
     @property
@@ -160,14 +160,15 @@ class Gate:
         with connection.transaction(force_rollback=True):
             with watch(connection) as wire:
                 run()
-            for table, rows in self._locked_rows(one.subject.promises.rows).items():
-                one.rows[table] = max(rows, one.rows.get(table, 0))
+            for promised in one.subject.promises.rows:
+                locked = self._locked_rows(promised.table) / (size if promised.each == axis else 1)
+                one.rows[promised.table] = max(locked, one.rows.get(promised.table, 0))
         one.round_trips = max(one.round_trips, wire.round_trips)
 
-    def _locked_rows(self, tables: Iterable[str]) -> dict[str, int]:
+    def _locked_rows(self, table: str) -> float:
         """Count the rows that another writer would have to wait for, now."""
         with self._connect() as other:
-            return {table: other.execute(_LOCKED.format(sql.Identifier(table))).fetchall()[0][0] for table in tables}
+            return float(other.execute(_LOCKED.format(sql.Identifier(table))).fetchall()[0][0])
 
     def _under_a_snapshot(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
         self._grow(connection, axis, 0, 1)
@@ -236,9 +237,9 @@ def judge(measured: Measured) -> Iterator[Verdict]:
         costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
         share = min(cost.hot_share for cost in costs)
         yield verdict(promises.line, "HOT", f"{share:.0%} HOT", kept=share == 1)
-    for table, rows in promises.rows.items():
-        locked = measured.rows[table]
-        yield verdict(promises.locks_line, f"{in_rows(rows)} of {table} locked", in_rows(locked), kept=locked == rows)
+    for rows in promises.rows:
+        locked = measured.rows[rows.table]
+        yield verdict(promises.locks_line, str(rows), f"{locked:,.6g} locked", kept=locked == rows.number)
     for table in sorted(promises.locks | measured.locks):
         promised, taken = promises.locks.get(table), measured.locks.get(table)
         kept = taken is None or (promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised))
@@ -290,11 +291,6 @@ def _seen(never: Never, plans: dict[str, dict[int, dict[str, Plan]]]) -> Iterato
 def _strongest(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
     tables = one | other
     return {table: max(filter(None, (one.get(table), other.get(table))), key=LOCK_MODES.index) for table in tables}
-
-
-def in_rows(number: int) -> str:
-    """A number of rows, in words."""
-    return f"{number:,} row{'' if number == 1 else 's'}"
 
 
 def in_trips(number: int) -> str:

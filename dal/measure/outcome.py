@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from dal.measure.cost import most
-from dal.measure.gate import Curve, Measured, Verdict, in_rows, in_trips, judge, values_of
+from dal.measure.gate import Curve, Measured, Verdict, in_trips, judge, values_of
 from dal.measure.growth import fit
 from dal.measure.promises import METRICS, Promises
 
@@ -69,7 +69,10 @@ def _query(one: Measured, report: Report) -> dict[str, Any]:
         "round_trips": one.round_trips,
         "promises": told(one.subject.promises),
         "locks": {"promised": one.subject.promises.locks, "taken": dict(sorted(one.locks.items()))},
-        "rows": {"promised": one.subject.promises.rows, "locked": one.rows},
+        "rows": {
+            "promised": {rows.table: {"number": rows.number, "each": rows.each} for rows in one.subject.promises.rows},
+            "locked": one.rows,
+        },
         "never": [{"node": never.node, "table": never.table} for never in one.subject.promises.never],
         "bounds": [*_bounds(one, held=False), *_bounds(one, held=True)],
         "curves": _curves(one.curves),
@@ -156,7 +159,7 @@ def told(promises: Promises) -> list[str]:
         *(["HOT"] if promises.hot else []),
         *(f"held snapshot: {bound}" for bound in promises.held),
         *(f"{mode} on {table}" for table, mode in promises.locks.items()),
-        *(f"{in_rows(rows)} of {table} locked" for table, rows in promises.rows.items()),
+        *map(str, promises.rows),
         *(f"never {never}" for never in promises.never),
     ]
 

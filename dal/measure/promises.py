@@ -8,7 +8,8 @@
 A line may go on in lines that are indented. `Held snapshot:` may be left out; the others may not. What growth
 is measured in is one of the axes that the fixtures know how to grow. HOT: no update writes to an index. The
 rows that are locked against other writers are as many as promised, no more and no fewer: too few would let
-writers pass each other.
+writers pass each other. Where there are as many as something is large: `1 row of sessions for each of the given
+sessions`.
 """
 
 from __future__ import annotations
@@ -87,6 +88,19 @@ class Never:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """How many rows of a table are locked against other writers: in all, or for each of what an axis counts."""
+
+    number: int
+    table: str
+    each: str | None
+
+    def __str__(self) -> str:
+        told = f"{self.number:,} row{'' if self.number == 1 else 's'} of {self.table} locked"
+        return f"{told} for each of {self.each}" if self.each else told
+
+
+@dataclass(frozen=True, slots=True)
 class Promises:
     """All that one file promises."""
 
@@ -99,15 +113,14 @@ class Promises:
     held: tuple[Bound, ...]
     locks: dict[str, str] = field(hash=False)
     """The strongest lock on each table, by name."""
-    rows: dict[str, int] = field(hash=False)
-    """How many rows of a table are locked against other writers."""
+    rows: tuple[Rows, ...]
     locks_line: int
     never: tuple[Never, ...]
 
 
 _BOUND = re.compile(r"(?P<metric>\w+) O\((?P<growth>[^)]*)\) in (?P<axis>[^,]+?)(?:, at most n/(?P<divisor>\d+))?")
 _TRIPS = re.compile(r"(\d+) round trips?")
-_ROWS = re.compile(r"(\d+) rows? of (\w+)")
+_ROWS = re.compile(r"(?P<number>\d+) rows? of (?P<table>\w+)(?: for each of (?P<each>.+))?")
 _NODE = re.compile(r"(?P<node>[A-Z][A-Za-z]*(?: [A-Z][A-Za-z]*)*)(?: on (?P<table>\w+))?")
 _LABEL = re.compile(r"-- (Promises|Held snapshot|Locks|Never): (.*)")
 
@@ -126,15 +139,23 @@ def parse(path: Path, name: str) -> Promises:
     locks_line, locks_text = lines["Locks"]
     never_line, never_text = lines["Never"]
     held_line, held_text = lines.get("Held snapshot", (0, ""))
+    bounds = tuple(_bound(path, line, part) for part in rest if part != "HOT")
+    rows = tuple(
+        Rows(int(found["number"]), found["table"], found["each"])
+        for part in _parts(locks_text)
+        if (found := _ROWS.fullmatch(part))
+    )
+    for each in {one.each for one in rows} - {None, *(bound.axis for bound in bounds)}:
+        raise PromiseError(path, locks_line, f"no growth in {each} is promised, so that nothing is measured there")
     return Promises(
         path=path,
         round_trips=int(trips[1]),
         hot="HOT" in rest,
         line=line,
-        bounds=tuple(_bound(path, line, part) for part in rest if part != "HOT"),
+        bounds=bounds,
         held=tuple(_bound(path, held_line, part) for part in _parts(held_text)),
         locks=_locks(path, locks_line, [part for part in _parts(locks_text) if not _ROWS.fullmatch(part)]),
-        rows={found[2]: int(found[1]) for part in _parts(locks_text) if (found := _ROWS.fullmatch(part))},
+        rows=rows,
         locks_line=locks_line,
         never=tuple(_never(path, never_line, part) for part in _parts(never_text) if part != "none"),
     )

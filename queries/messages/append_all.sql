@@ -1,26 +1,51 @@
--- name: append_all(session_id, source, user_id, parent_id, session_metadata, message_ids, roles, agent_ids, contents, metadata, owner)
--- Append several messages to a session in the order given, all or none, and create the session if
--- they are its first.
+-- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, confined, places, calls, message_ids, roles, agent_ids, contents, metadata)
+-- Append messages to any number of sessions, to each in the order given, and create the sessions that they are
+-- the first of. The messages of one call are stored all or none; calls do not depend on each other.
 --
--- One statement: as append, with the counter raised by as many as are new.
+-- One statement: as append, with each session's counter raised by as many as are new, and each message
+--   numbered back from it. The arrays up to
+--   session_metadata have one element a session, the others one a message: `places` tells its session, counted
+--   from 1, and `calls` the call that it belongs to, which is of one session.
 --   The arrays stand in subqueries so that the planner does not count their elements and plan anew for
 --   each call (tests/test_cost.py holds it to that).
---   With an owner, a session that is not that user's is as one that is not stored.
+--   When confined, a session that is not the user's that is given with it is as one that is not stored.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
--- Rows locked: the session's row until the commit. Waits for other writers of the same session alone.
+-- Rows locked: the sessions' rows until the commit, in the order in which the sessions are given: by session_id,
+--   so that no two of these deadlock. Waits for other writers of the same sessions alone.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
---   buffers O(n log n) in the given messages; WAL O(n) in the given messages
+--   buffers O(n log n) in the given messages; WAL O(n) in the given messages;
+--   buffers O(n log n) in the given sessions; WAL O(n) in the given sessions
 -- Held snapshot: buffers O(n) in the appends since, at most n/12
--- Locks: RowExclusive on sessions, messages; 1 row of sessions
+-- Locks: RowExclusive on sessions, messages; 1 row of sessions for each of the given sessions
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe, as append: the message_ids are found.
--- Returns: AppendedOne, in the order given; no row for those that were not stored: then none was, because
---   one has is_same false (its message_id is there with other content), or else because the session is
+-- Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,
+--   because one has is_same false (its message_id is there with other content), or else because the session is
 --   archived. Those that are there already with the same content keep their number.
 --   While the first of two equal appends has not committed, the second waits and then fails with
 --   23505; it is safe to repeat.
-WITH given AS (
+WITH opening AS (
     SELECT
+        o.place,
+        o.session_id,
+        o.source,
+        o.user_id,
+        o.parent_id,
+        o.metadata
+    FROM unnest(
+        (SELECT :session_ids::text[]),
+        (SELECT :sources::text[]),
+        (SELECT :user_ids::text[]),
+        (SELECT :parent_ids::text[]),
+        (SELECT :session_metadata::jsonb[])
+    ) WITH ORDINALITY AS o (session_id, source, user_id, parent_id, metadata, place)
+),
+
+given AS (
+    SELECT
+        o.session_id,
+        o.user_id,
+        g.call,
         g.message_id,
         g.role,
         g.agent_id,
@@ -28,18 +53,23 @@ WITH given AS (
         g.metadata,
         g.position
     FROM unnest(
+        (SELECT :places::bigint[]),
+        (SELECT :calls::bigint[]),
         (SELECT :message_ids::text[]),
         (SELECT :roles::text[]),
         (SELECT :agent_ids::text[]),
         (SELECT :contents::text[]),
         (SELECT :metadata::jsonb[])
-    ) WITH ORDINALITY AS g (message_id, role, agent_id, content, metadata, position)
+    ) WITH ORDINALITY AS g (place, call, message_id, role, agent_id, content, metadata, position)
+    INNER JOIN opening AS o ON g.place = o.place
 ),
 
 prior AS (
     SELECT
+        g.session_id,
+        g.user_id,
+        g.call,
         g.position,
-        m.session_id,
         m.sequence,
         m.created_at,
         (
@@ -51,7 +81,6 @@ prior AS (
     FROM given AS g
     CROSS JOIN LATERAL (
         SELECT
-            m.session_id,
             m.sequence,
             m.created_at,
             m.role,
@@ -59,32 +88,40 @@ prior AS (
             m.content,
             m.metadata
         FROM messages AS m
-        WHERE m.session_id = :session_id::text AND m.message_id = g.message_id
+        WHERE m.session_id = g.session_id AND m.message_id = g.message_id
         ORDER BY m.message_id
         LIMIT 1
     ) AS m
 ),
 
+refused AS (
+    SELECT p.call
+    FROM prior AS p
+    WHERE NOT p.is_same
+),
+
 new AS (
     SELECT
+        g.session_id,
         g.message_id,
         g.role,
         g.agent_id,
         g.content,
         g.metadata,
         g.position,
-        row_number() OVER (ORDER BY g.position) AS place
+        row_number() OVER (PARTITION BY g.session_id ORDER BY g.position DESC) AS back
     FROM given AS g
     WHERE
         g.position NOT IN (SELECT p.position FROM prior AS p)
-        AND true = all(SELECT p.is_same FROM prior AS p)
+        AND g.call NOT IN (SELECT r.call FROM refused AS r)
 ),
 
-total AS (
-    SELECT n.place AS messages
+counted AS (
+    SELECT DISTINCT ON (n.session_id)
+        n.session_id,
+        n.back AS messages
     FROM new AS n
-    ORDER BY n.place DESC
-    LIMIT 1
+    ORDER BY n.session_id ASC, n.back DESC
 ),
 
 session AS (
@@ -92,22 +129,39 @@ session AS (
         session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
     )
     SELECT
-        :session_id::text,
-        :source::text,
-        :user_id::text,
-        :parent_id::text,
-        :session_metadata::jsonb,
-        t.messages AS next_sequence,
-        t.messages AS message_count,
+        o.session_id,
+        o.source,
+        o.user_id,
+        o.parent_id,
+        o.metadata,
+        c.messages AS next_sequence,
+        c.messages AS message_count,
         statement_timestamp(),
         statement_timestamp()
-    FROM total AS t
+    FROM counted AS c
+    INNER JOIN opening AS o ON c.session_id = o.session_id
+    ORDER BY o.place
     ON CONFLICT (session_id) DO UPDATE SET
         next_sequence = s.next_sequence + excluded.next_sequence,
         message_count = s.message_count + excluded.message_count,
         updated_at = greatest(s.updated_at, excluded.updated_at)
-    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)
+    WHERE s.status <> 'archived' AND (NOT :confined::boolean OR s.user_id = excluded.user_id)
     RETURNING s.session_id, s.next_sequence, s.updated_at
+),
+
+numbered AS (
+    SELECT
+        n.position,
+        n.session_id,
+        s.next_sequence - n.back AS sequence,
+        n.message_id,
+        n.role,
+        n.agent_id,
+        n.content,
+        n.metadata,
+        s.updated_at AS created_at
+    FROM new AS n
+    INNER JOIN session AS s ON n.session_id = s.session_id
 ),
 
 stored AS (
@@ -115,28 +169,25 @@ stored AS (
         session_id, sequence, message_id, role, agent_id, content, metadata, created_at
     )
     SELECT
-        s.session_id,
-        s.next_sequence - t.messages + n.place - 1,
+        n.session_id,
+        n.sequence,
         n.message_id,
         n.role,
         n.agent_id,
         n.content,
         n.metadata,
-        s.updated_at
-    FROM session AS s
-    CROSS JOIN total AS t
-    CROSS JOIN new AS n
-    RETURNING m.message_id, m.sequence, m.created_at
+        n.created_at
+    FROM numbered AS n
+    ORDER BY n.position
 ),
 
 outcome AS (
     SELECT
         n.position,
-        s.sequence,
-        s.created_at,
+        n.sequence,
+        n.created_at,
         true AS is_same
-    FROM stored AS s
-    INNER JOIN new AS n ON s.message_id = n.message_id
+    FROM numbered AS n
     UNION ALL
     SELECT
         p.position,
@@ -145,10 +196,11 @@ outcome AS (
         p.is_same
     FROM prior AS p
     WHERE
-        (SELECT :owner::text) IS NULL
-        OR EXISTS (
-            SELECT FROM sessions AS s
-            WHERE s.session_id = p.session_id AND s.user_id = (SELECT :owner::text)
+        NOT (SELECT :confined::boolean)
+        OR p.user_id = (
+            SELECT s.user_id
+            FROM sessions AS s
+            WHERE s.session_id = p.session_id
         )
 )
 

@@ -1,0 +1,48 @@
+"""Sending appends: one, or many in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dal._async.queries import async_queries
+from dal._async.runner import AsyncRunner
+from dal.appends import Append, share, together
+from dal.errors import ServerUnavailable
+
+
+class AsyncAppends:
+    """Sends each append as it comes. An error of which the outcome is unknown tells the ids to repeat it with."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        self._runner = runner
+
+    async def send(self, append: Append) -> None:
+        """Store what it has, and put down what became of it."""
+        if len(append.messages) > 1:
+            await self.send_all([append])
+            return
+        try:
+            row = await self._runner.run(
+                async_queries.messages.append,
+                session_id=append.session_id,
+                owner=append.owner,
+                **append.opening,
+                **append.messages[0],
+            )
+        except ServerUnavailable as error:
+            error.message_ids = append.message_ids
+            raise
+        if row is not None:
+            append.rows[0] = row
+
+    async def send_all(self, appends: Sequence[Append]) -> None:
+        """Store what several have in one statement."""
+        try:
+            rows = await self._runner.run(async_queries.messages.append_all, **together(appends))
+        except ServerUnavailable as error:
+            error.message_ids = tuple(one for append in appends for one in append.message_ids)
+            raise
+        share(appends, rows)
+
+    async def close(self) -> None:
+        """Nothing waits here."""

@@ -1,0 +1,113 @@
+"""Appends: what one call stores in one session, and how the appends of many calls make one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg.types.numeric import Int8
+
+from dal.errors import MessageConflict
+from dal.records import Appended, AppendedOne, Message, NewMessage
+
+
+class Append:
+    """What one call stores in one session, all or none; and, once it was sent, what became of it."""
+
+    __slots__ = ("_metadata", "messages", "opening", "owner", "query", "rows", "session_id")
+
+    def __init__(
+        self,
+        session_id: str,
+        owner: str | None,
+        opening: Mapping[str, Any],
+        new: Sequence[NewMessage],
+        checked: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self.session_id = session_id
+        self.owner = owner
+        self.opening = opening
+        """What the session is stored with if this is its first."""
+        self.messages = checked
+        """The parameters of each message, by name."""
+        self.query = "messages.append" if len(checked) == 1 else "messages.append_all"
+        """The query file that stores it."""
+        self.rows: dict[int, Appended | AppendedOne] = {}
+        """What the statement gave, by the message's place; none for those that were refused."""
+        self._metadata = [one.metadata for one in new]
+
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        """The ids that it was sent with, and that make it safe to repeat."""
+        return tuple(message["message_id"] for message in self.messages)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the session took none of it."""
+        return len(self.rows) < len(self.messages)
+
+    @property
+    def conflict(self) -> MessageConflict | None:
+        """What is wrong if one of its messages is there already, with other content."""
+        for n, row in self.rows.items():
+            if not row.is_same:
+                return MessageConflict(
+                    f"session {self.session_id!r} holds a message {self.messages[n]['message_id']!r} with other "
+                    "content; give a message another id, or none, unless it is the same again",
+                    query=self.query,
+                )
+        return None
+
+    @property
+    def stored(self) -> tuple[Message, ...]:
+        """The messages as they are stored."""
+        return tuple(
+            Message(
+                session_id=self.session_id,
+                sequence=self.rows[n].sequence,
+                message_id=one["message_id"],
+                role=one["role"],
+                agent_id=one["agent_id"],
+                content=one["content"],
+                metadata=dict(self._metadata[n] or {}),
+                created_at=self.rows[n].created_at,
+            )
+            for n, one in enumerate(self.messages)
+        )
+
+
+def together(appends: Sequence[Append]) -> dict[str, Any]:
+    """Give the parameters of the one statement that stores them: all confined to their users, or none.
+
+    The sessions are sorted, so that no two statements lock them in different orders.
+    """
+    firsts: dict[str, Append] = {}
+    for append in appends:
+        firsts.setdefault(append.session_id, append)
+    places = {session_id: Int8(place) for place, session_id in enumerate(sorted(firsts), 1)}
+    openings = [firsts[session_id].opening for session_id in places]
+    calls = [(Int8(call), append) for call, append in enumerate(appends)]
+    messages = [message for append in appends for message in append.messages]
+    return {
+        "session_ids": list(places),
+        "sources": [one["source"] for one in openings],
+        "user_ids": [one["user_id"] for one in openings],
+        "parent_ids": [one["parent_id"] for one in openings],
+        "session_metadata": [one["session_metadata"] for one in openings],
+        "confined": appends[0].owner is not None,
+        "places": [places[append.session_id] for append in appends for _ in append.messages],
+        "calls": [call for call, append in calls for _ in append.messages],
+        "message_ids": [one["message_id"] for one in messages],
+        "roles": [one["role"] for one in messages],
+        "agent_ids": [one["agent_id"] for one in messages],
+        "contents": [one["content"] for one in messages],
+        "metadata": [one["metadata"] for one in messages],
+    }
+
+
+def share(appends: Sequence[Append], rows: Sequence[AppendedOne]) -> None:
+    """Give each append its rows of that statement."""
+    whose = [(append, n) for append in appends for n in range(len(append.messages))]
+    for row in rows:
+        append, n = whose[row.position - 1]
+        append.rows[n] = row

@@ -1,0 +1,154 @@
+"""Appends to many sessions in one statement: `store.append_all`."""
+
+import pickle
+import threading
+
+import pytest
+from sides import unwrap
+
+import dal
+from dal import NewMessage, wire
+
+
+def said(content, message_id=None, **more):
+    return NewMessage(role="user", content=content, message_id=message_id, **more)
+
+
+@pytest.fixture
+def append(store):
+    """Append to sessions of the store, or of another one."""
+
+    def append(*pairs, to=store):
+        return to.append_all([(unwrap(session), new) for session, new in pairs])
+
+    return append
+
+
+def contents(store, session_id):
+    return [message.content for message in store.session(session_id).messages()]
+
+
+def test_each_session_gets_its_own_in_the_order_given(store, append):
+    there = store.session("there")
+    there.append("user", "first")
+    new = store.session("new", source="telegram", user_id="u1", metadata={"a": 1})
+    stored = append((there, said("1")), (new, said("a")), (there, said("2")), (new, said("b", agent_id="x")))
+    assert [(one.session_id, one.sequence, one.content) for one in stored] == [
+        ("there", 1, "1"), ("new", 0, "a"), ("there", 2, "2"), ("new", 1, "b")
+    ]  # fmt: skip
+    assert new.persisted
+    assert contents(store, "there") == ["first", "1", "2"]
+    assert new.messages() == (stored[1], stored[3])
+    record = new.record()
+    assert (record.source, record.user_id, record.metadata, record.message_count) == ("telegram", "u1", {"a": 1}, 2)
+    assert append() == ()
+
+
+def test_a_thousand_sessions_take_one_round_trip(side, server, options, tables):
+    raw = side.connect(server.conninfo, **options)
+    store = side.store(raw)
+    store.check_schema()
+    sessions = [unwrap(store.session()) for _ in range(1000)]
+    with wire.watch(unwrap(raw)) as watched:
+        stored = store.append_all([(session, said(session.id)) for session in sessions])
+    assert watched.round_trips == 1
+    assert [one.content for one in stored] == [session.id for session in sessions]
+    assert {one.sequence for one in stored} == {0}
+    raw.close()
+
+
+def test_the_same_again_gives_what_was_stored(store, append):
+    sessions = [store.session(f"s{n}") for n in range(3)]
+    pairs = [(session, said(f"{n}", f"m{n}")) for n in range(3) for session in sessions]
+    first = append(*pairs)
+    assert append(*pairs) == first
+    mixed = append((sessions[0], said("new")), *pairs[:2], (sessions[1], said("newer")))
+    assert [one.sequence for one in mixed] == [3, 0, 0, 3]
+    assert {session.record().message_count for session in sessions[:2]} == {4}
+
+
+def test_sessions_that_refuse_are_told_apart_and_the_others_take_theirs(store, append):
+    archived, taken, fine = (store.session(name) for name in ("archived", "taken", "fine"))
+    archived.append("user", "x")
+    archived.archive()
+    taken.append("user", "x", message_id="m")
+    with pytest.raises(dal.PartlyRefused, match="3 of 5 messages were refused, .*'archived': it is archived") as error:
+        append(
+            (fine, said("1")), (archived, said("late")), (taken, said("other", "m")), (taken, said("with it")),
+            (fine, said("2")),
+        )  # fmt: skip
+    kinds = [type(one) for one in error.value.outcomes]
+    assert kinds == [dal.Message, dal.SessionArchived, dal.MessageConflict, dal.MessageConflict, dal.Message]
+    assert "'m'" in str(error.value.outcomes[3]), "a session's messages are stored all or none"
+    assert [one.sequence for one in error.value.outcomes[::4]] == [0, 1]
+    assert contents(store, "fine") == ["1", "2"]
+    assert contents(store, "archived") == contents(store, "taken") == ["x"]
+    assert taken.record().next_sequence == 1
+    again = pickle.loads(pickle.dumps(error.value))
+    assert (str(again), again.outcomes[0]) == (str(error.value), error.value.outcomes[0])
+
+
+def test_a_user_appends_to_sessions_of_no_other(store, append):
+    store.session("theirs", user_id="u2").append("user", "secret", message_id="m")
+    store.session("nobodys").append("user", "secret", message_id="m")
+    mine = store.for_user("u1")
+    pairs = [(mine.session(name), said(text, "m")) for name in ("theirs", "mine", "nobodys") for text in ("secret",)]
+    with pytest.raises(dal.PartlyRefused) as error:
+        append(*pairs, to=mine)
+    kinds = [type(one) for one in error.value.outcomes]
+    assert kinds == [dal.SessionNotFound, dal.Message, dal.SessionNotFound]
+    assert {record.session_id: record.message_count for record in store.sessions()} == {
+        "theirs": 1, "nobodys": 1, "mine": 1
+    }  # fmt: skip
+    assert store.session("mine").record().user_id == "u1"
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda store, _: [(store.session(), said("\0"))], r"messages\[0\]\.content: holds a NUL"),
+        (lambda store, _: [(store.session("s"), said("x", "m"))] * 2, "message_id 'm' twice"),
+        (lambda store, _: [said("x")], r"messages\[0\]: must be a tuple of a session and a NewMessage"),
+        (lambda store, _: [(store.session(), "x")], "a session and a NewMessage"),
+        (lambda store, _: [("s", said("x"))], r"messages\[0\]: must begin with a session that this store has opened"),
+        (lambda store, _: [(store.for_user("u").session(), said("x"))], "that this store has opened"),
+        (lambda store, _: (store.session(), said("x")), "must be a tuple of a session"),
+        (lambda store, size: [(store.session(), said("x" * size)) for _ in range(2)], "is the most"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name_and_nothing_sent(store, make, error):
+    pairs = make(store, dal.validate.MAX_TOGETHER // 2 + 1)
+    given = [(unwrap(one[0]), *one[1:]) if isinstance(one, tuple) else one for one in pairs]
+    with pytest.raises(dal.InvalidInput, match=error):
+        store.append_all(tuple(map(unwrap, given)))
+    assert len(store.sessions()) == 0
+
+
+def test_batches_in_any_order_neither_deadlock_nor_leave_gaps(server, schema, tables, connection):
+    """Each writer names the sessions in another order; the server is made to look for deadlocks at once."""
+    writers, rounds, names = 6, 30, [f"s{n}" for n in range(8)]
+    watched = []
+    with dal.SessionStore.connect(
+        server.conninfo, schema=schema, max_size=writers, retries=0, hook=watched.append
+    ) as store:
+
+        def write(writer):
+            order = names[writer:] + names[:writer]
+            order = order[::-1] if writer % 2 else order
+            for n in range(rounds):
+                store.append_all([(store.session(name), said(f"{writer}.{n}")) for name in order])
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(writers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [ran.error for ran in watched if ran.error] == []
+    for name in names:
+        found = connection.execute(
+            "SELECT sequence, content FROM messages WHERE session_id = %s ORDER BY sequence", [name]
+        ).fetchall()
+        assert [sequence for sequence, _ in found] == list(range(writers * rounds))
+        for writer in range(writers):
+            own = [content for _, content in found if content.startswith(f"{writer}.")]
+            assert own == [f"{writer}.{n}" for n in range(rounds)]
