@@ -40,13 +40,13 @@ def spans(provider: TracerProvider | None = None) -> Hook:
 
 def _attributes(ran: Ran) -> dict[str, str | int | None]:
     collection, _, operation = ran.query.partition(".")
-    messages = ran.parameters.get("message_ids", ())
+    batch = str(ran.parameters.get("places", "")).count(",") + 1  # One number a message.
     return {
         "db.system.name": "postgresql",
         "db.namespace": ran.database,
         "db.collection.name": collection,
         "db.operation.name": operation,
-        "db.operation.batch.size": len(messages) if len(messages) > 1 else None,
+        "db.operation.batch.size": batch if batch > 1 else None,
         "db.query.summary": ran.query,
         "db.query.text": dal.queries[ran.query].sql.decode(),
         "db.response.returned_rows": ran.rows,

@@ -70,9 +70,9 @@ class Attempts:
 
     __slots__ = ("_retries", "began", "connection", "deadline", "made", "unknown")
 
-    def __init__(self, retries: int, timeout: float | None) -> None:
+    def __init__(self, retries: int, timeout: float | None, deadline: float | None = None) -> None:
         self.began = monotonic()
-        self.deadline = None if timeout is None else self.began + timeout
+        self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
         self.made = 1
         self.connection: psycopg.BaseConnection[Any] | None = None
         self.unknown = False

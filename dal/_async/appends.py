@@ -16,14 +16,15 @@ class AsyncAppends:
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    async def send(self, append: Append) -> None:
+    async def send(self, append: Append, deadline: float | None = None) -> None:
         """Store what it has, and put down what became of it."""
         if len(append.messages) > 1:
-            await self.send_all([append])
+            await self.send_all([append], deadline)
             return
         try:
             row = await self._runner.run(
                 async_queries.messages.append,
+                deadline,
                 session_id=append.session_id,
                 owner=append.owner,
                 **append.opening,
@@ -35,10 +36,13 @@ class AsyncAppends:
         if row is not None:
             append.rows[0] = row
 
-    async def send_all(self, appends: Sequence[Append]) -> None:
-        """Store what several have in one statement."""
+    async def send_all(
+        self, appends: Sequence[Append], deadline: float | None = None, patience: float | None = None
+    ) -> None:
+        """Store what several have in one statement, which waits so many seconds for a session that is locked."""
+        parameters = together(appends, patience)
         try:
-            rows = await self._runner.run(async_queries.messages.append_all, **together(appends))
+            rows = await self._runner.run(async_queries.messages.append_all, deadline, **parameters)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise

@@ -66,6 +66,7 @@ class _MessagesAppendAll(AsyncQuery):
         parent_ids: list[str] | list[str | None],
         session_metadata: list[str] | list[Jsonb],
         confined: bool,
+        patience: str,
         places: list[int],
         calls: list[int],
         message_ids: list[str],

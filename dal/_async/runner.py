@@ -53,9 +53,18 @@ class AsyncRunner:
             AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch
         )
 
-    async def run(self, query: AsyncQuery, **parameters: Any) -> Any:
-        """Run a query file, and tell who watches."""
-        attempts = Attempts(self._retries, self._timeout)
+    @property
+    def is_pooled(self) -> bool:
+        """Whether each operation has a connection, and a transaction, to itself."""
+        return isinstance(self._source, AsyncPooled)
+
+    def deadline(self) -> float | None:
+        """When a call that begins now must have ended."""
+        return Attempts(0, self._timeout).deadline
+
+    async def run(self, query: AsyncQuery, deadline: float | None = None, /, **parameters: Any) -> Any:
+        """Run a query file, until the store's deadline or this one, and tell who watches."""
+        attempts = Attempts(self._retries, self._timeout, deadline)
         if not self._watch:
             return await self._run(query, parameters, attempts)
         try:

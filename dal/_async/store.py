@@ -19,6 +19,7 @@ from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
+from dal._async.writer import AsyncWriter
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
@@ -57,11 +58,11 @@ class AsyncSessionStore:
                 "source", f"must be an AsyncConnectionPool or an AsyncConnection, not {type(source).__name__}"
             )
         self.runner = source
-        self.appends = AsyncAppends(source)
+        self.appends: AsyncAppends = AsyncAppends(source)
+        self._closes: AsyncRunner | AsyncAppends | None = source
         self.sanitize = validate.sanitize("sanitize", sanitize)
         self.owner = validate.optional_identifier("owner", owner)
         self.read_only = read_only
-        self._is_lent = False
 
     @classmethod
     def connect(  # noqa: PLR0913 - what a service sets, by name
@@ -114,10 +115,11 @@ class AsyncSessionStore:
     async def close(self) -> None:
         """Close the store, and its pool if it owns one. It cannot be used afterwards.
 
-        One that `for_user` gave leaves the store that it was made from open.
+        One that `for_user` gave leaves the store that it was made from open; so does a writer, which sends before
+        what waits.
         """
-        if not self._is_lent:
-            await self.runner.close()
+        if self._closes is not None:
+            await self._closes.close()
 
     def for_user(self, user_id: str) -> Self:
         """Give a store with the same verbs, confined to this user's sessions in every statement that it sends.
@@ -127,8 +129,26 @@ class AsyncSessionStore:
         """
         owner = validate.user(validate.identifier("user_id", user_id), self.owner)
         confined = type(self)(self.runner, sanitize=self.sanitize, owner=owner, read_only=self.read_only)
-        confined._is_lent = True  # noqa: SLF001 - one of our own
+        confined.appends, confined._closes = self.appends, None  # noqa: SLF001 - one of our own
         return confined
+
+    def writer(self, *, batches: int = 2, waiting: int = 10_000) -> Self:
+        """Give a store with the same verbs, which sends together what many append at once.
+
+        Use it as a context manager, or close it: it sends first what waits. An append returns when its own message
+        is stored, as ever, and one that comes alone is sent at once. While so many `batches` are on their way, what
+        comes is gathered for the next; if so many are `waiting`, more have to wait to be taken in. Only for a store
+        with a pool.
+        """
+        if not self.runner.is_pooled:
+            raise StatementFailed("a writer needs a store with a pool: a connection of one's own is in a transaction")
+        together = type(self)(self.runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
+        together.appends = together._closes = AsyncWriter(  # noqa: SLF001 - one of our own
+            self.runner,
+            batches=validate.number("batches", batches, least=1),
+            waiting=validate.number("waiting", waiting, least=1),
+        )
+        return together
 
     def session(
         self,

@@ -17,14 +17,15 @@ class Appends:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def send(self, append: Append) -> None:
+    def send(self, append: Append, deadline: float | None = None) -> None:
         """Store what it has, and put down what became of it."""
         if len(append.messages) > 1:
-            self.send_all([append])
+            self.send_all([append], deadline)
             return
         try:
             row = self._runner.run(
                 queries.messages.append,
+                deadline,
                 session_id=append.session_id,
                 owner=append.owner,
                 **append.opening,
@@ -36,10 +37,11 @@ class Appends:
         if row is not None:
             append.rows[0] = row
 
-    def send_all(self, appends: Sequence[Append]) -> None:
-        """Store what several have in one statement."""
+    def send_all(self, appends: Sequence[Append], deadline: float | None = None, patience: float | None = None) -> None:
+        """Store what several have in one statement, which waits so many seconds for a session that is locked."""
+        parameters = together(appends, patience)
         try:
-            rows = self._runner.run(queries.messages.append_all, **together(appends))
+            rows = self._runner.run(queries.messages.append_all, deadline, **parameters)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise

@@ -67,6 +67,7 @@ class _MessagesAppendAll(Query):
         parent_ids: list[str] | list[str | None],
         session_metadata: list[str] | list[Jsonb],
         confined: bool,
+        patience: str,
         places: list[int],
         calls: list[int],
         message_ids: list[str],

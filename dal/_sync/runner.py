@@ -52,9 +52,18 @@ class Runner:
         """Give a runner on a connection of the caller's."""
         return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
 
-    def run(self, query: Query, **parameters: Any) -> Any:
-        """Run a query file, and tell who watches."""
-        attempts = Attempts(self._retries, self._timeout)
+    @property
+    def is_pooled(self) -> bool:
+        """Whether each operation has a connection, and a transaction, to itself."""
+        return isinstance(self._source, Pooled)
+
+    def deadline(self) -> float | None:
+        """When a call that begins now must have ended."""
+        return Attempts(0, self._timeout).deadline
+
+    def run(self, query: Query, deadline: float | None = None, /, **parameters: Any) -> Any:
+        """Run a query file, until the store's deadline or this one, and tell who watches."""
+        attempts = Attempts(self._retries, self._timeout, deadline)
         if not self._watch:
             return self._run(query, parameters, attempts)
         try:

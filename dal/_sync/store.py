@@ -20,6 +20,7 @@ from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
 from dal._sync.sources import OwnPool, Pooled, Single
+from dal._sync.writer import Writer
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
@@ -56,11 +57,11 @@ class SessionStore:
         elif not isinstance(source, Runner):
             raise InvalidInput("source", f"must be an ConnectionPool or an Connection, not {type(source).__name__}")
         self.runner = source
-        self.appends = Appends(source)
+        self.appends: Appends = Appends(source)
+        self._closes: Runner | Appends | None = source
         self.sanitize = validate.sanitize("sanitize", sanitize)
         self.owner = validate.optional_identifier("owner", owner)
         self.read_only = read_only
-        self._is_lent = False
 
     @classmethod
     def connect(  # noqa: PLR0913 - what a service sets, by name
@@ -113,10 +114,11 @@ class SessionStore:
     def close(self) -> None:
         """Close the store, and its pool if it owns one. It cannot be used afterwards.
 
-        One that `for_user` gave leaves the store that it was made from open.
+        One that `for_user` gave leaves the store that it was made from open; so does a writer, which sends before
+        what waits.
         """
-        if not self._is_lent:
-            self.runner.close()
+        if self._closes is not None:
+            self._closes.close()
 
     def for_user(self, user_id: str) -> Self:
         """Give a store with the same verbs, confined to this user's sessions in every statement that it sends.
@@ -126,8 +128,26 @@ class SessionStore:
         """
         owner = validate.user(validate.identifier("user_id", user_id), self.owner)
         confined = type(self)(self.runner, sanitize=self.sanitize, owner=owner, read_only=self.read_only)
-        confined._is_lent = True  # noqa: SLF001 - one of our own
+        confined.appends, confined._closes = self.appends, None  # noqa: SLF001 - one of our own
         return confined
+
+    def writer(self, *, batches: int = 2, waiting: int = 10_000) -> Self:
+        """Give a store with the same verbs, which sends together what many append at once.
+
+        Use it as a context manager, or close it: it sends first what waits. An append returns when its own message
+        is stored, as ever, and one that comes alone is sent at once. While so many `batches` are on their way, what
+        comes is gathered for the next; if so many are `waiting`, more have to wait to be taken in. Only for a store
+        with a pool.
+        """
+        if not self.runner.is_pooled:
+            raise StatementFailed("a writer needs a store with a pool: a connection of one's own is in a transaction")
+        together = type(self)(self.runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
+        together.appends = together._closes = Writer(  # noqa: SLF001 - one of our own
+            self.runner,
+            batches=validate.number("batches", batches, least=1),
+            waiting=validate.number("waiting", waiting, least=1),
+        )
+        return together
 
     def session(
         self,

@@ -1,4 +1,4 @@
--- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, confined, places, calls, message_ids, roles, agent_ids, contents, metadata)
+-- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, confined, patience, places, calls, message_ids, roles, agent_ids, contents, metadata)
 -- Append messages to any number of sessions, to each in the order given, and create the sessions that they are
 -- the first of. The messages of one call are stored all or none; calls do not depend on each other.
 --
@@ -9,6 +9,8 @@
 --   The arrays stand in subqueries so that the planner does not count their elements and plan anew for
 --   each call (tests/test_cost.py holds it to that).
 --   When confined, a session that is not the user's that is given with it is as one that is not stored.
+--   `patience` is a lock_timeout for this statement alone, or null: those who share a statement need not wait long
+--   for a session that somebody holds (55P03), and send it apart.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
 -- Rows locked: the sessions' rows until the commit, in the order in which the sessions are given: by session_id,
 --   so that no two of these deadlock. Waits for other writers of the same sessions alone.
@@ -124,6 +126,10 @@ counted AS (
     ORDER BY n.session_id ASC, n.back DESC
 ),
 
+patience AS (
+    SELECT CASE WHEN :patience::text IS NOT NULL THEN set_config('lock_timeout', :patience::text, true) END AS set_to
+),
+
 session AS (
     INSERT INTO sessions AS s (
         session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
@@ -140,6 +146,7 @@ session AS (
         statement_timestamp()
     FROM counted AS c
     INNER JOIN opening AS o ON c.session_id = o.session_id
+    CROSS JOIN patience
     ORDER BY o.place
     ON CONFLICT (session_id) DO UPDATE SET
         next_sequence = s.next_sequence + excluded.next_sequence,

@@ -1,0 +1,93 @@
+"""A writer: what many tasks append goes together. Its synchronous twin is written by hand: there a caller sends."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dal._async.appends import AsyncAppends
+from dal._async.runner import AsyncRunner
+from dal.appends import Append
+from dal.errors import DeadlineExceeded
+from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
+
+
+class _Waiting(Call):
+    """A call that a task waits for."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self, append: Append, deadline: float | None) -> None:
+        super().__init__(append, deadline)
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> None:
+        """Wait for its end."""
+        await self._ended
+
+    def wake(self) -> None:
+        """Wake its task, if that was not cancelled."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+class AsyncWriter(AsyncAppends):
+    """Sends appends together. A task of its own sends each batch, so that no caller who is cancelled ends it."""
+
+    def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
+        super().__init__(runner)
+        self._gathering = Gathering(batches, self._start)
+        self._waiting = waiting
+        self._room = asyncio.Semaphore(waiting)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, append: Append, deadline: float | None = None) -> None:
+        """Store what it has, with what others have, and put down what became of it."""
+        if deadline is None:
+            deadline = self._runner.deadline()
+        if self._room.locked():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._room.acquire()
+            except TimeoutError:
+                raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query) from None
+        else:
+            await self._room.acquire()
+        try:
+            call = _Waiting(append, deadline)
+            self._gathering.put(call)
+            try:
+                await call.wait()
+            except asyncio.CancelledError:
+                self._gathering.leave(call)
+                raise
+            if call.error is not None:
+                raise call.error
+        finally:
+            self._room.release()
+
+    async def close(self) -> None:
+        """Take nothing more in, and wait until all has ended that was."""
+        self._gathering.close()
+        for _ in range(self._waiting):
+            await self._room.acquire()
+        for _ in range(self._waiting):
+            self._room.release()
+
+    def _start(self, batch: Batch) -> None:
+        task = asyncio.create_task(self._send(batch))
+        self._tasks.add(task)  # The loop itself does not hold it.
+        task.add_done_callback(self._tasks.discard)
+        asyncio.get_running_loop().call_later(PATIENCE, self._gathering.look)
+
+    async def _send(self, batch: Batch) -> None:
+        try:
+            if len(batch.calls) == 1:
+                await super().send(batch.calls[0].append, batch.deadline)
+            else:
+                await self.send_all(batch.appends, batch.deadline, PATIENCE)
+        except BaseException as error:
+            self._gathering.failed(batch, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._gathering.sent(batch)

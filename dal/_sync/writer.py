@@ -1,0 +1,92 @@
+"""A writer: what many threads append goes together. Its asynchronous twin is written by hand: there tasks send."""
+
+from __future__ import annotations
+
+from threading import Lock, Semaphore
+from time import monotonic
+
+from dal._sync.appends import Appends
+from dal._sync.runner import Runner
+from dal.appends import Append
+from dal.errors import DeadlineExceeded
+from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
+
+
+class _Waiting(Call):
+    """A call that a thread waits for, which may be told to send a batch meanwhile."""
+
+    __slots__ = ("_asleep",)
+
+    def __init__(self, append: Append, deadline: float | None) -> None:
+        super().__init__(append, deadline)
+        self._asleep = Lock()
+        self._asleep.acquire()
+
+    def wait(self) -> bool:
+        """Wait for its end, or for a batch to send; False if neither came soon."""
+        return self._asleep.acquire(timeout=PATIENCE)
+
+    def wake(self) -> None:
+        """Wake its thread."""
+        if self._asleep.locked():
+            self._asleep.release()
+
+
+class Writer(Appends):
+    """Sends appends together. One of a batch's callers sends it, so that no time is lost between threads."""
+
+    def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
+        super().__init__(runner)
+        self._gathering = Gathering(batches, self._start)
+        self._waiting = waiting
+        self._room = Semaphore(waiting)
+
+    def send(self, append: Append, deadline: float | None = None) -> None:
+        """Store what it has, with what others have, and put down what became of it."""
+        if deadline is None:
+            deadline = self._runner.deadline()
+        if not self._room.acquire(timeout=None if deadline is None else max(0.0, deadline - monotonic())):
+            raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query)
+        call = _Waiting(append, deadline)
+        try:
+            self._gathering.put(call)
+            while not call.is_done:
+                if not call.wait():
+                    self._gathering.look()
+                elif call.batch is not None:
+                    self._send(call, call.batch)
+        except BaseException as error:  # An interrupt.
+            self._gathering.leave(call)
+            if call.batch is not None:
+                self._gathering.failed(call.batch, error)
+            raise
+        finally:
+            self._room.release()
+        if call.error is not None:
+            raise call.error
+
+    def close(self) -> None:
+        """Take nothing more in, and wait until all has ended that was."""
+        self._gathering.close()
+        for _ in range(self._waiting):
+            self._room.acquire()
+        self._room.release(self._waiting)
+
+    def _start(self, batch: Batch) -> None:
+        leader = batch.calls[0]
+        leader.batch = batch
+        leader.wake()
+
+    def _send(self, call: Call, batch: Batch) -> None:
+        """Send the batch that was given to a call, which may then be given another one."""
+        try:
+            if len(batch.calls) == 1:
+                super().send(call.append, batch.deadline)
+            else:
+                self.send_all(batch.appends, batch.deadline, PATIENCE)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those that it is for
+            self._gathering.failed(batch, error)
+        else:
+            self._gathering.sent(batch)
+        if call.batch is batch:
+            call.batch = None

@@ -1,0 +1,249 @@
+"""What waits for a writer to send it, and which of it goes together next.
+
+Appends to one session go one after the other, in the order in which they came; those to different sessions go
+together. While as many batches are on their way as may be, what comes gathers for the next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from copy import copy
+from threading import Lock
+from time import monotonic
+from types import MappingProxyType
+
+from dal.appends import Append
+from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
+
+MOST_MESSAGES, MOST_CHARACTERS = 1000, 2**20
+"""How much goes together: more would take longer, and not be faster."""
+
+PATIENCE = 0.1
+"""Seconds that a batch waits for a session that somebody holds, and after which others do not wait for a batch."""
+
+WAITED_TOO_LONG = "nothing was sent: the writer was busy until the time was over; let fewer callers append at once"
+
+
+class Call:
+    """An append that somebody waits for. The two sides wait in their own ways."""
+
+    __slots__ = ("append", "batch", "deadline", "error", "is_done", "is_left")
+
+    def __init__(self, append: Append, deadline: float | None) -> None:
+        self.append = append
+        self.deadline = deadline
+        self.batch: Batch | None = None
+        """What it is to send, if it is who sends."""
+        self.error: BaseException | None = None
+        self.is_done = False
+        self.is_left = False
+        """Whether nobody waits for it any more."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Let whoever waits go on: it is stored, or this went wrong."""
+        self.error = error
+        self.is_done = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake whoever waits."""
+        raise NotImplementedError
+
+
+class Lane:
+    """What waits for one session, in the order in which it came."""
+
+    __slots__ = ("is_busy", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Call] = deque()
+        self.is_busy = False
+        """Whether some of it is on its way."""
+
+
+class Batch:
+    """Calls that are sent together; or one that is sent apart, with those of its session that come after it."""
+
+    __slots__ = ("_characters", "_is_confined", "_messages", "began", "behind", "calls", "is_counted", "is_over")
+
+    def __init__(self, calls: list[Call], behind: list[Call] | None = None) -> None:
+        self.calls = calls
+        self.behind = behind or []
+        self.began = monotonic()
+        self.is_counted = behind is None
+        """Whether it is one of those of which only so many may be on their way."""
+        self.is_over = False
+        self._messages = self._characters = 0
+        self._is_confined: bool | None = None
+
+    @property
+    def appends(self) -> list[Append]:
+        """What is sent."""
+        return [call.append for call in self.calls]
+
+    @property
+    def deadline(self) -> float | None:
+        """When the first of them must have ended."""
+        return min((call.deadline for call in self.calls if call.deadline is not None), default=None)
+
+    def load(self, lane: Lane) -> None:
+        """Take from a lane what goes with the rest: what fits, and what one statement can store."""
+        owner, ids = lane.waiting[0].append.owner, set[str]()
+        while lane.waiting:
+            append = lane.waiting[0].append
+            messages, characters = self._messages + len(append.messages), self._characters + append.characters
+            if self.calls and (messages > MOST_MESSAGES or characters > MOST_CHARACTERS):
+                return
+            if self._is_confined not in {None, owner is not None} or append.owner != owner:
+                return
+            if not ids.isdisjoint(append.message_ids):
+                return
+            ids.update(append.message_ids)
+            self._messages, self._characters, self._is_confined = messages, characters, owner is not None
+            self.calls.append(lane.waiting.popleft())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more would fit."""
+        return self._messages >= MOST_MESSAGES or self._characters >= MOST_CHARACTERS
+
+
+class Gathering:
+    """The calls of one writer. Each batch is given to `start`; whoever sends it says what became of it."""
+
+    def __init__(self, batches: int, start: Callable[[Batch], None]) -> None:
+        self._lock = Lock()
+        self._start = start
+        self._most = batches
+        self._on_their_way: list[Batch] = []
+        """Those that count."""
+        self._lanes: dict[str, Lane] = {}
+        self._ready: dict[str, Lane] = {}
+        """Those of which something waits and nothing is on its way, the longest waiting first."""
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Take nothing more in."""
+        with self._lock:
+            self._is_closed = True
+
+    def put(self, call: Call) -> None:
+        """Take a call in."""
+        session_id = call.append.session_id
+        with self._lock:
+            if self._is_closed:
+                raise StoreClosed("this writer was closed; make a new one")
+            lane = self._lanes.setdefault(session_id, Lane())
+            lane.waiting.append(call)
+            if not lane.is_busy:
+                self._ready[session_id] = lane
+            self._send_more()
+
+    def leave(self, call: Call) -> None:
+        """Take a call out, since nobody waits for it any more; one that is on its way goes on."""
+        session_id = call.append.session_id
+        with self._lock:
+            call.is_left = True
+            lane = self._lanes.get(session_id)
+            if lane is not None and call in lane.waiting:
+                lane.waiting.remove(call)
+                if not lane.waiting:
+                    self._ready.pop(session_id, None)
+                    if not lane.is_busy:
+                        del self._lanes[session_id]
+
+    def look(self) -> None:
+        """Let what waits go past a batch that takes long: it may wait for a lock."""
+        with self._lock:
+            for batch in list(self._on_their_way):
+                if batch.began + PATIENCE <= monotonic():
+                    self._count_no_more(batch)
+            self._send_more()
+
+    def sent(self, batch: Batch) -> None:
+        """Let the callers of a batch go on: it is stored."""
+        with self._lock:
+            for call in batch.calls:
+                call.end()
+            self._go_on(batch)
+
+    def failed(self, batch: Batch, error: BaseException) -> None:
+        """Let those go on whom the error is for; the others are sent apart, so that what is wrong fails alone."""
+        with self._lock:
+            if batch.is_over:
+                return
+            again: dict[str, list[Call]] = {}
+            for call in batch.calls:
+                if _is_for(call, batch, error):
+                    call.end(_own(call, error))
+                else:
+                    again.setdefault(call.append.session_id, []).append(call)
+            self._go_on(batch, again)
+
+    def _go_on(self, batch: Batch, again: Mapping[str, list[Call]] = MappingProxyType({})) -> None:
+        """After a batch send what is to be sent apart, and what has gathered."""
+        batch.is_over = True
+        behind = [call for call in batch.behind if not call.is_left]
+        for session_id in {call.append.session_id for call in batch.calls}:
+            following = again.get(session_id, behind)
+            if following:
+                self._start(Batch(following[:1], following[1:]))
+                continue
+            lane = self._lanes[session_id]
+            lane.is_busy = False
+            if lane.waiting:
+                self._ready[session_id] = lane
+            else:
+                del self._lanes[session_id]
+        if batch.is_counted:
+            self._count_no_more(batch)
+        self._send_more()
+
+    def _count_no_more(self, batch: Batch) -> None:
+        batch.is_counted = False
+        self._on_their_way.remove(batch)
+
+    def _send_more(self) -> None:
+        """Send as many batches as may be on their way."""
+        while len(self._on_their_way) < self._most and (batch := self._gathered()).calls:
+            self._on_their_way.append(batch)
+            self._start(batch)
+
+    def _gathered(self) -> Batch:
+        batch = Batch([])
+        now = monotonic()
+        for session_id, lane in list(self._ready.items()):
+            while lane.waiting and (lane.waiting[0].deadline or now) < now:
+                lane.waiting.popleft().end(DeadlineExceeded(WAITED_TOO_LONG))
+            taken = len(batch.calls)
+            if lane.waiting:
+                batch.load(lane)
+            lane.is_busy = len(batch.calls) > taken
+            if lane.is_busy or not lane.waiting:
+                del self._ready[session_id]
+            if not lane.is_busy and not lane.waiting:
+                del self._lanes[session_id]
+            if batch.is_full:
+                break
+        return batch
+
+
+def _is_for(call: Call, batch: Batch, error: BaseException) -> bool:
+    """Whether a batch's error is this call's, and not that of another one in it."""
+    if call.is_left or len(batch.calls) == 1 or isinstance(error, StoreClosed):
+        return True
+    if isinstance(error, DeadlineExceeded):
+        return call.deadline is not None and call.deadline <= monotonic()
+    return isinstance(error, ServerUnavailable)
+
+
+def _own(call: Call, error: BaseException) -> BaseException:
+    """An error of the call's own: each is raised in another place, and names other messages."""
+    if not isinstance(error, DalError):
+        return error
+    own = copy(error)
+    own.__cause__ = error.__cause__
+    if isinstance(own, ServerUnavailable):
+        own.message_ids = call.append.message_ids
+    return own

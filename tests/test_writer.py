@@ -1,0 +1,228 @@
+"""A writer: many callers' appends go together, and each is as good as one of its own."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from sides import unwrap
+
+import dal
+from dal import NewMessage
+from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES
+
+WRITERS = 16
+
+
+@pytest.fixture
+def ran():
+    return []
+
+
+@pytest.fixture
+def store(side, server, schema, tables, ran):
+    with side.connect_store(server.conninfo, schema=schema, max_size=4, timeout=20, hook=ran.append) as store:
+        store.check_schema()
+        ran.clear()
+        yield store
+
+
+@pytest.fixture
+def at_once(side):
+    """Call operations of a side at once, in threads or in tasks; give what each returned or raised."""
+
+    def in_threads(operations):
+        outcomes = [None] * len(operations)
+
+        def call(n):
+            try:
+                outcomes[n] = operations[n]()
+            except dal.DalError as error:
+                outcomes[n] = error
+
+        threads = [threading.Thread(target=call, args=(n,)) for n in range(len(operations))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in threads)
+        return outcomes
+
+    def in_tasks(operations):
+        async def together():
+            return await asyncio.gather(*(operation() for operation in operations), return_exceptions=True)
+
+        return side.loop.run(together())
+
+    return in_threads if side.name == "sync" else in_tasks
+
+
+@pytest.fixture
+def held(connect):
+    """Hold a session's row, so that who appends to it waits."""
+    other = connect(autocommit=False)
+
+    def hold(session_id):
+        other.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [session_id])
+        return other
+
+    return hold
+
+
+def appending(session, *args, **options):
+    """An append that is made when it is called, of the side's own kind."""
+    return lambda: unwrap(session).append(*args, **options)
+
+
+def numbers(connection, session_id):
+    rows = connection.execute(
+        "SELECT sequence, content FROM messages WHERE session_id = %s ORDER BY sequence", [session_id]
+    )
+    return rows.fetchall()
+
+
+def test_a_lone_append_is_sent_as_it_is(store, ran):
+    with store.writer() as writer:
+        session = writer.session("s", user_id="u1")
+        assert [session.append("user", str(n)).sequence for n in range(3)] == [0, 1, 2]
+        session.append_all([NewMessage(role="user", content="x")] * 2)
+    assert [one.query for one in ran] == ["messages.append"] * 3 + ["messages.append_all"]
+    assert store.session("s").record().user_id == "u1"
+
+
+def test_what_comes_at_once_goes_together(store, ran, at_once, connection):
+    with store.writer(batches=1) as writer:
+        sessions = [writer.session(f"s{n % 4}") for n in range(WRITERS * 4)]
+        stored = at_once([appending(session, "user", str(n)) for n, session in enumerate(sessions)])
+    assert [message.content for message in stored] == [str(n) for n in range(len(sessions))]
+    for n in range(4):
+        assert [sequence for sequence, _ in numbers(connection, f"s{n}")] == list(range(WRITERS))
+    assert len(ran) < len(sessions) / 2
+    assert {(message.session_id, message.sequence) for message in stored} == {
+        (f"s{n}", sequence) for n in range(4) for sequence in range(WRITERS)
+    }
+
+
+def test_what_one_task_has_begun_in_order_is_stored_in_order(store, side, at_once, connection):
+    if side.name == "sync":
+        pytest.skip("a thread waits for each of its appends")
+    with store.writer() as writer:
+        session = writer.session("s")
+        at_once([appending(session, "user", str(n)) for n in range(200)])
+    assert [content for _, content in numbers(connection, "s")] == [str(n) for n in range(200)]
+
+
+def test_what_is_wrong_fails_alone(store, at_once, ran):
+    store.session("archived").append("user", "x")
+    store.session("archived").archive()
+    store.session("taken").append("user", "x", message_id="m")
+    with store.writer(batches=1) as writer:
+        theirs = [writer.session(f"s{n}") for n in range(WRITERS)]
+        outcomes = at_once(
+            [
+                *(appending(session, "user", "y", message_id="m") for session in theirs),
+                appending(writer.session("archived"), "user", "late"),
+                appending(writer.session("taken"), "user", "other", message_id="m"),
+                appending(writer.session("taken"), "user", "mine"),
+                appending(writer.session("s0"), "user", "y", message_id="m"),
+            ]
+        )
+    *fine, archived, taken, mine, again = outcomes
+    assert [message.sequence for message in fine] == [0] * WRITERS
+    assert (type(archived), type(taken)) == (dal.SessionArchived, dal.MessageConflict)
+    assert (mine.sequence, again) == (1, fine[0]), "the same message_id at the same time is the same message"
+    assert any(one.query == "messages.append_all" for one in ran)
+
+
+def test_a_statement_that_the_server_refuses_is_sent_apart(store, at_once, connection):
+    """A constraint of the service's own: whom it is not about is stored all the same."""
+    connection.execute("ALTER TABLE messages ADD CONSTRAINT polite CHECK (content <> 'damn')")
+    with store.writer(batches=1) as writer:
+        outcomes = at_once(
+            [appending(writer.session(f"s{n}"), "user", "damn" if n == 7 else "hello") for n in range(WRITERS)]
+        )
+    assert isinstance(outcomes[7], dal.StatementFailed)
+    assert outcomes[7].sqlstate == "23514"
+    assert [getattr(one, "sequence", None) for one in outcomes] == [None if n == 7 else 0 for n in range(WRITERS)]
+
+
+def test_users_are_kept_apart_in_one_writer(store, at_once, connection):
+    store.session("theirs", user_id="u2").append("user", "secret")
+    with store.writer(batches=1) as writer:
+        users = [writer.for_user(f"u{n}") for n in range(4)]
+        outcomes = at_once(
+            [
+                *(appending(user.session(), "user", "x") for user in users for _ in range(4)),
+                *(appending(user.session("theirs"), "user", "x") for user in users),
+                *(appending(writer.session(), "user", "x") for _ in range(4)),
+            ]
+        )
+        for user in users:
+            user.close()
+        writer.session("after").append("user", "the writer is still open")
+    assert [isinstance(one, dal.Message) for one in outcomes] == [True] * 16 + [False, False, True, False] + [True] * 4
+    assert {type(outcomes[n]) for n in (16, 17, 19)} == {dal.SessionNotFound}
+    owners = connection.execute("SELECT user_id, count(*) FROM sessions GROUP BY 1 ORDER BY 1").fetchall()
+    assert owners == [("u0", 4), ("u1", 4), ("u2", 5), ("u3", 4), (None, 5)]
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_session_that_somebody_holds_delays_its_own_alone(store, at_once, held, connection, batches):
+    for name in ("held", "held too"):
+        store.session(name).append("user", "x")
+    other = held("held")
+    other.execute("SELECT FROM sessions WHERE session_id = 'held too' FOR UPDATE")
+    with store.writer(batches=batches) as writer:
+        names = ["held", *(f"s{n}" for n in range(WRITERS)), "held too", "s0", "held"]
+        operations = [appending(writer.session(name), "user", "y") for name in names]
+        waiting = threading.Thread(target=lambda: outcomes.extend(at_once(operations)))
+        outcomes = []
+        waiting.start()
+        ends = time.monotonic() + 10
+        while connection.execute("SELECT count(*) FROM messages").fetchone() < (WRITERS + 3,):
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+        assert waiting.is_alive()
+        other.rollback()
+        waiting.join()
+    assert [one.sequence for one in outcomes] == [1, *[0] * WRITERS, 1, 1, 2]
+
+
+def test_a_batch_is_bounded(store, at_once, ran):
+    big = "x" * (MOST_CHARACTERS // 4)
+    with store.writer(batches=1) as writer:
+        at_once([appending(writer.session(), "user", big) for _ in range(WRITERS)])
+        many = [NewMessage(role="user", content="") for _ in range(MOST_MESSAGES // 4)]
+        at_once([lambda: unwrap(writer.session()).append_all(many) for _ in range(WRITERS)])
+    batches = [ran for ran in ran if ran.query == "messages.append_all"]
+    assert max(len(one.parameters["contents"]) for one in batches) < 2 * MOST_CHARACTERS
+    assert max(one.rows for one in batches) <= MOST_MESSAGES
+
+
+def test_no_more_wait_than_may(store, at_once, connection):
+    with store.writer(waiting=2) as writer:
+        outcomes = at_once([appending(writer.session("s"), "user", str(n)) for n in range(WRITERS)])
+    assert all(isinstance(one, dal.Message) for one in outcomes)
+    assert len(numbers(connection, "s")) == WRITERS
+
+
+def test_a_closed_writer_refuses_and_its_store_goes_on(store):
+    with store.writer() as writer:
+        session = writer.session("s")
+        session.append("user", "x")
+    with pytest.raises(dal.StoreClosed, match="this writer was closed"):
+        session.append("user", "y")
+    assert store.session("s").append("user", "y").sequence == 1
+
+
+def test_a_writer_of_a_connection_is_refused(side, server, options):
+    raw = side.connect(server.conninfo, **options)
+    with pytest.raises(dal.StatementFailed, match="needs a store with a pool"):
+        side.store(raw).writer()
+    raw.close()
+
+
+@pytest.mark.parametrize("given", [{"batches": 0}, {"waiting": 0}, {"batches": "2"}], ids=str)
+def test_what_cannot_be_is_refused(store, given):
+    with pytest.raises(dal.InvalidInput, match=next(iter(given))):
+        store.writer(**given)
