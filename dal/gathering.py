@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from copy import copy
-from threading import Lock
 from time import monotonic
 from types import MappingProxyType
+from typing import Any
 
 from dal.appends import Append
 from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
@@ -110,10 +111,13 @@ class Batch:
 
 
 class Gathering:
-    """The calls of one writer. Each batch is given to `start`; whoever sends it says what became of it."""
+    """The calls of one writer. Each batch is given to `start`; whoever sends it says what became of it.
 
-    def __init__(self, batches: int, start: Callable[[Batch], None]) -> None:
-        self._lock = Lock()
+    All that changes it is done under its lock, and as a whole.
+    """
+
+    def __init__(self, lock: AbstractContextManager[Any], start: Callable[[Batch], None], batches: int) -> None:
+        self._lock = lock
         self._start = start
         self._most = batches
         self._on_their_way: list[Batch] = []
@@ -123,10 +127,12 @@ class Gathering:
         """Those of which something waits and nothing is on its way, the longest waiting first."""
         self._is_closed = False
 
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
     def close(self) -> None:
         """Take nothing more in."""
-        with self._lock:
-            self._is_closed = True
+        self._is_closed = True
 
     def put(self, call: Call) -> None:
         """Take a call in."""

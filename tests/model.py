@@ -203,8 +203,10 @@ class Model:
         rows.sort(key=lambda stored: (stored.updated_at, stored.session_id), reverse=True)
         return tuple(rows[:limit]), len(rows) > limit
 
-    def delete_idle(self, before, limit):
-        idle = sorted((stored for stored in self.all() if stored.updated_at < before), key=lambda s: s.updated_at)
+    def delete_idle(self, before, limit, said):
+        """Of those that were idle as long as each other, whichever the server says that it took."""
+        idle = [stored for stored in self.all() if stored.updated_at < before]
+        idle.sort(key=lambda one: (one.updated_at, one.session_id not in said, one.session_id not in self.held))
         taken = [stored.session_id for stored in idle[:limit] if stored.session_id not in self.held]
         for session_id in taken:
             self.locked.add(session_id)

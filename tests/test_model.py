@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
         known = sorted(stored.updated_at for stored in place.model.all())
         before = [datetime(2000, 1, 1, tzinfo=UTC), *known][nth % (len(known) + 1)]
         deleted = place.do("delete_idle", before + timedelta(microseconds=1), limit)
-        assert sorted(deleted) == sorted(place.model.delete_idle(before + timedelta(microseconds=1), limit))
+        assert sorted(deleted) == sorted(place.model.delete_idle(before + timedelta(microseconds=1), limit, deleted))
 
     # Reading
 
@@ -261,7 +261,8 @@ class Machine(RuleBasedStateMachine):
         old = place.open("s0").real
         place.do("close")
         place.store = door[1] = door[2]()
-        place.calls[f"{type(unwrap(place.store)).__name__}.connect"] += 1
+        for verb in ("connect", "writer"):
+            place.calls[f"{type(unwrap(place.store)).__name__}.{verb}"] += 1
         with pytest.raises(dal.StoreClosed):
             old.append("user", "too late")
         for handle in self.opened:
@@ -342,19 +343,20 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.fixture
 def doors(server, schema, options, tables):
-    """For each side a store with a pool and one on a connection; each as [side, store, make the store anew]."""
+    """For each side a writer of a pool and a store on a connection; each as [side, store, make the store anew]."""
     sides = [SyncSide(), AsyncSide()]
     conninfo = psycopg.conninfo.make_conninfo(server.conninfo, options=IMPATIENT)
-    doors, connections = [], []
+    doors, pools, connections = [], [], []
     for side in sides:
         connections.append(side.connect(conninfo, **impatient(options)))
+        pools.append(side.connect_store(conninfo, schema=schema, max_size=2))
         makes = (
-            lambda side=side: side.connect_store(conninfo, schema=schema, max_size=2),
+            lambda pool=pools[-1]: pool.writer(),
             lambda side=side, connection=connections[-1]: side.store(connection),
         )
         doors += [[side, make(), make] for make in makes]
     yield doors
-    for _, store, _ in doors:
+    for store in (*(store for _, store, _ in doors), *pools):
         store.close()
     for connection in connections:
         connection.close()

@@ -40,7 +40,7 @@ STORE_VERBS = {
     "sessions": lambda store: store.sessions(user_id="u1", limit=10),
 }
 
-NO_VERBS = {"close", "connect", "for_user", "session", "transaction", "using"}
+NO_VERBS = {"close", "connect", "for_user", "session", "transaction", "using", "writer"}
 """What sends nothing of its own; a transaction is measured below."""
 
 

@@ -82,6 +82,8 @@ def use_every_branch(store):
     with suppress(LookupError), store.transaction() as inside:
         inside.session("t").append("user", HARM)
         raise LookupError
+    with suppress(dal.StatementFailed), store.writer() as writer:  # As it is on a connection.
+        writer.session("w").append("user", HARM)
     store.delete_idle(OLD, 10)
     mine = store.for_user(HARM)
     mine.sessions()

@@ -65,6 +65,7 @@ STORE = {
     "agent_ids": {"session_ids": "texts"},
     "for_user": {"user_id": "text"},
     "delete_idle": {"before": "moment", "limit": "number"},
+    "writer": {"batches": "number", "waiting": "number"},
     **{verb: {} for verb in ("apply_schema", "check_schema", "close", "transaction")},
 }  # fmt: skip
 GOOD = {"role": "user", "content": "x", "message_id": "m", "sequence": 0, "before": NOW}

@@ -140,13 +140,13 @@ class AsyncSessionStore:
         comes is gathered for the next; if so many are `waiting`, more have to wait to be taken in. Only for a store
         with a pool.
         """
+        most_batches = validate.number("batches", batches, least=1)
+        most_waiting = validate.number("waiting", waiting, least=1)
         if not self.runner.is_pooled:
-            raise StatementFailed("a writer needs a store with a pool: a connection of one's own is in a transaction")
+            raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
         together = type(self)(self.runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
         together.appends = together._closes = AsyncWriter(  # noqa: SLF001 - one of our own
-            self.runner,
-            batches=validate.number("batches", batches, least=1),
-            waiting=validate.number("waiting", waiting, least=1),
+            self.runner, batches=most_batches, waiting=most_waiting
         )
         return together
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 from dal._async.appends import AsyncAppends
 from dal._async.runner import AsyncRunner
@@ -35,8 +36,7 @@ class AsyncWriter(AsyncAppends):
 
     def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(batches, self._start)
-        self._waiting = waiting
+        self._gathering = Gathering(nullcontext(), self._start, batches)
         self._room = asyncio.Semaphore(waiting)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -68,10 +68,8 @@ class AsyncWriter(AsyncAppends):
     async def close(self) -> None:
         """Take nothing more in, and wait until all has ended that was."""
         self._gathering.close()
-        for _ in range(self._waiting):
-            await self._room.acquire()
-        for _ in range(self._waiting):
-            self._room.release()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _start(self, batch: Batch) -> None:
         task = asyncio.create_task(self._send(batch))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from threading import Lock, Semaphore
-from time import monotonic
+import signal
+from threading import Lock, Semaphore, current_thread, main_thread
+from time import monotonic, sleep
+from typing import Any
 
 from dal._sync.appends import Appends
 from dal._sync.runner import Runner
@@ -32,13 +34,41 @@ class _Waiting(Call):
             self._asleep.release()
 
 
+class _Whole:
+    """A lock under which no interrupt comes: what is done under it is done as a whole."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._handler: Any = None
+        self._has_come = False
+
+    def __enter__(self) -> None:
+        if current_thread() is main_thread():  # No other is ever interrupted.
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                signal.signal(signal.SIGINT, self._comes)
+                self._handler = handler
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+        if current_thread() is main_thread() and self._handler is not None:
+            handler, self._handler = self._handler, None
+            has_come, self._has_come = self._has_come, False
+            signal.signal(signal.SIGINT, handler)
+            if has_come:
+                signal.raise_signal(signal.SIGINT)
+
+    def _comes(self, *_: object) -> None:
+        self._has_come = True
+
+
 class Writer(Appends):
     """Sends appends together. One of a batch's callers sends it, so that no time is lost between threads."""
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(batches, self._start)
-        self._waiting = waiting
+        self._gathering = Gathering(_Whole(), self._start, batches)
         self._room = Semaphore(waiting)
 
     def send(self, append: Append, deadline: float | None = None) -> None:
@@ -68,9 +98,8 @@ class Writer(Appends):
     def close(self) -> None:
         """Take nothing more in, and wait until all has ended that was."""
         self._gathering.close()
-        for _ in range(self._waiting):
-            self._room.acquire()
-        self._room.release(self._waiting)
+        while self._gathering:
+            sleep(0.001)
 
     def _start(self, batch: Batch) -> None:
         leader = batch.calls[0]

@@ -21,7 +21,9 @@ RECOVERY = 30.0
 
 
 class Crew:
-    """Two threads, two tasks and two processes that write to one server until the end."""
+    """Who writes to one server until the end: two threads that share a writer, two tasks that share another one, and
+    two processes that send each append as it comes.
+    """
 
     def __init__(self, conninfo, folder, tally, *, name="w", timeout=2.0, most=20, max_size=2):
         self.conninfo, self.folder, self.tally, self.name = conninfo, folder, tally, name
@@ -34,13 +36,13 @@ class Crew:
         self._context = context
         self._incarnation = 0
         self._loop = threading.Thread(target=lambda: asyncio.run(self._tasks()), daemon=True)
-        self._threads = [threading.Thread(target=self._thread, args=(n,), daemon=True) for n in range(THREADS)]
+        self._threads = threading.Thread(target=self._share, daemon=True)
         self._processes = {}
 
     def __enter__(self):
         with self.harness() as connection:
             dal.SessionStore(connection).apply_schema()
-        for one in (*self._threads, self._loop):
+        for one in (self._threads, self._loop):
             one.start()
         for index in range(WRITERS - PROCESSES, WRITERS):
             self._spawn(index)
@@ -49,7 +51,7 @@ class Crew:
 
     def __exit__(self, *error):
         self.board.generation.value = ENDED
-        for one in (*self._threads, self._loop, *self._processes.values()):
+        for one in (self._threads, self._loop, *self._processes.values()):
             one.join(20)
         for process in self._processes.values():
             process.kill()
@@ -64,22 +66,22 @@ class Crew:
         }
 
     def _plan(self, index):
-        name = f"{self.name}{index}"
-        plan = calls(self.board, Log(self.folder, name), index, self.timeout, self.most)
-        return plan, self.settings(name)
+        return calls(self.board, Log(self.folder, f"{self.name}{index}"), index, self.timeout, self.most)
 
-    def _thread(self, index):
-        plan, settings = self._plan(index)
-        with dal.SessionStore.connect(**settings) as store:
-            write(store, plan)
+    def _share(self):
+        settings = self.settings(f"{self.name} threads")
+        with dal.SessionStore.connect(**settings) as store, store.writer(batches=1) as writer:
+            plans = [self._plan(n) for n in range(THREADS)]
+            threads = [threading.Thread(target=write, args=(writer, plan), daemon=True) for plan in plans]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
 
     async def _tasks(self):
-        async def task(index):
-            plan, settings = self._plan(index)
-            async with dal.AsyncSessionStore.connect(**settings) as store:
-                await write_async(store, plan)
-
-        await asyncio.gather(*(task(THREADS + n) for n in range(TASKS)))
+        settings = self.settings(f"{self.name} tasks")
+        async with dal.AsyncSessionStore.connect(**settings) as store, store.writer(batches=1) as writer:
+            await asyncio.gather(*(write_async(writer, self._plan(THREADS + n)) for n in range(TASKS)))
 
     def _spawn(self, index):
         self._incarnation += 1

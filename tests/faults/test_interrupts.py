@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dis import opmap
 
 import psycopg
@@ -19,6 +19,7 @@ SIZE = 2
 GIVES_UP = 4.0
 """Seconds within which an interrupted call returns, even from a server that hangs; its deadline is later."""
 
+WAYS = {"store": "", "writer": ", in a writer"}
 LIBRARY = ("/dal/", "/psycopg/", "/psycopg_pool/", "/contextlib.py")
 
 
@@ -95,21 +96,27 @@ async def do(focus, store, call):
     assert call.error is None
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("crowd", [0, 4], ids=["alone", "crowd"])
 @pytest.mark.parametrize("state", [first, warm, broken], ids=lambda state: state.__name__)
-async def test_cancelled_at_each_await(crew, scale, settings, *, state, crowd, late):
-    with Focus(crew, "a task cancelled at each await", timeout=5.0) as focus:
+async def test_cancelled_at_each_await(crew, scale, settings, *, state, crowd, late, way):
+    with Focus(crew, f"a task cancelled at each await{WAYS[way]}", timeout=5.0) as focus:
         for _ in range(scale(1, 3)):
             at, reached = 0, True
             while reached and at < 60:
                 at += 1
-                async with dal.AsyncSessionStore.connect(**settings) as store:
+                async with AsyncExitStack() as stores:
+                    store = await stores.enter_async_context(dal.AsyncSessionStore.connect(**settings))
+                    if way == "writer":
+                        store = await stores.enter_async_context(store.writer(batches=1))
                     await state(store, focus, crew)
                     call = focus.call(ids=True)
                     others = [asyncio.create_task(do(focus, store, focus.call(session=n))) for n in range(crowd)]
                     reached = await cancelled(call, store, at, late=late)
                     await asyncio.gather(*others)
+                    if way == "writer" and store.appends._tasks:
+                        await asyncio.wait(store.appends._tasks)  # What was cancelled goes on, in a task of its own.
                     async with asyncio.timeout(3):
                         await all_connections(store)
                     again = call.again
@@ -200,6 +207,8 @@ class Interrupter:
         self._left = at
 
     def __call__(self, frame, event, argument):
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            return  # It would be kept for later.
         yields = event == "return" and frame.f_code.co_code[frame.f_lasti] == opmap["YIELD_VALUE"]
         if event != "c_call" and not yields and any(part in frame.f_code.co_filename for part in LIBRARY):
             self._left -= 1
@@ -237,12 +246,14 @@ def interrupted(focus, store, call, send, at):
     return call.error is not None
 
 
-@pytest.mark.parametrize("state", ["first", "warm", "transaction"])
+@pytest.mark.parametrize("state", ["first", "warm", "transaction", "writer"])
 def test_interrupted_at_each_step(crew, scale, settings, state):
     send = in_transaction if state == "transaction" else lambda store, call: call.send(store)
     at, reached = 1, True
     with Focus(crew, "KeyboardInterrupt at each step", timeout=5.0) as focus, ExitStack() as stores:
         store = stores.enter_context(dal.SessionStore.connect(**settings))
+        if state == "writer":
+            store = stores.enter_context(store.writer(batches=1))
         while reached:
             if state == "first":
                 stores.close()
@@ -251,19 +262,47 @@ def test_interrupted_at_each_step(crew, scale, settings, state):
             at += scale(23, 1)
 
 
-def test_interrupted_at_any_moment(crew, scale, settings):
+@pytest.mark.parametrize("way", WAYS)
+def test_interrupted_at_any_moment(crew, scale, settings, way):
     chance = random.Random(1)
-    with Focus(crew, "KeyboardInterrupt at any moment", timeout=5.0) as focus:
-        with dal.SessionStore.connect(**settings) as store:
-            for _ in range(scale(20, 300)):
-                focus.do(store, focus.call())
-                call, timer = focus.call(ids=True), threading.Timer(chance.uniform(0, 0.004), press)
-                with suppress(KeyboardInterrupt):  # It may come after the call.
-                    timer.start()
-                    focus.once(store, call)
-                    timer.join()
+    with Focus(crew, f"KeyboardInterrupt at any moment{WAYS[way]}", timeout=5.0) as focus, ExitStack() as stores:
+        store = stores.enter_context(dal.SessionStore.connect(**settings))
+        if way == "writer":
+            store = stores.enter_context(store.writer(batches=1))
+            stores.enter_context(a_crowd(focus, store))
+        for _ in range(scale(20, 300)):
+            focus.do(store, focus.call())
+            call, timer = focus.call(ids=True), threading.Timer(chance.uniform(0, 0.004), press)
+            with suppress(KeyboardInterrupt):  # It may come after the call.
+                timer.start()
+                focus.once(store, call)
                 timer.join()
-                every_connection(store)
-                if call.error is not None:
-                    focus.injected += 1
-                    focus.do(store, call.again)
+            timer.join()
+            every_connection(store)
+            if call.error is not None:
+                focus.injected += 1
+                focus.do(store, call.again)
+
+
+@contextmanager
+def a_crowd(focus, store):
+    """Threads that append through the same writer, and are not to notice that somebody was interrupted."""
+    ended, wrong = threading.Event(), []
+
+    def append(session):
+        while not ended.is_set():
+            call = focus.call(session=session)
+            focus.once(store, call)
+            wrong.extend([call.error] if call.error else [])
+
+    threads = [threading.Thread(target=append, args=(session,), daemon=True) for session in (0, 1, 1, 2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
