@@ -11,6 +11,7 @@ import statistics
 import time
 from itertools import cycle, islice
 
+from psycopg import RawCursor
 from psycopg.conninfo import make_conninfo
 from ulid import ULID
 
@@ -22,13 +23,17 @@ ROUNDS = 3000
 
 def test_append_against_a_bare_cursor(connect, options, server, ledger):
     quick = options["options"] + " -c synchronous_commit=off"
-    cursor = connect(options=quick).cursor()
-    statement = dal.queries.messages.append.sql
+    cursor = RawCursor(connect(options=quick))
+    statement = dal.queries.messages.append
     opening = {"session_id": "bare", "source": None, "user_id": "u1", "parent_id": None, "session_metadata": "{}"}
     fields = {"owner": None, "role": "user", "agent_id": None, "content": "x" * 200, "metadata": "{}"}
 
+    parameters = statement.bind({**opening, **fields, "message_id": "its id"})
+    place = parameters.index("its id")
+
     def bare():
-        return cursor.execute(statement, {**opening, **fields, "message_id": str(ULID())}).fetchone()
+        parameters[place] = str(ULID())
+        return cursor.execute(statement.sql, parameters).fetchone()
 
     conninfo = make_conninfo(server.conninfo, options=quick)
     with dal.SessionStore.connect(conninfo, max_size=1) as store:

@@ -111,21 +111,34 @@ class Batch:
 
 
 class Gathering:
-    """The calls of one writer. Each batch is given to `start`; whoever sends it says what became of it.
+    """The calls of one writer.
 
-    All that changes it is done under its lock, and as a whole.
+    It asks for one of them to be sent: whoever serves it then takes a batch, with all that has come until then, sends
+    it, and says what became of it. All that changes here is done under the lock, and as a whole.
     """
 
-    def __init__(self, lock: AbstractContextManager[Any], start: Callable[[Batch], None], batches: int) -> None:
+    def __init__(
+        self,
+        lock: AbstractContextManager[Any],
+        ask: Callable[[Call], None],
+        start: Callable[[Batch], None],
+        batches: int,
+    ) -> None:
         self._lock = lock
+        self._ask = ask
         self._start = start
-        self._most = batches
+        self._batches = batches
         self._on_their_way: list[Batch] = []
         """Those that count."""
         self._lanes: dict[str, Lane] = {}
         self._ready: dict[str, Lane] = {}
         """Those of which something waits and nothing is on its way, the longest waiting first."""
         self._is_closed = False
+        self.asked: Call | None = None
+        """The call that is to be sent next, with what comes until then."""
+        self.waiting = 0
+        self.crowd = 0
+        """How many went together the last time."""
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -142,9 +155,21 @@ class Gathering:
                 raise StoreClosed("this writer was closed; make a new one")
             lane = self._lanes.setdefault(session_id, Lane())
             lane.waiting.append(call)
+            self.waiting += 1
             if not lane.is_busy:
                 self._ready[session_id] = lane
-            self._send_more()
+            self._go_on()
+
+    def take(self) -> None:
+        """Give the call that was asked for its batch; none if all that waited has been left."""
+        with self._lock:
+            call, self.asked = self.asked, None
+            batch = self._gathered()
+            if batch.calls and call is not None:
+                self.crowd = len(batch.calls)
+                self._on_their_way.append(batch)
+                call.batch = batch
+            self._go_on()
 
     def leave(self, call: Call) -> None:
         """Take a call out, since nobody waits for it any more; one that is on its way goes on."""
@@ -154,10 +179,14 @@ class Gathering:
             lane = self._lanes.get(session_id)
             if lane is not None and call in lane.waiting:
                 lane.waiting.remove(call)
+                self.waiting -= 1
                 if not lane.waiting:
                     self._ready.pop(session_id, None)
                     if not lane.is_busy:
                         del self._lanes[session_id]
+            if self.asked is call:
+                self.asked = None
+            self._go_on()
 
     def look(self) -> None:
         """Let what waits go past a batch that takes long: it may wait for a lock."""
@@ -165,14 +194,14 @@ class Gathering:
             for batch in list(self._on_their_way):
                 if batch.began + PATIENCE <= monotonic():
                     self._count_no_more(batch)
-            self._send_more()
+            self._go_on()
 
     def sent(self, batch: Batch) -> None:
         """Let the callers of a batch go on: it is stored."""
         with self._lock:
             for call in batch.calls:
                 call.end()
-            self._go_on(batch)
+            self._ended(batch)
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Let those go on whom the error is for; the others are sent apart, so that what is wrong fails alone."""
@@ -185,10 +214,10 @@ class Gathering:
                     call.end(_own(call, error))
                 else:
                     again.setdefault(call.append.session_id, []).append(call)
-            self._go_on(batch, again)
+            self._ended(batch, again)
 
-    def _go_on(self, batch: Batch, again: Mapping[str, list[Call]] = MappingProxyType({})) -> None:
-        """After a batch send what is to be sent apart, and what has gathered."""
+    def _ended(self, batch: Batch, again: Mapping[str, list[Call]] = MappingProxyType({})) -> None:
+        """After a batch send what is to be sent apart, and free the other lanes."""
         batch.is_over = True
         behind = [call for call in batch.behind if not call.is_left]
         for session_id in {call.append.session_id for call in batch.calls}:
@@ -204,33 +233,37 @@ class Gathering:
                 del self._lanes[session_id]
         if batch.is_counted:
             self._count_no_more(batch)
-        self._send_more()
+        self._go_on()
 
     def _count_no_more(self, batch: Batch) -> None:
         batch.is_counted = False
         self._on_their_way.remove(batch)
 
-    def _send_more(self) -> None:
-        """Send as many batches as may be on their way."""
-        while len(self._on_their_way) < self._most and (batch := self._gathered()).calls:
-            self._on_their_way.append(batch)
-            self._start(batch)
+    def _go_on(self) -> None:
+        """Ask for the first call that waits, if one more batch may be on its way."""
+        if self.asked is None and self._ready and len(self._on_their_way) < self._batches:
+            self.asked = next(iter(self._ready.values())).waiting[0]
+            self._ask(self.asked)
 
     def _gathered(self) -> Batch:
         batch = Batch([])
+        present = self.waiting + sum(len(one.calls) for one in self._on_their_way)
+        share = -(-present // self._batches)
         now = monotonic()
         for session_id, lane in list(self._ready.items()):
+            before = len(lane.waiting)
             while lane.waiting and (lane.waiting[0].deadline or now) < now:
                 lane.waiting.popleft().end(DeadlineExceeded(WAITED_TOO_LONG))
             taken = len(batch.calls)
             if lane.waiting:
                 batch.load(lane)
+            self.waiting -= before - len(lane.waiting)
             lane.is_busy = len(batch.calls) > taken
             if lane.is_busy or not lane.waiting:
                 del self._ready[session_id]
             if not lane.is_busy and not lane.waiting:
                 del self._lanes[session_id]
-            if batch.is_full:
+            if batch.is_full or len(batch.calls) >= share:
                 break
         return batch
 

@@ -36,15 +36,17 @@ class QueryFileError(Exception):
 class Statement:
     """One query file: its name, its documentation, and its SQL as it is sent."""
 
-    __slots__ = ("doc", "many", "name", "parameters", "path", "record", "repeatable", "sql")
+    __slots__ = ("_numbered", "doc", "many", "name", "parameters", "path", "record", "repeatable", "sql")
 
-    def __init__(self, source: Any, path: Path) -> None:
+    def __init__(self, source: Any, path: Path, numbered: Sequence[str]) -> None:
         self.name = f"{path.parent.name}.{path.stem}"
         self.path = path
         self.sql: bytes = source.sql.encode()
         self.doc = _header(path)
         self.many = _OPERATORS[source.operation]
-        self.parameters = frozenset(source.parameters or ())
+        self.parameters = frozenset(numbered)
+        self._numbered = tuple(numbered)
+        """The parameters in the order of their numbers."""
         returns = _RETURNS.search(self.doc)
         self.record: type[Any] | None = getattr(records, returns["record"], None) if returns else None
         if self.record is None:
@@ -58,8 +60,8 @@ class Statement:
     def __repr__(self) -> str:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
 
-    def bind(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Check the parameters' names, and make every int an int8. Without an owner, everyone's sessions are meant.
+    def bind(self, given: dict[str, Any]) -> list[Any]:
+        """Check the parameters' names, and give what is sent: every int as an int8. Without an owner, all are meant.
 
         psycopg sends an int as the smallest type that holds it, and prepares the statement anew for each.
         """
@@ -73,7 +75,8 @@ class Statement:
                 if names
             ]
             raise TypeError(f"query {self.name}: {'; '.join(told)}")
-        return {name: Int8(value) if type(value) is int else value for name, value in given.items()}
+        values = [given[name] for name in self._numbered]
+        return [Int8(value) if type(value) is int else value for value in values]
 
     def only(self, rows: Sequence[Any]) -> Any:
         """The one row of a statement that gives at most one, or None."""
@@ -124,22 +127,23 @@ class Adapter:
     def __init__(self, kind: type[Statement], folder: Path) -> None:
         self._kind = kind
         self._folder = folder
-        self._seen: set[str] = set()
+        self._numbers: dict[str, dict[str, int]] = {}
 
     def process_sql(self, query_name: str, op_type: SQLOperationType, sql: str) -> str:
-        """Name parameters as psycopg does, and tell the server which query file it runs."""
+        """Number the parameters, as the server does, and tell it which query file it runs."""
         path = self._folder / f"{query_name}.sql"
-        if query_name in self._seen or not path.is_file():
+        if query_name in self._numbers or not path.is_file():
             raise QueryFileError(f"query {query_name} of {self._folder} must stand once, in {path.name}")
-        self._seen.add(query_name)
         if op_type not in _OPERATORS:
             raise QueryFileError(f"{path}: its operator must be ^ (at most one row) or none (any number of rows)")
-        statement = VAR_REF.sub(_pyformat, sql.replace("%", "%%").removesuffix(";"))
+        numbers = self._numbers[query_name] = {}
+        statement = VAR_REF.sub(partial(_number, numbers), sql.removesuffix(";"))
         return f"/* dal:{self._folder.name}.{query_name} */ {statement}"
 
     def make(self, source: Any) -> Statement:
         """Make the statement of what aiosql has parsed."""
-        return self._kind(source, self._folder / f"{source.__name__}.sql")
+        numbered = list(self._numbers[source.__name__])
+        return self._kind(source, self._folder / f"{source.__name__}.sql", numbered)
 
 
 def load(root: Path, kind: type[Statement]) -> Library:
@@ -158,9 +162,10 @@ def load(root: Path, kind: type[Statement]) -> Library:
     return Library(folders)
 
 
-def _pyformat(match: re.Match[str]) -> str:
+def _number(numbers: dict[str, int], match: re.Match[str]) -> str:
     found: Mapping[str, str | None] = match.groupdict()
-    return f"{found['lead']}%({found['var_name']})s" if found["var_name"] else match[0]
+    name = found["var_name"]
+    return f"{found['lead']}${numbers.setdefault(name, len(numbers) + 1)}" if name else match[0]
 
 
 def _header(path: Path) -> str:

@@ -31,7 +31,7 @@ def test_a_good_one_loads(write, connection):
     assert queries["things.one"] is queries.things.one
     assert repr(queries.things.one) == "<query things.one(wanted)>"
     assert queries.things.one.doc == "Read.\nRepeat: safe: it only reads.\nReturns: Deleted; no row never."
-    assert queries.things.one.sql.startswith(b"/* dal:things.one */ SELECT %(wanted)s::int AS session_id")
+    assert queries.things.one.sql.startswith(b"/* dal:things.one */ SELECT $1::int AS session_id")
     queries = write("one(wanted)^", "SELECT :wanted::int AS session_id WHERE 5 % 3 = 2")
     assert queries.things.one(connection, wanted=7).session_id == 7
 
@@ -114,7 +114,7 @@ def test_both_sides_have_every_file():
 
 def test_integers_are_sent_as_int8(connection):
     bound = dal.queries.messages.latest.bind({"session_id": "s", "limit": 5})
-    row = connection.execute("SELECT pg_typeof(%(limit)s)::text", bound).fetchone()
+    row = connection.execute("SELECT pg_typeof(%s)::text", [bound[-1]]).fetchone()
     assert row == ("bigint",)
 
 

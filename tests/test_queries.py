@@ -37,12 +37,6 @@ def test_every_parameter_is_cast_and_no_name_is_qualified(path):
 
 
 @pytest.mark.parametrize("name", list(dal.queries))
-def test_the_text_is_short_enough_for_the_drivers_cache(name):
-    """psycopg parses a statement of more than 4,096 characters anew each time it is sent."""
-    assert len(dal.queries[name].sql) <= 4096
-
-
-@pytest.mark.parametrize("name", list(dal.queries))
 def test_the_indexes_that_a_file_names_are_in_the_schema(name):
     schema = SCHEMA.read_text(encoding="utf-8")
     named = re.search(r"^Index: (.*(?:\n  .*)*)", dal.queries[name].doc, re.MULTILINE)[1]

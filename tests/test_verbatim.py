@@ -34,8 +34,8 @@ BRACKETS = {
 
 def use_every_branch(store):
     """Every verb, by every way that it has through the library; return their names."""
-    store.apply_schema()
-    store.check_schema()
+    for prepare in (store.apply_schema, store.check_schema):
+        prepare()
     session = store.session(HARM, source=HARM, user_id=HARM, parent_id=HARM, metadata={HARM: HARM})
     for _ in range(2):
         session.append(HARM, HARM, agent_id=HARM, metadata={HARM: [HARM]}, message_id=HARM)
@@ -70,11 +70,8 @@ def use_every_branch(store):
             refused()
     session.agent_ids()
     session.archive()
-    for missing in (
-        store.session("none").record,
-        store.session("none").archive,
-        lambda: store.session().remove_from(0),
-    ):
+    none = store.session("none")
+    for missing in (none.record, none.archive, lambda: store.session().remove_from(0)):
         with suppress(dal.SessionNotFound):
             missing()
     with store.transaction() as inside:
@@ -91,8 +88,8 @@ def use_every_branch(store):
     with suppress(dal.SessionNotFound):
         store.for_user("stranger").session("theirs").append("user", HARM)
     mine.delete_idle(OLD, 10)
-    session.delete()
-    session.delete()
+    for _ in range(2):
+        session.delete()
 
 
 @pytest.fixture(params=["connection", "pool", "own pool", "no autocommit"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import args_row
 
 from dal.files import QUERIES
@@ -22,7 +22,7 @@ class AsyncQuery(Statement):
         Nothing of the connection's own settings is used but its transaction: not its row factory, nor its
         cursor class.
         """
-        cursor = AsyncCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
         await cursor.execute(self.sql, self.bind(parameters))
         rows = await cursor.fetchall()
         return rows if self.many else self.only(rows)

@@ -36,7 +36,7 @@ class AsyncWriter(AsyncAppends):
 
     def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(nullcontext(), self._start, batches)
+        self._gathering = Gathering(nullcontext(), self._ask, self._start, batches)
         self._room = asyncio.Semaphore(waiting)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,6 +70,16 @@ class AsyncWriter(AsyncAppends):
         self._gathering.close()
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _ask(self, _: Call) -> None:
+        # All who can go on at this moment come first.
+        asyncio.get_running_loop().call_soon(self._take)
+
+    def _take(self) -> None:
+        call = self._gathering.asked
+        self._gathering.take()
+        if call is not None and call.batch is not None:
+            self._start(call.batch)
 
     def _start(self, batch: Batch) -> None:
         task = asyncio.create_task(self._send(batch))

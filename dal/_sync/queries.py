@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg import Connection, Cursor
+from psycopg import Connection, RawCursor
 from psycopg.rows import args_row
 
 from dal.files import QUERIES
@@ -23,7 +23,7 @@ class Query(Statement):
         Nothing of the connection's own settings is used but its transaction: not its row factory, nor its
         cursor class.
         """
-        cursor = Cursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        cursor = RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
         cursor.execute(self.sql, self.bind(parameters))
         rows = cursor.fetchall()
         return rows if self.many else self.only(rows)

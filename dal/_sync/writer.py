@@ -68,7 +68,7 @@ class Writer(Appends):
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(_Whole(), self._start, batches)
+        self._gathering = Gathering(_Whole(), lambda call: call.wake(), self._start, batches)
         self._room = Semaphore(waiting)
 
     def send(self, append: Append, deadline: float | None = None) -> None:
@@ -83,7 +83,10 @@ class Writer(Appends):
             while not call.is_done:
                 if not call.wait():
                     self._gathering.look()
-                elif call.batch is not None:
+                if self._gathering.asked is call:
+                    self._wait_for_the_crowd()
+                    self._gathering.take()
+                if call.batch is not None:
                     self._send(call, call.batch)
         except BaseException as error:  # An interrupt.
             self._gathering.leave(call)
@@ -100,6 +103,13 @@ class Writer(Appends):
         self._gathering.close()
         while self._gathering:
             sleep(0.001)
+
+    def _wait_for_the_crowd(self) -> None:
+        """Let those come who went together the last time, as long as one comes after the other."""
+        before = 0
+        while before < self._gathering.waiting < self._gathering.crowd:
+            before = self._gathering.waiting
+            sleep(0)
 
     def _start(self, batch: Batch) -> None:
         leader = batch.calls[0]
