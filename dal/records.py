@@ -70,6 +70,18 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """What a turn begins with: the session's record, its latest messages, and the agents that spoke in it.
+
+    The record is None, and nothing is in the others, when no such session is stored.
+    """
+
+    record: SessionRecord | None
+    messages: tuple[Message, ...]
+    agent_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPage:
     """A page of sessions. Its cursor asks for the next page, and is None on the last."""
 
@@ -115,6 +127,64 @@ class Removed:
 
     messages: int
     is_refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRow:
+    """A message with its session; what is wide of the session is None in all rows but the last."""
+
+    session_id: str
+    source: str | None
+    user_id: str | None
+    parent_id: str | None
+    status: Status
+    next_sequence: int
+    message_count: int
+    cached: Sequence[str] | None
+    session_metadata: Metadata = field(hash=False)
+    session_created_at: datetime
+    updated_at: datetime
+    archived_at: datetime | None
+    agent_ids: list[str]
+    sequence: int
+    message_id: str
+    role: str
+    agent_id: str | None
+    content: str
+    metadata: Metadata = field(hash=False)
+    created_at: datetime
+
+    @property
+    def record(self) -> SessionRecord:
+        """The session, of the last row."""
+        return SessionRecord(
+            session_id=self.session_id,
+            source=self.source,
+            user_id=self.user_id,
+            parent_id=self.parent_id,
+            status=self.status,
+            next_sequence=self.next_sequence,
+            message_count=self.message_count,
+            agent_ids=self.cached,
+            metadata=self.session_metadata,
+            created_at=self.session_created_at,
+            updated_at=self.updated_at,
+            archived_at=self.archived_at,
+        )
+
+    @property
+    def message(self) -> Message:
+        """The message, if there is one."""
+        return Message(
+            session_id=self.session_id,
+            sequence=self.sequence,
+            message_id=self.message_id,
+            role=self.role,
+            agent_id=self.agent_id,
+            content=self.content,
+            metadata=self.metadata,
+            created_at=self.created_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,13 @@ class Model:
     def latest(self, handle, limit):
         return self.messages(handle, before=1 << 62, limit=limit)
 
+    def open(self, handle, latest):
+        stored = self.sessions.get(handle.id)
+        if stored is None:
+            return (None, (), ())
+        handle.persisted = True
+        return (stored, self.latest(handle, latest), stored.agents())
+
     def messages(self, handle, after=None, before=None, limit=100):
         if before is not None:
             lines = tuple(line for line in self._lines(handle) if line.sequence < before)

@@ -101,6 +101,8 @@ def plain(value):
         case dal.Message() | Line():
             says = value.role, value.agent_id, value.content, canonical(value.metadata)
             return value.sequence, value.message_id, says
+        case dal.Opened():
+            return plain((value.record, value.messages, value.agent_ids))
         case tuple() | list():
             return tuple(map(plain, value))
     return value

@@ -245,6 +245,7 @@ CALLS = {
     "sessions.list_of_source": lambda store, session: store.sessions(source="s1", limit=5),
     "sessions.list_of_user": lambda store, session: store.sessions(user_id="u1", limit=5),
     "sessions.list_of_user_and_source": lambda store, session: store.sessions(user_id="u1", source="s1", limit=5),
+    "sessions.open": lambda store, session: session.open(5),
     "sessions.pause": lambda store, session: session.pause(),
     "sessions.resume": lambda store, session: session.resume(),
     "sessions.update_metadata": lambda store, session: session.update_metadata({"a": 1}),

@@ -54,6 +54,7 @@ READS = st.one_of(
     st.tuples(st.just("messages"), st.just(()), st.fixed_dictionaries({"limit": LIMITS, "after": NUMBERS})),
     st.tuples(st.just("messages"), st.just(()), st.fixed_dictionaries({"limit": LIMITS, "before": NUMBERS})),
     st.tuples(st.just("message"), st.tuples(MESSAGE_IDS), st.just({})),
+    st.tuples(st.just("open"), st.tuples(LIMITS), st.just({})),
     st.tuples(st.just("record"), st.just(()), st.just({})),
 )
 PLACES = st.sampled_from(range(4))
@@ -381,7 +382,13 @@ def test_every_verb_is_in_the_machine(doors, server, options):
             handle = run("session", place, f"s {place}", source="web", user_id="u1", parent_id=None, metadata={"a": 1})
             run("append", handle, False, new)
             run("append_all", handle, False, [new, dal.NewMessage(role="user", content="y")])
-            reads = ("latest", (1,), {}), ("messages", (), {"after": 0}), ("message", ("m0",), {}), ("record", (), {})
+            reads = (
+                ("open", (1,), {}),
+                ("latest", (1,), {}),
+                ("messages", (), {"after": 0}),
+                ("message", ("m0",), {}),
+                ("record", (), {}),
+            )
             for read in reads:
                 run("read", handle, False, read)
             for commit in (True, False):

@@ -39,6 +39,7 @@ def theirs(request, store):
 
 
 HIDDEN = {
+    "open": (lambda session: session.open(), dal.Opened(None, (), ())),
     "latest": (lambda session: session.latest(), ()),
     "messages forwards": (lambda session: session.messages(), ()),
     "messages backwards": (lambda session: session.messages(before=9), ()),

@@ -86,3 +86,26 @@ def test_removing_from_an_archived_session_or_none_is_refused(session, store):
     assert len(session.messages()) == 10
     with pytest.raises(dal.SessionNotFound):
         store.session("nobody").remove_from(0)
+
+
+def test_a_turn_begins_with_one_read(store):
+    session = store.session("s", source="telegram", metadata={"a": 1})
+    assert session.open() == dal.Opened(None, (), ())
+    assert not session.persisted
+    for n in range(5):
+        session.append("user", str(n), agent_id=("b", "a", None)[n % 3])
+    opened = store.session("s").open(latest=2)
+    assert opened == dal.Opened(session.record(), session.latest(2), ("b", "a"))
+    assert [message.content for message in opened.messages] == ["3", "4"]
+    assert session.open(latest=0) == dal.Opened(session.record(), (), ("b", "a"))
+    session.archive()
+    assert session.open().record.agent_ids is None, "it stores nothing"
+    assert session.open().agent_ids == session.agent_ids() == ("b", "a")
+    assert session.open() == dal.Opened(session.record(), session.messages(), ("b", "a"))
+
+
+def test_a_session_without_messages_is_opened(store):
+    session = store.session("s")
+    session.append("user", "x", agent_id="a")
+    session.remove_from(0)
+    assert session.open() == dal.Opened(session.record(), (), ())

@@ -21,6 +21,7 @@ SESSION_VERBS = {
     "latest": lambda session: session.latest(20),
     "message": lambda session: session.message("m0"),
     "messages": lambda session: session.messages(after=0, limit=100),
+    "open": lambda session: session.open(latest=20),
     "pause": lambda session: session.pause(),
     "record": lambda session: session.record(),
     "remove_from": lambda session: session.remove_from(1),

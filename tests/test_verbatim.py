@@ -44,6 +44,7 @@ def use_every_branch(store):
     session.append_all([NewMessage(role=HARM, content=HARM), NewMessage(role=HARM, content=HARM, agent_id=HARM)])
     session.append_all([])
     store.append_all([(unwrap(session), NewMessage(role=HARM, content=HARM)) for _ in range(2)])
+    session.open()
     session.latest(3)
     session.messages()
     session.messages(after=0, limit=1)
@@ -54,9 +55,8 @@ def use_every_branch(store):
     session.pause()
     session.resume()
     session.update_metadata({HARM: None})
-    session.agent_ids()
-    store.agent_ids([HARM, "other"])
-    store.agent_ids([])
+    for ids in ([HARM, "other"], []):
+        store.agent_ids(ids)
     store.read_only = True
     store.agent_ids([HARM])
     store.read_only = False

@@ -45,6 +45,7 @@ SESSION = {
     },
     "append_all": {"messages": "messages"},
     "latest": {"limit": "number"},
+    "open": {"latest": "number"},
     "messages": {"after": "optional number", "before": "optional number", "limit": "number"},
     "message": {"message_id": "text"},
     "remove_from": {"sequence": "number"},

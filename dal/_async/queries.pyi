@@ -291,6 +291,17 @@ class _SessionsListOfUserAndSource(AsyncQuery):
         Returns: SessionRecord, the latest activity first; no row when there are no more.
         """
 
+class _SessionsOpen(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, limit: int, owner: str | None = None
+    ) -> list[records.OpenedRow]:
+        """Read what a turn of an agent begins with, in one go: the session's row, its latest messages in reading order,
+        and the agents that spoke in it, in order of first appearance.
+
+        Returns: OpenedRow, one a message, or one without a message if the session has none; no row when no such session
+          is stored.
+        """
+
 class _SessionsPause(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
@@ -333,6 +344,7 @@ class _Sessions:
     list_of_source: _SessionsListOfSource
     list_of_user: _SessionsListOfUser
     list_of_user_and_source: _SessionsListOfUserAndSource
+    open: _SessionsOpen
     pause: _SessionsPause
     resume: _SessionsResume
     update_metadata: _SessionsUpdateMetadata

@@ -11,7 +11,7 @@ from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
 from dal.appends import Append
 from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound
-from dal.records import Message, Metadata, NewMessage, SessionRecord
+from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
 
 if TYPE_CHECKING:
     from dal._async.store import AsyncSessionStore
@@ -88,6 +88,16 @@ class AsyncSession:
         given = [self._checked(f"messages[{n}].", one) for n, one in enumerate(new)]
         validate.together("messages", given)
         return await self._append(self._appending(new, given)) if given else ()
+
+    async def open(self, latest: int = 20) -> Opened:
+        """Read what a turn begins with, in one go: the record, the latest messages, and the agents."""
+        limit = validate.number("latest", latest, least=0)
+        rows = await self._run(async_queries.sessions.open, limit=limit)
+        if not rows:
+            return Opened(None, (), ())
+        self.persisted = True
+        messages = tuple(row.message for row in rows if row.sequence is not None)
+        return Opened(rows[-1].record, messages, tuple(rows[-1].agent_ids))
 
     async def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""

@@ -12,7 +12,7 @@ from dal import validate
 from dal._sync.queries import Query, queries
 from dal.appends import Append
 from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound
-from dal.records import Message, Metadata, NewMessage, SessionRecord
+from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
 
 if TYPE_CHECKING:
     from dal._sync.store import SessionStore
@@ -89,6 +89,16 @@ class Session:
         given = [self._checked(f"messages[{n}].", one) for n, one in enumerate(new)]
         validate.together("messages", given)
         return self._append(self._appending(new, given)) if given else ()
+
+    def open(self, latest: int = 20) -> Opened:
+        """Read what a turn begins with, in one go: the record, the latest messages, and the agents."""
+        limit = validate.number("latest", latest, least=0)
+        rows = self._run(queries.sessions.open, limit=limit)
+        if not rows:
+            return Opened(None, (), ())
+        self.persisted = True
+        messages = tuple(row.message for row in rows if row.sequence is not None)
+        return Opened(rows[-1].record, messages, tuple(rows[-1].agent_ids))
 
     def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""

@@ -1,0 +1,123 @@
+-- name: open(session_id, limit, owner)
+-- Read what a turn of an agent begins with, in one go: the session's row, its latest messages in reading order,
+-- and the agents that spoke in it, in order of first appearance.
+--
+-- One statement: as get, latest and agent_ids_read_only, on one snapshot. What is wide of the session stands in
+--   one row alone, the last.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: sessions_pkey; messages_pkey, backwards; messages_by_agent.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
+--   rows O(1) in the session's messages; buffers O(n) in the session's agents; buffers O(n) in the page
+-- Held snapshot: buffers O(n) in the appends since, at most n/30
+-- Locks: AccessShare on sessions, messages
+-- Never: Seq Scan on sessions; Seq Scan on messages
+-- Repeat: safe: it only reads.
+-- Returns: OpenedRow, one a message, or one without a message if the session has none; no row when no such session
+--   is stored.
+WITH RECURSIVE session AS (
+    SELECT
+        s.session_id,
+        s.source,
+        s.user_id,
+        s.parent_id,
+        s.status,
+        s.next_sequence,
+        s.message_count,
+        s.agent_ids,
+        s.metadata,
+        s.created_at,
+        s.updated_at,
+        s.archived_at
+    FROM sessions AS s
+    WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
+),
+
+agent (session_id, agent_id, sequence) AS (
+    SELECT
+        s.session_id,
+        m.agent_id,
+        m.sequence
+    FROM session AS s
+    CROSS JOIN LATERAL (
+        SELECT
+            m.agent_id,
+            m.sequence
+        FROM messages AS m
+        WHERE m.session_id = s.session_id AND m.agent_id IS NOT NULL AND s.agent_ids IS NULL
+        ORDER BY m.agent_id, m.sequence
+        LIMIT 1
+    ) AS m
+    UNION ALL
+    SELECT
+        a.session_id,
+        m.agent_id,
+        m.sequence
+    FROM agent AS a
+    CROSS JOIN LATERAL (
+        SELECT
+            m.agent_id,
+            m.sequence
+        FROM messages AS m
+        WHERE m.session_id = a.session_id AND m.agent_id > a.agent_id
+        ORDER BY m.agent_id, m.sequence
+        LIMIT 1
+    ) AS m
+),
+
+found AS (
+    SELECT array_agg(a.agent_id ORDER BY a.sequence) AS agent_ids
+    FROM agent AS a
+),
+
+latest AS (
+    SELECT
+        m.sequence,
+        m.message_id,
+        m.role,
+        m.agent_id,
+        m.content,
+        m.metadata,
+        m.created_at,
+        row_number() OVER (ORDER BY m.sequence DESC) AS nth
+    FROM (
+        SELECT
+            m.sequence,
+            m.message_id,
+            m.role,
+            m.agent_id,
+            m.content,
+            m.metadata,
+            m.created_at
+        FROM messages AS m
+        WHERE m.session_id = :session_id::text AND EXISTS (SELECT FROM session)
+        ORDER BY m.sequence DESC
+        LIMIT (SELECT :limit::bigint)
+    ) AS m
+)
+
+SELECT
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    CASE WHEN coalesce(m.nth, 1) = 1 THEN s.agent_ids END AS cached,
+    CASE WHEN coalesce(m.nth, 1) = 1 THEN s.metadata END AS session_metadata,
+    s.created_at AS session_created_at,
+    s.updated_at,
+    s.archived_at,
+    CASE WHEN coalesce(m.nth, 1) = 1 THEN coalesce(s.agent_ids, f.agent_ids, '{}') END AS agent_ids,
+    m.sequence,
+    m.message_id,
+    m.role,
+    m.agent_id,
+    m.content,
+    m.metadata,
+    m.created_at
+FROM session AS s
+CROSS JOIN found AS f
+LEFT JOIN latest AS m ON true
+ORDER BY m.sequence;
