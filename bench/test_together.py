@@ -1,0 +1,157 @@
+"""64 who append at once, each in a session of its own or all in one: one by one, and together through a writer.
+
+    uv run pytest bench/test_together.py
+
+synchronous_commit is on. The ways take turns, so that all meet the same neighbours. Times never fail a run.
+"""
+
+import asyncio
+import statistics
+import subprocess
+import threading
+import time
+from contextlib import AsyncExitStack, ExitStack
+
+import psycopg
+import pytest
+from report import ratio
+from test_append import pgbench
+
+import dal
+from dal.files import QUERIES
+
+CALLERS, ROUNDS, SECONDS = 64, 5, 0.4
+CONTENT = "What was said, at the length of a line or so."
+TITLE = f"{CALLERS} who append at once: messages in the time that single appends on the same pool need for one"
+
+
+def in_threads(server, schema, callers, session_of):
+    """Seconds that each append took, by round and way."""
+    with ExitStack() as stack:
+        store = stack.enter_context(dal.SessionStore.connect(server.conninfo, schema=schema, max_size=8))
+        store.check_schema()
+        ways = {"one by one": store, "through a writer": stack.enter_context(store.writer())}
+
+        def append(way, n, ends, took):
+            session = way.session(session_of(n))
+            while time.monotonic() < ends:
+                began = time.perf_counter()
+                session.append("user", CONTENT, agent_id="agent-1")
+                took.append(time.perf_counter() - began)
+
+        def run(way):
+            took, ends = [], time.monotonic() + SECONDS
+            threads = [threading.Thread(target=append, args=(way, n, ends, took)) for n in range(callers)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return took
+
+        return [{name: run(way) for name, way in ways.items()} for _ in range(ROUNDS)]
+
+
+def in_tasks(server, schema, callers, session_of):
+    """As in_threads."""
+
+    async def append(way, n, ends, took):
+        session = way.session(session_of(n))
+        while time.monotonic() < ends:
+            began = time.perf_counter()
+            await session.append("user", CONTENT, agent_id="agent-1")
+            took.append(time.perf_counter() - began)
+
+    async def run(way):
+        took, ends = [], time.monotonic() + SECONDS
+        await asyncio.gather(*(append(way, n, ends, took) for n in range(callers)))
+        return took
+
+    async def rounds():
+        async with AsyncExitStack() as stack:
+            store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, max_size=8)
+            await stack.enter_async_context(store)
+            await store.check_schema()
+            ways = {"one by one": store, "through a writer": await stack.enter_async_context(store.writer())}
+            return [{name: await run(way) for name, way in ways.items()} for _ in range(ROUNDS)]
+
+    return asyncio.run(rounds())
+
+
+@pytest.fixture(autouse=True)
+def _durable(server):
+    """As a service has it: a commit is on the disk. The tests' own servers are in a hurry otherwise."""
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        before = connection.execute("SHOW fsync").fetchone()
+        if before == ("off",):
+            connection.execute("ALTER SYSTEM SET fsync = on")
+            connection.execute("SELECT pg_reload_conf()")
+        yield
+        if before == ("off",):
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+
+
+@pytest.fixture
+def here(server, schema, tables):
+    """Where the tables are."""
+    return server, schema
+
+
+KINDS = {"threads": in_threads, "tasks": in_tasks}
+SESSIONS = {
+    "each in its own session": lambda n: f"own {n}",
+    "all in one session": lambda _: "shared",
+}
+
+
+@pytest.mark.parametrize("sessions", SESSIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_at_once(here, ledger, kind, sessions):
+    rounds = KINDS[kind](*here, CALLERS, SESSIONS[sessions])
+    singly, together = ([one[way] for one in rounds[1:]] for way in ("one by one", "through a writer"))
+    more = statistics.median(len(many) / len(few) for few, many in zip(singly, together, strict=True))
+    late = statistics.median(p99(many) / p99(few) for few, many in zip(singly, together, strict=True))
+    table = ledger.table(TITLE)
+    row = f"{kind}, {sessions}"
+    table.tell(row, "messages", f"{more:.1f} x")
+    table.tell(row, "the 99th percentile of the time", f"{late:.2f} x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_alone(here, ledger, kind):
+    rounds = KINDS[kind](*here, 1, SESSIONS["all in one session"])
+    speeds = [len(one["through a writer"]) / len(one["one by one"]) for one in rounds[1:]]
+    ledger.table(TITLE).tell(f"{kind}, one alone", "messages", f"{statistics.median(speeds):.2f} x")
+
+
+def test_against_pgbench(here, options, ledger, tmp_path):
+    """What the server takes from pgbench, which sends the same statement with as many messages in each."""
+    table, program = ledger.table(TITLE), pgbench()
+    if program is None:
+        table.notes.append("what the server takes from pgbench: not measured, there is no pgbench")
+        return
+    rounds = in_tasks(*here, CALLERS, SESSIONS["each in its own session"])
+    ours = statistics.median(len(one["through a writer"]) for one in rounds[1:]) / SECONDS
+    each = CALLERS // 2  # As many as the writer sends together, with two batches on their way.
+    script = (QUERIES / "messages/append_all.sql").read_text(encoding="utf-8")
+    new_ids = f"(SELECT array_agg(gen_random_uuid()::text) FROM generate_series(1, {each}))"
+    (tmp_path / "script").write_text(script.replace("(SELECT :message_ids::text[])", new_ids), encoding="utf-8")
+    texts = dict.fromkeys(("sources", "user_ids", "parent_ids", "agent_ids"), ["NULL"] * each)
+    numbers = [str(n + 1) for n in range(each)]
+    texts |= {"session_metadata": ['"{}"'] * each, "metadata": ['"{}"'] * each, "roles": ["user"] * each}
+    texts |= {"contents": [f'"{CONTENT}"'] * each, "places": numbers, "calls": numbers, "session_ids": numbers}
+    given = {name: "{" + ",".join(elements) + "}" for name, elements in texts.items()} | {"confined": "false"}
+    command = [program, "--no-vacuum", "--protocol=prepared", "--client=2", f"--time={round(ROUNDS * SECONDS)}"]
+    command += [f"--define={name}={value}" for name, value in given.items()]
+    environment = {"PGOPTIONS": options["options"]}
+    done = subprocess.run(
+        [*command, f"--file={tmp_path / 'script'}", here[0].conninfo],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    rate = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps ="))
+    table.tell("what pgbench sends in such batches, beside tasks in their own sessions", "messages",
+               str(ratio(ours, rate * each)))  # fmt: skip
+
+
+def p99(took):
+    return sorted(took)[int(len(took) * 0.99)]
