@@ -45,9 +45,9 @@ class Append:
         return sum(len(message["content"]) + len(message["metadata"]) for message in self.messages)
 
     @property
-    def is_refused(self) -> bool:
-        """Whether the session took none of it."""
-        return len(self.rows) < len(self.messages)
+    def is_stored(self) -> bool:
+        """Whether all of it is stored as it was given; otherwise nothing new is."""
+        return len(self.rows) == len(self.messages) and all(row.is_same for row in self.rows.values())
 
     @property
     def conflict(self) -> MessageConflict | None:

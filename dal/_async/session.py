@@ -206,18 +206,14 @@ class AsyncSession:
 
     async def _append(self, append: Append) -> tuple[Message, ...]:
         await self._store.appends.send(append)
-        error = await self._refusal(append)
-        if error is not None:
-            raise error
+        self.persisted = True
+        if not append.is_stored:
+            raise await self._refusal(append)
         return append.stored
 
-    async def _refusal(self, append: Append) -> DalError | None:
-        """Why an append that was sent stored nothing; None if it is stored."""
-        self.persisted = True
-        error = append.conflict
-        if error is None and append.is_refused:
-            return await self._is_refused(append.query)
-        return error
+    async def _refusal(self, append: Append) -> DalError:
+        """Why an append that was sent stored nothing."""
+        return append.conflict or await self._is_refused(append.query)
 
     async def _record(self, query: AsyncQuery, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is what an archived one does not allow."""

@@ -191,8 +191,11 @@ class AsyncSessionStore:
         await self.appends.send_all(appends)
         outcomes: dict[int, Message | DalError] = {}
         for session, append, places in zip(sessions, appends, given.values(), strict=True):
-            error = await session._refusal(append)  # noqa: SLF001
-            outcomes |= dict.fromkeys(places, error) if error else zip(places, append.stored, strict=True)
+            session.persisted = True
+            if append.is_stored:
+                outcomes |= zip(places, append.stored, strict=True)
+            else:
+                outcomes |= dict.fromkeys(places, await session._refusal(append))  # noqa: SLF001
         in_order = [outcomes[n] for n in range(len(pairs))]
         stored = tuple(one for one in in_order if isinstance(one, Message))
         if len(stored) < len(in_order):

@@ -203,18 +203,14 @@ class Session:
 
     def _append(self, append: Append) -> tuple[Message, ...]:
         self._store.appends.send(append)
-        error = self._refusal(append)
-        if error is not None:
-            raise error
+        self.persisted = True
+        if not append.is_stored:
+            raise self._refusal(append)
         return append.stored
 
-    def _refusal(self, append: Append) -> DalError | None:
-        """Why an append that was sent stored nothing; None if it is stored."""
-        self.persisted = True
-        error = append.conflict
-        if error is None and append.is_refused:
-            return self._is_refused(append.query)
-        return error
+    def _refusal(self, append: Append) -> DalError:
+        """Why an append that was sent stored nothing."""
+        return append.conflict or self._is_refused(append.query)
 
     def _record(self, query: Query, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is what an archived one does not allow."""
