@@ -92,15 +92,23 @@ def test_a_lone_append_is_sent_as_it_is(store, ran):
 
 def test_what_comes_at_once_goes_together(store, ran, at_once, connection):
     with store.writer(batches=1) as writer:
-        sessions = [writer.session(f"s{n % 4}") for n in range(WRITERS * 4)]
+        sessions = [writer.session(f"s{n % WRITERS}") for n in range(WRITERS * 4)]
         stored = at_once([appending(session, "user", str(n)) for n, session in enumerate(sessions)])
     assert [message.content for message in stored] == [str(n) for n in range(len(sessions))]
-    for n in range(4):
-        assert [sequence for sequence, _ in numbers(connection, f"s{n}")] == list(range(WRITERS))
-    assert len(ran) < len(sessions) / 2
+    for n in range(WRITERS):
+        assert [sequence for sequence, _ in numbers(connection, f"s{n}")] == list(range(4))
     assert {(message.session_id, message.sequence) for message in stored} == {
-        (f"s{n}", sequence) for n in range(4) for sequence in range(WRITERS)
+        (f"s{n}", sequence) for n in range(WRITERS) for sequence in range(4)
     }
+    assert len(ran) < WRITERS
+
+
+def test_the_same_at_once_is_stored_once(store, at_once, ran):
+    with store.writer(batches=1) as writer:
+        again = appending(writer.session("s"), "user", "x", message_id="m")
+        outcomes = at_once([again for _ in range(8)])
+    assert len(set(outcomes)) == 1
+    assert [(one.error, one.retries) for one in ran] == [(None, 0)] * len(ran)
 
 
 def test_what_one_task_has_begun_in_order_is_stored_in_order(store, side, at_once, connection):
@@ -192,7 +200,7 @@ def test_a_batch_is_bounded(store, at_once, ran):
     big = "x" * (MOST_CHARACTERS // 4)
     with store.writer(batches=1) as writer:
         at_once([appending(writer.session(), "user", big) for _ in range(WRITERS)])
-        many = [NewMessage(role="user", content="") for _ in range(MOST_MESSAGES // 4)]
+        many = [NewMessage(role="user", content="") for _ in range(MOST_MESSAGES // 4 + 1)]
         at_once([lambda: unwrap(writer.session()).append_all(many) for _ in range(WRITERS)])
     batches = [ran for ran in ran if ran.query == "messages.append_all"]
     assert max(len(one.parameters["contents"]) for one in batches) < 2 * MOST_CHARACTERS
