@@ -17,6 +17,8 @@ import test_transactions
 from psycopg import sql
 from ulid import ULID
 
+import dal
+
 MODULES = (test_transactions, test_agent_ids, test_append, test_concurrency, test_input, test_read, test_sessions)
 
 ELSEWHERE = {
@@ -34,23 +36,30 @@ SETTINGS = {"pgbouncer": True, "prepare_threshold": None}
 """What the README says to connect with."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def schema(request):
+    """One for all, with the tables, which each test finds empty."""
     name = f"test_{ULID()}".lower()
-    yield name
-    with psycopg.connect(request.config.stash[servers._SERVER].conninfo, autocommit=True) as connection:
+    conninfo = request.config.stash[servers._SERVER].conninfo
+    with psycopg.connect(conninfo, autocommit=True, options=f"-c search_path={name}") as connection:
+        dal.SessionStore(connection).apply_schema()
+        yield name
         connection.execute("SET client_min_messages = warning")
-        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(request, schema):
-    """The server behind a PgBouncer, which leads to the test's schema."""
+    """The server behind a PgBouncer, which leads to that schema."""
     behind = request.config.stash[servers._SERVER]
-    with psycopg.connect(behind.conninfo, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     with bouncer.through_pgbouncer(behind, schema, pool_size=12) as port:
         yield replace(behind, conninfo=f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable")
+
+
+@pytest.fixture
+def tables(server):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("DELETE FROM sessions")
 
 
 @pytest.fixture
