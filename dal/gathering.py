@@ -29,7 +29,7 @@ WAITED_TOO_LONG = "nothing was sent: the writer was busy until the time was over
 class Call:
     """An append that somebody waits for. The two sides wait in their own ways."""
 
-    __slots__ = ("append", "batch", "deadline", "error", "is_done", "is_left")
+    __slots__ = ("append", "batch", "deadline", "error", "is_done", "is_left", "is_unknown")
 
     def __init__(self, append: Append, deadline: float | None) -> None:
         self.append = append
@@ -38,6 +38,8 @@ class Call:
         """What it is to send, if it is who sends."""
         self.error: BaseException | None = None
         self.is_done = False
+        self.is_unknown = False
+        """Whether it was sent with others, and may have been stored."""
         self.is_left = False
         """Whether nobody waits for it any more."""
 
@@ -87,6 +89,11 @@ class Batch:
     def deadline(self) -> float | None:
         """When the first of them must have ended."""
         return min((call.deadline for call in self.calls if call.deadline is not None), default=None)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether something of it may have been stored before."""
+        return any(call.is_unknown for call in self.calls)
 
     def load(self, lane: Lane) -> None:
         """Take from a lane what goes with the rest: what fits, and what one statement can store."""
@@ -213,6 +220,7 @@ class Gathering:
                 if _is_for(call, batch, error):
                     call.end(_own(call, error))
                 else:
+                    call.is_unknown = call.is_unknown or _may_be_stored(error)
                     again.setdefault(call.append.session_id, []).append(call)
             self._ended(batch, again)
 
@@ -275,6 +283,11 @@ def _is_for(call: Call, batch: Batch, error: BaseException) -> bool:
     if isinstance(error, DeadlineExceeded):
         return call.deadline is not None and call.deadline <= monotonic()
     return isinstance(error, ServerUnavailable)
+
+
+def _may_be_stored(error: BaseException) -> bool:
+    """Whether what failed so may have been stored all the same."""
+    return error.outcome_unknown if isinstance(error, ServerUnavailable) else not isinstance(error, DalError)
 
 
 def _own(call: Call, error: BaseException) -> BaseException:

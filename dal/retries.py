@@ -70,12 +70,14 @@ class Attempts:
 
     __slots__ = ("_retries", "began", "connection", "deadline", "made", "unknown")
 
-    def __init__(self, retries: int, timeout: float | None, deadline: float | None = None) -> None:
+    def __init__(
+        self, retries: int, timeout: float | None, deadline: float | None = None, *, unknown: bool = False
+    ) -> None:
         self.began = monotonic()
         self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
         self.made = 1
         self.connection: psycopg.BaseConnection[Any] | None = None
-        self.unknown = False
+        self.unknown = unknown
         """Whether one of them may have been committed."""
         self._retries = retries
 

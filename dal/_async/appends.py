@@ -8,6 +8,7 @@ from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
 from dal.appends import Append, share, together
 from dal.errors import ServerUnavailable
+from dal.retries import Attempts
 
 
 class AsyncAppends:
@@ -16,15 +17,15 @@ class AsyncAppends:
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    async def send(self, append: Append, deadline: float | None = None) -> None:
+    async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, and put down what became of it."""
         if len(append.messages) > 1:
-            await self.send_all([append], deadline)
+            await self.send_all([append], attempts)
             return
         try:
             row = await self._runner.run(
                 async_queries.messages.append,
-                deadline,
+                attempts,
                 session_id=append.session_id,
                 owner=append.owner,
                 **append.opening,
@@ -37,12 +38,12 @@ class AsyncAppends:
             append.rows[0] = row
 
     async def send_all(
-        self, appends: Sequence[Append], deadline: float | None = None, patience: float | None = None
+        self, appends: Sequence[Append], attempts: Attempts | None = None, patience: float | None = None
     ) -> None:
         """Store what several have in one statement, which waits so many seconds for a session that is locked."""
         parameters = together(appends, patience)
         try:
-            rows = await self._runner.run(async_queries.messages.append_all, deadline, **parameters)
+            rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise

@@ -58,13 +58,13 @@ class AsyncRunner:
         """Whether each operation has a connection, and a transaction, to itself."""
         return isinstance(self._source, AsyncPooled)
 
-    def deadline(self) -> float | None:
-        """When a call that begins now must have ended."""
-        return Attempts(0, self._timeout).deadline
+    def attempts(self, deadline: float | None = None, *, unknown: bool = False) -> Attempts:
+        """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
+        return Attempts(self._retries, self._timeout, deadline, unknown=unknown)
 
-    async def run(self, query: AsyncQuery, deadline: float | None = None, /, **parameters: Any) -> Any:
-        """Run a query file, until the store's deadline or this one, and tell who watches."""
-        attempts = Attempts(self._retries, self._timeout, deadline)
+    async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
+        """Run a query file, and tell who watches."""
+        attempts = attempts or self.attempts()
         if not self._watch:
             return await self._run(query, parameters, attempts)
         try:

@@ -10,6 +10,7 @@ from dal._async.runner import AsyncRunner
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
 from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
+from dal.retries import Attempts
 
 
 class _Waiting(Call):
@@ -40,10 +41,9 @@ class AsyncWriter(AsyncAppends):
         self._room = asyncio.Semaphore(waiting)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def send(self, append: Append, deadline: float | None = None) -> None:
+    async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
-        if deadline is None:
-            deadline = self._runner.deadline()
+        deadline = (attempts or self._runner.attempts()).deadline
         if self._room.locked():
             try:
                 async with asyncio.timeout_at(deadline):
@@ -88,11 +88,12 @@ class AsyncWriter(AsyncAppends):
         asyncio.get_running_loop().call_later(PATIENCE, self._gathering.look)
 
     async def _send(self, batch: Batch) -> None:
+        attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown)
         try:
             if len(batch.calls) == 1:
-                await super().send(batch.calls[0].append, batch.deadline)
+                await super().send(batch.calls[0].append, attempts)
             else:
-                await self.send_all(batch.appends, batch.deadline, PATIENCE)
+                await self.send_all(batch.appends, attempts, PATIENCE)
         except BaseException as error:
             self._gathering.failed(batch, error)
             if not isinstance(error, Exception):

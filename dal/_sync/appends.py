@@ -9,6 +9,7 @@ from dal._sync.queries import queries
 from dal._sync.runner import Runner
 from dal.appends import Append, share, together
 from dal.errors import ServerUnavailable
+from dal.retries import Attempts
 
 
 class Appends:
@@ -17,15 +18,15 @@ class Appends:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def send(self, append: Append, deadline: float | None = None) -> None:
+    def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, and put down what became of it."""
         if len(append.messages) > 1:
-            self.send_all([append], deadline)
+            self.send_all([append], attempts)
             return
         try:
             row = self._runner.run(
                 queries.messages.append,
-                deadline,
+                attempts,
                 session_id=append.session_id,
                 owner=append.owner,
                 **append.opening,
@@ -37,11 +38,13 @@ class Appends:
         if row is not None:
             append.rows[0] = row
 
-    def send_all(self, appends: Sequence[Append], deadline: float | None = None, patience: float | None = None) -> None:
+    def send_all(
+        self, appends: Sequence[Append], attempts: Attempts | None = None, patience: float | None = None
+    ) -> None:
         """Store what several have in one statement, which waits so many seconds for a session that is locked."""
         parameters = together(appends, patience)
         try:
-            rows = self._runner.run(queries.messages.append_all, deadline, **parameters)
+            rows = self._runner.run(queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise

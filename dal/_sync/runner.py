@@ -57,13 +57,13 @@ class Runner:
         """Whether each operation has a connection, and a transaction, to itself."""
         return isinstance(self._source, Pooled)
 
-    def deadline(self) -> float | None:
-        """When a call that begins now must have ended."""
-        return Attempts(0, self._timeout).deadline
+    def attempts(self, deadline: float | None = None, *, unknown: bool = False) -> Attempts:
+        """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
+        return Attempts(self._retries, self._timeout, deadline, unknown=unknown)
 
-    def run(self, query: Query, deadline: float | None = None, /, **parameters: Any) -> Any:
-        """Run a query file, until the store's deadline or this one, and tell who watches."""
-        attempts = Attempts(self._retries, self._timeout, deadline)
+    def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
+        """Run a query file, and tell who watches."""
+        attempts = attempts or self.attempts()
         if not self._watch:
             return self._run(query, parameters, attempts)
         try:

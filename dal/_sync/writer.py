@@ -12,6 +12,7 @@ from dal._sync.runner import Runner
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
 from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
+from dal.retries import Attempts
 
 
 class _Waiting(Call):
@@ -71,10 +72,9 @@ class Writer(Appends):
         self._gathering = Gathering(_Whole(), lambda call: call.wake(), self._start, batches)
         self._room = Semaphore(waiting)
 
-    def send(self, append: Append, deadline: float | None = None) -> None:
+    def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
-        if deadline is None:
-            deadline = self._runner.deadline()
+        deadline = (attempts or self._runner.attempts()).deadline
         if not self._room.acquire(timeout=None if deadline is None else max(0.0, deadline - monotonic())):
             raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query)
         call = _Waiting(append, deadline)
@@ -118,11 +118,12 @@ class Writer(Appends):
 
     def _send(self, call: Call, batch: Batch) -> None:
         """Send the batch that was given to a call, which may then be given another one."""
+        attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown)
         try:
             if len(batch.calls) == 1:
-                super().send(call.append, batch.deadline)
+                super().send(batch.calls[0].append, attempts)  # Not always its own, which may have come too late.
             else:
-                self.send_all(batch.appends, batch.deadline, PATIENCE)
+                self.send_all(batch.appends, attempts, PATIENCE)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those that it is for
             self._gathering.failed(batch, error)
         else:
