@@ -44,6 +44,12 @@ def dsn(server):
     return ("--dsn", server.conninfo)
 
 
+@pytest.fixture(scope="module")
+def helped():
+    """What each command says with --help."""
+    return {command: program.run(*command, "--help") for command in ((), *COMMANDS)}
+
+
 def test_without_a_command_and_with_help_it_lists_every_command(run):
     for arguments in ((), ("--help",)):
         told = run(*arguments)
@@ -53,16 +59,16 @@ def test_without_a_command_and_with_help_it_lists_every_command(run):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_help(run, command):
-    done = run(*command, "--help")
+def test_every_command_has_help(helped, command):
+    done = helped[command]
     assert done.returncode == 0
     assert f"Usage: dal {' '.join(command)}" in done.stdout
     assert done.stderr == ""
 
 
-def test_the_help_gives_examples_that_are_commands(run):
+def test_the_help_gives_examples_that_are_commands(helped):
     commands = {" ".join(one) for one in COMMANDS}
-    told = "".join(run(*one, "--help").stdout for one in ((), *COMMANDS))
+    told = "".join(done.stdout for done in helped.values())
     examples = re.findall(
         r"dal ((?:schema |bench )?(?:print|apply|upgrade|check|grants|demo|queries|report|review))", told
     )

@@ -4,7 +4,7 @@ import pytest
 from sides import unwrap
 
 import dal
-from dal import wire
+from dal import NewMessage, wire
 from dal.server import serve
 
 
@@ -16,8 +16,12 @@ def test_silent_sessions_leave_nothing_behind(side, server, options, tables, con
     with wire.watch(unwrap(raw)) as watched:
         sessions = [store.session(source="ping", user_id=f"u{n}") for n in range(opened)]
     assert watched.messages == []
-    for session in sessions[silent:]:
+    for session in sessions[silent : silent + 500]:
         session.append("user", "hello")
+    hello = NewMessage(role="user", content="hello")
+    rest = [(unwrap(session), hello) for session in sessions[silent + 500 :]]
+    store.append_all(rest)
+    assert all(session.persisted for session in sessions[silent:])
     with wire.watch(unwrap(raw)) as watched:
         for session in sessions[:silent]:
             session.reset()
