@@ -300,6 +300,33 @@ def test_a_closed_writer_refuses_and_its_store_goes_on(store):
     assert store.session("s").append("user", "y").sequence == 1
 
 
+def test_closing_sends_what_waits(side, store, connection):
+    writer = store.writer()
+    session = writer.session("s")
+    if side.name == "sync":
+        threads = [threading.Thread(target=session.append, args=("user", str(n))) for n in range(WRITERS)]
+        for thread in threads:
+            thread.start()
+        while len(numbers(connection, "s")) < WRITERS // 2:
+            time.sleep(0.001)
+        writer.close()
+        told = numbers(connection, "s")
+        for thread in threads:
+            thread.join()
+        assert told == numbers(connection, "s")
+        return
+
+    async def close_at_once():
+        tasks = [asyncio.ensure_future(unwrap(session).append("user", str(n))) for n in range(WRITERS)]
+        await asyncio.sleep(0)
+        await unwrap(writer).close()
+        stored = await asyncio.to_thread(numbers, connection, "s")
+        await asyncio.gather(*tasks)
+        return stored
+
+    assert len(side.loop.run(close_at_once())) == WRITERS
+
+
 def test_a_writer_of_a_connection_is_refused(side, server, options):
     raw = side.connect(server.conninfo, **options)
     with pytest.raises(dal.StatementFailed, match="needs a store with a pool"):
