@@ -42,7 +42,7 @@ Large = Annotated[
     typer.Option(
         "--large",
         help="On as much data as the fixtures can make: of ours a session of a million messages, and ten million in "
-        "the table, which takes about 20 minutes and 8 GB on 2 cores.",
+        "the table, which takes about 20 minutes and 6 GB on 2 cores.",
     ),
 ]
 
