@@ -20,6 +20,8 @@ COMMANDS = (
     ("bench", "report"),
     ("check",),
     ("demo",),
+    ("export",),
+    ("import",),
     ("queries",),
     ("review",),
     ("schema",),
@@ -64,7 +66,7 @@ def test_the_help_gives_examples_that_are_commands(run):
     commands = {" ".join(one) for one in COMMANDS}
     told = "".join(run(*one, "--help").stdout for one in ((), *COMMANDS))
     examples = re.findall(
-        r"dal ((?:schema |bench )?(?:print|apply|upgrade|check|grants|demo|queries|report|review))", told
+        r"dal ((?:schema |bench )?(?:print|apply|upgrade|check|grants|demo|export|import|queries|report|review))", told
     )
     assert set(examples) == commands - {"bench", "schema"}
 
