@@ -11,6 +11,7 @@ import time
 import program
 import pytest
 from program import is_refused
+from sides import SyncSide
 from test_histories import exported, fill, make_all_kinds, other, rows  # noqa: F401 - fixtures among them
 from test_histories import lines as written
 from test_histories import message as said
@@ -27,8 +28,6 @@ def store(server, schema, tables):
 
 @pytest.fixture
 def side():
-    from sides import SyncSide
-
     return SyncSide()
 
 
@@ -40,7 +39,7 @@ def place(server, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])
-def test_a_file_is_written_and_read_again(store, other, rows, place, tmp_path, name):  # noqa: F811
+def test_a_file_is_written_and_read_again(store, other, rows, place, tmp_path, name):  # noqa: F811, PLR0917
     path = tmp_path / name
     for _ in range(2):
         done = program.run("export", path, *place(store))
