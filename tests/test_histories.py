@@ -424,6 +424,18 @@ def test_what_others_wrote_may_leave_much_out(store, rows):
     assert store.import_(["\n", *told]).messages == 7, "at another place of another file it is another message"
 
 
+def test_what_others_wrote_can_be_exported_again(store, other, rows):
+    session = {"session_id": "b", "updated_at": MOMENT}
+    store.import_(
+        lines(message("a"), message("a"), ("session", session), message("b"), ("session", {"session_id": "c"}))
+    )
+    store.import_(lines(message("a"), message("b", created_at="2020-01-01T00:00Z")))
+    assert other.import_(store.export() if isinstance(store, dal.SessionStore) else [exported(store)]).sessions == 3
+    assert rows(other) == rows(store)
+    with pytest.raises(dal.InvalidInput, match="line 2: created_at: is given, and that of the message above is not"):
+        store.import_(lines(message("d"), message("d", created_at=MOMENT)))
+
+
 def test_two_exports_in_one_file_are_two(store, other):
     store.session("s").append("user", "1")
     first = exported(store)

@@ -46,7 +46,7 @@ class _Session:
         self.last = -1
         """The number of its last message."""
         self.first: datetime | None = None
-        self.created: datetime | None = self._fields.get("created_at")
+        self.created: datetime | None = self._fields.get("created_at") or self._fields.get("updated_at")
         """When its first message was stored, and its last."""
         self.agents: dict[str, None] | None = {} if self._fields.get("agent_ids") is not None else None
 
@@ -60,6 +60,8 @@ class _Session:
             raise InvalidInput(f"line {line.number}: sequence", f"is {sequence}, and must be above {self.last}")
         if created is None:
             created = self.created
+        elif self.count and self.created is None:
+            raise InvalidInput(f"line {line.number}: created_at", "is given, and that of the message above is not")
         elif self.count and self.created is not None and created < self.created:
             raise InvalidInput(f"line {line.number}: created_at", "is before that of the message above")
         if not self.count:

@@ -59,7 +59,7 @@ missing AS (
         g.content,
         g.metadata,
         t.next_sequence + row_number() OVER (PARTITION BY g.session_id ORDER BY g.sequence) - 1 AS sequence,
-        greatest(t.updated_at, coalesce(g.created_at, statement_timestamp())) AS created_at
+        greatest(t.updated_at, coalesce(g.created_at, transaction_timestamp())) AS created_at
     FROM dal_import_messages AS g
     INNER JOIN state AS t ON g.session_id = t.session_id
     WHERE
@@ -111,7 +111,7 @@ stored AS (
         g.agent_id,
         g.content,
         g.metadata,
-        coalesce(g.created_at, statement_timestamp())
+        coalesce(g.created_at, transaction_timestamp())
     FROM dal_import_messages AS g
     INNER JOIN state AS t ON g.session_id = t.session_id
     WHERE t.is_new

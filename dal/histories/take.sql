@@ -13,8 +13,8 @@ WITH stored AS (
         i.metadata,
         i.next_sequence,
         i.message_count,
-        coalesce(i.created_at, statement_timestamp()),
-        coalesce(i.updated_at, statement_timestamp())
+        coalesce(i.created_at, transaction_timestamp()),
+        coalesce(i.updated_at, transaction_timestamp())
     FROM dal_import_sessions AS i
     ORDER BY i.session_id
     ON CONFLICT (session_id) DO UPDATE SET
