@@ -405,7 +405,7 @@ def test_a_confined_store_imports_its_users_sessions_alone(store):
 
 def test_what_others_wrote_may_leave_much_out(store, rows):
     told = lines(
-        message("a", "1"), message("b", "1"), message("a", "2", created_at=MOMENT), message("a", "2"),
+        message("a", "1", created_at=MOMENT), message("b", "1"), message("a", "2"), message("a", "2"),
         ("session", {"session_id": "c", "created_at": MOMENT, "metadata": {"a": 1}}),
         message("c", "1"), message("c", "2", sequence=7), message("c", "3"), ("session", {"session_id": "d"}),
     )  # fmt: skip
