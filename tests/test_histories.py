@@ -421,7 +421,7 @@ def test_what_others_wrote_may_leave_much_out(store, rows):
     again = store.import_(told)
     assert (again.sessions, again.messages, again.already_there) == (0, 0, 7)
     assert rows(store) == before
-    assert store.import_(["\n", *told]).messages == 7, "at another place of another file it is another message"
+    assert store.import_(["\n\n\n", *told]).messages == 7, "at another place of another file it is another message"
 
 
 def test_what_others_wrote_can_be_exported_again(store, other, rows):

@@ -6,7 +6,8 @@
 -- One statement: for each status one walk along the index, which stops after a page; those of another source, or
 --   created at another time, are passed over. As many sessions as hold the limit's messages are on the page, by their
 --   own counters, so that it is no larger where they are long. One that holds more than the limit gives its own line
---   alone, and messages.export the rest. Null for source, since and until lets all through.
+--   alone, and messages.export the rest. Null for source, since and until lets all through,
+--   written as a CASE, of which the planner does not expect that it lets hardly any through.
 --   The order is no promise across snapshots: an export reads all its pages in one.
 -- Index: sessions_of_user_by_recency, forwards; messages_pkey for the messages.
 -- Rows locked: none.
@@ -53,9 +54,9 @@ WITH candidate AS (
                 :updated_after::timestamptz,
                 :id_after::text
             )
-            AND (:source::text IS NULL OR s.source = :source::text)
-            AND (:since::timestamptz IS NULL OR s.created_at >= :since::timestamptz)
-            AND (:until::timestamptz IS NULL OR s.created_at < :until::timestamptz)
+            AND CASE WHEN :source::text IS NULL THEN true ELSE s.source = :source::text END
+            AND CASE WHEN :since::timestamptz IS NULL THEN true ELSE s.created_at >= :since::timestamptz END
+            AND CASE WHEN :until::timestamptz IS NULL THEN true ELSE s.created_at < :until::timestamptz END
         ORDER BY s.active_hour, s.updated_at, s.session_id
         LIMIT :limit::bigint
     ) AS s
