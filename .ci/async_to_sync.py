@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SOURCE, TARGET = ROOT / "dal/_async", ROOT / "dal/_sync"
 
-BY_HAND = {"writer.py"}
+BY_HAND = {"pieces.py", "writer.py"}
 """Modules whose two sides differ in how they work."""
 
 # In this order; each applies to code and to the words of docstrings alike.
@@ -26,6 +26,10 @@ RULES = [
     (r"\basync_queries\b", "queries"),
     (r"\b_async\b", "_sync"),
     (r"\basynccontextmanager\b", "contextmanager"),
+    (r"\baclosing\b", "closing"),
+    (r"\banext\b", "next"),
+    (r"\baclose\b", "close"),
+    (r"\bAsyncGenerator\[(\w+)\]", r"Generator[\1, None, None]"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"Async(?=[A-Z])", ""),
 ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         StatementFailed,
         StoreClosed,
     )
-    from dal.records import Message, NewMessage, Opened, SessionPage, SessionRecord, Status
+    from dal.records import Imported, Message, NewMessage, Opened, SessionPage, SessionRecord, Status
 
 # Where each name comes from. It is imported when it is first asked for: pytest loads the plugin in dal.measure
 # everywhere that this package is installed, and need not pay for the driver.
@@ -47,7 +47,7 @@ _FROM = {
         "StatementFailed",
         "StoreClosed",
     ],
-    "dal.records": ["Message", "NewMessage", "Opened", "SessionPage", "SessionRecord", "Status"],
+    "dal.records": ["Imported", "Message", "NewMessage", "Opened", "SessionPage", "SessionRecord", "Status"],
 }
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "AsyncSessionStore",
     "DalError",
     "DeadlineExceeded",
+    "Imported",
     "InvalidInput",
     "Message",
     "MessageConflict",

@@ -33,10 +33,10 @@ class InvalidInput(DalError, ValueError):
     def __init__(self, argument: str, reason: str) -> None:
         super().__init__(f"{argument}: {reason}")
         self.argument = argument
-        self._reason = reason
+        self.reason = reason
 
     def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, str]]:
-        return type(self), (self.argument, self._reason)
+        return type(self), (self.argument, self.reason)
 
 
 class SessionNotFound(DalError, LookupError):
@@ -145,6 +145,13 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0
     if state in _TABLES_IN_THE_WAY and query == "schema.sql":
         hint = error.diag.message_hint or ""
         return SchemaMismatch(f"{said}. {hint}".strip(), query=query, sqlstate=state)
+    if state == _NO_PRIVILEGE and query == "import":
+        return StatementFailed(
+            f"{said}: an import needs what `dal schema grants` gives a service's role, and TEMPORARY on the "
+            "database, as with GRANT TEMPORARY ON DATABASE app TO service",
+            query=query,
+            sqlstate=state,
+        )
     if state == _NO_PRIVILEGE:
         return StatementFailed(
             f"{said}: `dal schema grants` gives a service's role what it needs; a role that only reads needs a store "

@@ -201,3 +201,34 @@ class SessionAgents:
 
     session_id: str
     agent_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedSession:
+    """A session's lines of an export: its own, and if it `is_whole` those of its messages."""
+
+    session_id: str
+    updated_at: datetime
+    is_whole: bool
+    lines: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedMessage:
+    """A message's line of an export."""
+
+    sequence: int
+    lines: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did: how many sessions it stored, and messages, and how many messages were there already.
+
+    `refused` has the sessions that took nothing that was missing there, and why.
+    """
+
+    sessions: int
+    messages: int
+    already_there: int
+    refused: Mapping[str, str] = field(hash=False)

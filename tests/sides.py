@@ -63,6 +63,8 @@ class AsyncSide:
     def wrap(self, value):
         if inspect.iscoroutine(value):
             value = self.loop.run(value)
+        if inspect.isasyncgen(value):
+            return BlockingIterator(self, value)
         wrapped = (
             dal.AsyncSession,
             dal.AsyncSessionStore,
@@ -106,6 +108,25 @@ class Blocking:
 
     async def _aexit(self, *error):
         return await self.inner.__aexit__(*error)
+
+
+class BlockingIterator:
+    """An asynchronous generator that waits for what it gives, and is closed as a generator is."""
+
+    def __init__(self, side, inner):
+        self._side, self._inner = side, inner
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            return self._side.loop.run(anext(self._inner))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self):
+        self._side.loop.run(self._inner.aclose())
 
 
 def unwrap(value):

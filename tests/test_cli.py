@@ -20,6 +20,8 @@ COMMANDS = (
     ("bench", "report"),
     ("check",),
     ("demo",),
+    ("export",),
+    ("import",),
     ("queries",),
     ("review",),
     ("schema",),
@@ -70,7 +72,7 @@ def test_the_help_gives_examples_that_are_commands(helped):
     commands = {" ".join(one) for one in COMMANDS}
     told = "".join(done.stdout for done in helped.values())
     examples = re.findall(
-        r"dal ((?:schema |bench )?(?:print|apply|upgrade|check|grants|demo|queries|report|review))", told
+        r"dal ((?:schema |bench )?(?:print|apply|upgrade|check|grants|demo|export|import|queries|report|review))", told
     )
     assert set(examples) == commands - {"bench", "schema"}
 

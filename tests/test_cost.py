@@ -224,11 +224,18 @@ def reading(store):
     return dal.SessionStore(store.runner, read_only=True)
 
 
+def asked(name, **parameters):
+    """A query that an export sends, as it stands."""
+    return lambda store, _: dal.queries[name](store.runner._source._connection, **parameters)
+
+
+PAGE = {"updated_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None, "limit": 20}
 CALLS = {
     "messages.after": lambda store, session: session.messages(after=3, limit=5),
     "messages.append": lambda store, session: session.append("user", "x"),
     "messages.append_all": lambda store, session: session.append_all([NewMessage(role="user", content="x")] * 2),
     "messages.before": lambda store, session: session.messages(before=9, limit=5),
+    "messages.export": asked("messages.export", session_id="talk", after=3, limit=5),
     "messages.get": lambda store, session: session.message("m"),
     "messages.latest": lambda store, session: session.latest(5),
     "messages.remove_from": lambda store, session: session.remove_from(1 << 40),
@@ -240,6 +247,8 @@ CALLS = {
     "sessions.delete_idle_of_user": lambda store, session: store.for_user("u1").delete_idle(
         datetime(2000, 1, 1, tzinfo=UTC), 5
     ),
+    "sessions.export": asked("sessions.export", **PAGE),
+    "sessions.export_of_user": asked("sessions.export_of_user", user_id="u1", **PAGE),
     "sessions.get": lambda store, session: session.record(),
     "sessions.list": lambda store, session: store.sessions(limit=5),
     "sessions.list_of_source": lambda store, session: store.sessions(source="s1", limit=5),
@@ -255,10 +264,13 @@ CALLS = {
 PLANNED_FOR_THEIR_VALUES = {
     "messages.after": "a limit",
     "messages.before": "a limit",
+    "messages.export": "a limit",
     "messages.latest": "a limit",
     "messages.remove_from": "how many there are from a number on",
     "sessions.delete_idle": "a limit",
     "sessions.delete_idle_of_user": "a limit",
+    "sessions.export": "a limit",
+    "sessions.export_of_user": "a limit",
     "sessions.list": "a limit",
     "sessions.list_of_source": "a limit",
     "sessions.list_of_user": "a limit",

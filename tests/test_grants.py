@@ -178,6 +178,29 @@ def test_an_analyst_reads_and_changes_nothing(side, connection, sync_store, role
     assert stored == (made, 0, 2 * made)
 
 
+def test_a_service_exports_and_imports_and_an_analyst_exports_alone(side, connection, sync_store, make_role):
+    (service, conninfo), (analyst, reading) = make_role(), make_role()
+    give(connection, service)
+    give(connection, analyst, read_only=True)
+    for name in ("archived", "active"):
+        sync_store.session(name).append("user", "x", agent_id="a")
+    sync_store.session("archived").archive()
+    sync_store.session("archived").agent_ids()
+    exported = list(sync_store.export())
+    with side.connect_store(conninfo) as store, side.connect_store(reading, read_only=True) as reader:
+        for one in (store, reader):
+            assert list(one.export()) == exported
+            assert len(list(one.session("active").stream())) == 1
+        with pytest.raises(
+            dal.StatementFailed, match="an import needs what `dal schema grants` gives a service's role"
+        ):
+            reader.import_(exported)
+        for name in ("archived", "active"):
+            store.session(name).delete()
+        assert store.import_(exported).sessions == 2
+    assert list(sync_store.export()) == exported
+
+
 def test_an_analyst_finds_the_agents_that_a_service_would(side, connection, sync_store, role):
     name, conninfo = role
     give(connection, name, read_only=True)

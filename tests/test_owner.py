@@ -41,6 +41,7 @@ def theirs(request, store):
 HIDDEN = {
     "open": (lambda session: session.open(), dal.Opened(None, (), ())),
     "latest": (lambda session: session.latest(), ()),
+    "stream": (lambda session: tuple(session.stream()), ()),
     "messages forwards": (lambda session: session.messages(), ()),
     "messages backwards": (lambda session: session.messages(before=9), ()),
     "message": (lambda session: session.message("m1"), None),
@@ -104,6 +105,8 @@ def test_the_store_itself_shows_and_deletes_only_the_users(mine, theirs, store, 
     theirs.archive()
     assert mine.agent_ids(["theirs", "mine"]) == {"theirs": (), "mine": ()}
     assert store.session("theirs").record().agent_ids is None, "nothing was cached for it"
+    assert b"theirs" not in b"".join(mine.export())
+    assert mine.import_(list(store.export(user_id="u1"))).already_there == 1
     assert mine.delete_idle(TOMORROW) == ("mine",)
     assert store.session("theirs").record().message_count == 1
 
@@ -178,7 +181,8 @@ def test_every_query_is_confined_or_of_a_user():
     everyones = {name for name in dal.queries if not {"owner", "user_id", "confined"} & dal.queries[name].parameters}
     assert everyones == {
         "schema.version",
-        "sessions.list",  # A store that is confined sends list_of_user instead,
+        "sessions.export",  # A store that is confined sends export_of_user instead,
+        "sessions.list",  # list_of_user,
         "sessions.list_of_source",  # list_of_user_and_source,
         "sessions.delete_idle",  # and delete_idle_of_user.
     }

@@ -41,6 +41,9 @@ STORE_VERBS = {
     "sessions": lambda store: store.sessions(user_id="u1", limit=10),
 }
 
+WHOLE = {"export", "import_", "stream"}
+"""Verbs that take as many round trips as what they read or store is long; a short one is measured below."""
+
 NO_VERBS = {"close", "connect", "for_user", "session", "transaction", "using", "writer"}
 """What sends nothing of its own; a transaction is measured below."""
 
@@ -65,8 +68,8 @@ def public(kind):
 
 
 def test_every_verb_is_measured_here():
-    assert public(dal.Session) == public(dal.AsyncSession) == set(SESSION_VERBS)
-    assert public(dal.SessionStore) == public(dal.AsyncSessionStore) == set(STORE_VERBS) | NO_VERBS
+    assert public(dal.Session) == public(dal.AsyncSession) == set(SESSION_VERBS) | {"stream"}
+    assert public(dal.SessionStore) == public(dal.AsyncSessionStore) == set(STORE_VERBS) | NO_VERBS | WHOLE - {"stream"}
 
 
 @pytest.mark.parametrize("verb", SESSION_VERBS)
@@ -132,6 +135,30 @@ def test_a_transaction_is_its_operations_and_two_more(wired, raw):
         session.append("user", "x")
         session.append("user", "y")
     assert watched.round_trips == 4
+
+
+@pytest.mark.parametrize(("messages", "pages"), [(0, 1), (1, 1), (99, 1), (100, 2), (1_099, 2), (1_100, 3)])
+def test_a_stream_is_its_pages_and_two_more(wired, raw, messages, pages):
+    session = wired.session("s")
+    for n in range(0, messages, 100):
+        session.append_all([NewMessage(role="user", content="x")] * min(100, messages - n))
+    with wire.watch(unwrap(raw)) as watched:
+        assert len(list(session.stream())) == messages
+    assert watched.round_trips == pages + 2
+
+
+def test_an_export_is_its_pages_and_two_more(wired, raw):
+    for n in range(30):
+        wired.session(f"s{n}").append("user", "x")
+    with wire.watch(unwrap(raw)) as watched:
+        list(wired.export())
+    assert watched.round_trips == 2 + 2, "a page, and one that finds nothing more"
+
+
+def test_an_import_is_seven_for_each_twenty_thousand_lines(wired, raw):
+    with wire.watch(unwrap(raw)) as watched:
+        wired.import_('{"message": {"session_id": "s%s", "role": "u", "content": "x"}}' % (n % 9) for n in range(900))
+    assert watched.round_trips == 7 + 2, "a COPY is asked for, and then sent"
 
 
 def test_opening_and_resetting_in_silence_send_nothing(wired, raw):

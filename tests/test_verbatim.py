@@ -11,6 +11,7 @@ from test_round_trips import public
 import dal
 from dal import NewMessage, wire
 from dal.files import QUERIES, SCHEMA
+from dal.histories import batch
 
 OLD = datetime(2000, 1, 1, tzinfo=UTC)
 HARM = "'; DROP TABLE messages; -- %(role)s :role $1 /*"
@@ -28,8 +29,30 @@ def expected(path):
 FILES = {expected(path): f"{path.parent.name}.{path.stem}" for path in QUERIES.glob("*/*.sql")}
 BRACKETS = {
     *("BEGIN", "COMMIT", "ROLLBACK", "DEALLOCATE ALL"),  # The last one is psycopg's, after a ROLLBACK.
+    *("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
+    "CopyData, CopyDone",  # What the watch makes of the rows that follow a COPY.
     *('SAVEPOINT "_pg3_1"', 'RELEASE "_pg3_1"', 'ROLLBACK TO "_pg3_1"'),  # Of a block in the caller's transaction.
 }
+
+IMPORT = {one.decode() for one in (batch.STAGING, batch.COPY_MESSAGES, batch.COPY_SESSIONS, batch.TAKE, batch.STORE)}
+"""The files beside dal/histories/batch.py."""
+
+
+WHOLE = {"messages.export", "sessions.export", "sessions.export_of_user"}
+"""The query files that only an export sends."""
+
+
+def use_histories(store):
+    """What reads all, and stores what was read; none of it within the caller's transaction."""
+    for session_id in ("whole", "long"):
+        session = store.session(session_id, source=HARM, user_id=HARM)
+        session.append_all([NewMessage(role="u", content=HARM) for _ in range(102)])
+    with suppress(dal.StatementFailed):
+        list(session.stream())
+    with suppress(dal.StatementFailed):
+        exported = list(store.export(source=HARM, since=OLD))
+        list(store.export(user_id=HARM, source=HARM))
+        store.import_(exported)
 
 
 def use_every_branch(store):
@@ -46,9 +69,8 @@ def use_every_branch(store):
     store.append_all([(unwrap(session), NewMessage(role=HARM, content=HARM)) for _ in range(2)])
     session.open()
     session.latest(3)
-    session.messages()
-    session.messages(after=0, limit=1)
-    session.messages(before=2, limit=1)
+    for page in ({}, {"after": 0, "limit": 1}, {"before": 2, "limit": 1}):
+        session.messages(**page)
     session.message(HARM)
     session.remove_from(2)
     session.record()
@@ -82,6 +104,7 @@ def use_every_branch(store):
     with suppress(dal.StatementFailed), store.writer() as writer:  # As it is on a connection.
         writer.session("w").append("user", HARM)
     store.delete_idle(OLD, 10)
+    use_histories(store)
     mine = store.for_user(HARM)
     mine.sessions()
     mine.session("theirs").append("user", HARM)
@@ -129,24 +152,27 @@ def watched(request, monkeypatch, side, server, schema, options, tables):  # noq
             watching.close()
             return [statement for one in wires for statement in one.statements]
 
-        yield store, sent
+        yield store, sent, request.param == "no autocommit"
 
 
 def test_each_statement_that_is_sent_is_the_text_of_a_query_file(watched, figure):
-    store, sent = watched
+    store, sent, is_transaction = watched
     for _ in range(7):  # psycopg prepares a statement the sixth time.
         use_every_branch(store)
     statements = sent()
     assert {statement.how for statement in statements} >= {"query", "prepare", "prepared"}
     texts = {statement.text for statement in statements}
-    assert texts - FILES.keys() - BRACKETS == {SCHEMA.read_text(encoding="utf-8")}
-    assert {FILES[text] for text in texts & FILES.keys()} == set(FILES.values()) == set(dal.queries)
+    assert texts - FILES.keys() - BRACKETS == {SCHEMA.read_text(encoding="utf-8")} | (
+        set() if is_transaction else IMPORT
+    )
+    used = {FILES[text] for text in texts & FILES.keys()}
+    assert used | (WHOLE if is_transaction else set()) == set(FILES.values()) == set(dal.queries)
     figure("statements that reached the server", f"{len(texts)} texts, each a query file's, schema.sql or a bracket")
 
 
 def test_every_verb_is_used_there():
-    code = use_every_branch.__code__
-    nested = {name for constant in code.co_consts if hasattr(constant, "co_names") for name in constant.co_names}
-    used = nested | set(code.co_names)
+    codes = use_every_branch.__code__, use_histories.__code__
+    nested = {name for code in codes for one in code.co_consts if hasattr(one, "co_names") for name in one.co_names}
+    used = nested | {name for code in codes for name in code.co_names}
     elsewhere = {"close", "connect", "using"}
     assert (public(dal.Session) | public(dal.SessionStore)) - used == elsewhere

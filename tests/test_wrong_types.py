@@ -31,6 +31,8 @@ WRONG = {
     "optional number": NO_NUMBER,
     "moment": [None, "2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None),
                NOW.replace(tzinfo=NoOffset()), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))],
+    "optional moment": ["2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None)],
+    "lines": [None, 7, "x", b"x", object(), [None], [7], [["x"]], {"x": 1}],
     "status": [*NO_TEXT, "", "Active", ("active",)],
     "texts": [None, 7, "x", b"x", object(), ["x", None], [7], [b"x"], {"x": 1, 2: 3}, list],
     "messages": [None, 7, "x", b"x", object(), ["x"], [None], [("user", "x")], [{"role": "user"}],
@@ -51,7 +53,7 @@ SESSION = {
     "remove_from": {"sequence": "number"},
     "update_metadata": {"metadata": "metadata"},
     "reset": {"metadata": "optional metadata"},
-    **{verb: {} for verb in ("agent_ids", "archive", "delete", "pause", "record", "resume")},
+    **{verb: {} for verb in ("agent_ids", "archive", "delete", "pause", "record", "resume", "stream")},
 }  # fmt: skip
 STORE = {
     "session": {
@@ -66,6 +68,10 @@ STORE = {
     "agent_ids": {"session_ids": "texts"},
     "for_user": {"user_id": "text"},
     "delete_idle": {"before": "moment", "limit": "number"},
+    "export": {
+        "user_id": "optional text", "source": "optional text", "since": "optional moment", "until": "optional moment",
+    },
+    "import_": {"lines": "lines"},
     "writer": {"batches": "number", "waiting": "number"},
     **{verb: {} for verb in ("apply_schema", "check_schema", "close", "transaction")},
 }  # fmt: skip

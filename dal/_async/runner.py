@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 
 from dal._async.connection import until
 from dal._async.queries import AsyncQuery, async_queries
@@ -134,6 +134,53 @@ class AsyncRunner:
             else:
                 return
             await sleep(pause)
+
+    @asynccontextmanager
+    async def alone(
+        self, what: str, isolation: IsolationLevel, *, read_only: bool = False
+    ) -> AsyncIterator[tuple[AsyncConnection[Any], AsyncRunner]]:
+        """Give a connection in a transaction of this kind, which nothing else joins, and a runner on it.
+
+        Each statement has the store's `timeout` to itself, and the transaction as long as its user takes.
+        """
+        attempts = Attempts(self._retries, self._timeout)
+        while True:
+            begun = False
+            try:
+                async with self.connection() as connection, self._only(connection, what, isolation, read_only):
+                    if not self.schema.passed:
+                        self.schema.compare(await async_queries.schema.version(connection))
+                    begun = True
+                    yield connection, self.on(connection)
+            except psycopg.Error as error:
+                if begun:
+                    raise await self.explain(error, what, sent=True) from error
+                pause = await self._after(error, what, attempts, sent=False)
+            else:
+                return
+            await sleep(pause)
+
+    @asynccontextmanager
+    async def _only(
+        self,
+        connection: AsyncConnection[Any],
+        what: str,
+        isolation: IsolationLevel,
+        read_only: bool,  # noqa: FBT001 - one caller
+    ) -> AsyncIterator[None]:
+        """Open a transaction of this kind, and leave the connection's settings as they were."""
+        self._source.occupy(what)
+        before = connection.isolation_level, connection.read_only
+        try:
+            await connection.set_isolation_level(isolation)
+            await connection.set_read_only(read_only)
+            async with connection.transaction():
+                yield
+        finally:
+            self._source.release()
+            if not connection.closed:
+                await connection.set_isolation_level(before[0])
+                await connection.set_read_only(before[1])
 
     async def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
         """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome."""

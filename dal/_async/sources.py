@@ -9,12 +9,12 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from dal._async.connection import AsyncBounded
 from dal._async.queries import async_queries
-from dal.errors import DalError, SchemaMismatch, translate
+from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.retries import After, after
 from dal.schema import SchemaCheck
 
@@ -24,10 +24,30 @@ class AsyncSingle:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
+        self._busy_with: str | None = None
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
-        """Give the connection."""
+        """Give the connection, unless a transaction that nothing else may join is open on it."""
+        if self._busy_with is not None:
+            raise StatementFailed(
+                f"this store's only connection is busy with {self._busy_with}, and free again when that has ended; "
+                "a store with a pool does both at once"
+            )
         return self._connection
+
+    def occupy(self, what: str) -> None:
+        """Keep the connection for a transaction that nothing else may join; refused within the caller's own."""
+        idle = self._connection.info.transaction_status == TransactionStatus.IDLE
+        if not idle or self._connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise StatementFailed(
+                f"{what} needs a transaction of its own, and this connection is in another or in a pipeline; "
+                "use the store itself, on a pool or on a connection that is idle"
+            )
+        self._busy_with = what
+
+    def release(self) -> None:
+        """Let others use it again."""
+        self._busy_with = None
 
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """Leave it as it is: its transaction is the caller's."""
@@ -61,6 +81,12 @@ class AsyncPooled:
         """Take a connection out of the pool, which has a timeout of its own."""
         connection: AsyncConnection[Any] = await self._pool.getconn()
         return connection
+
+    def occupy(self, what: str) -> None:
+        """Nothing else can use a connection that was taken out."""
+
+    def release(self) -> None:
+        """As with occupy."""
 
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """End the connection's transaction, if it has one, and put it back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
@@ -15,6 +15,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
 from dal._async.appends import AsyncAppends
+from dal._async.export import export
+from dal._async.imports import import_lines
+from dal._async.pieces import Lines
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
@@ -23,7 +26,7 @@ from dal._async.writer import AsyncWriter
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
-from dal.records import Message, Metadata, NewMessage, SessionPage, Status
+from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema import SchemaCheck
 from dal.watching import Hook, Watch
@@ -263,6 +266,35 @@ class AsyncSessionStore:
         else:
             rows = await self.runner.run(async_queries.sessions.delete_idle_of_user, user_id=self.owner, **wanted)
         return tuple(row.session_id for row in rows)
+
+    def export(
+        self,
+        *,
+        user_id: str | None = None,
+        source: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncGenerator[bytes]:
+        """Give sessions with their messages as JSON Lines (docs/format.md), as all of them were at one moment.
+
+        Those that were created from `since` on and before `until`. It comes in chunks of whole lines, read a page at
+        a time on a connection of its own, as `session.stream` reads.
+        """
+        return export(
+            self.runner,
+            user_id=validate.user(user_id, self.owner),
+            source=validate.optional_identifier("source", source),
+            since=None if since is None else validate.moment("since", since),
+            until=None if until is None else validate.moment("until", until),
+        )
+
+    async def import_(self, lines: Lines) -> Imported:
+        """Store the lines of an export, or those that others wrote in its form (docs/format.md).
+
+        `lines` is a binary file, or an iterable of lines or of any chunks. It is stored in transactions of whole
+        sessions, and what is there already is found by its message_id: run again what was interrupted.
+        """
+        return await import_lines(self.runner, lines, owner=self.owner, sanitize=self.sanitize)
 
     async def apply_schema(self) -> None:
         """Create the tables where they are missing, in the first schema of the search_path."""

@@ -96,6 +96,16 @@ class _MessagesBefore(Query):
         Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
         """
 
+class _MessagesExport(Query):
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
+    ) -> list[records.ExportedMessage]:
+        """Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
+        start with -1.
+
+        Returns: ExportedMessage, in reading order; no row when nothing follows, or no such session is stored.
+        """
+
 class _MessagesGet(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, message_id: str, owner: str | None = None
@@ -139,6 +149,7 @@ class _Messages:
     append: _MessagesAppend
     append_all: _MessagesAppendAll
     before: _MessagesBefore
+    export: _MessagesExport
     get: _MessagesGet
     latest: _MessagesLatest
     remove_from: _MessagesRemoveFrom
@@ -209,6 +220,47 @@ class _SessionsDeleteIdleOfUser(Query):
         first, at most so many at once (so that no statement runs for hours: repeat until none is left).
 
         Returns: Deleted; no row when no session has been idle for so long.
+        """
+
+class _SessionsExport(Query):
+    def __call__(
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        updated_after: datetime | str,
+        id_after: str,
+        source: str,
+        since: datetime | str,
+        until: datetime | str,
+        limit: int,
+    ) -> list[records.ExportedSession]:
+        """Read sessions as JSON text, each followed by its messages, in the order in which something last happened in
+        them: a page. The first page comes after ('-infinity', ''), the next after the (updated_at, session_id) of the
+        last row of this one.
+
+        Returns: ExportedSession, in the order of the pages; no row when there are no more.
+        """
+
+class _SessionsExportOfUser(Query):
+    def __call__(
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        user_id: str,
+        updated_after: datetime | str,
+        id_after: str,
+        source: str,
+        since: datetime | str,
+        until: datetime | str,
+        limit: int,
+    ) -> list[records.ExportedSession]:
+        """Read sessions of a user as JSON text, each followed by its messages, in the order in which something last
+        happened in them: a page. The first page comes after ('-infinity', ''), the next after the (updated_at,
+        session_id) of the last row of this one.
+
+        Returns: ExportedSession, in the order of the pages; no row when there are no more.
         """
 
 class _SessionsGet(Query):
@@ -340,6 +392,8 @@ class _Sessions:
     delete: _SessionsDelete
     delete_idle: _SessionsDeleteIdle
     delete_idle_of_user: _SessionsDeleteIdleOfUser
+    export: _SessionsExport
+    export_of_user: _SessionsExportOfUser
     get: _SessionsGet
     list: _SessionsList
     list_of_source: _SessionsListOfSource

@@ -9,7 +9,7 @@ from time import sleep
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, IsolationLevel
 
 from dal._sync.connection import until
 from dal._sync.queries import Query, queries
@@ -133,6 +133,53 @@ class Runner:
             else:
                 return
             sleep(pause)
+
+    @contextmanager
+    def alone(
+        self, what: str, isolation: IsolationLevel, *, read_only: bool = False
+    ) -> Iterator[tuple[Connection[Any], Runner]]:
+        """Give a connection in a transaction of this kind, which nothing else joins, and a runner on it.
+
+        Each statement has the store's `timeout` to itself, and the transaction as long as its user takes.
+        """
+        attempts = Attempts(self._retries, self._timeout)
+        while True:
+            begun = False
+            try:
+                with self.connection() as connection, self._only(connection, what, isolation, read_only):
+                    if not self.schema.passed:
+                        self.schema.compare(queries.schema.version(connection))
+                    begun = True
+                    yield connection, self.on(connection)
+            except psycopg.Error as error:
+                if begun:
+                    raise self.explain(error, what, sent=True) from error
+                pause = self._after(error, what, attempts, sent=False)
+            else:
+                return
+            sleep(pause)
+
+    @contextmanager
+    def _only(
+        self,
+        connection: Connection[Any],
+        what: str,
+        isolation: IsolationLevel,
+        read_only: bool,  # noqa: FBT001 - one caller
+    ) -> Iterator[None]:
+        """Open a transaction of this kind, and leave the connection's settings as they were."""
+        self._source.occupy(what)
+        before = connection.isolation_level, connection.read_only
+        try:
+            connection.set_isolation_level(isolation)
+            connection.set_read_only(read_only)
+            with connection.transaction():
+                yield
+        finally:
+            self._source.release()
+            if not connection.closed:
+                connection.set_isolation_level(before[0])
+                connection.set_read_only(before[1])
 
     def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
         """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome."""

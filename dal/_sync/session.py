@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from psycopg import IsolationLevel
 from ulid import ULID
 
 from dal import validate
 from dal._sync.queries import Query, queries
 from dal.appends import Append
 from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound
+from dal.histories.pace import Pace
 from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
 
 if TYPE_CHECKING:
@@ -121,6 +123,23 @@ class Session:
         else:
             raise InvalidInput("before", "cannot be given together with after; ask for one of them")
         return tuple(page)
+
+    def stream(self) -> Generator[Message, None, None]:
+        """Give every message in reading order, as all of them were at one moment, however many there are.
+
+        It reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early, use
+        contextlib's closing. On a store of one connection, that can do nothing else meanwhile.
+        """
+        query, pace, last = queries.messages.after, Pace(), -1
+        with self._store.runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
+            while True:
+                page = snapshot.run(query, session_id=self.id, owner=self._store.owner, after=last, limit=pace.limit)
+                for message in page:
+                    yield message
+                if len(page) < pace.limit:
+                    return
+                last = page[-1].sequence
+                pace.went(len(page), sum(len(message.content) for message in page))
 
     def message(self, message_id: str) -> Message | None:
         """Read one message by its id; None if the session has none with it."""

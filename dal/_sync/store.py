@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -16,6 +16,9 @@ from psycopg_pool import ConnectionPool
 
 from dal import validate
 from dal._sync.appends import Appends
+from dal._sync.export import export
+from dal._sync.imports import import_lines
+from dal._sync.pieces import Lines
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
@@ -24,7 +27,7 @@ from dal._sync.writer import Writer
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
-from dal.records import Message, Metadata, NewMessage, SessionPage, Status
+from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema import SchemaCheck
 from dal.watching import Hook, Watch
@@ -262,6 +265,35 @@ class SessionStore:
         else:
             rows = self.runner.run(queries.sessions.delete_idle_of_user, user_id=self.owner, **wanted)
         return tuple(row.session_id for row in rows)
+
+    def export(
+        self,
+        *,
+        user_id: str | None = None,
+        source: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Generator[bytes, None, None]:
+        """Give sessions with their messages as JSON Lines (docs/format.md), as all of them were at one moment.
+
+        Those that were created from `since` on and before `until`. It comes in chunks of whole lines, read a page at
+        a time on a connection of its own, as `session.stream` reads.
+        """
+        return export(
+            self.runner,
+            user_id=validate.user(user_id, self.owner),
+            source=validate.optional_identifier("source", source),
+            since=None if since is None else validate.moment("since", since),
+            until=None if until is None else validate.moment("until", until),
+        )
+
+    def import_(self, lines: Lines) -> Imported:
+        """Store the lines of an export, or those that others wrote in its form (docs/format.md).
+
+        `lines` is a binary file, or an iterable of lines or of any chunks. It is stored in transactions of whole
+        sessions, and what is there already is found by its message_id: run again what was interrupted.
+        """
+        return import_lines(self.runner, lines, owner=self.owner, sanitize=self.sanitize)
 
     def apply_schema(self) -> None:
         """Create the tables where they are missing, in the first schema of the search_path."""

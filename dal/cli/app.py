@@ -12,7 +12,7 @@ import psycopg
 import typer
 from typer.core import TyperGroup
 
-from dal.cli import bench, check, demo, queries, review, schema, stop
+from dal.cli import bench, check, demo, histories, queries, review, schema, stop
 from dal.cli.output import complain, err, out
 from dal.errors import DalError, translate
 
@@ -62,6 +62,8 @@ app.command()(demo.demo)
 app.command()(queries.queries)
 app.command()(check.check)
 app.command()(review.review)
+app.command()(histories.export)
+app.command("import")(histories.import_)
 app.add_typer(bench.app, name="bench")
 app.add_typer(schema.app, name="schema")
 

@@ -59,7 +59,7 @@ def apply(*, schema: Schema = None, dsn: Dsn = None) -> None:
 
     Example: [bold]dal schema apply --schema agents --dsn postgresql://me@localhost/mine[/bold]
     """
-    with connected(_given(dsn), schema) as connection:
+    with connected(given(dsn), schema) as connection:
         SessionStore(connection).apply_schema()
         _report("Applied", connection, schema)
 
@@ -77,7 +77,7 @@ def upgrade(
 
     Example: [bold]dal schema upgrade --schema agents[/bold], with the database in DAL_DSN
     """
-    with connected(_given(dsn), schema) as connection:
+    with connected(given(dsn), schema) as connection:
         if dry_run:
             for step in migrations.missing(connection):
                 sys.stdout.write(step.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
 
     Example: [bold]dal schema check --schema agents[/bold], with the database in DAL_DSN
     """
-    with connected(_given(dsn), schema) as connection:
+    with connected(given(dsn), schema) as connection:
         SessionStore(connection).check_schema()
         _report("As they should be", connection, schema)
 
@@ -114,7 +114,7 @@ def grants(
 
     Example: [bold]dal schema grants service --schema agents --apply[/bold], with the database in DAL_DSN
     """
-    with connected(_given(dsn), schema) as connection:
+    with connected(given(dsn), schema) as connection:
         SessionStore(connection).check_schema()
         text = privileges.grants(connection, role, read_only=read_only)
         if not apply:
@@ -130,7 +130,8 @@ def _report(what: str, connection: psycopg.Connection, schema: str | None) -> No
     out.print(f"{what}: version {found and found.version}, in {place(connection, schema)}.", soft_wrap=True)
 
 
-def _given(dsn: str | None) -> str:
+def given(dsn: str | None) -> str:
+    """The database, which must be named."""
     if dsn is None:
         raise DalError("which database? give --dsn, or set DAL_DSN, as in --dsn postgresql://user@host/database")
     return dsn

@@ -1,0 +1,51 @@
+"""Exporting: the lines of sessions and their messages, as all of them were at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any
+
+from psycopg import IsolationLevel
+
+from dal._async.queries import AsyncQuery, async_queries
+from dal._async.runner import AsyncRunner
+from dal.histories.pace import Pace
+
+
+async def export(
+    runner: AsyncRunner, *, user_id: str | None, source: str | None, since: datetime | None, until: datetime | None
+) -> AsyncGenerator[bytes]:
+    """Give the lines in chunks, each of whole lines. The server writes them; here they only pass."""
+    wanted: dict[str, Any] = {"source": source, "since": since, "until": until}
+    query: AsyncQuery = async_queries.sessions.export
+    if user_id is not None:
+        wanted["user_id"] = user_id
+        query = async_queries.sessions.export_of_user
+    pace, last = Pace(), ("-infinity", "")
+    async with runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
+        while True:
+            page = await snapshot.run(query, updated_after=last[0], id_after=last[1], limit=pace.limit, **wanted)
+            if not page:
+                return
+            last = page[-1].updated_at.isoformat(), page[-1].session_id
+            text = ""
+            for session in page:
+                text += session.lines
+                if session.is_whole:
+                    continue
+                yield text.encode()
+                text, after, more = "", -1, True
+                while more:
+                    limit = pace.limit
+                    lines = await snapshot.run(
+                        async_queries.messages.export, session_id=session.session_id, after=after, limit=limit
+                    )
+                    more = len(lines) == limit
+                    if lines:
+                        after, chunk = lines[-1].sequence, "".join([line.lines for line in lines])
+                        pace.went(len(lines), len(chunk))
+                        yield chunk.encode()
+            if text:
+                pace.went(text.count("\n"), len(text))
+                yield text.encode()

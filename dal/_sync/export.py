@@ -1,0 +1,52 @@
+# Generated from dal/_async/export.py by .ci/async_to_sync.py: change that file, and run it.
+"""Exporting: the lines of sessions and their messages, as all of them were at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import datetime
+from typing import Any
+
+from psycopg import IsolationLevel
+
+from dal._sync.queries import Query, queries
+from dal._sync.runner import Runner
+from dal.histories.pace import Pace
+
+
+def export(
+    runner: Runner, *, user_id: str | None, source: str | None, since: datetime | None, until: datetime | None
+) -> Generator[bytes, None, None]:
+    """Give the lines in chunks, each of whole lines. The server writes them; here they only pass."""
+    wanted: dict[str, Any] = {"source": source, "since": since, "until": until}
+    query: Query = queries.sessions.export
+    if user_id is not None:
+        wanted["user_id"] = user_id
+        query = queries.sessions.export_of_user
+    pace, last = Pace(), ("-infinity", "")
+    with runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
+        while True:
+            page = snapshot.run(query, updated_after=last[0], id_after=last[1], limit=pace.limit, **wanted)
+            if not page:
+                return
+            last = page[-1].updated_at.isoformat(), page[-1].session_id
+            text = ""
+            for session in page:
+                text += session.lines
+                if session.is_whole:
+                    continue
+                yield text.encode()
+                text, after, more = "", -1, True
+                while more:
+                    limit = pace.limit
+                    lines = snapshot.run(
+                        queries.messages.export, session_id=session.session_id, after=after, limit=limit
+                    )
+                    more = len(lines) == limit
+                    if lines:
+                        after, chunk = lines[-1].sequence, "".join([line.lines for line in lines])
+                        pace.went(len(lines), len(chunk))
+                        yield chunk.encode()
+            if text:
+                pace.went(text.count("\n"), len(text))
+                yield text.encode()

@@ -1,0 +1,27 @@
+"""What an import is given, piece by piece. Its asynchronous twin takes asynchronous sources too."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import IO, Any
+
+from dal.errors import InvalidInput
+
+Lines = IO[bytes] | Iterable[bytes | str]
+"""What can be imported."""
+
+_SIZE = 2**16
+"""Bytes of a file that are read at once."""
+
+
+def pieces(lines: Any) -> Generator[Any, None, None]:
+    """Give the pieces of an iterable, or of a file."""
+    if isinstance(lines, str | bytes | bytearray | memoryview | dict):
+        raise InvalidInput("lines", f"must be a file or an iterable of lines, not one {type(lines).__name__}")
+    if hasattr(lines, "read"):
+        while piece := lines.read(_SIZE):
+            yield piece
+    elif isinstance(lines, Iterable):
+        yield from lines
+    else:
+        raise InvalidInput("lines", f"must be a file or an iterable of lines, not {type(lines).__name__}")

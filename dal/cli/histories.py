@@ -1,0 +1,201 @@
+"""`dal export` and `dal import`: whole sessions as JSON Lines, to and from files and pipes."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, BinaryIO, cast
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from dal._sync.store import SessionStore
+from dal.cli.connection import connected
+from dal.cli.output import err
+from dal.cli.schema import Dsn, Schema, given
+from dal.errors import DalError
+
+_SIZE = 2**20
+"""Bytes that are read at once."""
+
+_MOST_TOLD = 20
+"""Refused sessions that are named."""
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A file, compressed if it ends in .gz or .zst; or a pipe.")]
+User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Of this user alone.")]
+
+
+def export(  # noqa: PLR0913 - options
+    file: File = "-",
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    user: User = None,
+    source: Annotated[str | None, typer.Option("--source", help="From this source alone, such as telegram.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Created from then on; UTC without an offset.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Created before then.")] = None,
+) -> None:
+    """Write sessions with their messages as JSON Lines, as all of them were at one moment (docs/format.md).
+
+    Without a file it writes to stdout. A file has its name only when it is whole.
+
+    Examples: [bold]dal export all.jsonl.gz --schema agents[/bold], with the database in DAL_DSN,
+    [bold]dal export --user u1 --since 2026-01-01 | wc -l[/bold]
+    """
+    since_then, until_then = _moment("--since", since), _moment("--until", until)
+    sessions = lines = 0
+    with (
+        connected(given(dsn), schema) as connection,
+        _told() as told,
+        _writing(file) as out,
+    ):
+        for chunk in SessionStore(connection).export(user_id=user, source=source, since=since_then, until=until_then):
+            out.write(chunk)
+            lines += chunk.count(b"\n")
+            sessions += chunk.startswith(b'{"session":') + chunk.count(b'\n{"session":')
+            told(f"{sessions:,} sessions, {lines - sessions:,} messages", None)
+    err.print(f"Exported {sessions:,} sessions with {lines - sessions:,} messages.")
+
+
+def import_(
+    file: File = "-",
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    user: User = None,
+) -> None:
+    """Store the sessions and messages of a file that `dal export` wrote, or others in its form (docs/format.md).
+
+    Without a file it reads from stdin. What is there already is found and counted: if it was interrupted, run it again.
+    Exit status: 1 if a session could not take what it misses; it is named.
+
+    Examples: [bold]dal import all.jsonl.gz --schema agents[/bold], with the database in DAL_DSN,
+    [bold]dal export --dsn postgresql://old/app | dal import --dsn postgresql://new/app[/bold]
+    """
+    with connected(given(dsn), schema) as connection, _told() as told, _reading(file) as (source, place):
+
+        def pieces() -> Iterator[bytes]:
+            lines = 0
+            while piece := _read(source, file):
+                lines += piece.count(b"\n")
+                told(f"{lines:,} lines", place())
+                yield piece
+
+        store = SessionStore(connection)
+        done = (store if user is None else store.for_user(user)).import_(pieces())
+    err.print(
+        f"Imported {done.sessions:,} new sessions, and {done.messages:,} messages; "
+        f"{done.already_there:,} messages were there already."
+    )
+    for session_id, why in list(done.refused.items())[:_MOST_TOLD]:
+        err.print(f"Refused session {session_id!r}: {why}.", soft_wrap=True, markup=False)
+    if len(done.refused) > _MOST_TOLD:
+        err.print(f"… and {len(done.refused) - _MOST_TOLD:,} more")
+    if done.refused:
+        raise typer.Exit(1)
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise DalError(f"{option}: {text!r} is not a time such as 2026-01-31 or 2026-01-31T12:00+01:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@contextmanager
+def _writing(file: str) -> Iterator[BinaryIO]:
+    """Open what is written to; a file gets its name at the end, and nothing is left of one that is not whole."""
+    if file == "-":
+        with _compressed(sys.stdout.buffer, "", "wb") as out:
+            yield out
+        sys.stdout.flush()
+        return
+    path = Path(file).resolve()
+    direct = path.exists() and not path.is_file()  # A device, or a named pipe.
+    part = path if direct else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with _telling(file, "write"):
+            with part.open("wb") as raw:
+                with _compressed(raw, path.name, "wb") as out:
+                    yield out
+                raw.flush()
+                if not direct:
+                    os.fsync(raw.fileno())
+            if not direct:
+                part.replace(path)
+    finally:
+        if not direct:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reading(file: str) -> Iterator[tuple[BinaryIO, Callable[[], float | None]]]:
+    """Open what is read, and give what tells the share that was."""
+    with _telling(file, "read"):
+        raw = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed below
+    size = os.fstat(raw.fileno()).st_size if file != "-" and Path(file).is_file() else 0
+
+    def place() -> float | None:
+        return raw.tell() / size if size else None
+
+    with raw, _compressed(raw, file, "rb") as source:
+        yield source, place
+
+
+def _read(source: BinaryIO, file: str) -> bytes:
+    with _telling(file, "read"):
+        return source.read(_SIZE)
+
+
+@contextmanager
+def _telling(file: str, what: str) -> Iterator[None]:
+    """Tell in a line why a file cannot be read or written."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        said = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise DalError(f"cannot {what} {file}: {said}") from error
+
+
+@contextmanager
+def _compressed(raw: BinaryIO, name: str, mode: str) -> Iterator[BinaryIO]:
+    """Compress or not, as the name says."""
+    if name.endswith(".gz"):
+        # Neither the name nor the time is in it: the same sessions make the same file.
+        with gzip.GzipFile("", mode, 6, raw, mtime=0) as packed:
+            yield cast(BinaryIO, packed)
+    elif name.endswith(".zst"):
+        try:
+            zstd = import_module("compression.zstd")
+        except ModuleNotFoundError:
+            raise DalError("a .zst file needs Python 3.14 or later; use .gz, or a pipe through zstd") from None
+        with zstd.ZstdFile(raw, mode) as packed:
+            yield packed
+    else:
+        yield raw
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str, float | None], None]]:
+    """Show how far it is, if anyone looks."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def tell(what: str, share: float | None) -> None:
+            progress.update(task, description=what, completed=share or 0, total=None if share is None else 1)
+
+        yield tell

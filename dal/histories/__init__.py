@@ -1,0 +1,1 @@
+"""Whole histories: what streams, exports and imports have in common on both sides."""

@@ -1,0 +1,164 @@
+"""What an import stores in one transaction: whole sessions, about as many messages as one statement stores fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dal.errors import InvalidInput
+from dal.histories.lines import Line
+from dal.records import Imported
+
+_FOLDER = Path(__file__).parent
+
+STAGING = (_FOLDER / "staging.sql").read_bytes()
+COPY_MESSAGES = (_FOLDER / "copy_messages.sql").read_bytes()
+COPY_SESSIONS = (_FOLDER / "copy_sessions.sql").read_bytes()
+TAKE = (_FOLDER / "take.sql").read_bytes()
+STORE = (_FOLDER / "store.sql").read_bytes()
+
+MOST_LINES = 20_000
+"""Lines after which a transaction takes no other session in."""
+
+_MOST_CHARACTERS = 2**24
+"""Of the sessions' own metadata, which waits until their messages are sent."""
+
+_REASONS = {
+    "archived": "it is archived, and messages are missing there",
+    "conflict": "a message_id is there with other content",
+    "owner": "it is another user's",
+}
+
+Row = tuple[Any, ...]
+
+
+class _Session:
+    """A session of the batch, and what its messages tell of it."""
+
+    __slots__ = ("_fields", "_number", "agents", "count", "created", "first", "last")
+
+    def __init__(self, line: Line | None) -> None:
+        self._fields = line.fields if line is not None else {}
+        self._number = line.number if line is not None else 0
+        self.count = 0
+        self.last = -1
+        """The number of its last message."""
+        self.first: datetime | None = None
+        self.created: datetime | None = self._fields.get("created_at") or self._fields.get("updated_at")
+        """When its first message was stored, and its last."""
+        self.agents: dict[str, None] | None = {} if self._fields.get("agent_ids") is not None else None
+
+    def message(self, line: Line) -> Row:
+        """Number a message, and check that it follows."""
+        fields = line.fields
+        sequence, created = fields["sequence"], fields["created_at"]
+        if sequence is None:
+            sequence = self.last + 1
+        elif sequence <= self.last:
+            raise InvalidInput(f"line {line.number}: sequence", f"is {sequence}, and must be above {self.last}")
+        if created is None:
+            created = self.created
+        elif self.count and self.created is None:
+            raise InvalidInput(f"line {line.number}: created_at", "is given, and that of the message above is not")
+        elif self.count and self.created is not None and created < self.created:
+            raise InvalidInput(f"line {line.number}: created_at", "is before that of the message above")
+        if not self.count:
+            self.first = created
+        self.count, self.last, self.created = self.count + 1, sequence, created
+        if self.agents is not None and fields["agent_id"] is not None:
+            self.agents[fields["agent_id"]] = None
+        return (
+            line.session_id, sequence, fields["message_id"], fields["role"], fields["agent_id"], fields["content"],
+            fields["metadata"], created,
+        )  # fmt: skip
+
+    def row(self, session_id: str, owner: str | None) -> Row:
+        """What is stored of it, after its last message."""
+        get = self._fields.get
+        next_sequence, updated = get("next_sequence"), get("updated_at")
+        if get("message_count") not in {None, self.count}:
+            raise self._wrong("message_count", f"is {get('message_count')}, and {self.count} messages follow")
+        if next_sequence is None:
+            next_sequence = self.last + 1
+        elif next_sequence <= self.last:
+            raise self._wrong("next_sequence", f"is {next_sequence}, and the last message has {self.last}")
+        if updated is None:
+            updated = self.created
+        elif self.created is not None and updated < self.created:
+            raise self._wrong("updated_at", "is before the last message")
+        if self.agents is not None and list(self.agents) != get("agent_ids"):
+            raise self._wrong("agent_ids", "are not those of its messages, in order of first appearance")
+        return (
+            session_id, get("source"), get("user_id", owner), get("parent_id"), get("status", "active"), next_sequence,
+            self.count, get("agent_ids"), get("metadata", "{}"), get("created_at") or self.first, updated,
+            get("archived_at"), owner,
+        )  # fmt: skip
+
+    def _wrong(self, field: str, reason: str) -> InvalidInput:
+        return InvalidInput(f"line {self._number}: {field}", reason)
+
+
+class Batch:
+    """The sessions of one transaction. Their messages are sent as they come."""
+
+    def __init__(self, owner: str | None) -> None:
+        self._owner = owner
+        self._sessions: dict[str, _Session] = {}
+        self._lines = 0
+        self._characters = 0
+        self._numbers = (0, 0)
+
+    @property
+    def place(self) -> str:
+        """Which lines it has."""
+        return f"lines {self._numbers[0]} to {self._numbers[1]}"
+
+    @property
+    def messages(self) -> int:
+        """How many messages it has."""
+        return sum(session.count for session in self._sessions.values())
+
+    def takes(self, line: Line) -> bool:
+        """Whether a line belongs into this transaction, or into the next one."""
+        if line.session_id in self._sessions:
+            return not line.is_session  # Which is one of another file, after its end.
+        return self._lines < MOST_LINES and self._characters < _MOST_CHARACTERS
+
+    def add(self, line: Line) -> Row | None:
+        """Take a line; give a message's row."""
+        self._lines += 1
+        self._numbers = (self._numbers[0] or line.number, line.number)
+        if line.is_session:
+            self._characters += len(line.fields["metadata"])
+            self._sessions[line.session_id] = _Session(line)
+            return None
+        session = self._sessions.get(line.session_id)
+        if session is None:
+            session = self._sessions[line.session_id] = _Session(None)
+        return session.message(line)
+
+    def rows(self) -> Iterator[Row]:
+        """Give the sessions' rows, when all of their messages were."""
+        return (session.row(session_id, self._owner) for session_id, session in self._sessions.items())
+
+
+class Tally:
+    """What became of all batches."""
+
+    def __init__(self) -> None:
+        self._sessions = self._messages = self._already_there = 0
+        self._refused: dict[str, str] = {}
+
+    def add(self, outcome: tuple[int, int, int, list[str], list[str]]) -> None:
+        """Take the outcome of a batch."""
+        sessions, messages, already_there, refused, reasons = outcome
+        self._sessions += sessions
+        self._messages += messages
+        self._already_there += already_there
+        self._refused |= {one: _REASONS[why] for one, why in zip(refused, reasons, strict=True)}
+
+    def total(self) -> Imported:
+        """Say what became of it all."""
+        return Imported(self._sessions, self._messages, self._already_there, self._refused)

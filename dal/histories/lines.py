@@ -1,0 +1,181 @@
+"""The lines of a file that is imported: put together from pieces, read, and checked one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from dal import validate
+from dal.errors import InvalidInput
+from dal.records import STATUSES
+
+MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
+"""Bytes of a line: JSON may write a byte of content or metadata as six."""
+
+_SESSION = frozenset(
+    ("session_id", "source", "user_id", "parent_id", "status", "next_sequence", "message_count", "agent_ids",
+     "metadata", "created_at", "updated_at", "archived_at")
+)  # fmt: skip
+_MESSAGE = frozenset(
+    ("session_id", "sequence", "message_id", "role", "agent_id", "content", "metadata", "created_at")
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that was checked: of a session or of a message, with the values of its fields."""
+
+    number: int
+    is_session: bool
+    session_id: str
+    fields: Mapping[str, Any]
+
+
+class Lines:
+    """The lines of one import. `owner` is whom its sessions must belong to, if to anyone."""
+
+    def __init__(self, owner: str | None, sanitize: validate.Sanitize) -> None:
+        self._owner = owner
+        self._sanitize = sanitize
+        self._number = 0
+        self._rest: list[bytes] = []
+        """The pieces of the line that has not ended."""
+        self._rest_is_whole = False
+
+    def feed(self, piece: object) -> Iterator[Line]:
+        """Take a piece: a line with or without its end, or any part of the file; give the lines that it ends."""
+        data = self._bytes(piece)
+        if self._rest_is_whole and data[:1] not in {b"\n", b"\r", b""}:
+            yield from self._ended()
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            self._rest.append(data[start:end])
+            yield from self._ended()
+            start = end + 1
+        if start < len(data):
+            self._rest.append(data[start:])
+            # A beginning of an object is no object: what can be read is a line, and its end was left out.
+            self._rest_is_whole = data.endswith(b"}") and self._can_be_read()
+            if sum(map(len, self._rest)) > MAX_LINE:
+                raise InvalidInput(f"line {self._number + 1}", f"is longer than {MAX_LINE} bytes")
+
+    def end(self) -> Iterator[Line]:
+        """Give the last line, if its end was left out."""
+        if self._rest:
+            yield from self._ended()
+
+    def _bytes(self, piece: object) -> bytes:
+        if isinstance(piece, str):
+            try:
+                return piece.encode()
+            except UnicodeEncodeError:
+                raise InvalidInput(
+                    f"line {self._number + 1}", "holds a lone surrogate, which is no character"
+                ) from None
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise InvalidInput("lines", f"must be bytes or str, not {type(piece).__name__}")
+        return bytes(piece)
+
+    def _can_be_read(self) -> bool:
+        try:
+            json.loads(b"".join(self._rest))
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def _ended(self) -> Iterator[Line]:
+        text = b"".join(self._rest)
+        self._rest.clear()
+        self._rest_is_whole = False
+        self._number += 1
+        if not text or text.isspace():
+            return
+        try:
+            yield self._read(text)
+        except InvalidInput as error:
+            at = f"line {self._number}"
+            where = f"{at}: {error.argument}" if error.argument else at
+            raise InvalidInput(where, error.reason) from None
+
+    def _read(self, text: bytes) -> Line:
+        try:
+            read = json.loads(text.decode())
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput("", f"is not JSON: {error}") from None
+        kind, fields = next(iter(read.items())) if isinstance(read, dict) and len(read) == 1 else (None, None)
+        if kind not in {"session", "message"} or not isinstance(fields, dict):
+            raise InvalidInput("", 'must be {"session": {…}} or {"message": {…}}')
+        is_session = kind == "session"
+        unknown = fields.keys() - (_SESSION if is_session else _MESSAGE)
+        if unknown:
+            raise InvalidInput(min(unknown), f"is no field of a {kind}")
+        checked = self._session(fields) if is_session else self._message(fields)
+        return Line(self._number, is_session, checked["session_id"], checked)
+
+    def _session(self, fields: dict[str, Any]) -> dict[str, Any]:
+        status = fields.get("status", "active")
+        if status not in STATUSES:
+            raise InvalidInput("status", f"is {status!r}; it must be one of {', '.join(STATUSES)}")
+        agent_ids = fields.get("agent_ids")
+        if agent_ids is not None and not isinstance(agent_ids, list):
+            raise InvalidInput("agent_ids", f"must be a list, not {type(agent_ids).__name__}")
+        checked = {
+            "session_id": validate.identifier("session_id", fields.get("session_id")),
+            "source": validate.optional_identifier("source", fields.get("source")),
+            "user_id": validate.user(fields.get("user_id"), self._owner),
+            "parent_id": validate.optional_identifier("parent_id", fields.get("parent_id")),
+            "status": status,
+            "next_sequence": _number("next_sequence", fields.get("next_sequence")),
+            "message_count": _number("message_count", fields.get("message_count")),
+            "agent_ids": agent_ids and [validate.identifier("agent_ids", one) for one in agent_ids],
+            "metadata": validate.optional_metadata("metadata", fields.get("metadata")),
+            "created_at": _moment("created_at", fields.get("created_at")),
+            "updated_at": _moment("updated_at", fields.get("updated_at")),
+            "archived_at": _moment("archived_at", fields.get("archived_at")),
+        }
+        if (status == "archived") != (checked["archived_at"] is not None):
+            raise InvalidInput("archived_at", f"must be given if the status is archived, and only then; it is {status}")
+        if agent_ids is not None and status != "archived":
+            raise InvalidInput("agent_ids", f"is kept for an archived session alone; the status is {status}")
+        return checked
+
+    def _message(self, fields: dict[str, Any]) -> dict[str, Any]:
+        message_id = fields.get("message_id")
+        checked = {
+            "session_id": validate.identifier("session_id", fields.get("session_id")),
+            "sequence": _number("sequence", fields.get("sequence")),
+            "message_id": None if message_id is None else validate.identifier("message_id", message_id),
+            "role": validate.identifier("role", fields.get("role")),
+            "agent_id": validate.optional_identifier("agent_id", fields.get("agent_id")),
+            "content": validate.content("content", fields.get("content"), self._sanitize),
+            "metadata": validate.optional_metadata("metadata", fields.get("metadata")),
+            "created_at": _moment("created_at", fields.get("created_at")),
+        }
+        if message_id is None:
+            checked["message_id"] = self._derived(fields)
+        return checked
+
+    def _derived(self, fields: dict[str, Any]) -> str:
+        """The id of a message that has none: the same whenever this file is imported, and another in any other."""
+        told = json.dumps([self._number, fields], sort_keys=True)
+        return sha256(told.encode()).hexdigest()[:32]
+
+
+def _number(argument: str, value: object) -> int | None:
+    return None if value is None else validate.number(argument, value, least=0)
+
+
+def _moment(argument: str, value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInput(argument, f"must be a time as text, not {type(value).__name__}")
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidInput(argument, "is not a time such as 2026-01-31T12:00:00.000001Z") from None
+    return validate.moment(argument, moment)

@@ -1,0 +1,31 @@
+-- Where a transaction of an import gathers its sessions and messages: in tables of its own, which end with it.
+-- It may take as long as its lines take to come; the library itself bounds how long the server works on them.
+SET LOCAL statement_timeout = 0;
+
+CREATE TEMPORARY TABLE dal_import_sessions (
+    session_id text COLLATE "C" NOT NULL,
+    source text,
+    user_id text,
+    parent_id text,
+    status text NOT NULL,
+    next_sequence bigint NOT NULL,
+    message_count bigint NOT NULL,
+    agent_ids text[],
+    metadata jsonb NOT NULL,
+    created_at timestamptz,
+    updated_at timestamptz,
+    archived_at timestamptz,
+    owner text,
+    is_new boolean NOT NULL DEFAULT false
+) ON COMMIT DROP;
+
+CREATE TEMPORARY TABLE dal_import_messages (
+    session_id text COLLATE "C" NOT NULL,
+    sequence bigint NOT NULL,
+    message_id text COLLATE "C" NOT NULL,
+    role text COLLATE "C" NOT NULL,
+    agent_id text COLLATE "C",
+    content text NOT NULL,
+    metadata jsonb NOT NULL,
+    created_at timestamptz
+) ON COMMIT DROP;

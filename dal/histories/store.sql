@@ -1,0 +1,174 @@
+-- Store the messages of the sessions that take.sql has stored or locked. A session that is new has them with the
+-- numbers of the file; in one that was there they follow what is there, without those that are there already. It takes
+-- all that is missing or, if it may not, nothing.
+-- Few messages are looked for among those that are there: by the index one by one, however large the table is.
+WITH state AS (
+    SELECT
+        i.session_id,
+        i.is_new,
+        s.next_sequence,
+        s.updated_at,
+        (s.status = 'archived') AS is_archived,
+        (i.owner IS NOT NULL AND (s.user_id IS NULL OR s.user_id <> i.owner)) AS is_anothers
+    FROM dal_import_sessions AS i
+    CROSS JOIN LATERAL (
+        SELECT
+            s.next_sequence,
+            s.updated_at,
+            s.status,
+            s.user_id
+        FROM sessions AS s
+        WHERE s.session_id = i.session_id
+        ORDER BY s.session_id
+        LIMIT 1
+    ) AS s
+),
+
+there AS (
+    SELECT
+        g.session_id,
+        g.sequence,
+        (
+            m.role = g.role
+            AND m.agent_id IS NOT DISTINCT FROM g.agent_id
+            AND m.content = g.content
+            AND m.metadata = g.metadata
+        ) AS is_same
+    FROM dal_import_messages AS g
+    INNER JOIN state AS t ON g.session_id = t.session_id
+    CROSS JOIN LATERAL (
+        SELECT
+            m.role,
+            m.agent_id,
+            m.content,
+            m.metadata
+        FROM messages AS m
+        WHERE m.session_id = g.session_id AND m.message_id = g.message_id
+        ORDER BY m.message_id
+        LIMIT 1
+    ) AS m
+    WHERE NOT t.is_new
+),
+
+missing AS (
+    SELECT
+        g.session_id,
+        g.message_id,
+        g.role,
+        g.agent_id,
+        g.content,
+        g.metadata,
+        t.next_sequence + row_number() OVER (PARTITION BY g.session_id ORDER BY g.sequence) - 1 AS sequence,
+        greatest(t.updated_at, coalesce(g.created_at, transaction_timestamp())) AS created_at
+    FROM dal_import_messages AS g
+    INNER JOIN state AS t ON g.session_id = t.session_id
+    WHERE
+        NOT t.is_new
+        AND NOT EXISTS (
+            SELECT FROM there AS p
+            WHERE p.session_id = g.session_id AND p.sequence = g.sequence
+        )
+),
+
+counted AS (
+    SELECT
+        m.session_id,
+        count(*) AS messages,
+        max(m.created_at) AS updated_at
+    FROM missing AS m
+    GROUP BY m.session_id
+),
+
+refused AS (
+    SELECT
+        t.session_id,
+        CASE WHEN t.is_anothers THEN 'owner' WHEN d.session_id IS NOT NULL THEN 'conflict' ELSE 'archived' END AS reason
+    FROM state AS t
+    LEFT JOIN (
+        SELECT DISTINCT p.session_id
+        FROM there AS p
+        WHERE NOT p.is_same
+    ) AS d ON t.session_id = d.session_id
+    LEFT JOIN counted AS c ON t.session_id = c.session_id
+    WHERE t.is_anothers OR d.session_id IS NOT NULL OR (t.is_archived AND c.session_id IS NOT NULL)
+),
+
+others AS (
+    SELECT r.session_id
+    FROM refused AS r
+    WHERE r.reason = 'owner'
+),
+
+stored AS (
+    INSERT INTO messages (
+        session_id, sequence, message_id, role, agent_id, content, metadata, created_at
+    )
+    SELECT
+        g.session_id,
+        g.sequence,
+        g.message_id,
+        g.role,
+        g.agent_id,
+        g.content,
+        g.metadata,
+        coalesce(g.created_at, transaction_timestamp())
+    FROM dal_import_messages AS g
+    INNER JOIN state AS t ON g.session_id = t.session_id
+    WHERE t.is_new
+    UNION ALL
+    SELECT
+        g.session_id,
+        g.sequence,
+        g.message_id,
+        g.role,
+        g.agent_id,
+        g.content,
+        g.metadata,
+        g.created_at
+    FROM missing AS g
+    WHERE g.session_id NOT IN (SELECT r.session_id FROM refused AS r)
+    RETURNING sequence
+),
+
+continued AS (
+    UPDATE sessions AS s SET
+        next_sequence = s.next_sequence + c.messages,
+        message_count = s.message_count + c.messages,
+        updated_at = greatest(s.updated_at, c.updated_at)
+    FROM counted AS c
+    WHERE s.session_id = c.session_id AND c.session_id NOT IN (SELECT r.session_id FROM refused AS r)
+),
+
+-- A service's role may store a session as an active one alone.
+ended AS (
+    UPDATE sessions AS s SET
+        status = i.status,
+        archived_at = i.archived_at,
+        agent_ids = i.agent_ids
+    FROM dal_import_sessions AS i
+    WHERE s.session_id = i.session_id AND i.is_new AND i.status <> 'active'
+)
+
+SELECT
+    (
+        SELECT count(*)
+        FROM state AS t
+        WHERE t.is_new
+    ) AS sessions,
+    (
+        SELECT count(*)
+        FROM stored
+    ) AS messages,
+    (
+        SELECT count(*)
+        FROM there AS p
+        WHERE p.is_same AND p.session_id NOT IN (SELECT r.session_id FROM others AS r)
+    ) AS already_there,
+    (
+        SELECT coalesce(array_agg(r.session_id ORDER BY r.session_id), '{}')
+        FROM refused AS r
+    ) AS refused,
+    (
+        SELECT coalesce(array_agg(r.reason ORDER BY r.session_id), '{}')
+        FROM refused AS r
+    ) AS reasons;

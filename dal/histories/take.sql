@@ -1,0 +1,28 @@
+-- Store the sessions that are not there, and lock those that are, in the order of their ids as append_all does, so
+-- that neither deadlocks with the other. It is a statement apart, so that the next one sees what those whom it waited
+-- for have committed. The update that is never made is what locks.
+WITH stored AS (
+    INSERT INTO sessions AS s (
+        session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
+    )
+    SELECT
+        i.session_id,
+        i.source,
+        i.user_id,
+        i.parent_id,
+        i.metadata,
+        i.next_sequence,
+        i.message_count,
+        coalesce(i.created_at, transaction_timestamp()),
+        coalesce(i.updated_at, transaction_timestamp())
+    FROM dal_import_sessions AS i
+    ORDER BY i.session_id
+    ON CONFLICT (session_id) DO UPDATE SET
+        next_sequence = s.next_sequence
+    WHERE false
+    RETURNING s.session_id
+)
+
+UPDATE dal_import_sessions AS i SET is_new = true
+FROM stored AS s
+WHERE i.session_id = s.session_id;

@@ -1,0 +1,42 @@
+-- name: export(session_id, after, limit, owner)
+-- Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
+-- start with -1.
+--
+-- One statement: a walk along the index from the number on, as messages.after.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: messages_pkey, forwards; sessions_pkey for the owner.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
+--   buffers O(n) in the page
+-- Locks: AccessShare on messages, sessions
+-- Never: Seq Scan; Sort
+-- Repeat: safe: it only reads.
+-- Returns: ExportedMessage, in reading order; no row when nothing follows, or no such session is stored.
+SELECT
+    line.sequence,
+    concat('{"message":', row_to_json(line)::text, E'}\n') AS lines
+FROM (
+    SELECT
+        m.session_id,
+        m.sequence,
+        m.message_id,
+        m.role,
+        m.agent_id,
+        m.content,
+        m.metadata,
+        to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
+    FROM messages AS m
+    WHERE
+        m.session_id = :session_id::text
+        AND m.sequence > :after::bigint
+        AND (
+            (SELECT :owner::text) IS NULL
+            OR EXISTS (
+                SELECT FROM sessions AS o
+                WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+            )
+        )
+    ORDER BY m.sequence
+    LIMIT :limit::bigint
+) AS line
+ORDER BY line.sequence;

@@ -1,0 +1,638 @@
+"""Whole histories: what is streamed, exported and imported, and what of it is interrupted."""
+
+import json
+import threading
+import tracemalloc
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg import sql
+from sides import unwrap
+from ulid import ULID
+
+import dal
+from dal import NewMessage, grants
+from dal.histories import batch
+
+MOMENT = "2026-01-31T12:00:00.000001Z"
+ODD = {"n": 2**200, "f": 1e23, "small": -1.5e-9, "ü": ["☃", None, True, {"a": "\u2028\\n\"'"}], "0": 0.5}
+COLUMNS = {
+    "sessions": (
+        "session_id, source, user_id, parent_id, status, next_sequence, message_count, agent_ids, metadata::text, "
+        "created_at, updated_at, archived_at, active_hour"
+    ),
+    "messages": "session_id, sequence, message_id, role, agent_id, content, metadata::text, created_at",
+}
+
+
+@pytest.fixture
+def other(side, server):
+    """A store of the side's, in another schema."""
+    name = f"test_{ULID()}".lower()
+    with side.connect_store(server.conninfo, schema=name) as store:
+        store.apply_schema()
+        yield store
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def rows(server):
+    """Read all that a store has, past the library."""
+
+    def read(store):
+        source = unwrap(store).runner._source
+        with psycopg.connect(source._pool.conninfo) as connection:
+            return {
+                table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2").fetchall()
+                for table, columns in COLUMNS.items()
+            }
+
+    return read
+
+
+def fill(session, count, start=0, **more):
+    for n in range(start, count, 1000):
+        new = [NewMessage(role="user", content=f"message {m}", **more) for m in range(n, min(n + 1000, count))]
+        session.append_all(new)
+
+
+def make_all_kinds(store):
+    """Sessions of every kind: gaps, odd metadata, each status, agents cached and not, and none of the messages left."""
+    odd = store.session("odd", source="it's", user_id="u1", parent_id="gone", metadata=ODD)
+    for n in range(7):
+        odd.append("user", f'line\n{n}\t"\\ \\N ☃ \u2028 \x7f', agent_id=[None, "b", "a"][n % 3], metadata=ODD)
+    odd.remove_from(4)
+    odd.append("tool", "", metadata={"after": "a gap"})
+    for name in ("archived", "cached", "silent and cached"):
+        session = store.session(name, source="web", user_id="u2")
+        session.append("user", "x", agent_id=None if "silent" in name else "z")
+        session.append("user", "y", agent_id=None if "silent" in name else 'y, "{}')
+        session.archive()
+        if "cached" in name:
+            session.agent_ids()
+    store.session("paused").append("user", "x")
+    store.session("paused").pause()
+    empty = store.session("empty", user_id="u1")
+    empty.append("user", "x")
+    empty.remove_from(0)
+
+
+def exported(store, **wanted):
+    return b"".join(store.export(**wanted))
+
+
+def lines(*told):
+    return [json.dumps({kind: fields}) for kind, fields in told]
+
+
+def message(session_id, content="x", **more):
+    return "message", {"session_id": session_id, "role": "user", "content": content, **more}
+
+
+def sequences(store, session_id):
+    return [(one.sequence, one.content) for one in store.session(session_id).stream()]
+
+
+# Streaming
+
+
+def test_a_stream_gives_every_message_in_order(store):
+    session = store.session("s")
+    assert list(session.stream()) == []
+    fill(session, 3_500)
+    session.remove_from(3_400)
+    session.append("user", "after a gap")
+    streamed = list(session.stream())
+    assert [one.sequence for one in streamed] == [*range(3_400), 3_500]
+    assert streamed[0] == session.messages(limit=1)[0]
+
+
+@pytest.mark.parametrize("count", [99, 100, 101, 1099, 1100, 1101])
+def test_no_page_ends_wrongly(store, other, count):
+    fill(store.session("s"), count)
+    assert [one.sequence for one in store.session("s").stream()] == list(range(count))
+    data = exported(store)
+    assert data.count(b"\n") == count + 1
+    assert other.import_([data]).messages == count
+
+
+def test_a_stream_and_an_export_are_of_one_moment(store):
+    session = store.session("s")
+    fill(session, 2_000)
+    for read in (session.stream, store.export):
+        with closing(read()) as reading:
+            first = next(reading)
+            session.append("user", "while it is read")
+            store.session("new").append("user", "while it is read")
+            rest = list(reading)
+        told = "".join(map(str, [first, *rest]))
+        assert "while it is read" not in told
+        store.session("new").delete()
+        session.remove_from(2_000)
+
+
+def test_a_stream_is_confined(store):
+    store.session("theirs", user_id="u2").append("user", "secret")
+    assert list(store.for_user("u1").session("theirs").stream()) == []
+    assert len(list(store.for_user("u2").session("theirs").stream())) == 1
+
+
+def in_use(store):
+    pool = unwrap(store).runner._source._pool
+    stats = pool.get_stats()
+    return stats["pool_size"] - stats["pool_available"]
+
+
+@pytest.mark.parametrize("verb", ["stream", "export"])
+def test_no_connection_is_left_behind(store, verb):
+    session = store.session("s")
+    fill(session, 3_000)
+    read = session.stream if verb == "stream" else store.export
+    for _ in range(15):  # More than the pool has.
+        with closing(read()) as reading:
+            next(reading)
+            assert in_use(store) == 1
+        assert in_use(store) == 0
+        with pytest.raises(LookupError), closing(read()) as reading:
+            for _ in reading:
+                raise LookupError
+    read()  # Never begun.
+    assert in_use(store) == 0
+    list(read())
+    assert in_use(store) == 0
+
+
+def test_one_that_fails_gives_its_connection_back(store, connection):
+    session = store.session("s")
+    fill(session, 3_000)
+    reading = session.stream()
+    next(reading)
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE query LIKE '/* dal:messages.after */%' AND pid <> pg_backend_pid()"
+    )
+    with pytest.raises(dal.ServerUnavailable):
+        list(reading)
+    for _ in range(100):  # The pool makes others in the background.
+        if in_use(store) == 0:
+            break
+        threading.Event().wait(0.05)
+        store.session("s").record()
+    assert in_use(store) == 0
+    assert len(list(session.stream())) == 3_000
+
+
+def test_the_connection_s_settings_are_as_they_were(side, server, options, tables):
+    raw = side.connect(server.conninfo, **options)
+    store = side.store(raw)
+    store.session("s").append("user", "x")
+    for read in (store.session("s").stream, store.export):
+        list(read())
+        with closing(read()) as reading:
+            next(reading)
+        assert unwrap(raw).isolation_level is None
+        assert unwrap(raw).read_only is None
+        store.session("s").append("user", "y")
+    raw.close()
+
+
+def test_on_one_connection_nothing_else_runs_meanwhile(side, server, options, tables):
+    raw = side.connect(server.conninfo, **options)
+    store = side.store(raw)
+    session = store.session("s")
+    fill(session, 3)
+    seen = []
+    for one in session.stream():
+        for refused in (session.record, lambda: session.append("user", "x"), lambda: list(session.stream())):
+            with pytest.raises(dal.StatementFailed, match="busy with stream.* a store with a pool does both"):
+                refused()
+        seen.append(one.sequence)
+    assert seen == [0, 1, 2]
+    assert session.append("user", "x").sequence == 3
+    with pytest.raises(dal.StatementFailed, match="busy with import"):
+        store.import_(calling(unwrap(store), side))
+    assert session.record().next_sequence == 4
+    raw.close()
+
+
+def calling(store, side):
+    """Lines, and between them a call on the connection that they are imported on."""
+
+    def give():
+        yield from lines(message("new"), message("new"))
+        store.session("s").record()
+
+    async def give_too():
+        for line in lines(message("new"), message("new")):
+            yield line
+        await store.session("s").record()
+
+    return give() if side.name == "sync" else give_too()
+
+
+def test_within_a_transaction_it_says_why_not(store, side, server, options):
+    store.session("s").append("user", "x")
+    calls = (
+        lambda inside: list(inside.session("s").stream()),
+        lambda inside: list(inside.export()),
+        lambda inside: inside.import_(lines(message("new"))),
+    )
+    for call in calls:
+        with store.transaction() as inside:
+            with pytest.raises(dal.StatementFailed, match="needs a transaction of its own"):
+                call(inside)
+            assert inside.session("s").append("user", "x"), "it goes on"
+    raw = side.connect(server.conninfo, **options | {"autocommit": False})
+    assert len(list(side.store(raw).session("s").stream())) == 4
+    side.store(raw).session("s").record()
+    with pytest.raises(dal.StatementFailed, match="needs a transaction of its own"):
+        list(side.store(raw).session("s").stream())
+    raw.close()
+
+
+# Round trips of files
+
+
+def test_every_kind_of_session_comes_back_as_it_was(store, other, rows):
+    make_all_kinds(store)
+    data = exported(store)
+    done = other.import_([data])
+    assert (done.sessions, done.messages, done.already_there, dict(done.refused)) == (6, 12, 0, {})
+    assert rows(other) == rows(store)
+    assert exported(other) == data
+    assert exported(store) == data
+    again = other.import_([data])
+    assert (again.sessions, again.messages, again.already_there, dict(again.refused)) == (0, 0, 12, {})
+    assert rows(other) == rows(store)
+    assert other.session("odd").append("user", "x").sequence == 8
+
+
+def test_twenty_thousand_messages_come_back_as_they_were(store, other, rows, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_LINES", 5_000)
+    for n, count in enumerate((12_000, 1, 5_000, 999, 1_000, 1_000)):
+        fill(store.session(f"s{n}", metadata={"n": n}), count, agent_id=f"a{n}")
+    make_all_kinds(store)
+    done = other.import_(store.export() if isinstance(store, dal.SessionStore) else [exported(store)])
+    assert done.messages == 20_012
+    assert rows(other) == rows(store)
+
+
+def test_any_pieces_make_the_same(store, other, rows, tmp_path):
+    make_all_kinds(store)
+    data = exported(store)
+    text = data.decode()
+    path = tmp_path / "all.jsonl"
+    path.write_bytes(data)
+    ways = {
+        "lines": data.splitlines(keepends=True) if b"\x85" not in data else data.split(b"\n"),
+        "lines without their ends": data.rstrip(b"\n").split(b"\n"),
+        "texts": text.rstrip("\n").split("\n"),
+        "windows": data.replace(b"\n", b"\r\n").split(b"\r"),
+        "single bytes": [data[n : n + 1] for n in range(len(data))],
+        "threes": [data[n : n + 3] for n in range(0, len(data), 3)],
+        "a file": path.open("rb"),
+        "a file of text": path.open(encoding="utf-8", newline="\n"),
+        "no end": [data.rstrip(b"\n")],
+    }
+    for name, way in ways.items():
+        done = other.import_(way)
+        assert (done.sessions, done.messages) == (6, 12), name
+        assert rows(other) == rows(store), name
+        for record in other.sessions():
+            other.session(record.session_id).delete()
+    for name in ("a file", "a file of text"):
+        ways[name].close()
+
+
+async def test_an_asynchronous_source_is_taken(server, schema, tables):
+    async def give():
+        for line in lines(message("s"), message("s")):
+            yield line
+
+    async with dal.AsyncSessionStore.connect(server.conninfo, schema=schema) as store:
+        assert (await store.import_(give())).messages == 2
+
+
+def test_an_export_is_of_whom_and_when_it_is_asked_for(store):
+    for user in ("u1", "u2", None):
+        for source in ("web", None):
+            store.session(f"{user}-{source}", user_id=user, source=source).append("user", "x")
+
+    def ids(of=store, **wanted):
+        told = [json.loads(line) for line in exported(of, **wanted).splitlines()]
+        assert [one["message"]["session_id"] for one in told[1::2]] == [
+            one["session"]["session_id"] for one in told[::2]
+        ]
+        return {one["session"]["session_id"] for one in told[::2]}
+
+    assert len(ids()) == 6
+    assert ids(user_id="u1") == ids(store.for_user("u1")) == {"u1-web", "u1-None"}
+    assert ids(source="web") == {"u1-web", "u2-web", "None-web"}
+    assert ids(store.for_user("u2"), source="web") == {"u2-web"}
+    with pytest.raises(dal.InvalidInput, match="user_id: is 'u2'"):
+        store.for_user("u1").export(user_id="u2")
+    times = sorted(record.created_at for record in store.sessions())
+    assert len(ids(since=times[2])) == 4
+    assert len(ids(until=times[2])) == 2
+    assert len(ids(since=times[1], until=times[4])) == 3
+    assert ids(since=datetime.now(UTC) + timedelta(days=1)) == set()
+
+
+# Importing into what is there
+
+
+def test_what_is_there_is_skipped_and_the_rest_numbered_on(store, other, rows):
+    session = store.session("s")
+    for n in range(3):
+        session.append("user", str(n), message_id=f"m{n}")
+    other.import_([exported(store)])
+    other.session("s").append("user", "of the target")
+    for n in (3, 4):
+        session.append("user", str(n), message_id=f"m{n}")
+    done = other.import_([exported(store)])
+    assert (done.sessions, done.messages, done.already_there) == (0, 2, 3)
+    assert sequences(other, "s") == [(0, "0"), (1, "1"), (2, "2"), (3, "of the target"), (4, "3"), (5, "4")]
+    record = other.session("s").record()
+    assert (record.next_sequence, record.message_count) == (6, 6)
+    times = [one.created_at for one in other.session("s").stream()]
+    assert times == sorted(times)
+    assert times[-1] <= record.updated_at
+    before = rows(other)
+    assert other.import_([exported(store)]).already_there == 5
+    assert rows(other) == before
+
+
+def test_an_archived_session_that_misses_messages_is_refused_and_told(store, other, rows):
+    store.session("s").append("user", "1")
+    store.session("fine").append("user", "1")
+    other.import_([exported(store)])
+    other.session("s").archive()
+    assert other.import_([exported(store)]).refused == {}, "nothing is missing"
+    store.session("s").append("user", "2")
+    store.session("fine").append("user", "2")
+    done = other.import_([exported(store)])
+    assert dict(done.refused) == {"s": "it is archived, and messages are missing there"}
+    assert (done.sessions, done.messages, done.already_there) == (0, 1, 2)
+    assert [content for _, content in sequences(other, "s")] == ["1"]
+    assert [content for _, content in sequences(other, "fine")] == ["1", "2"]
+
+
+def test_another_content_under_a_known_id_is_refused_and_told(store):
+    store.session("s").append("user", "here", message_id="m")
+    done = store.import_(lines(message("s", "there", message_id="m"), message("s", "more"), message("t", "x")))
+    assert dict(done.refused) == {"s": "a message_id is there with other content"}
+    assert (done.sessions, done.messages) == (1, 1)
+    assert sequences(store, "s") == [(0, "here")]
+
+
+def test_a_confined_store_imports_its_users_sessions_alone(store):
+    mine = store.for_user("u1")
+    session = {"session_id": "s", "user_id": "u2"}
+    with pytest.raises(dal.InvalidInput, match="line 1: user_id: is 'u2', and this store is confined to user 'u1'"):
+        mine.import_(lines(("session", session), message("s")))
+    store.session("theirs", user_id="u2").append("user", "secret", message_id="m")
+    told = lines(message("theirs", "secret", message_id="m"), message("theirs", "x"), message("mine"))
+    done = mine.import_(told)
+    assert dict(done.refused) == {"theirs": "it is another user's"}
+    assert (done.sessions, done.messages, done.already_there) == (1, 1, 0)
+    assert store.session("mine").record().user_id == "u1"
+    assert len(sequences(store, "theirs")) == 1
+
+
+def test_what_others_wrote_may_leave_much_out(store, rows):
+    told = lines(
+        message("a", "1", created_at=MOMENT), message("b", "1"), message("a", "2"), message("a", "2"),
+        ("session", {"session_id": "c", "created_at": MOMENT, "metadata": {"a": 1}}),
+        message("c", "1"), message("c", "2", sequence=7), message("c", "3"), ("session", {"session_id": "d"}),
+    )  # fmt: skip
+    done = store.import_(told)
+    assert (done.sessions, done.messages) == (4, 7)
+    assert sequences(store, "a") == [(0, "1"), (1, "2"), (2, "2")]
+    assert sequences(store, "c") == [(0, "1"), (7, "2"), (8, "3")]
+    record = store.session("c").record()
+    assert (record.next_sequence, record.message_count, record.metadata) == (9, 3, {"a": 1})
+    assert record.created_at == record.updated_at == datetime.fromisoformat(MOMENT)
+    assert store.session("d").record().message_count == 0
+    before = rows(store)
+    again = store.import_(told)
+    assert (again.sessions, again.messages, again.already_there) == (0, 0, 7)
+    assert rows(store) == before
+    assert store.import_(["\n\n\n", *told]).messages == 7, "at another place of another file it is another message"
+
+
+def test_what_others_wrote_can_be_exported_again(store, other, rows):
+    session = {"session_id": "b", "updated_at": MOMENT}
+    store.import_(
+        lines(message("a"), message("a"), ("session", session), message("b"), ("session", {"session_id": "c"}))
+    )
+    store.import_(lines(message("a"), message("b", created_at="2020-01-01T00:00Z")))
+    assert other.import_(store.export() if isinstance(store, dal.SessionStore) else [exported(store)]).sessions == 3
+    assert rows(other) == rows(store)
+    with pytest.raises(dal.InvalidInput, match="line 2: created_at: is given, and that of the message above is not"):
+        store.import_(lines(message("d"), message("d", created_at=MOMENT)))
+
+
+def test_two_exports_in_one_file_are_two(store, other):
+    store.session("s").append("user", "1")
+    first = exported(store)
+    store.session("s").append("user", "2")
+    done = other.import_([first, exported(store)])
+    assert (done.sessions, done.messages, done.already_there) == (1, 2, 1)
+    assert sequences(other, "s") == [(0, "1"), (1, "2")]
+
+
+GOOD = {"session_id": "s", "role": "user", "content": "x"}
+WRONG = [
+    ("no json", "line 2: is not JSON"),
+    (b'{"message": "\xff"}', "line 2: is not JSON"),
+    ("[]", "line 2: must be"),
+    ('{"message": 7}', "line 2: must be"),
+    ('{"message": {}, "session": {}}', "line 2: must be"),
+    ({"message": GOOD | {"text": "x"}}, "line 2: text: is no field of a message"),
+    ({"message": GOOD | {"content": None}}, "line 2: content: must be a str"),
+    ({"message": GOOD | {"content": "a\0"}}, "line 2: content: holds a NUL"),
+    ({"message": GOOD | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
+    ({"message": GOOD | {"role": ""}}, "line 2: role: is empty"),
+    ({"message": GOOD | {"sequence": -1}}, "line 2: sequence: is -1"),
+    ({"message": GOOD | {"sequence": 0}}, "line 2: sequence: is 0, and must be above 0"),
+    ({"message": GOOD | {"metadata": []}}, "line 2: metadata: must be a mapping"),
+    ('{"message": {"session_id": "s", "role": "u", "content": "", "metadata": {"n": NaN}}}', "line 2: metadata"),
+    ({"message": GOOD | {"created_at": "yesterday"}}, "line 2: created_at: is not a time"),
+    ({"message": GOOD | {"created_at": "2026-01-01"}}, "line 2: created_at: has no time zone"),
+    ({"message": GOOD | {"created_at": 7}}, "line 2: created_at: must be a time as text"),
+    ({"message": GOOD | {"created_at": "2025-01-01T00:00Z"}}, "line 2: created_at: is before"),
+    ({"session": {}}, "line 2: session_id: must be a str"),
+    ({"session": {"session_id": "t", "active_hour": MOMENT}}, "line 2: active_hour: is no field of a session"),
+    ({"session": {"session_id": "t", "status": "gone"}}, "line 2: status: is 'gone'"),
+    ({"session": {"session_id": "t", "status": []}}, "line 2: status: is"),
+    ({"session": {"session_id": "t", "status": "archived"}}, "line 2: archived_at: must be given"),
+    ({"session": {"session_id": "t", "agent_ids": []}}, "line 2: agent_ids: is kept for an archived session"),
+    ({"session": {"session_id": "t", "message_count": 2}}, "line 2: message_count: is 2, and 0 messages follow"),
+    ({"session": {"session_id": "t", "next_sequence": "x"}}, "line 2: next_sequence: must be an int"),
+    (
+        {"session": {"session_id": "t", "status": "archived", "archived_at": MOMENT, "agent_ids": ["a"]}},
+        "line 2: agent_ids: are not those of its messages",
+    ),
+    ({"message": GOOD | {"message_id": "m"}}, r"lines 1 to 2: a session has .* a message_id twice: .*\(s, m\)"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "said"), WRONG, ids=[f"{n} {said}" for n, (_, said) in enumerate(WRONG)])
+def test_what_is_wrong_is_told_with_its_line_and_nothing_stored(store, wrong, said):
+    first = json.dumps({"message": GOOD | {"message_id": "m", "created_at": MOMENT}})
+    line = json.dumps(wrong) if isinstance(wrong, dict) else wrong
+    with pytest.raises(dal.InvalidInput, match=f"^{said}"):
+        store.import_([first, line])
+    assert len(store.sessions()) == 0
+    assert in_use(store) == 0
+
+
+@pytest.mark.parametrize("given", [None, 7, "x", b"y", {"a": 1}, object()])
+def test_what_is_no_source_is_refused(store, given):
+    with pytest.raises(dal.InvalidInput, match=r"^lines: must be a file or an iterable of lines"):
+        store.import_(given)
+    with pytest.raises(dal.InvalidInput, match=r"^lines: must be bytes or str"):
+        store.import_([given] if not isinstance(given, str | bytes) else [7])
+
+
+# What goes wrong on the way
+
+
+def test_an_import_that_was_interrupted_is_completed_by_another(store, other, rows, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_LINES", 700)
+    for n in range(8):
+        fill(store.session(f"s{n}"), 300 + n, metadata=ODD)
+    make_all_kinds(store)
+    whole = [line.encode() for line in exported(store).decode().split("\n") if line]
+
+    def breaking(after):
+        yield from whole[:after]
+        raise LookupError
+
+    kept = []
+    for after in (0, 1, 300, 899, 1_500, 2_300, len(whole)):
+        with pytest.raises(LookupError):
+            other.import_(breaking(after))
+        kept.append(len(rows(other)["messages"]))
+        assert in_use(other) == 0
+        counted = {row[0]: row[6] for row in rows(other)["sessions"]}
+        there = [row[0] for row in rows(other)["messages"]]
+        assert all(there.count(session_id) == count for session_id, count in counted.items()), "whole sessions alone"
+    assert 0 < kept[-2] < len(whole)
+    assert kept == sorted(kept)
+    other.import_(whole)
+    assert rows(other) == rows(store)
+
+
+def test_appends_meanwhile_keep_their_numbers(server, schema, store, monkeypatch):
+    """Writers append to the sessions that are imported, some of which are new in the middle of it."""
+    monkeypatch.setattr(batch, "MOST_LINES", 200)
+    names = [f"s{n}" for n in range(10)]
+    told = lines(*(message(name, f"imported {n}", message_id=f"i{n}") for name in names for n in range(60)))
+    over = threading.Event()
+    failed = []
+
+    def write():
+        with dal.SessionStore.connect(server.conninfo, schema=schema) as own:
+            try:
+                n = 0
+                while not over.is_set() or n < 20:
+                    own.append_all([(own.session(name), NewMessage(role="u", content=f"{n}")) for name in names[::-1]])
+                    n += 1
+            except BaseException as error:  # noqa: BLE001 - it is looked at below
+                failed.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    done = store.import_(told)
+    again = store.import_(told)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert (done.messages, again.messages, again.already_there) == (600, 0, 600)
+    for name in names:
+        found = [one for one in store.session(name).stream()]  # noqa: C416 - a generator of either side
+        assert [one.sequence for one in found] == list(range(len(found)))
+        assert [one.content for one in found if one.content.startswith("imported")] == [
+            f"imported {n}" for n in range(60)
+        ]
+        times = [one.created_at for one in found]
+        assert times == sorted(times)
+        record = store.session(name).record()
+        assert (record.next_sequence, record.message_count) == (len(found), len(found))
+
+
+def test_it_may_take_longer_than_a_statement(side, server, schema, tables, sync_store):
+    fill(sync_store.session("s"), 2_000)
+    with side.connect_store(server.conninfo, schema=schema, timeout=1) as store:
+        reading = store.session("s").stream()
+        next(reading)
+        threading.Event().wait(1.5)
+        assert len(list(reading)) == 1_999
+
+        def slowly():
+            yield from lines(message("new"))
+            threading.Event().wait(1.5)
+            yield from lines(message("new"))
+
+        assert store.import_(slowly()).messages == 2
+
+
+def test_without_temporary_tables_it_says_what_to_grant(side, server, connection, tables, schema):
+    name = f"dal_test_{ULID()}".lower()
+    role = sql.Identifier(name)
+    database = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(role))
+    connection.execute(grants.grants(connection, name, read_only=False))
+    conninfo = psycopg.conninfo.make_conninfo(server.conninfo, user=name, password="secret")
+    try:
+        with side.connect_store(conninfo, schema=schema) as store:
+            assert store.import_(lines(message("s"))).messages == 1
+            connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
+            with pytest.raises(dal.StatementFailed, match=r"GRANT TEMPORARY ON DATABASE.*\[import, 42501\]"):
+                store.import_(lines(message("t")))
+    finally:
+        connection.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO PUBLIC").format(database))
+        connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
+
+
+def test_memory_stays_flat(store, other, sync_store, figure, side):
+    fill(sync_store.session("long"), 25_000)
+    for n in range(25):
+        fill(sync_store.session(f"s{n}"), 1_000)
+
+    def peak(use):
+        use(2)
+        tracemalloc.start()
+        use(None)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most / 2**20
+
+    data = exported(store)
+
+    def read(reading, most):
+        with closing(reading):
+            for n, _ in enumerate(reading):
+                if n == most:
+                    return
+
+    def stored(most):
+        pieces = range(0, len(data) if most is None else 2_000, 2**16)
+        if most is None:
+            assert other.import_(data[n : n + 2**16] for n in pieces).messages == 50_000
+
+    peaks = {
+        "stream": peak(lambda most: read(store.session("long").stream(), most)),
+        "export": peak(lambda most: read(store.export(), most)),
+        "import": peak(stored),
+    }
+    told = ", ".join(f"{verb}: {most:.1f} MiB" for verb, most in peaks.items())
+    figure(f"most memory for 50,000 messages ({len(data) / 2**20:.0f} MiB) at once, {side.name}", told)
+    assert max(peaks.values()) < 6
