@@ -223,7 +223,8 @@ def calling(store, side):
     """Lines, and between them a call on the connection that they are imported on."""
 
     def give():
-        yield from lines(message("new"), message("new"))
+        for line in lines(message("new"), message("new")):
+            yield f"{line}\n"
         store.session("s").record()
 
     async def give_too():
@@ -577,9 +578,9 @@ def test_it_may_take_longer_than_a_statement(side, server, schema, tables, sync_
         assert len(list(reading)) == 1_999
 
         def slowly():
-            yield from lines(message("new"))
-            threading.Event().wait(1.5)
-            yield from lines(message("new"))
+            for line in lines(message("new"), message("new")):
+                yield f"{line}\n"
+                threading.Event().wait(1.5)
 
         assert store.import_(slowly()).messages == 2
 
