@@ -569,6 +569,26 @@ def test_appends_meanwhile_keep_their_numbers(server, schema, store, monkeypatch
         assert (record.next_sequence, record.message_count) == (len(found), len(found))
 
 
+def test_sessions_are_locked_in_the_order_of_their_ids(server, schema, sync_store, connect):
+    """As append_all locks them: while it waits for the first, the others are free."""
+    for name in ("s1", "s2", "s3"):
+        sync_store.session(name).append("user", "x")
+    holder, other = connect(autocommit=False), connect()
+    holder.execute("SELECT FROM sessions WHERE session_id = 's1' FOR UPDATE")
+    with dal.SessionStore.connect(server.conninfo, schema=schema) as own:
+        told = lines(*(message(name) for name in ("s3", "s1", "s2")))
+        importing = threading.Thread(target=lambda: own.import_(told))
+        importing.start()
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND %s = ANY (pg_blocking_pids(pid))"
+        while not other.execute(waiting, [holder.info.backend_pid]).fetchall():
+            assert importing.is_alive()
+        for name in ("s2", "s3"):
+            other.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE NOWAIT", [name])
+        holder.rollback()
+        importing.join()
+    assert {record.next_sequence for record in sync_store.sessions()} == {2}
+
+
 def test_it_may_take_longer_than_a_statement(side, server, schema, tables, sync_store):
     fill(sync_store.session("s"), 2_000)
     with side.connect_store(server.conninfo, schema=schema, timeout=1) as store:
