@@ -5,6 +5,7 @@ import threading
 import tracemalloc
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -270,6 +271,13 @@ def test_every_kind_of_session_comes_back_as_it_was(store, other, rows):
     assert (again.sessions, again.messages, again.already_there, dict(again.refused)) == (0, 0, 12, {})
     assert rows(other) == rows(store)
     assert other.session("odd").append("user", "x").sequence == 8
+
+
+def test_the_example_of_the_format_is_one(store):
+    text = (Path(__file__).parent.parent / "docs/format.md").read_text(encoding="utf-8")
+    example = text.split("```json\n")[1].split("```")[0]
+    assert store.import_([example]).messages == 2
+    assert exported(store).decode() == example
 
 
 def test_twenty_thousand_messages_come_back_as_they_were(store, other, rows, monkeypatch):
