@@ -5,6 +5,7 @@ import threading
 import tracemalloc
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -223,7 +224,8 @@ def calling(store, side):
     """Lines, and between them a call on the connection that they are imported on."""
 
     def give():
-        yield from lines(message("new"), message("new"))
+        for line in lines(message("new"), message("new")):
+            yield f"{line}\n"
         store.session("s").record()
 
     async def give_too():
@@ -269,6 +271,13 @@ def test_every_kind_of_session_comes_back_as_it_was(store, other, rows):
     assert (again.sessions, again.messages, again.already_there, dict(again.refused)) == (0, 0, 12, {})
     assert rows(other) == rows(store)
     assert other.session("odd").append("user", "x").sequence == 8
+
+
+def test_the_example_of_the_format_is_one(store):
+    text = (Path(__file__).parent.parent / "docs/format.md").read_text(encoding="utf-8")
+    example = text.split("```json\n")[1].split("```")[0]
+    assert store.import_([example]).messages == 2
+    assert exported(store).decode() == example
 
 
 def test_twenty_thousand_messages_come_back_as_they_were(store, other, rows, monkeypatch):
@@ -568,6 +577,26 @@ def test_appends_meanwhile_keep_their_numbers(server, schema, store, monkeypatch
         assert (record.next_sequence, record.message_count) == (len(found), len(found))
 
 
+def test_sessions_are_locked_in_the_order_of_their_ids(server, schema, sync_store, connect):
+    """As append_all locks them: while it waits for the first, the others are free."""
+    for name in ("s1", "s2", "s3"):
+        sync_store.session(name).append("user", "x")
+    holder, other = connect(autocommit=False), connect()
+    holder.execute("SELECT FROM sessions WHERE session_id = 's1' FOR UPDATE")
+    with dal.SessionStore.connect(server.conninfo, schema=schema) as own:
+        told = lines(*(message(name) for name in ("s3", "s1", "s2")))
+        importing = threading.Thread(target=lambda: own.import_(told))
+        importing.start()
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND %s = ANY (pg_blocking_pids(pid))"
+        while not other.execute(waiting, [holder.info.backend_pid]).fetchall():
+            assert importing.is_alive()
+        for name in ("s2", "s3"):
+            other.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE NOWAIT", [name])
+        holder.rollback()
+        importing.join()
+    assert {record.next_sequence for record in sync_store.sessions()} == {2}
+
+
 def test_it_may_take_longer_than_a_statement(side, server, schema, tables, sync_store):
     fill(sync_store.session("s"), 2_000)
     with side.connect_store(server.conninfo, schema=schema, timeout=1) as store:
@@ -577,9 +606,9 @@ def test_it_may_take_longer_than_a_statement(side, server, schema, tables, sync_
         assert len(list(reading)) == 1_999
 
         def slowly():
-            yield from lines(message("new"))
-            threading.Event().wait(1.5)
-            yield from lines(message("new"))
+            for line in lines(message("new"), message("new")):
+                yield f"{line}\n"
+                threading.Event().wait(1.5)
 
         assert store.import_(slowly()).messages == 2
 

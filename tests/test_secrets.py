@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import traceback
 from pathlib import Path
 from secrets import token_hex
@@ -32,6 +33,8 @@ COMMANDS = (
     ("check", "schema.version", "--format", "json", "--also", "junit=junit", "--also", "markdown=markdown"),
     ("review", "--out", "review", *FILES),
     ("demo",),
+    ("export",),
+    ("import", os.devnull),
 )
 
 
