@@ -14,7 +14,7 @@ import dal
 from dal import grants
 from dal.conninfo import with_schema
 
-READS = {"agent_ids", "latest", "message", "messages", "record", "check_schema", "sessions"}
+READS = {"agent_ids", "latest", "message", "messages", "open", "record", "check_schema", "sessions"}
 """What a role that only reads can do."""
 
 PRIVILEGES = """

@@ -21,7 +21,7 @@ from dal.conninfo import with_schema
 from dal.errors import DalError
 from dal.measure import fixtures as own_fixtures
 from dal.measure import scratch
-from dal.measure.gate import Gate, Measured, default_sizes, sizes_up_to
+from dal.measure.gate import LARGEST, Gate, Measured, default_sizes, sizes_up_to
 from dal.measure.outcome import Report, make
 from dal.measure.promises import PromiseError
 from dal.measure.subjects import Fixtures, Subject, load, load_fixtures
@@ -85,11 +85,11 @@ def _subjects(queries: Path, names: list[str] | None) -> list[Subject]:
 
 
 def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
-    if not large:
-        return default_sizes
-    if not callable(getattr(data, "largest", None)):
+    if callable(getattr(data, "largest", None)):
+        return lambda axis: sizes_up_to(data.largest(axis) if large else min(data.largest(axis), LARGEST))
+    if large:
         raise TypeError("--large needs fixtures that define largest(axis): how far each axis can grow")
-    return lambda axis: sizes_up_to(data.largest(axis))
+    return default_sizes
 
 
 def _measure(

@@ -50,9 +50,13 @@ def sizes_up_to(largest: int) -> tuple[int, ...]:
     return tuple(round(64 * (largest / 64) ** (step / 4)) for step in range(5))
 
 
+LARGEST = 16_384
+"""To what size all axes can be measured in some seconds."""
+
+
 def default_sizes(_axis: str) -> Sequence[int]:
     """The sizes of which all axes can be measured in some seconds."""
-    return sizes_up_to(16_384)
+    return sizes_up_to(LARGEST)
 
 
 @dataclass(frozen=True, slots=True)
