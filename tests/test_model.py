@@ -4,6 +4,7 @@ uv run pytest tests/test_model.py --hypothesis-profile=thorough goes far.
 """
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -139,7 +140,11 @@ class Machine(RuleBasedStateMachine):
         held = {session_id for session_id, _ in new} & self.inside.model.locked if self.inside else ()
         place = self.inside if held else self._at(place, inside)
         handles = {session_id: place.open(session_id, user_id=user_id) for session_id, _ in new}
-        new = [(session_id, named(one, None, n)) for n, (session_id, one) in enumerate(new)]
+        step = self.counted["steps"]
+        new = [
+            (session_id, one if one.message_id else replace(one, message_id=f"of step {step}, {n}"))
+            for n, (session_id, one) in enumerate(new)
+        ]
         try:
             said = place.do("append_all", [(unwrap(handles[session_id].real), one) for session_id, one in new])
         except dal.PartlyRefused as error:
