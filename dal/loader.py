@@ -78,8 +78,10 @@ class Statement:
         values = [given[name] for name in self._numbered]
         return [Int8(value) if type(value) is int else value for value in values]
 
-    def only(self, rows: Sequence[Any]) -> Any:
-        """The one row of a statement that gives at most one, or None."""
+    def rows(self, rows: Sequence[Any]) -> Any:
+        """What the statement gives: all rows, or the one row of a statement that gives at most one, or None."""
+        if self.many:
+            return rows
         if len(rows) > 1:
             raise QueryFileError(f"query {self.name} gave {len(rows)} rows where one is the most")
         return rows[0] if rows else None

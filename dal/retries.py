@@ -68,7 +68,7 @@ def after(error: psycopg.Error) -> After:
 class Attempts:
     """The attempts of one call: how many were made, on which connection the last, and when they must end."""
 
-    __slots__ = ("_retries", "began", "connection", "deadline", "made", "unknown")
+    __slots__ = ("_retries", "began", "connection", "deadline", "made", "sent", "unknown")
 
     def __init__(
         self, retries: int, timeout: float | None, deadline: float | None = None, *, unknown: bool = False
@@ -77,6 +77,8 @@ class Attempts:
         self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
         self.made = 1
         self.connection: psycopg.BaseConnection[Any] | None = None
+        self.sent = False
+        """Whether the last one came so far as to send the statement."""
         self.unknown = unknown
         """Whether one of them may have been committed."""
         self._retries = retries

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 
 import psycopg
 import psycopg_pool
@@ -26,6 +27,24 @@ class SyncSide:
 
     def connect_store(self, conninfo, **options):
         return dal.SessionStore.connect(conninfo, **options)
+
+    def at_once(self, operations):
+        """Call operations in a thread each; give what each returned, or which error of ours it raised."""
+        outcomes = [None] * len(operations)
+
+        def call(n):
+            try:
+                outcomes[n] = operations[n]()
+            except dal.DalError as error:
+                outcomes[n] = error
+
+        threads = [threading.Thread(target=call, args=(n,)) for n in range(len(operations))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in threads)
+        return outcomes
 
     def close(self):
         pass
@@ -56,6 +75,14 @@ class AsyncSide:
 
     def connect_store(self, conninfo, **options):
         return self.wrap(dal.AsyncSessionStore.connect(conninfo, **options))
+
+    def at_once(self, operations):
+        """As on the synchronous side, in tasks."""
+
+        async def together():
+            return await asyncio.gather(*(operation() for operation in operations), return_exceptions=True)
+
+        return self.loop.run(together())
 
     def close(self):
         self.loop.close()

@@ -267,7 +267,7 @@ class Machine(RuleBasedStateMachine):
         old = place.open("s0").real
         place.do("close")
         place.store = door[1] = door[2]()
-        for verb in ("connect", "writer"):
+        for verb in ("connect", "pipeline", "writer"):
             place.calls[f"{type(unwrap(place.store)).__name__}.{verb}"] += 1
         with pytest.raises(dal.StoreClosed):
             old.append("user", "too late")
@@ -349,7 +349,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.fixture
 def doors(server, schema, options, tables):
-    """For each side a writer of a pool and a store on a connection; each as [side, store, make the store anew]."""
+    """For each side a pool's pipeline's writer and a store on a connection; each as [side, store, make it anew]."""
     sides = [SyncSide(), AsyncSide()]
     conninfo = psycopg.conninfo.make_conninfo(server.conninfo, options=IMPATIENT)
     doors, pools, connections = [], [], []
@@ -357,7 +357,7 @@ def doors(server, schema, options, tables):
         connections.append(side.connect(conninfo, **impatient(options)))
         pools.append(side.connect_store(conninfo, schema=schema, max_size=2))
         makes = (
-            lambda pool=pools[-1]: pool.writer(),
+            lambda pool=pools[-1]: pool.pipeline().writer(),
             lambda side=side, connection=connections[-1]: side.store(connection),
         )
         doors += [[side, make(), make] for make in makes]

@@ -31,32 +31,7 @@ def store(side, server, schema, tables, ran):
 
 @pytest.fixture
 def at_once(side):
-    """Call operations of a side at once, in threads or in tasks; give what each returned or raised."""
-
-    def in_threads(operations):
-        outcomes = [None] * len(operations)
-
-        def call(n):
-            try:
-                outcomes[n] = operations[n]()
-            except dal.DalError as error:
-                outcomes[n] = error
-
-        threads = [threading.Thread(target=call, args=(n,)) for n in range(len(operations))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-        assert not any(thread.is_alive() for thread in threads)
-        return outcomes
-
-    def in_tasks(operations):
-        async def together():
-            return await asyncio.gather(*(operation() for operation in operations), return_exceptions=True)
-
-        return side.loop.run(together())
-
-    return in_threads if side.name == "sync" else in_tasks
+    return side.at_once
 
 
 @pytest.fixture

@@ -22,10 +22,13 @@ class AsyncQuery(Statement):
         Nothing of the connection's own settings is used but its transaction: not its row factory, nor its
         cursor class.
         """
-        cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        cursor = self.cursor(connection)
         await cursor.execute(self.sql, self.bind(parameters))
-        rows = await cursor.fetchall()
-        return rows if self.many else self.only(rows)
+        return self.rows(await cursor.fetchall())
+
+    def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
+        """Give a cursor whose rows are its records."""
+        return AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
 
 
 async_queries = load(QUERIES, AsyncQuery)

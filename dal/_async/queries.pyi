@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.types.json import Jsonb
 
 from dal import records
@@ -15,6 +15,7 @@ class AsyncQuery(Statement):
     """A query file that runs when it is called: `await async_queries.sessions.get(connection, session_id="…")`."""
 
     async def __call__(self, *args: Any, **parameters: Any) -> Any: ...
+    def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]: ...
 
 class _MessagesAfter(AsyncQuery):
     async def __call__(

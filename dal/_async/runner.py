@@ -53,6 +53,10 @@ class AsyncRunner:
             AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch
         )
 
+    def as_(self, kind: type[AsyncRunner]) -> AsyncRunner:
+        """Give a runner of another kind on the same source."""
+        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
+
     @property
     def is_pooled(self) -> bool:
         """Whether each operation has a connection, and a transaction, to itself."""
@@ -78,29 +82,31 @@ class AsyncRunner:
 
     async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
-            sent = False
+            attempts.sent = False
             try:
-                # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
-                connection = attempts.connection = await self._take(attempts)
-                succeeded = False
-                until(connection, attempts.deadline)
-                try:
-                    if not self.schema.passed and query is not async_queries.schema.version:
-                        self.schema.compare(await async_queries.schema.version(connection))
-                    sent = True
-                    rows = await query(connection, **parameters)
-                    succeeded = True
-                finally:
-                    until(connection, None)
-                    await self._source.give_back(connection, commit=succeeded)
+                return await self._attempt(query, parameters, attempts)
             except psycopg.Error as error:
-                pause = await self._after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
+                pause = await self._after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
             except (KeyboardInterrupt, SystemExit):
                 await self._source.interrupted()
                 raise
-            else:
-                return rows
             await sleep(pause)
+
+    async def _attempt(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
+        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+        connection = attempts.connection = await self._take(attempts)
+        succeeded = False
+        until(connection, attempts.deadline)
+        try:
+            if not self.schema.passed and query is not async_queries.schema.version:
+                self.schema.compare(await async_queries.schema.version(connection))
+            attempts.sent = True
+            rows = await query(connection, **parameters)
+            succeeded = True
+        finally:
+            until(connection, None)
+            await self._source.give_back(connection, commit=succeeded)
+        return rows
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:

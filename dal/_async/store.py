@@ -18,6 +18,7 @@ from dal._async.appends import AsyncAppends
 from dal._async.export import export
 from dal._async.imports import import_lines
 from dal._async.pieces import Lines
+from dal._async.pipeline import AsyncPipeline
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
@@ -152,6 +153,20 @@ class AsyncSessionStore:
             self.runner, batches=most_batches, waiting=most_waiting
         )
         return together
+
+    def pipeline(self) -> Self:
+        """Give a store with the same verbs, of which those that many call at once share a round trip.
+
+        Use it as a context manager, or close it. What comes while others are on their way goes on one connection when
+        they are back, none waiting for the reply to another, each in a transaction of its own: for many operations
+        that do not depend on each other, above all far from the server. One that waits for a lock lets those behind
+        it wait too. `stream`, `export`, `import_`, `transaction` and the deletions go as ever. Only for a store with
+        a pool.
+        """
+        if not self.runner.is_pooled:
+            raise StatementFailed("a pipeline needs a store with a pool; psycopg's own serves a connection")
+        runner = self.runner.as_(AsyncPipeline)
+        return type(self)(runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
 
     def session(
         self,

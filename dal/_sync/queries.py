@@ -23,10 +23,13 @@ class Query(Statement):
         Nothing of the connection's own settings is used but its transaction: not its row factory, nor its
         cursor class.
         """
-        cursor = RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        cursor = self.cursor(connection)
         cursor.execute(self.sql, self.bind(parameters))
-        rows = cursor.fetchall()
-        return rows if self.many else self.only(rows)
+        return self.rows(cursor.fetchall())
+
+    def cursor(self, connection: Connection[Any]) -> RawCursor[Any]:
+        """Give a cursor whose rows are its records."""
+        return RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
 
 
 queries = load(QUERIES, Query)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, RawCursor
 from psycopg.types.json import Jsonb
 
 from dal import records
@@ -16,6 +16,7 @@ class Query(Statement):
     """A query file that runs when it is called: `queries.sessions.get(connection, session_id="…")`."""
 
     def __call__(self, *args: Any, **parameters: Any) -> Any: ...
+    def cursor(self, connection: Connection[Any]) -> RawCursor[Any]: ...
 
 class _MessagesAfter(Query):
     def __call__(

@@ -52,6 +52,10 @@ class Runner:
         """Give a runner on a connection of the caller's."""
         return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
 
+    def as_(self, kind: type[Runner]) -> Runner:
+        """Give a runner of another kind on the same source."""
+        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
+
     @property
     def is_pooled(self) -> bool:
         """Whether each operation has a connection, and a transaction, to itself."""
@@ -77,29 +81,31 @@ class Runner:
 
     def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
-            sent = False
+            attempts.sent = False
             try:
-                # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
-                connection = attempts.connection = self._take(attempts)
-                succeeded = False
-                until(connection, attempts.deadline)
-                try:
-                    if not self.schema.passed and query is not queries.schema.version:
-                        self.schema.compare(queries.schema.version(connection))
-                    sent = True
-                    rows = query(connection, **parameters)
-                    succeeded = True
-                finally:
-                    until(connection, None)
-                    self._source.give_back(connection, commit=succeeded)
+                return self._attempt(query, parameters, attempts)
             except psycopg.Error as error:
-                pause = self._after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
+                pause = self._after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
             except (KeyboardInterrupt, SystemExit):
                 self._source.interrupted()
                 raise
-            else:
-                return rows
             sleep(pause)
+
+    def _attempt(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
+        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+        connection = attempts.connection = self._take(attempts)
+        succeeded = False
+        until(connection, attempts.deadline)
+        try:
+            if not self.schema.passed and query is not queries.schema.version:
+                self.schema.compare(queries.schema.version(connection))
+            attempts.sent = True
+            rows = query(connection, **parameters)
+            succeeded = True
+        finally:
+            until(connection, None)
+            self._source.give_back(connection, commit=succeeded)
+        return rows
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
