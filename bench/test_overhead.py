@@ -1,4 +1,4 @@
-"""What the library costs on top of the driver: `session.append` against the same SQL through a bare cursor.
+"""What the library costs on top of the driver: `session.append` and `latest(20)` against the same SQL by a bare cursor.
 
     uv run pytest bench
 
@@ -18,6 +18,7 @@ from ulid import ULID
 import dal
 
 TITLE = "an append through the library, and the same SQL through a bare cursor"
+READ = "latest(20) through the library, and the same SQL through a bare cursor"
 ROUNDS = 3000
 
 
@@ -47,6 +48,28 @@ def test_append_against_a_bare_cursor(connect, options, server, ledger):
         medians = measure(ways)
     for name, median in medians.items():
         ledger.table(TITLE).time(name, "median time", median)
+
+
+def test_latest_against_a_bare_cursor(connect, options, server, ledger):
+    cursor = RawCursor(connect())
+    statement = dal.queries.messages.latest
+    parameters = statement.bind({"session_id": "read", "limit": 20})
+
+    def bare():
+        return cursor.execute(statement.sql, parameters).fetchall()
+
+    conninfo = make_conninfo(server.conninfo, options=options["options"])
+    with dal.SessionStore.connect(conninfo, max_size=1) as store:
+        pooled, single = store.session("read"), dal.SessionStore(connect()).session("read")
+        pooled.append_all([dal.NewMessage(role="user", content="x" * 200, agent_id="a")] * 100)
+        ways = {
+            "a bare cursor, which gives tuples": bare,
+            "a store on a connection": lambda: single.latest(20),
+            "a store on a pool": lambda: pooled.latest(20),
+        }
+        medians = measure(ways)
+    for name, median in medians.items():
+        ledger.table(READ).time(name, "median time", median)
 
 
 def measure(ways):

@@ -130,11 +130,13 @@ class Gathering:
         ask: Callable[[Call], None],
         start: Callable[[Batch], None],
         batches: int,
+        crowd_is_here: Callable[[Call], None] = lambda _: None,
     ) -> None:
         self._lock = lock
         self._ask = ask
         self._start = start
         self._batches = batches
+        self._crowd_is_here = crowd_is_here
         self._on_their_way: list[Batch] = []
         """Those that count."""
         self._lanes: dict[str, Lane] = {}
@@ -165,6 +167,8 @@ class Gathering:
             self.waiting += 1
             if not lane.is_busy:
                 self._ready[session_id] = lane
+            if self.asked is not None and self.waiting == self.crowd:
+                self._crowd_is_here(self.asked)
             self._go_on()
 
     def take(self) -> None:
@@ -206,9 +210,9 @@ class Gathering:
     def sent(self, batch: Batch) -> None:
         """Let the callers of a batch go on: it is stored."""
         with self._lock:
+            self._ended(batch)  # Who sends next is woken first.
             for call in batch.calls:
                 call.end()
-            self._ended(batch)
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Let those go on whom the error is for; the others are sent apart, so that what is wrong fails alone."""

@@ -6,9 +6,11 @@ A file holds one statement. Its header (see any file in queries/) documents it, 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import aiosql
 import aiosql.queries
 from aiosql.types import QueryFn, SQLOperationType
 from aiosql.utils import VAR_REF
+from psycopg.abc import Buffer
+from psycopg.types.json import JsonbLoader
 from psycopg.types.numeric import Int8
 
 from dal import records
@@ -33,10 +37,30 @@ class QueryFileError(Exception):
     """A query file that cannot be loaded: which, and why."""
 
 
+class MetadataLoader(JsonbLoader):
+    """Reads jsonb as the library does, whatever the connection was told; much of it is empty."""
+
+    def load(self, data: Buffer) -> Any:
+        """Read a value."""
+        text = bytes(data)
+        return {} if text == b"{}" else json.loads(text.decode())
+
+
 class Statement:
     """One query file: its name, its documentation, and its SQL as it is sent."""
 
-    __slots__ = ("_numbered", "doc", "many", "name", "parameters", "path", "record", "repeatable", "sql")
+    __slots__ = (
+        "_numbered",
+        "doc",
+        "has_metadata",
+        "many",
+        "name",
+        "parameters",
+        "path",
+        "record",
+        "repeatable",
+        "sql",
+    )
 
     def __init__(self, source: Any, path: Path, numbered: Sequence[str]) -> None:
         self.name = f"{path.parent.name}.{path.stem}"
@@ -51,6 +75,8 @@ class Statement:
         self.record: type[Any] | None = getattr(records, returns["record"], None) if returns else None
         if self.record is None:
             raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
+        self.has_metadata = "metadata" in signature(self.record).parameters
+        """Whether its rows do."""
         repeat = _REPEAT.search(self.doc)
         if repeat is None:
             raise QueryFileError(f"{path}: needs a line `Repeat: safe, …` or `Repeat: not safe: …`, with the reason")

@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import psycopg
 import pytest
+from psycopg.types.json import set_json_loads
+from sides import unwrap
 from test_round_trips import SESSION_VERBS, STORE_VERBS
 
 import dal
@@ -111,3 +113,15 @@ def test_a_pipeline_that_failed_is_told(side, connect_side, sync_store):
             session.append("user", "y", message_id="m")
         assert session.append("user", "z").sequence == 2
     assert sync_store.session("s").record().message_count == 3
+
+
+def test_how_the_caller_reads_json_changes_nothing(side, connect_side):
+    raw = connect_side()
+    set_json_loads(lambda text: "the caller's", unwrap(raw))
+    session = side.store(raw).session("s", metadata={"n": 1.5})
+    session.append("user", "x", metadata={"a": [1, "é"]})
+    session.append("user", "y")
+    assert [message.metadata for message in session.latest()] == [{"a": [1, "é"]}, {}]
+    assert session.record().metadata == {"n": 1.5}
+    cursor = raw.execute("SELECT '1'::jsonb")
+    assert side.name == "async" or cursor.fetchone() == ("the caller's",)

@@ -8,7 +8,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import args_row
 
 from dal.files import QUERIES
-from dal.loader import Statement, load
+from dal.loader import MetadataLoader, Statement, load
 
 
 class AsyncQuery(Statement):
@@ -28,7 +28,10 @@ class AsyncQuery(Statement):
 
     def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
         """Give a cursor whose rows are its records."""
-        return AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        if self.has_metadata:
+            cursor.adapters.register_loader("jsonb", MetadataLoader)
+        return cursor
 
 
 async_queries = load(QUERIES, AsyncQuery)

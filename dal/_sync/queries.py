@@ -9,7 +9,7 @@ from psycopg import Connection, RawCursor
 from psycopg.rows import args_row
 
 from dal.files import QUERIES
-from dal.loader import Statement, load
+from dal.loader import MetadataLoader, Statement, load
 
 
 class Query(Statement):
@@ -29,7 +29,10 @@ class Query(Statement):
 
     def cursor(self, connection: Connection[Any]) -> RawCursor[Any]:
         """Give a cursor whose rows are its records."""
-        return RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        cursor = RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        if self.has_metadata:
+            cursor.adapters.register_loader("jsonb", MetadataLoader)
+        return cursor
 
 
 queries = load(QUERIES, Query)

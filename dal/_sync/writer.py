@@ -14,6 +14,8 @@ from dal.errors import DeadlineExceeded
 from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
 from dal.retries import Attempts
 
+_CROWD = 0.0005
+
 
 class _Waiting(Call):
     """A call that a thread waits for, which may be told to send a batch meanwhile."""
@@ -25,9 +27,9 @@ class _Waiting(Call):
         self._asleep = Lock()
         self._asleep.acquire()
 
-    def wait(self) -> bool:
+    def wait(self, seconds: float = PATIENCE) -> bool:
         """Wait for its end, or for a batch to send; False if neither came soon."""
-        return self._asleep.acquire(timeout=PATIENCE)
+        return self._asleep.acquire(timeout=seconds)
 
     def wake(self) -> None:
         """Wake its thread."""
@@ -64,12 +66,16 @@ class _Whole:
         self._has_come = True
 
 
+def _wake(call: Call) -> None:
+    call.wake()
+
+
 class Writer(Appends):
     """Sends appends together. One of a batch's callers sends it, so that no time is lost between threads."""
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(_Whole(), lambda call: call.wake(), self._start, batches)
+        self._gathering = Gathering(_Whole(), _wake, self._start, batches, _wake)
         self._room = Semaphore(waiting)
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
@@ -84,7 +90,7 @@ class Writer(Appends):
                 if not call.wait():
                     self._gathering.look()
                 if self._gathering.asked is call:
-                    self._wait_for_the_crowd()
+                    self._wait_for_the_crowd(call)
                     self._gathering.take()
                 if call.batch is not None:
                     self._send(call, call.batch)
@@ -104,12 +110,10 @@ class Writer(Appends):
         while self._gathering:
             sleep(0.001)
 
-    def _wait_for_the_crowd(self) -> None:
+    def _wait_for_the_crowd(self, call: _Waiting) -> None:
         """Let those come who went together the last time, as long as one comes after the other."""
-        before = 0
-        while before < self._gathering.waiting < self._gathering.crowd:
-            before = self._gathering.waiting
-            sleep(0)
+        if self._gathering.waiting < self._gathering.crowd:
+            call.wait(_CROWD)
 
     def _start(self, batch: Batch) -> None:
         leader = batch.calls[0]
