@@ -11,8 +11,10 @@ import statistics
 import time
 from itertools import cycle, islice
 
+import psycopg
 from psycopg import RawCursor
 from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
 from ulid import ULID
 
 import dal
@@ -22,61 +24,71 @@ READ = "latest(20) through the library, and the same SQL through a bare cursor"
 ROUNDS = 3000
 
 
-def test_append_against_a_bare_cursor(connect, options, server, ledger):
-    quick = options["options"] + " -c synchronous_commit=off"
-    cursor = RawCursor(connect(options=quick))
+def test_append_against_a_bare_cursor(server, schema, tables, ledger):
     statement = dal.queries.messages.append
-    opening = {"session_id": "bare", "source": None, "user_id": "u1", "parent_id": None, "session_metadata": "{}"}
+    opening = {"source": None, "user_id": "u1", "parent_id": None, "session_metadata": "{}"}
     fields = {"owner": None, "role": "user", "agent_id": None, "content": "x" * 200, "metadata": "{}"}
+    given = statement.bind({**opening, **fields, "session_id": "its session", "message_id": "its id"})
+    session, message = given.index("its session"), given.index("its id")
 
-    parameters = statement.bind({**opening, **fields, "message_id": "its id"})
-    place = parameters.index("its id")
-
-    def bare():
-        parameters[place] = str(ULID())
+    def bare(cursor, name):
+        parameters = given.copy()
+        parameters[session], parameters[message] = name, str(ULID())
         return cursor.execute(statement.sql, parameters).fetchone()
 
-    conninfo = make_conninfo(server.conninfo, options=quick)
-    with dal.SessionStore.connect(conninfo, max_size=1) as store:
-        single = dal.SessionStore(connect(options=quick)).session("single", user_id="u1")
-        pooled = store.session("pooled", user_id="u1")
-        ways = {
-            "a bare cursor": bare,
-            "a store on a connection": lambda: single.append("user", "x" * 200),
-            "a store on a pool": lambda: pooled.append("user", "x" * 200),
-        }
-        medians = measure(ways)
-    for name, median in medians.items():
+    def ours(store, name):
+        session = store.session(name, user_id="u1")
+        return lambda: session.append("user", "x" * 200)
+
+    for name, median in medians(quick(server, schema), bare, ours).items():
         ledger.table(TITLE).time(name, "median time", median)
 
 
-def test_latest_against_a_bare_cursor(connect, options, server, ledger):
-    cursor = RawCursor(connect())
+def test_latest_against_a_bare_cursor(server, schema, tables, ledger):
     statement = dal.queries.messages.latest
     parameters = statement.bind({"session_id": "read", "limit": 20})
+    conninfo = quick(server, schema)
+    with dal.SessionStore.connect(conninfo) as store:
+        store.session("read").append_all([dal.NewMessage(role="user", content="x" * 200, agent_id="a")] * 100)
 
-    def bare():
+    def bare(cursor, _):
         return cursor.execute(statement.sql, parameters).fetchall()
 
-    conninfo = make_conninfo(server.conninfo, options=options["options"])
-    with dal.SessionStore.connect(conninfo, max_size=1) as store:
-        pooled, single = store.session("read"), dal.SessionStore(connect()).session("read")
-        pooled.append_all([dal.NewMessage(role="user", content="x" * 200, agent_id="a")] * 100)
-        ways = {
-            "a bare cursor, which gives tuples": bare,
-            "a store on a connection": lambda: single.latest(20),
-            "a store on a pool": lambda: pooled.latest(20),
-        }
-        medians = measure(ways)
-    for name, median in medians.items():
+    def ours(store, _):
+        session = store.session("read")
+        return lambda: session.latest(20)
+
+    for name, median in medians(conninfo, bare, ours).items():
         ledger.table(READ).time(name, "median time", median)
 
 
-def measure(ways):
-    """Run the ways in turn, and return the median time of each."""
-    spent = {name: [] for name in ways}
-    for name in islice(cycle(ways), ROUNDS * len(ways)):
-        started = time.perf_counter()
-        ways[name]()
-        spent[name].append(time.perf_counter() - started)
+def quick(server, schema):
+    return make_conninfo(server.conninfo, options=f"-c search_path={schema} -c synchronous_commit=off")
+
+
+def medians(conninfo, bare, ours):
+    """Run the ways in turn, each on a connection of its own, and return the median time of each."""
+    with (
+        psycopg.connect(conninfo, autocommit=True) as first,
+        psycopg.connect(conninfo, autocommit=True) as second,
+        ConnectionPool(conninfo, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool,
+        dal.SessionStore.connect(conninfo, max_size=1) as store,
+    ):
+        cursor = RawCursor(first)
+
+        def of_the_pool():
+            with pool.connection() as connection:
+                return bare(RawCursor(connection), "bare, of a pool")
+
+        ways = {
+            "a bare cursor": lambda: bare(cursor, "bare"),
+            "a store on a connection": ours(dal.SessionStore(second), "single"),
+            "a bare cursor of psycopg's pool": of_the_pool,
+            "a store with a pool": ours(store, "pooled"),
+        }
+        spent = {name: [] for name in ways}
+        for name in islice(cycle(ways), ROUNDS * len(ways)):
+            started = time.perf_counter()
+            ways[name]()
+            spent[name].append(time.perf_counter() - started)
     return {name: statistics.median(seconds[ROUNDS // 10 :]) for name, seconds in spent.items()}
