@@ -100,14 +100,18 @@ def together(appends: Sequence[Append], patience: float | None) -> dict[str, Any
         "session_metadata": _array([one["session_metadata"] for one in openings]),
         "confined": appends[0].owner is not None,
         "patience": None if patience is None else f"{patience * 1000:.0f}ms",
-        "places": _array([places[append.session_id] for append in appends for _ in append.messages]),
-        "calls": _array([call for call, append in calls for _ in append.messages]),
+        "places": _numbers([places[append.session_id] for append in appends for _ in append.messages]),
+        "calls": _numbers([call for call, append in calls for _ in append.messages]),
         "message_ids": _array([one["message_id"] for one in messages]),
         "roles": _array([one["role"] for one in messages]),
         "agent_ids": _array([one["agent_id"] for one in messages]),
         "contents": _array([one["content"] for one in messages]),
         "metadata": _array([one["metadata"] for one in messages]),
     }
+
+
+def _numbers(elements: Iterable[str]) -> str:
+    return "{" + ",".join(elements) + "}"
 
 
 def _array(elements: Iterable[str | None]) -> str:

@@ -132,6 +132,7 @@ class Gathering:
         batches: int,
         crowd_is_here: Callable[[Call], None] = lambda _: None,
     ) -> None:
+        """`ask` tells a call that it is to be sent, and `crowd_is_here` that it need not wait for more to come."""
         self._lock = lock
         self._ask = ask
         self._start = start

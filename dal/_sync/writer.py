@@ -15,6 +15,7 @@ from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
 from dal.retries import Attempts
 
 _CROWD = 0.0005
+"""Seconds that a batch waits for those who went together the last time, at most: less than a flush takes."""
 
 
 class _Waiting(Call):
@@ -111,7 +112,7 @@ class Writer(Appends):
             sleep(0.001)
 
     def _wait_for_the_crowd(self, call: _Waiting) -> None:
-        """Let those come who went together the last time, as long as one comes after the other."""
+        """Let those come who went together the last time: the last of them wakes it."""
         if self._gathering.waiting < self._gathering.crowd:
             call.wait(_CROWD)
 
