@@ -7,12 +7,12 @@ together. While as many batches are on their way as may be, what comes gathers f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from copy import copy
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from dal.appends import Append
 from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
@@ -117,27 +117,34 @@ class Batch:
         return self._messages >= MOST_MESSAGES or self._characters >= MOST_CHARACTERS
 
 
+class Sender(Protocol):
+    """What sends the batches of a gathering. It is told what to do under the lock, and does it afterwards."""
+
+    def ask(self, call: Call, /) -> None:
+        """Take a batch for this call, and send it, when those have come who are about to."""
+
+    def crowd_is_here(self, call: Call, /) -> None:
+        """Wait for no more to come: as many as went together the last time are here."""
+
+    def start(self, batch: Batch, /) -> None:
+        """Send this batch apart."""
+
+    def look_later(self) -> None:
+        """Call `look` when the batches that are on their way have had patience enough: others wait for them."""
+
+
 class Gathering:
     """The calls of one writer.
 
     It asks for one of them to be sent: whoever serves it then takes a batch, with all that has come until then, sends
-    it, and says what became of it. All that changes here is done under the lock, and as a whole.
+    it, and says what became of it. A call that comes alone has its batch at once.
+    All that changes here is done under the lock, and as a whole.
     """
 
-    def __init__(
-        self,
-        lock: AbstractContextManager[Any],
-        ask: Callable[[Call], None],
-        start: Callable[[Batch], None],
-        batches: int,
-        crowd_is_here: Callable[[Call], None] = lambda _: None,
-    ) -> None:
-        """`ask` tells a call that it is to be sent, and `crowd_is_here` that it need not wait for more to come."""
+    def __init__(self, lock: AbstractContextManager[Any], sender: Sender, batches: int) -> None:
         self._lock = lock
-        self._ask = ask
-        self._start = start
+        self._sender = sender
         self._batches = batches
-        self._crowd_is_here = crowd_is_here
         self._on_their_way: list[Batch] = []
         """Those that count."""
         self._lanes: dict[str, Lane] = {}
@@ -147,7 +154,7 @@ class Gathering:
         self.asked: Call | None = None
         """The call that is to be sent next, with what comes until then."""
         self.waiting = 0
-        self.crowd = 0
+        self.crowd = 1
         """How many went together the last time."""
 
     def __bool__(self) -> bool:
@@ -163,13 +170,19 @@ class Gathering:
         with self._lock:
             if self._is_closed:
                 raise StoreClosed("this writer was closed; make a new one")
+            if not self._lanes and self.crowd <= 1:
+                lane = self._lanes[session_id] = Lane()
+                lane.is_busy = True
+                call.batch = Batch([call])
+                self._on_their_way.append(call.batch)
+                return
             lane = self._lanes.setdefault(session_id, Lane())
             lane.waiting.append(call)
             self.waiting += 1
             if not lane.is_busy:
                 self._ready[session_id] = lane
             if self.asked is not None and self.waiting == self.crowd:
-                self._crowd_is_here(self.asked)
+                self._sender.crowd_is_here(self.asked)
             self._go_on()
 
     def take(self) -> None:
@@ -236,7 +249,7 @@ class Gathering:
         for session_id in {call.append.session_id for call in batch.calls}:
             following = again.get(session_id, behind)
             if following:
-                self._start(Batch(following[:1], following[1:]))
+                self._sender.start(Batch(following[:1], following[1:]))
                 continue
             lane = self._lanes[session_id]
             lane.is_busy = False
@@ -254,9 +267,13 @@ class Gathering:
 
     def _go_on(self) -> None:
         """Ask for the first call that waits, if one more batch may be on its way."""
-        if self.asked is None and self._ready and len(self._on_their_way) < self._batches:
+        if self.asked is not None or not self._ready:
+            return
+        if len(self._on_their_way) < self._batches:
             self.asked = next(iter(self._ready.values())).waiting[0]
-            self._ask(self.asked)
+            self._sender.ask(self.asked)
+        else:
+            self._sender.look_later()
 
     def _gathered(self) -> Batch:
         batch = Batch([])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 from sides import unwrap
@@ -187,9 +188,10 @@ def put(session_id, deadline=None):
 
 @pytest.fixture
 def gathering():
-    apart = []
-    gathering = Gathering(contextlib.nullcontext(), lambda call: None, apart.append, 1)
-    gathering.apart = apart
+    sender = Mock()
+    gathering = Gathering(contextlib.nullcontext(), sender, 1)
+    gathering.crowd = 2  # As if they came in numbers.
+    gathering.apart = lambda: [call.args[0] for call in sender.start.call_args_list]
     return gathering
 
 
@@ -205,7 +207,9 @@ def test_who_came_too_late_sends_what_the_others_append(gathering):
 def test_a_thread_that_came_too_late_sends_anothers_append(server, schema, tables):
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
         late, fine = writer.session("late"), writer.session("fine")
-        writer.appends._gathering._on_their_way += [Batch([]), Batch([])]  # As if two were on their way.
+        gathering = writer.appends._gathering
+        gathering._on_their_way += [Batch([]), Batch([])]  # As if two were on their way.
+        gathering.crowd = 2
         outcomes = []
 
         def append(session, timeout):
@@ -234,8 +238,8 @@ def test_what_was_sent_with_others_and_may_be_stored_stays_unknown(gathering):
     late = dal.DeadlineExceeded("no answer came in time")
     late.outcome_unknown = True
     gathering.failed(first.batch, late)
-    assert sorted(batch.calls[0].append.session_id for batch in gathering.apart) == ["first", "second"]
-    assert all(batch.is_unknown for batch in gathering.apart)
+    assert sorted(batch.calls[0].append.session_id for batch in gathering.apart()) == ["first", "second"]
+    assert all(batch.is_unknown for batch in gathering.apart())
 
 
 def test_what_was_refused_with_others_is_known(gathering):
@@ -244,8 +248,8 @@ def test_what_was_refused_with_others_is_known(gathering):
         gathering.put(call)
     gathering.take()
     gathering.failed(first.batch, dal.StatementFailed("the server refused the statement"))
-    assert len(gathering.apart) == 2
-    assert not any(batch.is_unknown for batch in gathering.apart)
+    assert len(gathering.apart()) == 2
+    assert not any(batch.is_unknown for batch in gathering.apart())
 
 
 def test_a_batch_is_bounded(store, at_once, ran):

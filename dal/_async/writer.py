@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import nullcontext
+from typing import Any
 
 from dal._async.appends import AsyncAppends
 from dal._async.runner import AsyncRunner
@@ -37,9 +39,10 @@ class AsyncWriter(AsyncAppends):
 
     def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(nullcontext(), self._ask, self._start, batches)
+        self._gathering = Gathering(nullcontext(), self, batches)
         self._room = asyncio.Semaphore(waiting)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looks: asyncio.TimerHandle | None = None
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
@@ -56,6 +59,8 @@ class AsyncWriter(AsyncAppends):
             call = _Waiting(append, deadline)
             self._gathering.put(call)
             try:
+                if call.batch is not None:  # It came alone.
+                    await self._send(call.batch)
                 await call.wait()
             except asyncio.CancelledError:
                 self._gathering.leave(call)
@@ -71,21 +76,35 @@ class AsyncWriter(AsyncAppends):
         while self._gathering:  # noqa: ASYNC110 - what ends last is known in hindsight alone
             await asyncio.sleep(0.001)
 
-    def _ask(self, _: Call) -> None:
-        # All who can go on at this moment come first.
-        asyncio.get_running_loop().call_soon(self._take)
+    def ask(self, call: Call) -> None:
+        """Serve the call in a task of its own, so that no caller who is cancelled ends what others wait for."""
+        self._begin(self._serve(call))
 
-    def _take(self) -> None:
-        call = self._gathering.asked
-        self._gathering.take()
-        if call is not None and call.batch is not None:
-            self._start(call.batch)
+    def crowd_is_here(self, call: Call) -> None:
+        """All who can go on at this moment come before the call is served, and nobody waits for more."""
 
-    def _start(self, batch: Batch) -> None:
-        task = asyncio.create_task(self._send(batch))
+    def start(self, batch: Batch) -> None:
+        """Send a batch in a task of its own."""
+        self._begin(self._send(batch))
+
+    def look_later(self) -> None:
+        """Look once, however many wait."""
+        if self._looks is None:
+            self._looks = asyncio.get_running_loop().call_later(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        self._looks = None
+        self._gathering.look()
+
+    def _begin(self, sending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(sending)
         self._tasks.add(task)  # The loop itself does not hold it.
         task.add_done_callback(self._tasks.discard)
-        asyncio.get_running_loop().call_later(PATIENCE, self._gathering.look)
+
+    async def _serve(self, call: Call) -> None:
+        self._gathering.take()
+        if call.batch is not None:
+            await self._send(call.batch)
 
     async def _send(self, batch: Batch) -> None:
         attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown)

@@ -67,16 +67,12 @@ class _Whole:
         self._has_come = True
 
 
-def _wake(call: Call) -> None:
-    call.wake()
-
-
 class Writer(Appends):
     """Sends appends together. One of a batch's callers sends it, so that no time is lost between threads."""
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(_Whole(), _wake, self._start, batches, _wake)
+        self._gathering = Gathering(_Whole(), self, batches)
         self._room = Semaphore(waiting)
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
@@ -87,14 +83,14 @@ class Writer(Appends):
         call = _Waiting(append, deadline)
         try:
             self._gathering.put(call)
-            while not call.is_done:
-                if not call.wait():
-                    self._gathering.look()
-                if self._gathering.asked is call:
-                    self._wait_for_the_crowd(call)
-                    self._gathering.take()
+            while call.batch is not None or not call.is_done:
                 if call.batch is not None:
                     self._send(call, call.batch)
+                elif self._gathering.asked is call:
+                    self._wait_for_the_crowd(call)
+                    self._gathering.take()
+                elif not call.wait():
+                    self._gathering.look()
         except BaseException as error:  # An interrupt.
             self._gathering.leave(call)
             if call.batch is not None:
@@ -111,12 +107,24 @@ class Writer(Appends):
         while self._gathering:
             sleep(0.001)
 
+    def ask(self, call: Call) -> None:
+        """Have the call's thread take a batch."""
+        call.wake()
+
+    def crowd_is_here(self, call: Call) -> None:
+        """Have it take the batch now."""
+        call.wake()
+
+    def look_later(self) -> None:
+        """Those who wait look by themselves."""
+
     def _wait_for_the_crowd(self, call: _Waiting) -> None:
         """Let those come who went together the last time: the last of them wakes it."""
         if self._gathering.waiting < self._gathering.crowd:
             call.wait(_CROWD)
 
-    def _start(self, batch: Batch) -> None:
+    def start(self, batch: Batch) -> None:
+        """Have a thread of the batch's own send it."""
         leader = batch.calls[0]
         leader.batch = batch
         leader.wake()
