@@ -7,6 +7,7 @@ from agno.models.message import Message
 from agno.run.agent import RunOutput
 from agno.run.base import RunStatus
 from agno.session import AgentSession
+
 from layers import Layer, url
 
 

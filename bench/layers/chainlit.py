@@ -5,8 +5,9 @@ from pathlib import Path
 
 import psycopg
 from chainlit.data.sql_alchemy import SQLAlchemyDataLayer
-from layers import Layer, url
 from literalai.helper import utc_now
+
+from layers import Layer, url
 
 SCHEMA = Path(__file__).with_suffix(".sql")
 
@@ -46,10 +47,13 @@ class Chainlit(Layer):
 
 def step(session_id, text):
     """What a chainlit.Message makes of itself."""
+    now = utc_now()
     return {
         "id": str(uuid.uuid4()),
         "threadId": session_id,
-        "createdAt": utc_now(),
+        "createdAt": now,
+        "start": now,
+        "end": now,
         "name": "user",
         "type": "user_message",
         "output": text,

@@ -4,6 +4,7 @@ from google.adk.events import Event
 from google.adk.sessions import DatabaseSessionService
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.genai.types import Content, Part
+
 from layers import Layer, url
 
 APP, USER = "app", "user"

@@ -3,8 +3,9 @@
 import psycopg
 from langchain_core.messages import HumanMessage
 from langchain_postgres import PostgresChatMessageHistory
-from layers import Layer
 from psycopg_pool import ConnectionPool
+
+from layers import Layer
 
 TABLE = "chat_history"
 

@@ -3,9 +3,10 @@
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.graph import START, MessagesState, StateGraph
-from layers import Layer
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
+
+from layers import Layer
 
 NODE = "chat"
 

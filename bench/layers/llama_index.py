@@ -1,8 +1,9 @@
 """LlamaIndex: PostgresChatStore."""
 
-from layers import Layer, url
 from llama_index.core.llms import ChatMessage
 from llama_index.storage.chat_store.postgres import PostgresChatStore
+
+from layers import Layer, url
 
 
 class LlamaIndex(Layer):

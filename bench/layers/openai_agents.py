@@ -1,8 +1,9 @@
 """OpenAI Agents SDK: SQLAlchemySession."""
 
 from agents.extensions.memory import SQLAlchemySession
-from layers import Layer, url
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from layers import Layer, url
 
 
 class OpenAIAgents(Layer):

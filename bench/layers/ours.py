@@ -1,11 +1,9 @@
 """session-dal, both interfaces, and its writer."""
 
 from functools import partial
-from itertools import batched
-
-from layers import Layer
 
 import dal
+from layers import Layer
 
 FILLED = 1_000
 
@@ -31,8 +29,8 @@ class OursInTasks(Layer):
 
     async def fill(self, session_id, texts):
         session = self.store.session(session_id)
-        for some in batched(texts, FILLED):
-            await session.append_all([dal.NewMessage(role="user", content=text) for text in some])
+        for some in batches(texts):
+            await session.append_all(some)
 
     async def read(self, session_id):
         return [message.content async for message in self.store.session(session_id).stream()]
@@ -62,8 +60,8 @@ class OursInThreads(Layer):
 
     async def fill(self, session_id, texts):
         session = self.store.session(session_id)
-        for some in batched(texts, FILLED):
-            session.append_all([dal.NewMessage(role="user", content=text) for text in some])
+        for some in batches(texts):
+            session.append_all(some)
 
     async def read(self, session_id):
         return [message.content for message in self.store.session(session_id).stream()]
@@ -85,3 +83,9 @@ class OursThroughAWriter(OursInTasks):
 
     async def begin(self, session_id):
         return partial(self.writer.session(session_id).append, "user")
+
+
+def batches(texts):
+    """Messages to be appended together, in turn."""
+    for start in range(0, len(texts), FILLED):
+        yield [dal.NewMessage(role="user", content=text) for text in texts[start : start + FILLED]]

@@ -1,0 +1,85 @@
+"""What an append of a layer costs on the wire, and what it takes beside another's."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+import uuid
+from dataclasses import dataclass
+
+from layers import Layer
+from measures import WARM
+from proxy import Traffic, passed_on
+
+SIZES = (10, 1_000, 10_000)
+COUNTED = 9
+ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What goes over the wire for one append."""
+
+    round_trips: int
+    statements: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """The least of what an append took, in seconds, which neighbours on the machine have disturbed the least."""
+
+    took: float
+    ours: float
+
+
+def texts(count: int) -> list[str]:
+    """Different messages of 200 characters that can hardly be compressed."""
+    return [secrets.token_hex(100) for _ in range(count)]
+
+
+async def filled(layer: Layer, size: int) -> str:
+    """The id of a session of so many messages, all of which are there in their order."""
+    session_id, messages = str(uuid.uuid4()), texts(size)
+    await layer.fill(session_id, messages)
+    if await layer.read(session_id) != messages:
+        raise AssertionError("a session that one has filled is not read as it was written")
+    return session_id
+
+
+async def cost(kind: type[Layer], conninfo: str) -> Cost:
+    """Count what one append takes, on connections that are open and have prepared what they prepare."""
+    traffic = Traffic()
+    with passed_on(conninfo, traffic=traffic) as counted:
+        layer = kind()
+        await layer.open(counted)
+        try:
+            session_id = await filled(layer, 10)
+            append = await layer.begin(session_id)
+            for text in texts(WARM):
+                await append(text)
+            seen = []
+            for text in texts(COUNTED):
+                before = traffic.round_trips, traffic.statements
+                await append(text)
+                seen.append((traffic.round_trips - before[0], traffic.statements - before[1]))
+        finally:
+            await layer.close()
+    return Cost(*statistics.mode(seen))
+
+
+async def times(ours: Layer, layer: Layer, size: int) -> Times:
+    """Time appends to sessions of that size, taking turns with ours, so that both meet the same neighbours."""
+    for one in (ours, layer):
+        append = await one.begin(await filled(one, 10))
+        for text in texts(WARM):
+            await append(text)
+    ways = [await one.begin(await filled(one, size)) for one in (ours, layer)]
+    took = [[], []]
+    for _ in range(ROUNDS):
+        for append, seconds in zip(ways, took, strict=True):
+            (text,) = texts(1)
+            began = time.perf_counter()
+            await append(text)
+            seconds.append(time.perf_counter() - began)
+    return Times(ours=min(took[0]), took=min(took[1]))
