@@ -39,6 +39,11 @@ class Contention:
     def behind(self) -> int:
         return len(behind(self.reads))
 
+    @property
+    def looks(self) -> int:
+        """How often the reader looked."""
+        return len(self.reads) - 1
+
 
 async def contend(layer: Layer) -> Contention:
     """Let them write and read."""

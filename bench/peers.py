@@ -31,7 +31,8 @@ import os
 import platform
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -42,10 +43,10 @@ import typer
 from contention import Contention, contend
 from layers import Layer
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.progress import Progress
 from told import Row, page
-from turns import SIZES, Cost, cost, times
+from turns import DURABLE, SIZES, Cost, Times, cost, times
 
 from dal.server import CHOICES, Server, serve
 
@@ -93,7 +94,7 @@ def main(
     if write and (only or largest < max(SIZES)):
         raise typer.BadParameter("the page is of all layers and sizes", param_hint="--write")
     os.environ.update(SILENT)
-    logging.disable(logging.WARNING)  # Of Chainlit's refused statements, too: what is lost is counted.
+    logging.disable()  # What an append raises is counted, and so is what it loses.
     with tempfile.TemporaryDirectory() as folder, serve(postgres, prefer_container=True) as server:
         os.environ["CHAINLIT_APP_ROOT"] = folder  # It writes its settings where it is imported.
         with Progress(transient=True) as progress:
@@ -120,7 +121,7 @@ def measured(name: str, server: Server, sizes: list[int], tell: Callable[[str], 
         return Row(kind, failed=f"{type(error).__name__}: {error}")
     row = Row(layer.title, layer.call, layer.beside, {package: version(package) for package in layer.packages})
     try:
-        row.cost, row.times, row.contention = asyncio.run(_measured(layer, server, sizes, tell))
+        row.cost, row.times, row.durable, row.contention = asyncio.run(_measured(layer, server, sizes, tell))
     except Exception as error:  # noqa: BLE001 - whatever a layer raises, its row says so
         row.failed = f"{type(error).__name__}: {error}"
     return row
@@ -128,33 +129,49 @@ def measured(name: str, server: Server, sizes: list[int], tell: Callable[[str], 
 
 async def _measured(
     kind: type[Layer], server: Server, sizes: list[int], tell: Callable[[str], None]
-) -> tuple[Cost, dict, Contention]:
+) -> tuple[Cost, dict[int, Times], Times, Contention]:
     """What an append costs, what it takes, and what becomes of those of many."""
-    module, _, ours = OURS[kind.threads].partition(":")
-    databases = database(server), database(server)
-    layer, beside = kind(), getattr(import_module(f"layers.{module}"), ours)()
-    await layer.open(databases[0])
-    await beside.open(databases[1])
-    try:
+    took = {}
+    async with opened(kind, server, "off") as (layer, ours, conninfo):
         tell(f"{kind.title}: on the wire")
-        counted = await cost(kind, databases[0])
-        took = {}
+        counted = await cost(kind, conninfo)
         for size in sizes:
             tell(f"{kind.title}: at {size:,}")
-            took[size] = await times(beside, layer, size)
+            took[size] = await times(ours, layer, size)
+    async with opened(kind, server, "on") as (layer, ours, _):
+        tell(f"{kind.title}: at {DURABLE:,}, each commit on the disk")
+        durable = await times(ours, layer, DURABLE)
         tell(f"{kind.title}: eight writers")
-        return counted, took, await contend(layer)
-    finally:
-        await layer.close()
-        await beside.close()
+        return counted, took, durable, await contend(layer)
 
 
-def database(server: Server) -> str:
-    """The conninfo of a database of its own."""
-    name = f"peers_{uuid.uuid4().hex}"
+@asynccontextmanager
+async def opened(kind: type[Layer], server: Server, synchronous_commit: str) -> AsyncIterator[tuple[Layer, Layer, str]]:
+    """A layer and ours, each on a database of its own; and the layer's conninfo."""
+    module, _, ours = OURS[kind.threads].partition(":")
+    layer, beside = kind(), getattr(import_module(f"layers.{module}"), ours)()
+    with database(server, synchronous_commit) as conninfo, database(server, synchronous_commit) as other:
+        await layer.open(conninfo)
+        await beside.open(other)
+        try:
+            yield layer, beside, conninfo
+        finally:
+            await layer.close()
+            await beside.close()
+
+
+@contextmanager
+def database(server: Server, synchronous_commit: str) -> Iterator[str]:
+    """A database that is dropped at the end of the block; give its conninfo."""
+    conninfo = make_conninfo(server.conninfo, dbname=f"peers_{uuid.uuid4().hex}")
+    name = sql.Identifier(str(conninfo_to_dict(conninfo)["dbname"]))
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    return make_conninfo(server.conninfo, dbname=name)
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = {}").format(name, synchronous_commit))
+        try:
+            yield conninfo
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 if __name__ == "__main__":

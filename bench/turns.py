@@ -8,13 +8,18 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from layers import Layer
+from layers import Append, Layer
 from measures import WARM
 from proxy import Traffic, passed_on
 
 SIZES = (10, 1_000, 10_000)
+"""How many messages there are in the sessions whose appends are timed."""
+
+DURABLE = 1_000
+"""And where each commit waits for the disk."""
+
 COUNTED = 9
-ROUNDS = 30
+ROUNDS = 100
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,8 @@ async def cost(kind: type[Layer], conninfo: str) -> Cost:
         layer = kind()
         await layer.open(counted)
         try:
-            session_id = await filled(layer, 10)
-            append = await layer.begin(session_id)
-            for text in texts(WARM):
-                await append(text)
+            await _warm(layer)
+            append = await layer.begin(await filled(layer, 10))
             seen = []
             for text in texts(COUNTED):
                 before = traffic.round_trips, traffic.statements
@@ -70,16 +73,29 @@ async def cost(kind: type[Layer], conninfo: str) -> Cost:
 
 async def times(ours: Layer, layer: Layer, size: int) -> Times:
     """Time appends to sessions of that size, taking turns with ours, so that both meet the same neighbours."""
-    for one in (ours, layer):
-        append = await one.begin(await filled(one, 10))
-        for text in texts(WARM):
-            await append(text)
-    ways = [await one.begin(await filled(one, size)) for one in (ours, layer)]
-    took = [[], []]
-    for _ in range(ROUNDS):
-        for append, seconds in zip(ways, took, strict=True):
+    await _warm(ours)
+    await _warm(layer)
+    seconds: dict[Layer, list[float]] = {ours: [], layer: []}
+    ways = {one: await _appends(one, size) for one in seconds}
+    for turn in range(ROUNDS):
+        for one, appends in ways.items():
             (text,) = texts(1)
             began = time.perf_counter()
-            await append(text)
-            seconds.append(time.perf_counter() - began)
-    return Times(ours=min(took[0]), took=min(took[1]))
+            await appends[turn](text)
+            seconds[one].append(time.perf_counter() - began)
+    return Times(ours=min(seconds[ours]), took=min(seconds[layer]))
+
+
+async def _warm(layer: Layer) -> None:
+    append = await layer.begin(await filled(layer, 10))
+    for text in texts(WARM):
+        await append(text)
+
+
+async def _appends(layer: Layer, size: int) -> list[Append]:
+    """An append for each round, to as many sessions as it needs for none to grow by more than a tenth."""
+    each = max(1, size // 10)
+    appends = []
+    while len(appends) < ROUNDS:
+        appends += [await layer.begin(await filled(layer, size))] * each
+    return appends

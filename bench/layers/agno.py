@@ -1,5 +1,6 @@
 """Agno: PostgresDb."""
 
+import time
 import uuid
 
 from agno.db.postgres import PostgresDb
@@ -35,7 +36,7 @@ class Agno(Layer):
         return append
 
     async def fill(self, session_id, texts):
-        self.db.upsert_session(AgentSession(session_id=session_id, agent_id="agent"))
+        self.db.upsert_session(AgentSession(session_id=session_id, agent_id="agent", created_at=int(time.time())))
         for text in texts:
             self.db.upsert_run(run(session_id, text), session_id=session_id)
 

@@ -4,6 +4,7 @@ import uuid
 from pathlib import Path
 
 import psycopg
+from chainlit.context import init_http_context
 from chainlit.data.sql_alchemy import SQLAlchemyDataLayer
 from literalai.helper import utc_now
 
@@ -26,6 +27,7 @@ class Chainlit(Layer):
     async def open(self, conninfo):
         with psycopg.connect(conninfo) as connection:
             connection.execute(SCHEMA.read_bytes())
+        init_http_context()  # As for a request; it asks whether that is of a page.
         self.layer = SQLAlchemyDataLayer(url(conninfo, "asyncpg"))
 
     async def close(self):
