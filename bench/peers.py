@@ -19,8 +19,8 @@
 
     uv run bench/peers.py --write
 
-They are installed for this program alone (the lines above), in an environment that uv keeps: what they need would
-hold back the versions that the project is developed with.
+They are installed for this program alone (the lines above), in an environment that uv keeps. As a dependency group of
+the project they would hold back its OpenTelemetry, and `uv run pytest` in a fresh clone would take 7 s longer.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def measured(name: str, server: Server, sizes: list[int], tell: Callable[[str], 
     try:
         row.cost, row.times, row.durable, row.contention = asyncio.run(_measured(layer, server, sizes, tell))
     except Exception as error:  # noqa: BLE001 - whatever a layer raises, its row says so
-        row.failed = f"{type(error).__name__}: {error}"
+        row.failed = f"{type(error).__name__}: {error}".partition("\n")[0]
     return row
 
 

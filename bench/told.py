@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from textwrap import fill
 
 from contention import EACH, WRITERS, Contention
-from turns import DURABLE, ROUNDS, Cost, Times
+from turns import DURABLE, ROUNDS, SECONDS, Cost, Times
 
 COMMAND = "uv run bench/peers.py --write"
 
@@ -30,7 +30,7 @@ class Row:
 def page(rows: list[Row], *, server: str, machine: str) -> str:
     """The page, in Markdown."""
     done = [row for row in rows if not row.failed]
-    sizes = sorted({size for row in done for size in row.times})
+    at = [f"at {size:,}" for size in sorted({size for row in done for size in row.times})]
     return f"""\
 # Beside the data layers of the field
 
@@ -43,14 +43,14 @@ what was not counted.
 
 ## What one append costs
 
-{_table(["", "round trips", "statements", *(f"at {size:,}" for size in sizes), f"at {DURABLE:,}, on the disk"], map(_cost, done))}
+{_table(["", "round trips", "statements", *at, f"at {DURABLE:,}, on the disk"], map(_cost, done))}
 
-- **Round trips and statements** (`BEGIN`, `COMMIT` and a pool's `SELECT 1` among them) are counted on the wire, by a
-  proxy, for every driver in the same way; on connections that are open and warm.
+- **Round trips and statements** are counted on the wire, by a proxy, for every driver in the same way, on connections
+  that are open and warm. `BEGIN`, `COMMIT` and a pool's question whether a connection is alive are among them.
 - **Times** are those of an append to a session of so many messages of 200 characters, as a multiple of ours in the
-  same run and in the same kind of program (tasks or threads): the two take turns, and the least of {ROUNDS} each is
-  compared. No session grows by more than a tenth meanwhile. `synchronous_commit` is off, since with it on the times
-  are the disk's as well; the last column has it on.
+  same run and in the same kind of program (tasks or threads): the two take turns, {ROUNDS} times or for {SECONDS}
+  seconds, and the least of each is compared. No session grows by more than a tenth meanwhile. `synchronous_commit` is
+  off, since with it on the times are the disk's as well; the last column has it on.
 - The server is on the same machine, where a round trip costs next to nothing: between machines those who need more of
   them fall further behind. What stands beside itself, in the first two rows, tells the noise.
 
@@ -80,7 +80,7 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 def _cost(row: Row) -> list[str]:
     times = [*(one for _, one in sorted(row.times.items())), row.durable]
-    told = [f"{one.took / one.ours:.1f} x ({one.took * 1000:.2f} ms)" for one in times]
+    told = [f"{one.ratio:.1f} x ({one.took * 1000:.2f} ms)" for one in times]
     return [row.title, str(row.cost.round_trips), str(row.cost.statements), *told]
 
 

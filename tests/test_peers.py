@@ -4,10 +4,11 @@ import asyncio
 
 import psycopg
 import pytest
-from contention import EACH, WRITERS, contend
+from contention import EACH, WRITERS, Contention, contend
 from overtaking import behind, duplicated, lost
 from proxy import Requests, Traffic, passed_on
-from turns import filled
+from told import Row, page
+from turns import Cost, Times, filled
 
 STARTUP = (8).to_bytes(4, "big") + b"\4\xd2\x16/" + (9).to_bytes(4, "big") + b"\0\3\0\0\0"
 """What a connection begins with: it asks for encryption, and then for protocol 3."""
@@ -168,3 +169,16 @@ async def test_a_session_that_is_not_read_as_it_was_filled_is_not_measured():
 
     with pytest.raises(AssertionError, match="not read as it was written"):
         await filled(Backwards(), 10)
+
+
+def test_the_page_says_what_was_measured_and_what_was_not():
+    outcome = Contention(acknowledged=["a", "b"], reads=[["b"], ["a", "b", "b"]])
+    outcome.errors["Stale"] += 3
+    times = Times(took=0.003, ours=0.002)
+    measured = Row("Some", "`add()`", "It does more.", {"some": "1.2"}, Cost(6, 7), {1_000: times}, times, outcome)
+    text = page([measured, Row("Other", failed="ImportError: none")], server="PostgreSQL 0", machine="a machine")
+    assert "PostgreSQL 0, with a machine" in text
+    assert "| Some | 6 | 7 | 1.5 x (3.00 ms) | 1.5 x (3.00 ms) |" in text
+    assert "| Some | 3 Stale | 0 | 1 | 1 | 1 |" in text
+    assert "- **Some** (some 1.2): `add()`. It does more." in text
+    assert text.endswith("## Not measured\n\n- Other: ImportError: none\n")

@@ -19,7 +19,9 @@ class Agno(Layer):
     beside = (
         "What it stores is a run, here of one message, with its status; the same run again replaces it. The session "
         "has a row of its own, which an `Agent` upserts in another call, and then gives the run its place from the "
-        "runs that it has loaded; neither was counted. Here the call takes the place, under an advisory lock."
+        "runs that it has loaded; neither was counted. Here the call takes the place, under an advisory lock. A "
+        "connection is asked whether it is alive before it is used. There is no call for many runs, so that "
+        "sessions were filled one by one."
     )
     threads = True
 

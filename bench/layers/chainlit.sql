@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS threads (
     name text,
     "userId" uuid REFERENCES users (id) ON DELETE CASCADE,
     "userIdentifier" text,
-    tags text [],
+    tags text[],
     metadata jsonb
 );
 
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS steps (
     "waitForAnswer" boolean,
     "isError" boolean,
     metadata jsonb,
-    tags text [],
+    tags text[],
     input text,
     output text,
     "createdAt" text,

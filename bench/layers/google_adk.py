@@ -19,7 +19,8 @@ class GoogleADK(Layer):
         "the stored ones, and refuses a session that has changed since it was loaded: that is a `StaleSessionError` "
         "here, after which one loads it again. Loading it, which a request does first, was not counted. In one "
         "process the appends to a session wait for each other; they are in the order of the times that the client "
-        "gave them. There is no call for many events, so that sessions were filled one by one."
+        "gave them. A connection is asked whether it is alive before it is used. There is no call for many events, "
+        "so that sessions were filled one by one."
     )
 
     async def open(self, conninfo):
