@@ -89,7 +89,7 @@ def main(
     """Measure an append by ours and by the data layers of the field, each installed as its makers publish it.
 
     Round trips and statements are counted on the wire; an append is timed beside ours, taking turns; and eight
-    writers append to one session while a reader looks on. It takes about ten minutes.
+    writers append to one session while a reader looks on. It takes about five minutes.
     """
     if write and (only or largest < max(SIZES)):
         raise typer.BadParameter("the page is of all layers and sizes", param_hint="--write")

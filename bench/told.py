@@ -38,8 +38,8 @@ One append, each by its own public interface, set up as its documentation says, 
 database of its own. `{COMMAND}` installs them, measures, and writes this page; the last time on
 {server}, with {machine}.
 
-They do not all do the same in one call: [below](#what-the-calls-do) stand their versions, what each does beside, and
-what was not counted.
+They do not all do the same in one call. What each does beside, what was not counted, and the versions are
+[below](#what-the-calls-do).
 
 ## What one append costs
 
@@ -49,8 +49,8 @@ what was not counted.
   that are open and warm. `BEGIN`, `COMMIT` and a pool's question whether a connection is alive are among them.
 - **Times** are those of an append to a session of so many messages of 200 characters, as a multiple of ours in the
   same run and in the same kind of program (tasks or threads): the two take turns, {ROUNDS} times or for {SECONDS}
-  seconds, and the least of each is compared. No session grows by more than a tenth meanwhile. `synchronous_commit` is
-  off, since with it on the times are the disk's as well; the last column has it on.
+  seconds, and the least of each is compared. No session grows by more than a tenth, and each object has appended
+  before. `synchronous_commit` is off, since with it on the times are the disk's as well; the last column has it on.
 - The server is on the same machine, where a round trip costs next to nothing: between machines those who need more of
   them fall further behind. What stands beside itself, in the first two rows, tells the noise.
 
