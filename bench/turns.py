@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import statistics
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Self
 
 from layers import Append, Layer
 from measures import WARM
@@ -35,8 +37,8 @@ class Cost:
 class Times:
     """The least that an append took, in seconds, which neighbours on the machine have disturbed the least."""
 
-    took: float
     ours: float
+    took: float
 
     @property
     def ratio(self) -> float:
@@ -65,8 +67,7 @@ async def cost(kind: type[Layer], conninfo: str) -> Cost:
         layer = kind()
         await layer.open(counted)
         try:
-            await _warm(layer)
-            append = await layer.begin(await filled(layer, 10))
+            append = await _warm(layer)
             seen = []
             for text in texts(COUNTED):
                 before = traffic.round_trips, traffic.statements
@@ -77,39 +78,53 @@ async def cost(kind: type[Layer], conninfo: str) -> Cost:
     return Cost(*statistics.mode(seen))
 
 
+async def _warm(layer: Layer) -> Append:
+    """An append to a session, with connections that have prepared what they prepare."""
+    append = await layer.begin(await filled(layer, 10))
+    for text in texts(WARM):
+        await append(text)
+    return append
+
+
 async def times(ours: Layer, layer: Layer, size: int) -> Times:
-    """Time appends to sessions of that size, taking turns with ours, so that both meet the same neighbours."""
-    await _warm(ours)
-    await _warm(layer)
-    seconds: dict[Layer, list[float]] = {ours: [], layer: []}
-    ways = {one: await _appends(one, size) for one in seconds}
+    """Time appends to sessions of that size, taking turns with ours, so that both meet the same neighbours.
+
+    There are as many sessions as it needs for none to grow by more than a tenth.
+    """
+    each = max(1, size // 10)
+    sides = [await _Side.of(one, size, math.ceil(ROUNDS / each)) for one in (ours, layer)]
     ends = time.monotonic() + SECONDS
     for turn in range(ROUNDS):
         if time.monotonic() > ends:
             break
-        for one, appends in ways.items():
-            text = texts(1)
-            began = time.perf_counter()
-            await appends[turn](*text)
-            seconds[one].append(time.perf_counter() - began)
-    return Times(ours=min(seconds[ours]), took=min(seconds[layer]))
+        for side in sides:
+            if turn % each == 0:
+                await side.go_on()
+            await side.time()
+    return Times(*(min(side.seconds) for side in sides))
 
 
-async def _warm(layer: Layer) -> None:
-    append = await layer.begin(await filled(layer, 10))
-    for text in texts(WARM):
-        await append(text)
+class _Side:
+    """One of the two that take turns."""
 
+    @classmethod
+    async def of(cls, layer: Layer, size: int, sessions: int) -> Self:
+        """A layer that is warm, and so many sessions that lack one message to that size."""
+        await _warm(layer)
+        self = cls()
+        self.layer = layer
+        self.sessions = [await filled(layer, size - 1) for _ in range(sessions)]
+        self.seconds: list[float] = []
+        return self
 
-async def _appends(layer: Layer, size: int) -> list[Append]:
-    """An append for each round, to as many sessions as it needs for none to grow by more than a tenth.
+    async def go_on(self) -> None:
+        """Take the next session. The first append of an object is not timed: it may do what is done once."""
+        self.append = await self.layer.begin(self.sessions.pop())
+        await self.append(*texts(1))
 
-    The session's last message is from the same object: what that does once is no part of the times.
-    """
-    each = max(1, size // 10)
-    appends: list[Append] = []
-    while len(appends) < ROUNDS:
-        append = await layer.begin(await filled(layer, size - 1))
-        await append(*texts(1))
-        appends += [append] * each
-    return appends
+    async def time(self) -> None:
+        """Time an append."""
+        (text,) = texts(1)
+        began = time.perf_counter()
+        await self.append(text)
+        self.seconds.append(time.perf_counter() - began)
