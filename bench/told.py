@@ -80,7 +80,7 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 def _cost(row: Row) -> list[str]:
     times = [*(one for _, one in sorted(row.times.items())), row.durable]
-    told = [f"{one.ratio:.1f} x ({one.took * 1000:.2f} ms)" for one in times]
+    told = [f"{one.ratio:.{0 if one.ratio >= 10 else 1}f} x ({one.took * 1000:.2f} ms)" for one in times]
     return [row.title, str(row.cost.round_trips), str(row.cost.statements), *told]
 
 

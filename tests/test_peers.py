@@ -1,6 +1,8 @@
 """What counts and judges when the data layers of the field are measured (bench/peers.py), without any of them."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,6 +11,8 @@ from overtaking import behind, duplicated, lost
 from proxy import Requests, Traffic, passed_on
 from told import Row, page
 from turns import Cost, Times, filled
+
+ROOT = Path(__file__).parent.parent
 
 STARTUP = (8).to_bytes(4, "big") + b"\4\xd2\x16/" + (9).to_bytes(4, "big") + b"\0\3\0\0\0"
 """What a connection begins with: it asks for encryption, and then for protocol 3."""
@@ -175,10 +179,21 @@ def test_the_page_says_what_was_measured_and_what_was_not():
     outcome = Contention(acknowledged=["a", "b"], reads=[["b"], ["a", "b", "b"]])
     outcome.errors["Stale"] += 3
     times = Times(took=0.003, ours=0.002)
-    measured = Row("Some", "`add()`", "It does more.", {"some": "1.2"}, Cost(6, 7), {1_000: times}, times, outcome)
+    long = Times(took=0.13, ours=0.001)
+    measured = Row("Some", "`add()`", "It does more.", {"some": "1.2"}, Cost(6, 7), {1_000: times}, long, outcome)
     text = page([measured, Row("Other", failed="ImportError: none")], server="PostgreSQL 0", machine="a machine")
     assert "PostgreSQL 0, with a machine" in text
-    assert "| Some | 6 | 7 | 1.5 x (3.00 ms) | 1.5 x (3.00 ms) |" in text
+    assert "| Some | 6 | 7 | 1.5 x (3.00 ms) | 130 x (130.00 ms) |" in text
     assert "| Some | 3 Stale | 0 | 1 | 1 | 1 |" in text
     assert "- **Some** (some 1.2): `add()`. It does more." in text
     assert text.endswith("## Not measured\n\n- Other: ImportError: none\n")
+
+
+def test_the_page_in_the_docs_is_what_the_program_writes_of_all_layers():
+    written = (ROOT / "docs/peers.md").read_text(encoding="utf-8")
+    lines = page([], server="", machine="").splitlines()
+    assert [line for line in lines if line not in written and not line.startswith(("|", ", with"))] == []
+    layers = [path.read_text(encoding="utf-8") for path in (ROOT / "bench/layers").glob("*.py")]
+    titles = [title for layer in layers for title in re.findall(r'^    title = "(.+)"$', layer, re.MULTILINE)]
+    assert len(titles) == 10
+    assert [title for title in titles if written.count(f"\n| {title} | ") != 2] == []
