@@ -145,12 +145,22 @@ class Overtaken(Kept):
         self.messages.insert(place, text)
 
 
+class SlowToRead(Kept):
+    """What is read was so before the last were written."""
+
+    async def read(self, session_id):
+        read = list(self.messages)
+        await asyncio.sleep(0.02)
+        return read
+
+
 class InThreads(Kept):
     threads = True
 
 
 TOLD = {
     Kept: {"lost": False, "duplicated": False, "behind": False, "errors": False},
+    SlowToRead: {"lost": False, "duplicated": False, "behind": False, "errors": False},
     InThreads: {"lost": False, "duplicated": False, "behind": False, "errors": False},
     Overwriting: {"lost": True, "duplicated": False, "behind": False, "errors": False},
     Repeating: {"lost": False, "duplicated": True, "behind": False, "errors": False},
