@@ -148,6 +148,10 @@ class Overtaken(Kept):
 class SlowToRead(Kept):
     """What is read was so before the last were written."""
 
+    async def append(self, text):
+        await asyncio.sleep(0)
+        await super().append(text)
+
     async def read(self, session_id):
         read = list(self.messages)
         await asyncio.sleep(0.02)
