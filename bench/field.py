@@ -9,7 +9,7 @@ from functools import partial
 import psycopg
 import pytest
 from measures import Figures, Operation, figures_of, warm
-from proxy import delayed
+from proxy import passed_on
 from psycopg import sql
 from ulid import ULID
 from ways import Bare, Count, Identity, InsertMax, JsonbArray, Max, Ours, Way
@@ -52,7 +52,7 @@ class Place:
     def connect(self, *, slow: bool = False) -> psycopg.Connection:
         """Connect, or connect through the proxy that is slow; whoever asks closes the connection."""
         if slow and self._delayed is None:
-            self._delayed = self._stack.enter_context(delayed(self._direct, DELAY))
+            self._delayed = self._stack.enter_context(passed_on(self._direct, delay=DELAY))
         conninfo = self._delayed if slow else self._direct
         return psycopg.connect(conninfo, autocommit=True, options=self.settings)
 

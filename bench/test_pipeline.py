@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 import pytest
 from field import DELAY
-from proxy import delayed
+from proxy import passed_on
 
 import dal
 
@@ -22,7 +22,7 @@ TITLE = f"{CALLERS} who read at once: the time on a pool of 8, as a multiple of 
 
 @pytest.mark.parametrize("far", [False, True], ids=["here", "in a data centre"])
 def test_many_read_at_once(server, schema, tables, ledger, far):
-    with delayed(server.conninfo, DELAY) if far else nullcontext(server.conninfo) as conninfo:
+    with passed_on(server.conninfo, delay=DELAY) if far else nullcontext(server.conninfo) as conninfo:
         times = asyncio.run(rounds(conninfo, schema))
     more = statistics.median(pool / pipeline for pool, pipeline in times[2:])
     place = f"replies {DELAY * 1000:.0f} ms late" if far else "on this machine"

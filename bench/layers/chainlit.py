@@ -1,0 +1,66 @@
+"""Chainlit: SQLAlchemyDataLayer."""
+
+import uuid
+from pathlib import Path
+
+import psycopg
+from chainlit.context import init_http_context
+from chainlit.data.sql_alchemy import SQLAlchemyDataLayer
+from literalai.helper import utc_now
+
+from layers import Layer, url
+
+SCHEMA = Path(__file__).with_suffix(".sql")
+
+
+class Chainlit(Layer):
+    title = "chainlit, `SQLAlchemyDataLayer`"
+    packages = ("chainlit", "sqlalchemy", "asyncpg")
+    call = '`layer.create_step({"threadId": id, "type": "user_message", "output": text, …})`'
+    beside = (
+        "A step is what its page shows, with more fields than a message has; it is stored again when it changes. The "
+        "call first looks whether the thread is there, and makes it if not, in a transaction of its own. An error of "
+        "the database becomes a line in the log, and the call returns. Steps are in the order of the times that the "
+        "client gave them. There is no call for many, so that sessions were filled one by one."
+    )
+
+    async def open(self, conninfo):
+        with psycopg.connect(conninfo) as connection:
+            connection.execute(SCHEMA.read_bytes())
+        init_http_context()  # As for a request; it asks whether that is of a page.
+        self.layer = SQLAlchemyDataLayer(url(conninfo, "asyncpg"))
+
+    async def close(self):
+        await self.layer.close()
+
+    async def begin(self, session_id):
+        async def append(text):
+            await self.layer.create_step(step(session_id, text))
+
+        return append
+
+    async def fill(self, session_id, texts):
+        for text in texts:
+            await self.layer.create_step(step(session_id, text))
+
+    async def read(self, session_id):
+        return [one["output"] for one in (await self.layer.get_thread(session_id))["steps"]]
+
+
+def step(session_id, text):
+    """What a chainlit.Message makes of itself."""
+    now = utc_now()
+    return {
+        "id": str(uuid.uuid4()),
+        "threadId": session_id,
+        "createdAt": now,
+        "start": now,
+        "end": now,
+        "name": "user",
+        "type": "user_message",
+        "output": text,
+        "streaming": False,
+        "isError": False,
+        "waitForAnswer": False,
+        "metadata": {},
+    }
