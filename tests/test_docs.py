@@ -12,8 +12,13 @@ import pytest
 import dal
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES[ROOT / "README.md"]
+EXAMPLES = {
+    path.name: examples
+    for path, text in PAGES.items()
+    if (examples := re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+}
 
 
 @pytest.fixture
@@ -27,25 +32,41 @@ def here(server, schema, tables):
     return here
 
 
-def test_the_examples_work_one_after_another(here, server, schema, capsys):
-    names = {}
-    try:
-        for example in EXAMPLES:
-            exec(compile(here(example), "README.md", "exec"), names)
-    finally:
-        if "store" in names:
-            names["store"].close()
+@pytest.fixture
+def run(here):
+    """Run the examples of a page one after another."""
+
+    def run(page):
+        names = {"dal": dal}
+        try:
+            for example in EXAMPLES[page]:
+                exec(compile(here(example), page, "exec"), names)
+        finally:
+            if "store" in names:
+                names["store"].close()
+
+    return run
+
+
+def test_the_examples_of_the_readme_work_one_after_another(run, server, schema, capsys):
+    run("README.md")
     said = capsys.readouterr().out
     assert "it is archived, which is final" in said
     assert said.endswith("0 x\n1 y\n")
     with psycopg.connect(server.conninfo) as connection:
         stored = connection.execute(f"SELECT session_id FROM {schema}.sessions").fetchall()
     assert ("telegram:4711",) in stored
-    assert len(EXAMPLES) >= 5
+    assert len(EXAMPLES["README.md"]) >= 5
+
+
+@pytest.mark.parametrize("page", EXAMPLES.keys() - {"README.md"})
+def test_the_examples_of_the_other_pages_work(run, page):
+    run(page)
 
 
 def test_the_tests_that_are_shown_pass(here, tmp_path):
-    shown = dict(re.findall(r"^```python title=(\S+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+    text = PAGES[ROOT / "docs/measuring.md"]
+    shown = dict(re.findall(r"^```python title=(\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     assert set(shown) == {"conftest.py", "test_costs.py"}
     for name, code in shown.items():
         (tmp_path / name).write_text(here(code), encoding="utf-8")
@@ -85,8 +106,13 @@ def test_every_error_is_in_the_table_of_errors():
     assert [name for name in errors if f"`{name}`" not in table] == ["DalError"]
 
 
-def test_every_link_leads_somewhere():
-    links = re.findall(r"\]\((?!https?://)([^)#]+)", README)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\((?!https?://)([^)]+)", PAGES[page]):
+        path, _, heading = link.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), link
+        headings = re.findall(r"^#+ (.*)$", PAGES.get(there, ""), re.MULTILINE)
+        assert not heading or heading in {re.sub(r"[^\w-]", "", one.lower().replace(" ", "-")) for one in headings}, (
+            link
+        )
