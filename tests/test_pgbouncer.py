@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from bouncer import through_pgbouncer
+from sides import unwrap
 
 import dal
 from dal import NewMessage
@@ -61,3 +62,15 @@ def test_many_clients_on_few_connections(bouncer):
     with dal.SessionStore.connect(bouncer, pgbouncer=True, prepare_threshold=None) as store:
         record = store.session("s").record()
     assert (record.next_sequence, record.message_count) == (400, 400)
+
+
+def test_many_at_once(side, bouncer):
+    with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
+        with store.pipeline() as pipeline, store.writer() as writer:
+            for n in range(8):
+                for together in (pipeline, writer):
+                    session = unwrap(together.session("s"))
+                    side.at_once([lambda session=session: session.append("user", "x") for _ in range(20)])
+                sessions = [unwrap(pipeline.session("s")) for _ in range(20)]
+                read = side.at_once([lambda session=session: session.latest(1000) for session in sessions])
+                assert [[one.sequence for one in messages] for messages in read] == [list(range(40 * (n + 1)))] * 20
