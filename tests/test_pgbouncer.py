@@ -66,11 +66,14 @@ def test_many_clients_on_few_connections(bouncer):
 
 def test_many_at_once(side, bouncer):
     with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
-        with store.pipeline() as pipeline, store.writer() as writer:
-            for n in range(8):
-                for together in (pipeline, writer):
-                    session = unwrap(together.session("s"))
-                    side.at_once([lambda session=session: session.append("user", "x") for _ in range(20)])
-                sessions = [unwrap(pipeline.session("s")) for _ in range(20)]
-                read = side.at_once([lambda session=session: session.latest(1000) for session in sessions])
-                assert [[one.sequence for one in messages] for messages in read] == [list(range(40 * (n + 1)))] * 20
+        with store.writer() as writer:
+            session = unwrap(writer.session("s"))
+            stored = side.at_once([lambda: session.append("user", "x") for _ in range(160)])
+        assert sorted(message.sequence for message in stored) == list(range(160))
+
+
+def test_a_pipeline_is_refused(side, bouncer):
+    """Where many statements are on their way, PgBouncer 1.18 does not pass all of them on, now and then."""
+    with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
+        with pytest.raises(dal.StatementFailed, match="a pipeline needs the server itself"):
+            store.pipeline()

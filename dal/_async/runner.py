@@ -62,6 +62,11 @@ class AsyncRunner:
         """Whether each operation has a connection, and a transaction, to itself."""
         return isinstance(self._source, AsyncPooled)
 
+    @property
+    def may_pipeline(self) -> bool:
+        """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
+        return isinstance(self._source, AsyncPooled) and self._source.is_direct
+
     def attempts(self, deadline: float | None = None, *, unknown: bool = False) -> Attempts:
         """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
         return Attempts(self._retries, self._timeout, deadline, unknown=unknown)

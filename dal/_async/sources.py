@@ -74,6 +74,9 @@ class AsyncSingle:
 class AsyncPooled:
     """A pool of the caller's; an operation has a connection, and a transaction, to itself."""
 
+    is_direct = True
+    """Whether its connections lead to the server itself, as far as one knows."""
+
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
 
@@ -127,6 +130,7 @@ class AsyncOwnPool(AsyncPooled):
         max_size: int,
         timeout: float,
         prepare_threshold: int | None,
+        is_direct: bool,
     ) -> None:
         class Pooled(AsyncBounded):
             """The connections of one pool."""
@@ -134,6 +138,7 @@ class AsyncOwnPool(AsyncPooled):
             limit = timeout
 
         self._kind = Pooled
+        self.is_direct = is_direct
         self._renewed = monotonic()
 
         async def check_early(connection: AsyncConnection[Any]) -> None:

@@ -101,6 +101,7 @@ class AsyncSessionStore:
             max_size=max_size,
             timeout=timeout,
             prepare_threshold=prepare_threshold,
+            is_direct=not pgbouncer,
         )
         runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=Watch(hook))
         return cls(runner, sanitize=sanitize, read_only=read_only)
@@ -161,10 +162,15 @@ class AsyncSessionStore:
         they are back, none waiting for the reply to another, each in a transaction of its own: for many operations
         that do not depend on each other, above all far from the server. One that waits for a lock lets those behind
         it wait too. `stream`, `export`, `import_`, `transaction` and the deletions go as ever. Only for a store with
-        a pool.
+        a pool, and not behind PgBouncer.
         """
         if not self.runner.is_pooled:
             raise StatementFailed("a pipeline needs a store with a pool; psycopg's own serves a connection")
+        if not self.runner.may_pipeline:
+            raise StatementFailed(
+                "a pipeline needs the server itself: a pooler such as PgBouncer in transaction mode may not pass on all "
+                "that is sent before a reply; use the store as it is, or a writer"
+            )
         runner = self.runner.as_(AsyncPipeline)
         return type(self)(runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
 

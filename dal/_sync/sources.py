@@ -75,6 +75,9 @@ class Single:
 class Pooled:
     """A pool of the caller's; an operation has a connection, and a transaction, to itself."""
 
+    is_direct = True
+    """Whether its connections lead to the server itself, as far as one knows."""
+
     def __init__(self, pool: ConnectionPool[Any]) -> None:
         self._pool = pool
 
@@ -128,6 +131,7 @@ class OwnPool(Pooled):
         max_size: int,
         timeout: float,
         prepare_threshold: int | None,
+        is_direct: bool,
     ) -> None:
         class Pooled(Bounded):
             """The connections of one pool."""
@@ -135,6 +139,7 @@ class OwnPool(Pooled):
             limit = timeout
 
         self._kind = Pooled
+        self.is_direct = is_direct
         self._renewed = monotonic()
 
         def check_early(connection: Connection[Any]) -> None:
