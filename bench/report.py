@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import psycopg
 import pytest
 from baseline import BaselineError
 from ledger import BASELINE, Ledger, ratio
@@ -59,6 +60,20 @@ def timed(benchmark, ledger) -> Timed:
 def large(request) -> bool:
     """Whether the full sizes are wanted."""
     return request.config.option.large
+
+
+@pytest.fixture
+def durable(server):
+    """As a service has it: a commit is on the disk. The tests' own servers are in a hurry otherwise."""
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        before = connection.execute("SHOW fsync").fetchone()
+        if before == ("off",):
+            connection.execute("ALTER SYSTEM SET fsync = on")
+            connection.execute("SELECT pg_reload_conf()")
+        yield
+        if before == ("off",):
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
 
 
 def pytest_addoption(parser):
