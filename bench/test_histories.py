@@ -2,9 +2,9 @@
 
     uv run pytest bench/test_histories.py
 
-50,000 messages, and a million with --large, which is where the memory is to be looked at. COPY moves the same rows from
-and into the same tables, with their indexes; the JSON Lines are written, read and checked besides. synchronous_commit is
-on. They take turns, so that all meet the same neighbours. Times never fail a run; memory does.
+50,000 messages, and a million with --large. COPY moves the same rows out of the same tables and into them, with their
+indexes; ours writes, reads and checks JSON Lines besides. synchronous_commit is on. They take turns, so that all meet
+the same neighbours. Times never fail a run; memory does.
 """
 
 import json
@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import aiosql
@@ -34,7 +35,16 @@ pytestmark = pytest.mark.usefixtures("durable")
 
 
 @pytest.fixture
-def target(server):
+def full(connection, large):
+    """A schema with so many messages."""
+    messages = LARGE if large else MESSAGES
+    SQL.fill(connection, messages=messages)
+    SQL.settle(connection)
+    return messages
+
+
+@pytest.fixture
+def empty(server):
     """Another schema with the tables, and a connection to it."""
     name = f"bench_{ULID()}".lower()
     with psycopg.connect(server.conninfo, autocommit=True, options=f"-c search_path={name}") as connection:
@@ -44,51 +54,54 @@ def target(server):
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
 
-def test_in_and_out(server, schema, connection, target, ledger, large, tmp_path):
-    messages = LARGE if large else MESSAGES
-    SQL.fill(connection, messages=messages)
-    SQL.settle(connection)
-    name, other = target
+@pytest.fixture
+def moved(server, schema, full, empty, tmp_path):
+    """Seconds of each way by round, and the most memory of ours."""
+    name, connection = empty
+    took, memory = defaultdict(list), defaultdict(list)
 
-    def ours(verb, schema):
-        command = [sys.executable, BENCH / "moving.py", verb, server.conninfo, schema, tmp_path / "all.jsonl"]
+    def ours(verb, of):
+        command = [sys.executable, BENCH / "moving.py", verb, server.conninfo, of, tmp_path / "all.jsonl"]
         done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        assert done["messages"] == messages
-        return done
-
-    took = {way: [] for way in ("export", "import", "COPY out", "COPY in")}
-    memory = {"export": [], "import": []}
-    program = psql()
-    for _ in range(1 if large else ROUNDS):
-        if program is not None:
-            took["COPY out"].append(copy(program, "out", server, schema, tmp_path))
-        for verb, of in (("export", schema), ("import", name)):
-            done = ours(verb, of)
-            took[verb].append(done["seconds"])
+        assert done["messages"] == full
+        took[verb].append(done["seconds"])
+        if done["memory"] is not None:
             memory[verb].append(done["memory"])
-            assert other.execute("SELECT count(*) FROM messages").fetchone() == (messages if verb == "import" else 0,)
-        SQL.clear(other)
-        if program is not None:
-            took["COPY in"].append(copy(program, "in", server, name, tmp_path))
-        SQL.clear(other)
 
-    table = ledger.table(f"{messages:,} messages as a file: the time, beside that of psql's COPY of the same rows")
+    def copy(way, of):
+        if (program := psql()) is not None:
+            command = [program, "--no-psqlrc", "--quiet", "--file", BENCH / "reads" / f"{way}.psql", server.conninfo]
+            environment = os.environ | {"PGOPTIONS": f"-c search_path={of}"}
+            done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
+            told = re.findall(r"^Time: ([\d.]+) ms", done.stdout, re.MULTILINE)
+            took[f"COPY {way}"].append(sum(map(float, told)) / 1000)
+
+    def nothing_is_missing():
+        assert connection.execute("SELECT count(*) FROM messages").fetchone() == (full,)
+        SQL.clear(connection)
+
+    for _ in range(ROUNDS if full == MESSAGES else 1):
+        copy("out", schema)
+        ours("export", schema)
+        ours("import", name)
+        nothing_is_missing()
+        if psql() is not None:
+            copy("in", name)
+            nothing_is_missing()
+    return took, memory
+
+
+def test_in_and_out(moved, ledger, full):
+    took, memory = moved
+    table = ledger.table(f"{full:,} messages as a file: the time, beside that of psql's COPY of the same rows")
     for verb, beside in (("export", "COPY out"), ("import", "COPY in")):
         if took[beside]:
             table.tell(verb, "time", ratio(min(took[verb]), min(took[beside])))
-        if memory[verb][0] is not None:
-            table.tell(verb, "memory of the process", f"{max(memory[verb]) / 10**6:.0f} MB")
-            assert max(memory[verb]) < MOST_MEMORY
-    if program is None:
+        if memory[verb]:
+            table.tell(verb, "memory of the whole process", f"{max(memory[verb]) / 10**6:.0f} MB")
+    if psql() is None:
         table.notes.append("COPY: not measured, there is no psql")
-
-
-def copy(program, way, server, schema, folder):
-    """Seconds that psql's COPY takes, out of a schema's tables or into them."""
-    environment = os.environ | {"PGOPTIONS": f"-c search_path={schema}"}
-    command = [program, "--no-psqlrc", "--quiet", "--file", BENCH / "reads" / f"{way}.psql", server.conninfo]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=environment)
-    return sum(float(ms) for ms in re.findall(r"^Time: ([\d.]+) ms", done.stdout, re.MULTILINE)) / 1000
+    assert max([*memory["export"], *memory["import"], 0]) < MOST_MEMORY
 
 
 def psql():

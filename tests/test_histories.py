@@ -544,6 +544,35 @@ def test_an_import_that_was_interrupted_is_completed_by_another(store, other, ro
     assert rows(other) == rows(store)
 
 
+def test_an_import_whose_connection_is_lost_says_what_is_stored(store, other, rows, connection, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_LINES", 700)
+    for n in range(8):
+        fill(store.session(f"s{n}"), 300 + n)
+    whole = [line.encode() for line in exported(store).decode().split("\n") if line]
+
+    def killing(after):
+        yield from whole[:after]
+        lost = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE query LIKE '%COPY dal_import_messages%' AND pid <> pg_backend_pid()"
+        )
+        assert lost.fetchall() == [(True,)]
+        yield from whole[after:]
+
+    counts = []
+    for after in (500, 1_500, 2_400):
+        with pytest.raises(dal.ServerUnavailable) as lost:
+            other.import_(killing(after))
+        there = rows(other)
+        counts.append(len(there["sessions"]) + len(there["messages"]))
+        told = f"lines 1 to {counts[-1]} are stored: import the same again, and what is missing follows"
+        assert (told in str(lost.value)) == (counts[-1] > 0)
+    assert 0 == counts[0] < counts[1] < counts[2] < len(whole)
+    assert in_use(other) == 0
+    assert other.import_(whole).already_there == len(there["messages"])
+    assert rows(other) == rows(store)
+
+
 def test_appends_meanwhile_keep_their_numbers(server, schema, store, monkeypatch):
     """Writers append to the sessions that are imported, some of which are new in the middle of it."""
     monkeypatch.setattr(batch, "MOST_LINES", 200)

@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 from dal._async.connection import until
 from dal._async.pieces import pieces
 from dal._async.runner import AsyncRunner
-from dal.errors import InvalidInput
+from dal.errors import InvalidInput, ServerUnavailable, StatementFailed
 from dal.histories.batch import COPY_MESSAGES, COPY_SESSIONS, STAGING, STORE, TAKE, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
@@ -30,17 +30,22 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
         line = await anext(each, None)
         while line is not None:
             batch = Batch(owner)
-            async with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
-                cursor = AsyncRawCursor(connection, row_factory=tuple_row)
-                await cursor.execute(STAGING, prepare=False)
-                async with cursor.copy(COPY_MESSAGES) as copy:
-                    while line is not None and batch.takes(line):
-                        row = batch.add(line)
-                        if row is not None:
-                            await copy.write_row(row)
-                        line = await anext(each, None)
-                outcome = await _store(connection, batch, runner.attempts().deadline)
-            tally.add(outcome)
+            try:
+                async with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
+                    cursor = AsyncRawCursor(connection, row_factory=tuple_row)
+                    await cursor.execute(STAGING, prepare=False)
+                    async with cursor.copy(COPY_MESSAGES) as copy:
+                        while line is not None and batch.takes(line):
+                            row = batch.add(line)
+                            if row is not None:
+                                await copy.write_row(row)
+                            line = await anext(each, None)
+                    async with runner.watched("histories.store", connection) as attempts:
+                        outcome = await _store(connection, batch, attempts.deadline)
+            except (ServerUnavailable, StatementFailed) as error:
+                error.args = (tally.told(error.args[0]),)
+                raise
+            tally.add(outcome, batch)
     return tally.total()
 
 

@@ -76,6 +76,21 @@ class AsyncRunner:
         self._watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
+    @asynccontextmanager
+    async def watched(self, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[Attempts]:
+        """Tell who watches of a block that runs statements of no query file, in a transaction that goes on after it."""
+        attempts = self.attempts()
+        attempts.connection = connection
+        try:
+            try:
+                yield attempts
+            except psycopg.Error as error:
+                raise await self.explain(error, name, sent=False) from error
+        except BaseException as error:
+            self._watch.ended(name, {}, attempts, None, error)
+            raise
+        self._watch.ended(name, {}, attempts, 1, None)
+
     async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
             sent = False

@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from dal._sync.connection import until
 from dal._sync.pieces import pieces
 from dal._sync.runner import Runner
-from dal.errors import InvalidInput
+from dal.errors import InvalidInput, ServerUnavailable, StatementFailed
 from dal.histories.batch import COPY_MESSAGES, COPY_SESSIONS, STAGING, STORE, TAKE, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
@@ -31,17 +31,22 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
         line = next(each, None)
         while line is not None:
             batch = Batch(owner)
-            with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
-                cursor = RawCursor(connection, row_factory=tuple_row)
-                cursor.execute(STAGING, prepare=False)
-                with cursor.copy(COPY_MESSAGES) as copy:
-                    while line is not None and batch.takes(line):
-                        row = batch.add(line)
-                        if row is not None:
-                            copy.write_row(row)
-                        line = next(each, None)
-                outcome = _store(connection, batch, runner.attempts().deadline)
-            tally.add(outcome)
+            try:
+                with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
+                    cursor = RawCursor(connection, row_factory=tuple_row)
+                    cursor.execute(STAGING, prepare=False)
+                    with cursor.copy(COPY_MESSAGES) as copy:
+                        while line is not None and batch.takes(line):
+                            row = batch.add(line)
+                            if row is not None:
+                                copy.write_row(row)
+                            line = next(each, None)
+                    with runner.watched("histories.store", connection) as attempts:
+                        outcome = _store(connection, batch, attempts.deadline)
+            except (ServerUnavailable, StatementFailed) as error:
+                error.args = (tally.told(error.args[0]),)
+                raise
+            tally.add(outcome, batch)
     return tally.total()
 
 

@@ -75,6 +75,21 @@ class Runner:
         self._watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
+    @contextmanager
+    def watched(self, name: str, connection: Connection[Any]) -> Iterator[Attempts]:
+        """Tell who watches of a block that runs statements of no query file, in a transaction that goes on after it."""
+        attempts = self.attempts()
+        attempts.connection = connection
+        try:
+            try:
+                yield attempts
+            except psycopg.Error as error:
+                raise self.explain(error, name, sent=False) from error
+        except BaseException as error:
+            self._watch.ended(name, {}, attempts, None, error)
+            raise
+        self._watch.ended(name, {}, attempts, 1, None)
+
     def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
             sent = False

@@ -113,7 +113,12 @@ class Batch:
     @property
     def place(self) -> str:
         """Which lines it has."""
-        return f"lines {self._numbers[0]} to {self._numbers[1]}"
+        return f"lines {self._numbers[0]} to {self.last}"
+
+    @property
+    def last(self) -> int:
+        """The number of its last line."""
+        return self._numbers[1]
 
     @property
     def messages(self) -> int:
@@ -150,14 +155,22 @@ class Tally:
     def __init__(self) -> None:
         self._sessions = self._messages = self._already_there = 0
         self._refused: dict[str, str] = {}
+        self._last = 0
 
-    def add(self, outcome: tuple[int, int, int, list[str], list[str]]) -> None:
+    def add(self, outcome: tuple[int, int, int, list[str], list[str]], batch: Batch) -> None:
         """Take the outcome of a batch."""
+        self._last = batch.last
         sessions, messages, already_there, refused, reasons = outcome
         self._sessions += sessions
         self._messages += messages
         self._already_there += already_there
         self._refused |= {one: _REASONS[why] for one, why in zip(refused, reasons, strict=True)}
+
+    def told(self, wrong: str) -> str:
+        """Say what is stored where something went wrong after it, and how to go on."""
+        if not self._last:
+            return wrong
+        return f"{wrong}; lines 1 to {self._last} are stored: import the same again, and what is missing follows"
 
     def total(self) -> Imported:
         """Say what became of it all."""
