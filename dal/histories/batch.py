@@ -71,7 +71,7 @@ class _Session:
             self.agents[fields["agent_id"]] = None
         return (
             line.session_id, sequence, fields["message_id"], fields["role"], fields["agent_id"], fields["content"],
-            fields["metadata"], created,
+            fields["metadata"], created and created.isoformat(),
         )  # fmt: skip
 
     def row(self, session_id: str, owner: str | None) -> Row:
@@ -108,17 +108,14 @@ class Batch:
         self._sessions: dict[str, _Session] = {}
         self._lines = 0
         self._characters = 0
-        self._numbers = (0, 0)
+        self._first = 0
+        self.last = 0
+        """The numbers of its first line, and of its last."""
 
     @property
     def place(self) -> str:
         """Which lines it has."""
-        return f"lines {self._numbers[0]} to {self.last}"
-
-    @property
-    def last(self) -> int:
-        """The number of its last line."""
-        return self._numbers[1]
+        return f"lines {self._first} to {self.last}"
 
     @property
     def messages(self) -> int:
@@ -134,7 +131,7 @@ class Batch:
     def add(self, line: Line) -> Row | None:
         """Take a line; give a message's row."""
         self._lines += 1
-        self._numbers = (self._numbers[0] or line.number, line.number)
+        self._first, self.last = self._first or line.number, line.number
         if line.is_session:
             self._characters += len(line.fields["metadata"])
             self._sessions[line.session_id] = _Session(line)

@@ -115,7 +115,14 @@ class Lines:
         unknown = fields.keys() - (_SESSION if is_session else _MESSAGE)
         if unknown:
             raise InvalidInput(min(unknown), f"is no field of a {kind}")
-        checked = self._session(fields) if is_session else self._message(fields)
+        if is_session:
+            checked = self._session(fields)
+        elif b"\\u" in text or not _is_plain(fields):
+            checked = self._message(fields)
+        else:
+            fields["metadata"] = _metadata(fields["metadata"])
+            fields["created_at"] = _moment("created_at", fields["created_at"])
+            checked = fields
         return Line(self._number, is_session, checked["session_id"], checked)
 
     def _session(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +172,31 @@ class Lines:
         """The id of a message that has none: the same whenever this file is imported, and another in any other."""
         told = json.dumps([self._number, fields], sort_keys=True)
         return sha256(told.encode()).hexdigest()[:32]
+
+
+def _is_plain(fields: dict[str, Any]) -> bool:
+    """Whether a message's texts and numbers may be taken as they are, as those of an export: most lines, so be quick.
+
+    A NUL or a lone surrogate cannot be in them: without an escape neither is JSON in UTF-8. Whatever else is unusual,
+    let it be looked at closely.
+    """
+    get, most = fields.get, validate.MAX_ID_LENGTH
+    session_id, message_id, role, agent_id = get("session_id"), get("message_id"), get("role"), get("agent_id")
+    content, sequence = get("content"), get("sequence")
+    return (
+        fields.keys() == _MESSAGE
+        and type(session_id) is str
+        and 0 < len(session_id) <= most
+        and type(message_id) is str
+        and 0 < len(message_id) <= most
+        and type(role) is str
+        and 0 < len(role) <= most
+        and (agent_id is None or (type(agent_id) is str and 0 < len(agent_id) <= most))
+        and type(content) is str
+        and len(content) <= validate.MAX_CONTENT // 4
+        and type(sequence) is int
+        and 0 <= sequence <= validate.MAX_NUMBER
+    )
 
 
 def _metadata(value: object) -> str:
