@@ -18,12 +18,19 @@ COPY_MESSAGES = (_FOLDER / "copy_messages.sql").read_bytes()
 COPY_SESSIONS = (_FOLDER / "copy_sessions.sql").read_bytes()
 TAKE = (_FOLDER / "take.sql").read_bytes()
 STORE = (_FOLDER / "store.sql").read_bytes()
+COMMIT = (_FOLDER / "commit.sql").read_bytes()
 
 MOST_LINES = 20_000
 """Lines after which a transaction takes no other session in."""
 
 _MOST_CHARACTERS = 2**24
 """Of the sessions' own metadata, which waits until their messages are sent."""
+
+MOST_AHEAD = 2**23
+"""Characters of messages that wait until they can be sent, while the batch before is stored."""
+
+_EACH = 200
+"""Characters that all else of a message counts for."""
 
 _REASONS = {
     "archived": "it is archived, and messages are missing there",
@@ -111,6 +118,12 @@ class Batch:
         self._first = 0
         self.last = 0
         """The numbers of its first line, and of its last."""
+        self._unsent: list[Row] = []
+        self.waiting = 0
+        """Characters of content and metadata of the messages that are not sent yet."""
+        self.is_whole = False
+        self.following: Batch | None = None
+        """The one that begins with the line that ended this one."""
 
     @property
     def place(self) -> str:
@@ -122,24 +135,35 @@ class Batch:
         """How many messages it has."""
         return sum(session.count for session in self._sessions.values())
 
-    def takes(self, line: Line) -> bool:
-        """Whether a line belongs into this transaction, or into the next one."""
-        if line.session_id in self._sessions:
-            return not line.is_session  # Which is one of another file, after its end.
-        return self._lines < MOST_LINES and self._characters < _MOST_CHARACTERS
-
-    def add(self, line: Line) -> Row | None:
-        """Take a line; give a message's row."""
+    def add(self, line: Line | None) -> None:
+        """Take a line, or begin the next batch with it; None is the end of all."""
+        if line is None or not self._takes(line):
+            self.is_whole = True
+            if line is not None:
+                self.following = Batch(self._owner)
+                self.following.add(line)
+            return
         self._lines += 1
         self._first, self.last = self._first or line.number, line.number
         if line.is_session:
             self._characters += len(line.fields["metadata"])
             self._sessions[line.session_id] = _Session(line)
-            return None
+            return
         session = self._sessions.get(line.session_id)
         if session is None:
             session = self._sessions[line.session_id] = _Session(None)
-        return session.message(line)
+        self._unsent.append(session.message(line))
+        self.waiting += _EACH + len(line.fields["content"]) + len(line.fields["metadata"])
+
+    def _takes(self, line: Line) -> bool:
+        if line.session_id in self._sessions:
+            return not line.is_session  # Which is one of another file, after its end.
+        return self._lines < MOST_LINES and self._characters < _MOST_CHARACTERS
+
+    def send(self) -> list[Row]:
+        """Give the messages that are to be sent now."""
+        unsent, self._unsent, self.waiting = self._unsent, [], 0
+        return unsent
 
     def rows(self) -> Iterator[Row]:
         """Give the sessions' rows, when all of their messages were."""
