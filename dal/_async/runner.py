@@ -78,14 +78,14 @@ class AsyncRunner:
 
     @asynccontextmanager
     async def watched(self, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[Attempts]:
-        """Tell who watches of a block that runs statements of no query file, in a transaction that goes on after it."""
+        """Tell who watches of a block that runs statements of no query file, and commits."""
         attempts = self.attempts()
         attempts.connection = connection
         try:
             try:
                 yield attempts
             except psycopg.Error as error:
-                raise await self.explain(error, name, sent=False) from error
+                raise await self.explain(error, name, sent=True) from error
         except BaseException as error:
             self._watch.ended(name, {}, attempts, None, error)
             raise
@@ -168,8 +168,8 @@ class AsyncRunner:
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:
-                if begun:
-                    raise await self.explain(error, what, sent=True) from error
+                if begun:  # What it had to commit, it has.
+                    raise await self.explain(error, what, sent=False) from error
                 pause = await self._after(error, what, attempts, sent=False)
             else:
                 return

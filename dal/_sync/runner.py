@@ -77,14 +77,14 @@ class Runner:
 
     @contextmanager
     def watched(self, name: str, connection: Connection[Any]) -> Iterator[Attempts]:
-        """Tell who watches of a block that runs statements of no query file, in a transaction that goes on after it."""
+        """Tell who watches of a block that runs statements of no query file, and commits."""
         attempts = self.attempts()
         attempts.connection = connection
         try:
             try:
                 yield attempts
             except psycopg.Error as error:
-                raise self.explain(error, name, sent=False) from error
+                raise self.explain(error, name, sent=True) from error
         except BaseException as error:
             self._watch.ended(name, {}, attempts, None, error)
             raise
@@ -167,8 +167,8 @@ class Runner:
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:
-                if begun:
-                    raise self.explain(error, what, sent=True) from error
+                if begun:  # What it had to commit, it has.
+                    raise self.explain(error, what, sent=False) from error
                 pause = self._after(error, what, attempts, sent=False)
             else:
                 return

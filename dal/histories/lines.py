@@ -24,6 +24,9 @@ _MESSAGE = frozenset(
 )  # fmt: skip
 
 
+_decode = json.JSONDecoder().raw_decode
+
+
 class Line(NamedTuple):
     """A line that was checked: of a session or of a message, with the values of its fields."""
 
@@ -105,7 +108,10 @@ class Lines:
 
     def _read(self, text: bytes) -> Line:
         try:
-            read = json.loads(text.decode())
+            line = text.decode().strip(" \t\r")
+            read, end = _decode(line)
+            if end < len(line):
+                json.loads(line)  # It says what is wrong.
         except (ValueError, RecursionError) as error:
             raise InvalidInput("", f"is not JSON: {error}") from None
         kind, fields = next(iter(read.items())) if isinstance(read, dict) and len(read) == 1 else (None, None)
