@@ -214,8 +214,8 @@ class ExportedSession:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedMessage:
-    """A message's line of an export."""
+class ExportedMessages:
+    """Lines of an export: of messages up to this number."""
 
     sequence: int
     lines: str

@@ -171,9 +171,12 @@ def test_opening_and_resetting_in_silence_send_nothing(wired, raw):
     assert watched.messages == []
 
 
+PAGES = {"messages.export", "sessions.export", "sessions.export_of_user"}
+"""Which look at all that is on a page anyway, and so may count it."""
+
+
 @pytest.mark.parametrize("statement", list(dal.queries))
 def test_no_statement_counts_or_looks_for_the_greatest(statement):
     sql = dal.queries[statement].sql.lower()
-    assert b"count(" not in sql
-    assert b"max(" not in sql
+    assert statement in PAGES or (b"count(" not in sql and b"max(" not in sql)
     assert b"offset" not in sql

@@ -19,8 +19,8 @@ stored AS (
         'user-' || mod(l.n, 100),
         'telegram',
         '{"title": "What was asked for", "language": "en"}',
-        l.messages,
-        l.messages,
+        l.messages AS next_sequence,
+        l.messages AS message_count,
         l.began_at,
         l.began_at + l.messages * interval '7.654321 seconds'
     FROM length AS l

@@ -25,7 +25,9 @@ async def export(
     pace, last = Pace(), ("-infinity", "")
     async with runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
         while True:
-            page = await snapshot.run(query, updated_after=last[0], id_after=last[1], limit=pace.limit, **wanted)
+            page = await snapshot.run(
+                query, updated_after=last[0], id_after=last[1], sessions=pace.sessions, limit=pace.limit, **wanted
+            )
             if not page:
                 return
             last = page[-1].updated_at.isoformat(), page[-1].session_id
@@ -35,17 +37,13 @@ async def export(
                 if session.is_whole:
                     continue
                 yield text.encode()
-                text, after, more = "", -1, True
-                while more:
-                    limit = pace.limit
-                    lines = await snapshot.run(
-                        async_queries.messages.export, session_id=session.session_id, after=after, limit=limit
-                    )
-                    more = len(lines) == limit
-                    if lines:
-                        after, chunk = lines[-1].sequence, "".join([line.lines for line in lines])
-                        pace.went(len(lines), len(chunk))
-                        yield chunk.encode()
+                text, after = "", -1
+                while lines := await snapshot.run(
+                    async_queries.messages.export, session_id=session.session_id, after=after, limit=pace.limit
+                ):
+                    after = lines.sequence
+                    pace.went(lines.lines.count("\n"), len(lines.lines))
+                    yield lines.lines.encode()
             if text:
-                pace.went(text.count("\n"), len(text))
+                pace.went(text.count("\n"), len(text), len(page))
                 yield text.encode()
