@@ -63,7 +63,6 @@ def moved(server, schema, full, empty, tmp_path):
     def ours(verb, of):
         command = [sys.executable, BENCH / "moving.py", verb, server.conninfo, of, tmp_path / "all.jsonl"]
         done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        assert done["messages"] == full
         took[verb].append(done["seconds"])
         if done["memory"] is not None:
             memory[verb].append(done["memory"])

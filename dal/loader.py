@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class QueryFileError(Exception):
 class Statement:
     """One query file: its name, its documentation, and its SQL as it is sent."""
 
-    __slots__ = ("_numbered", "doc", "many", "name", "parameters", "path", "record", "repeatable", "sql")
+    __slots__ = ("_numbered", "binary", "doc", "many", "name", "parameters", "path", "record", "repeatable", "sql")
 
     def __init__(self, source: Any, path: Path, numbered: Sequence[str]) -> None:
         self.name = f"{path.parent.name}.{path.stem}"
@@ -51,6 +52,8 @@ class Statement:
         self.record: type[Any] | None = getattr(records, returns["record"], None) if returns else None
         if self.record is None:
             raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
+        self.binary = any(one.type in {bytes, "bytes"} for one in fields(self.record))
+        """Whether its rows are sent in binary form: bytes would be twice as long as text."""
         repeat = _REPEAT.search(self.doc)
         if repeat is None:
             raise QueryFileError(f"{path}: needs a line `Repeat: safe, …` or `Repeat: not safe: …`, with the reason")

@@ -209,8 +209,10 @@ class ExportedSession:
 
     session_id: str
     updated_at: datetime
+    messages: int
+    """How many of them there are, if it is whole."""
     is_whole: bool
-    lines: str
+    lines: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,8 @@ class ExportedMessages:
     """Lines of an export: of messages up to this number."""
 
     sequence: int
-    lines: str
+    messages: int
+    lines: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from psycopg import IsolationLevel
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal.histories.pace import Pace
+from dal.records import ExportedSession
 
 
 async def export(
@@ -31,19 +32,20 @@ async def export(
             if not page:
                 return
             last = page[-1].updated_at.isoformat(), page[-1].session_id
-            text = ""
+            whole: list[ExportedSession] = []
             for session in page:
-                text += session.lines
+                whole.append(session)
                 if session.is_whole:
                     continue
-                yield text.encode()
-                text, after = "", -1
-                while lines := await snapshot.run(
+                yield b"".join([one.lines for one in whole])
+                whole, after = [], -1
+                while more := await snapshot.run(
                     async_queries.messages.export, session_id=session.session_id, after=after, limit=pace.limit
                 ):
-                    after = lines.sequence
-                    pace.went(lines.lines.count("\n"), len(lines.lines))
-                    yield lines.lines.encode()
-            if text:
-                pace.went(text.count("\n"), len(text), len(page))
-                yield text.encode()
+                    after = more.sequence
+                    pace.went(more.messages, len(more.lines))
+                    yield more.lines
+            if whole:
+                chunk = b"".join([one.lines for one in whole])
+                pace.went(sum(one.messages for one in whole), len(chunk), len(whole))
+                yield chunk

@@ -23,7 +23,7 @@ class AsyncQuery(Statement):
         cursor class.
         """
         cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
-        await cursor.execute(self.sql, self.bind(parameters))
+        await cursor.execute(self.sql, self.bind(parameters), binary=self.binary)
         rows = await cursor.fetchall()
         return rows if self.many else self.only(rows)
 

@@ -12,6 +12,7 @@ from psycopg import IsolationLevel
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal.histories.pace import Pace
+from dal.records import ExportedSession
 
 
 def export(
@@ -32,19 +33,20 @@ def export(
             if not page:
                 return
             last = page[-1].updated_at.isoformat(), page[-1].session_id
-            text = ""
+            whole: list[ExportedSession] = []
             for session in page:
-                text += session.lines
+                whole.append(session)
                 if session.is_whole:
                     continue
-                yield text.encode()
-                text, after = "", -1
-                while lines := snapshot.run(
+                yield b"".join([one.lines for one in whole])
+                whole, after = [], -1
+                while more := snapshot.run(
                     queries.messages.export, session_id=session.session_id, after=after, limit=pace.limit
                 ):
-                    after = lines.sequence
-                    pace.went(lines.lines.count("\n"), len(lines.lines))
-                    yield lines.lines.encode()
-            if text:
-                pace.went(text.count("\n"), len(text), len(page))
-                yield text.encode()
+                    after = more.sequence
+                    pace.went(more.messages, len(more.lines))
+                    yield more.lines
+            if whole:
+                chunk = b"".join([one.lines for one in whole])
+                pace.went(sum(one.messages for one in whole), len(chunk), len(whole))
+                yield chunk

@@ -24,7 +24,7 @@ class Query(Statement):
         cursor class.
         """
         cursor = RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
-        cursor.execute(self.sql, self.bind(parameters))
+        cursor.execute(self.sql, self.bind(parameters), binary=self.binary)
         rows = cursor.fetchall()
         return rows if self.many else self.only(rows)
 

@@ -15,8 +15,10 @@
 -- Returns: ExportedMessages; no row when nothing follows, or no such session is stored.
 SELECT
     max(line.sequence) AS sequence,
-    concat(
-        '{"message":', string_agg(row_to_json(line)::text, E'}\n{"message":' ORDER BY line.sequence), E'}\n'
+    count(*) AS messages,
+    convert_to(
+        concat('{"message":', string_agg(row_to_json(line)::text, E'}\n{"message":' ORDER BY line.sequence), E'}\n'),
+        'UTF8'
     ) AS lines
 FROM (
     SELECT

@@ -85,12 +85,16 @@ exported AS (
     SELECT
         p.session_id,
         p.updated_at,
+        body.messages,
         body.messages = p.message_count AS is_whole,
-        concat(
-            '{"session":', row_to_json(head)::text, E'}\n',
-            CASE WHEN body.messages = p.message_count AND body.messages > 0
-                THEN concat('{"message":', body.lines, E'}\n')
-            END
+        convert_to(
+            concat(
+                '{"session":', row_to_json(head)::text, E'}\n',
+                CASE WHEN body.messages = p.message_count AND body.messages > 0
+                    THEN concat('{"message":', body.lines, E'}\n')
+                END
+            ),
+            'UTF8'
         ) AS lines
     FROM page AS p
     CROSS JOIN LATERAL (
@@ -148,12 +152,14 @@ exported AS (
 SELECT
     e.session_id,
     e.updated_at,
+    e.messages,
     e.is_whole,
     e.lines
 FROM (
     SELECT
         e.session_id,
         e.updated_at,
+        e.messages,
         e.is_whole,
         e.lines,
         sum(octet_length(e.lines)) OVER (ORDER BY e.updated_at, e.session_id) - octet_length(e.lines) AS bytes
