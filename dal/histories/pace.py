@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_FIRST, _MOST = 100, 2000
+_FIRST, _MOST = 100, 1000
 """Messages that are asked for at first, and at most."""
 
 _SIZE = 2**20
