@@ -5,7 +5,6 @@ import threading
 import time
 import tracemalloc
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -325,6 +324,15 @@ def test_any_pieces_make_the_same(store, other, rows, tmp_path):
         ways[name].close()
 
 
+def test_the_time_zone_of_a_connection_does_not_matter(side, server, options, tables):
+    away = options["options"] + " -c timezone=America/St_Johns"
+    raw = side.connect(server.conninfo, **options | {"options": away})
+    store = side.store(raw)
+    store.import_(lines(message("s", created_at=MOMENT)))
+    assert exported(store).count(f'"{MOMENT}"'.encode()) == 3
+    raw.close()
+
+
 async def test_an_asynchronous_source_is_taken(server, schema, tables):
     async def give():
         for line in lines(message("s"), message("s")):
@@ -463,6 +471,7 @@ def test_two_exports_in_one_file_are_two(store, other):
 
 
 GOOD = {"session_id": "s", "role": "user", "content": "x"}
+WHOLE = GOOD | {"sequence": 1, "message_id": "m1", "agent_id": None, "metadata": {}, "created_at": MOMENT}
 WRONG = [
     ("no json", "line 2: is not JSON"),
     (b'{"message": "\xff"}', "line 2: is not JSON"),
@@ -474,6 +483,19 @@ WRONG = [
     ({"message": GOOD | {"content": "a\0"}}, "line 2: content: holds a NUL"),
     ({"message": GOOD | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
     ({"message": GOOD | {"role": ""}}, "line 2: role: is empty"),
+    ({"message": WHOLE | {"content": "a\0"}}, "line 2: content: holds a NUL"),
+    ({"message": WHOLE | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
+    ({"message": WHOLE | {"content": 7}}, "line 2: content: must be a str"),
+    ({"message": WHOLE | {"role": "a\0"}}, "line 2: role: holds a NUL"),
+    ({"message": WHOLE | {"role": None}}, "line 2: role: must be a str"),
+    ({"message": WHOLE | {"agent_id": ""}}, "line 2: agent_id: is empty"),
+    ({"message": WHOLE | {"message_id": "x" * 256}}, "line 2: message_id: has 256 characters"),
+    ({"message": WHOLE | {"session_id": 7}}, "line 2: session_id: must be a str"),
+    ({"message": WHOLE | {"sequence": True}}, "line 2: sequence: must be an int"),
+    ({"message": WHOLE | {"sequence": 2**63}}, "line 2: sequence: is 9223372036854775808"),
+    ({"message": WHOLE | {"metadata": {"a": "\0"}}}, "line 2: metadata: holds a NUL"),
+    ({"message": WHOLE | {"created_at": "2026-01-31"}}, "line 2: created_at: has no time zone"),
+    ({"message": WHOLE | {"more": 1}}, "line 2: more: is no field of a message"),
     ({"message": GOOD | {"sequence": -1}}, "line 2: sequence: is -1"),
     ({"message": GOOD | {"sequence": 0}}, "line 2: sequence: is 0, and must be above 0"),
     ({"message": GOOD | {"metadata": []}}, "line 2: metadata: must be a mapping"),
@@ -699,14 +721,16 @@ def test_memory_stays_flat(store, other, figure, side, monkeypatch):
 
 def test_pages_of_large_messages_are_small(store, other, rows):
     """However many small ones came before, after which it asks for many at once."""
+    large = [NewMessage(role="user", content="x" * 2**19)] * 24
     fill(store.session("small"), 3_000)
-    large = [NewMessage(role="user", content="x" * 2**19)] * 30
-    store.session("small").append_all([replace(one, message_id=f"large{n}") for n, one in enumerate(large)])
     store.session("large").append_all(large)
-    for n in range(30):
+    fill(store.session("small too"), 3_000)
+    for n in range(24):
         store.session(f"one of {n}").append_all(large[:1])
+    fill(store.session("both"), 3_000)
+    store.session("both").append_all(large)
     chunks = list(store.export())
-    assert sum(map(len, chunks)) > 45 * 2**20
+    assert sum(map(len, chunks)) > 36 * 2**20
     assert max(map(len, chunks)) < 3 * 2**20
     other.import_(chunks)
     assert rows(other) == rows(store)
