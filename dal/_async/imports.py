@@ -39,7 +39,7 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
                 while following is not None:
                     batch = following
                     await _send(connection, batch, each)
-                    async with runner.watched("histories.store", connection):
+                    async with runner.watched("import", "histories.store", connection):
                         outcome = await _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     following = batch.following

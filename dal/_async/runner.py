@@ -77,15 +77,15 @@ class AsyncRunner:
         return rows
 
     @asynccontextmanager
-    async def watched(self, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[Attempts]:
+    async def watched(self, what: str, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
         """Tell who watches of a block that runs statements of no query file, and commits."""
         attempts = self.attempts()
         attempts.connection = connection
         try:
             try:
-                yield attempts
+                yield
             except psycopg.Error as error:
-                raise await self.explain(error, name, sent=True) from error
+                raise await self.explain(error, what, sent=True) from error
         except BaseException as error:
             self._watch.ended(name, {}, attempts, None, error)
             raise

@@ -40,7 +40,7 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
                 while following is not None:
                     batch = following
                     _send(connection, batch, each)
-                    with runner.watched("histories.store", connection):
+                    with runner.watched("import", "histories.store", connection):
                         outcome = _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     following = batch.following

@@ -76,15 +76,15 @@ class Runner:
         return rows
 
     @contextmanager
-    def watched(self, name: str, connection: Connection[Any]) -> Iterator[Attempts]:
+    def watched(self, what: str, name: str, connection: Connection[Any]) -> Iterator[None]:
         """Tell who watches of a block that runs statements of no query file, and commits."""
         attempts = self.attempts()
         attempts.connection = connection
         try:
             try:
-                yield attempts
+                yield
             except psycopg.Error as error:
-                raise self.explain(error, name, sent=True) from error
+                raise self.explain(error, what, sent=True) from error
         except BaseException as error:
             self._watch.ended(name, {}, attempts, None, error)
             raise
