@@ -530,6 +530,18 @@ def test_what_is_wrong_is_told_with_its_line_and_nothing_stored(store, wrong, sa
     assert in_use(store) == 0
 
 
+def test_what_is_wrong_first_is_told_first(store, monkeypatch):
+    """Although the lines that follow were read by then."""
+    monkeypatch.setattr(batch, "MOST_LINES", 2)
+    twice = lines(message("s", message_id="m"), message("s", message_id="m"), message("t"))
+    with pytest.raises(dal.InvalidInput, match="^lines 1 to 2: a session has .* twice"):
+        store.import_([*twice, "no json"])
+    assert len(store.sessions()) == 0
+    with pytest.raises(dal.InvalidInput, match="^line 4: is not JSON"):
+        store.import_([*lines(message("s"), message("s"), message("t")), "no json"])
+    assert [record.session_id for record in store.sessions()] == ["s"]
+
+
 @pytest.mark.parametrize("given", [None, 7, "x", b"y", {"a": 1}, object()])
 def test_what_is_no_source_is_refused(store, given):
     with pytest.raises(dal.InvalidInput, match=r"^lines: must be a file or an iterable of lines"):

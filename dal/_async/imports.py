@@ -40,8 +40,10 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
                     batch = following
                     await _send(connection, batch, each)
                     async with runner.watched("import", "histories.store", connection):
-                        outcome = await _store(runner, connection, batch, each)
+                        outcome, wrong = await _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
+                    if wrong is not None:
+                        raise wrong
                     following = batch.following
         except (ServerUnavailable, StatementFailed) as error:
             error.args = (tally.told(error.args[0]),)
@@ -65,11 +67,13 @@ async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGener
 
 async def _store(
     runner: AsyncRunner, connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]
-) -> Any:
+) -> tuple[Any, Exception | None]:
     """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
 
-    However long they take to come, the server waits for nothing.
+    However long they take to come, the server waits for nothing; and what is wrong with them is given, to be told after
+    what is wrong with this batch.
     """
+    wrong: Exception | None = None
     storing = AsyncRawCursor(connection, row_factory=tuple_row)
     try:
         async with connection.pipeline():
@@ -77,10 +81,13 @@ async def _store(
             await storing.execute(STORE, prepare=False)
             await AsyncRawCursor(connection).execute(COMMIT, prepare=False)
             if batch.following is not None:
-                await _read(each, batch.following, MOST_AHEAD)
+                try:
+                    await _read(each, batch.following, MOST_AHEAD)
+                except Exception as error:  # noqa: BLE001 - it is raised by the caller
+                    wrong = error
             deadline = runner.attempts().deadline
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
-        return await storing.fetchone()
+        return await storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         told = f"a session has a number or a message_id twice: {error.diag.message_detail}"
         raise InvalidInput(batch.place, told) from error

@@ -41,8 +41,10 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
                     batch = following
                     _send(connection, batch, each)
                     with runner.watched("import", "histories.store", connection):
-                        outcome = _store(runner, connection, batch, each)
+                        outcome, wrong = _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
+                    if wrong is not None:
+                        raise wrong
                     following = batch.following
         except (ServerUnavailable, StatementFailed) as error:
             error.args = (tally.told(error.args[0]),)
@@ -64,11 +66,15 @@ def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None,
             copy.write_row(row)
 
 
-def _store(runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> Any:
+def _store(
+    runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]
+) -> tuple[Any, Exception | None]:
     """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
 
-    However long they take to come, the server waits for nothing.
+    However long they take to come, the server waits for nothing; and what is wrong with them is given, to be told after
+    what is wrong with this batch.
     """
+    wrong: Exception | None = None
     storing = RawCursor(connection, row_factory=tuple_row)
     try:
         with connection.pipeline():
@@ -76,10 +82,13 @@ def _store(runner: Runner, connection: Connection[Any], batch: Batch, each: Gene
             storing.execute(STORE, prepare=False)
             RawCursor(connection).execute(COMMIT, prepare=False)
             if batch.following is not None:
-                _read(each, batch.following, MOST_AHEAD)
+                try:
+                    _read(each, batch.following, MOST_AHEAD)
+                except Exception as error:  # noqa: BLE001 - it is raised by the caller
+                    wrong = error
             deadline = runner.attempts().deadline
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
-        return storing.fetchone()
+        return storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         told = f"a session has a number or a message_id twice: {error.diag.message_detail}"
         raise InvalidInput(batch.place, told) from error
