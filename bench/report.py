@@ -78,7 +78,11 @@ def durable(server):
 
 def pytest_addoption(parser):
     group = parser.getgroup("session-dal's benchmarks")
-    group.addoption("--large", action="store_true", help="the full sizes: 100,000 messages, a million sessions")
+    group.addoption(
+        "--large",
+        action="store_true",
+        help="the full sizes: 100,000 messages, a million sessions, a million messages as a file",
+    )
     group.addoption("--results", metavar="FILE", help=f"where dal bench report finds the run; {_RESULTS} otherwise")
     group.addoption("--update-baseline", action="store_true", help="take over what is measured; give a --reason")
     group.addoption("--reason", metavar="WHY", help="why the baseline changes; it stays in the file")
