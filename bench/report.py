@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import psycopg
 import pytest
 from baseline import BaselineError
 from ledger import BASELINE, Ledger, ratio
@@ -61,9 +62,27 @@ def large(request) -> bool:
     return request.config.option.large
 
 
+@pytest.fixture
+def durable(server):
+    """As a service has it: a commit is on the disk. The tests' own servers are in a hurry otherwise."""
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        before = connection.execute("SHOW fsync").fetchone()
+        if before == ("off",):
+            connection.execute("ALTER SYSTEM SET fsync = on")
+            connection.execute("SELECT pg_reload_conf()")
+        yield
+        if before == ("off",):
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+
+
 def pytest_addoption(parser):
     group = parser.getgroup("session-dal's benchmarks")
-    group.addoption("--large", action="store_true", help="the full sizes: 100,000 messages, a million sessions")
+    group.addoption(
+        "--large",
+        action="store_true",
+        help="the full sizes: 100,000 messages, a million sessions, a million messages as a file",
+    )
     group.addoption("--results", metavar="FILE", help=f"where dal bench report finds the run; {_RESULTS} otherwise")
     group.addoption("--update-baseline", action="store_true", help="take over what is measured; give a --reason")
     group.addoption("--reason", metavar="WHY", help="why the baseline changes; it stays in the file")

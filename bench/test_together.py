@@ -12,7 +12,6 @@ import threading
 import time
 from contextlib import AsyncExitStack, ExitStack
 
-import psycopg
 import pytest
 from report import ratio
 from test_append import pgbench
@@ -23,6 +22,8 @@ from dal.files import QUERIES
 CALLERS, ROUNDS, SECONDS = 64, 4, 0.3
 CONTENT = "What was said, at the length of a line or so."
 TITLE = f"{CALLERS} who append at once: messages in the time that single appends on the same pool need for one"
+
+pytestmark = pytest.mark.usefixtures("durable")
 
 
 def in_threads(server, schema, callers, session_of):
@@ -75,20 +76,6 @@ def in_tasks(server, schema, callers, session_of):
             return [{name: await run(way) for name, way in ways.items()} for _ in range(ROUNDS)]
 
     return asyncio.run(rounds())
-
-
-@pytest.fixture(autouse=True)
-def _durable(server):
-    """As a service has it: a commit is on the disk. The tests' own servers are in a hurry otherwise."""
-    with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        before = connection.execute("SHOW fsync").fetchone()
-        if before == ("off",):
-            connection.execute("ALTER SYSTEM SET fsync = on")
-            connection.execute("SELECT pg_reload_conf()")
-        yield
-        if before == ("off",):
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Statement:
         "_numbered",
         "doc",
         "has_metadata",
+        "is_binary",
         "many",
         "name",
         "parameters",
@@ -75,8 +76,10 @@ class Statement:
         self.record: type[Any] | None = getattr(records, returns["record"], None) if returns else None
         if self.record is None:
             raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
-        self.has_metadata = "metadata" in signature(self.record).parameters
-        """Whether its rows do."""
+        columns = {one.name: str(one.type) for one in fields(self.record)}
+        self.has_metadata = "metadata" in columns
+        self.is_binary = "bytes" in columns.values()
+        """Whether its rows are sent in binary form: bytes would be twice as long as text."""
         repeat = _REPEAT.search(self.doc)
         if repeat is None:
             raise QueryFileError(f"{path}: needs a line `Repeat: safe, …` or `Repeat: not safe: …`, with the reason")

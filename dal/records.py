@@ -209,16 +209,19 @@ class ExportedSession:
 
     session_id: str
     updated_at: datetime
+    messages: int
+    """How many of them there are, if it is whole."""
     is_whole: bool
-    lines: str
+    lines: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedMessage:
-    """A message's line of an export."""
+class ExportedMessages:
+    """Lines of an export: of messages up to this number."""
 
     sequence: int
-    lines: str
+    messages: int
+    lines: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ MAX_MANY = 10_000
 Sanitize = Literal["replace"] | None
 """What to do with content that PostgreSQL cannot store: refuse it, or replace what it cannot."""
 
+_dumped = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 _TEXT_OR_NUMBER = re.compile(
     # In this order; a number is looked at from its beginning alone, or a long one would take its length squared.
     rf'"(?:[^"\\]++|\\.)*+"|(?<![\d.])(?:(?P<power>-?[\d.]++e\+\d++)|(?P<long>\d{{{MAX_DIGITS + 1}}}))'
@@ -113,19 +115,26 @@ def metadata(argument: str, value: object) -> str:
     if not isinstance(value, Mapping):
         raise InvalidInput(argument, f"must be a mapping, not {type(value).__name__}")
     given = dict(value)
-    if not given:
+    dumped = read_metadata(argument, given)
+    if dumped != "{}" and json.loads(dumped) != given:
+        raise InvalidInput(argument, "would not be read back as it is: use lists for tuples, and strings for keys")
+    return dumped
+
+
+def read_metadata(argument: str, value: object) -> str:
+    """As metadata, of what was read as JSON, and so is read back as it is."""
+    if not isinstance(value, dict):
+        raise InvalidInput(argument, f"must be a mapping, not {type(value).__name__}")
+    if not value:
         return "{}"
     try:
-        dumped = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        dumped = _dumped(value)
         dumped.encode()
-        same = json.loads(dumped) == given
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(argument, f"is not JSON: {error}") from None
-    if not same:
-        raise InvalidInput(argument, "would not be read back as it is: use lists for tuples, and strings for keys")
     if _ESCAPED_NUL.search(dumped):
         raise InvalidInput(argument, "holds a NUL character, which PostgreSQL cannot store; remove it")
-    if dumped.count("{") + dumped.count("[") > MAX_DEPTH and _is_too_deep(given):
+    if dumped.count("{") + dumped.count("[") > MAX_DEPTH and _is_too_deep(value):
         raise InvalidInput(argument, f"is more than {MAX_DEPTH} levels deep")
     if "e+" in dumped or len(dumped) > MAX_DIGITS:
         dumped = _TEXT_OR_NUMBER.sub(partial(_readable, argument), dumped)

@@ -229,7 +229,10 @@ def asked(name, **parameters):
     return lambda store, _: dal.queries[name](store.runner._source._connection, **parameters)
 
 
-PAGE = {"updated_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None, "limit": 20}
+PAGE = {"updated_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None} | {
+    "sessions": 20,
+    "limit": 20,
+}
 CALLS = {
     "messages.after": lambda store, session: session.messages(after=3, limit=5),
     "messages.append": lambda store, session: session.append("user", "x"),

@@ -56,9 +56,9 @@ def rows(server):
     return read
 
 
-def fill(session, count, start=0, **more):
+def fill(session, count, start=0, content="", **more):
     for n in range(start, count, 1000):
-        new = [NewMessage(role="user", content=f"message {m}", **more) for m in range(n, min(n + 1000, count))]
+        new = [NewMessage(role="user", content=f"message {m}{content}", **more) for m in range(n, min(n + 1000, count))]
         session.append_all(new)
 
 
@@ -324,6 +324,15 @@ def test_any_pieces_make_the_same(store, other, rows, tmp_path):
         ways[name].close()
 
 
+def test_the_time_zone_of_a_connection_does_not_matter(side, server, options, tables):
+    away = options["options"] + " -c timezone=America/St_Johns"
+    raw = side.connect(server.conninfo, **options | {"options": away})
+    store = side.store(raw)
+    store.import_(lines(message("s", created_at=MOMENT)))
+    assert exported(store).count(f'"{MOMENT}"'.encode()) == 3
+    raw.close()
+
+
 async def test_an_asynchronous_source_is_taken(server, schema, tables):
     async def give():
         for line in lines(message("s"), message("s")):
@@ -462,6 +471,7 @@ def test_two_exports_in_one_file_are_two(store, other):
 
 
 GOOD = {"session_id": "s", "role": "user", "content": "x"}
+WHOLE = GOOD | {"sequence": 1, "message_id": "m1", "agent_id": None, "metadata": {}, "created_at": MOMENT}
 WRONG = [
     ("no json", "line 2: is not JSON"),
     (b'{"message": "\xff"}', "line 2: is not JSON"),
@@ -473,6 +483,19 @@ WRONG = [
     ({"message": GOOD | {"content": "a\0"}}, "line 2: content: holds a NUL"),
     ({"message": GOOD | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
     ({"message": GOOD | {"role": ""}}, "line 2: role: is empty"),
+    ({"message": WHOLE | {"content": "a\0"}}, "line 2: content: holds a NUL"),
+    ({"message": WHOLE | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
+    ({"message": WHOLE | {"content": 7}}, "line 2: content: must be a str"),
+    ({"message": WHOLE | {"role": "a\0"}}, "line 2: role: holds a NUL"),
+    ({"message": WHOLE | {"role": None}}, "line 2: role: must be a str"),
+    ({"message": WHOLE | {"agent_id": ""}}, "line 2: agent_id: is empty"),
+    ({"message": WHOLE | {"message_id": "x" * 256}}, "line 2: message_id: has 256 characters"),
+    ({"message": WHOLE | {"session_id": 7}}, "line 2: session_id: must be a str"),
+    ({"message": WHOLE | {"sequence": True}}, "line 2: sequence: must be an int"),
+    ({"message": WHOLE | {"sequence": 2**63}}, "line 2: sequence: is 9223372036854775808"),
+    ({"message": WHOLE | {"metadata": {"a": "\0"}}}, "line 2: metadata: holds a NUL"),
+    ({"message": WHOLE | {"created_at": "2026-01-31"}}, "line 2: created_at: has no time zone"),
+    ({"message": WHOLE | {"more": 1}}, "line 2: more: is no field of a message"),
     ({"message": GOOD | {"sequence": -1}}, "line 2: sequence: is -1"),
     ({"message": GOOD | {"sequence": 0}}, "line 2: sequence: is 0, and must be above 0"),
     ({"message": GOOD | {"metadata": []}}, "line 2: metadata: must be a mapping"),
@@ -505,6 +528,18 @@ def test_what_is_wrong_is_told_with_its_line_and_nothing_stored(store, wrong, sa
         store.import_([first, line])
     assert len(store.sessions()) == 0
     assert in_use(store) == 0
+
+
+def test_what_is_wrong_first_is_told_first(store, monkeypatch):
+    """Although the lines that follow were read by then."""
+    monkeypatch.setattr(batch, "MOST_LINES", 2)
+    twice = lines(message("s", message_id="m"), message("s", message_id="m"), message("t"))
+    with pytest.raises(dal.InvalidInput, match="^lines 1 to 2: a session has .* twice"):
+        store.import_([*twice, "no json"])
+    assert len(store.sessions()) == 0
+    with pytest.raises(dal.InvalidInput, match="^line 4: is not JSON"):
+        store.import_([*lines(message("s"), message("s"), message("t")), "no json"])
+    assert [record.session_id for record in store.sessions()] == ["s"]
 
 
 @pytest.mark.parametrize("given", [None, 7, "x", b"y", {"a": 1}, object()])
@@ -541,6 +576,35 @@ def test_an_import_that_was_interrupted_is_completed_by_another(store, other, ro
     assert 0 < kept[-2] < len(whole)
     assert kept == sorted(kept)
     other.import_(whole)
+    assert rows(other) == rows(store)
+
+
+def test_an_import_whose_connection_is_lost_says_what_is_stored(store, other, rows, connection, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_LINES", 700)
+    for n in range(8):
+        fill(store.session(f"s{n}"), 300 + n)
+    whole = [line.encode() for line in exported(store).decode().split("\n") if line]
+
+    def killing(after):
+        yield from whole[:after]
+        lost = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+        )
+        assert lost.fetchall() == [(True,)]
+        yield from whole[after:]
+
+    # While the first batch is sent; while it is stored, as the second is read; and as the third is.
+    for after, told, may_be_stored in ((500, "", {0}), (1_500, "", {0, 906}), (2_400, "lines 1 to 906", {906, 1_821})):
+        with pytest.raises(dal.ServerUnavailable) as lost:
+            other.import_(killing(after))
+        assert lost.value.outcome_unknown == (after > 500)
+        said = f"; {told} are stored: import the same again, and what is missing follows" if told else "are stored"
+        assert (said in str(lost.value)) == bool(told)
+        there = rows(other)
+        assert len(there["sessions"]) + len(there["messages"]) in may_be_stored
+    assert in_use(other) == 0
+    assert other.import_(whole).already_there == len(there["messages"])
     assert rows(other) == rows(store)
 
 
@@ -638,37 +702,47 @@ def test_without_temporary_tables_it_says_what_to_grant(side, server, connection
         connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
 
-def test_memory_stays_flat(store, other, sync_store, figure, side):
-    fill(sync_store.session("long"), 25_000)
-    for n in range(25):
-        fill(sync_store.session(f"s{n}"), 1_000)
+def test_memory_stays_flat(store, other, figure, side, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_LINES", 500)
+    for name, count in [("long", 3_000)] + [(f"s{n}", 100) for n in range(30)]:
+        fill(store.session(name), count, content="x" * 8_192)
+    data = exported(store)
+    size = len(data) / 2**20
 
     def peak(use):
-        use(2)
         tracemalloc.start()
-        use(None)
+        use()
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most / 2**20
 
-    data = exported(store)
+    def read(reading):
+        assert sum(1 for _ in reading) >= 30
 
-    def read(reading, most):
-        with closing(reading):
-            for n, _ in enumerate(reading):
-                if n == most:
-                    return
-
-    def stored(most):
-        pieces = range(0, len(data) if most is None else 2_000, 2**16)
-        if most is None:
-            assert other.import_(data[n : n + 2**16] for n in pieces).messages == 50_000
-
+    pieces = (data[n : n + 2**16] for n in range(0, len(data), 2**16))
     peaks = {
-        "stream": peak(lambda most: read(store.session("long").stream(), most)),
-        "export": peak(lambda most: read(store.export(), most)),
-        "import": peak(stored),
+        "stream": peak(lambda: read(store.session("long").stream())),
+        "export": peak(lambda: read(store.export())),
+        "import": peak(lambda: other.import_(pieces)),
     }
     told = ", ".join(f"{verb}: {most:.1f} MiB" for verb, most in peaks.items())
-    figure(f"most memory for 50,000 messages ({len(data) / 2**20:.0f} MiB) at once, {side.name}", told)
-    assert max(peaks.values()) < 6
+    figure(f"most memory for 6,000 messages ({size:.0f} MiB), {side.name}", told)
+    assert size > 45
+    assert max(peaks.values()) < 12
+
+
+def test_pages_of_large_messages_are_small(store, other, rows):
+    """However many small ones came before, after which it asks for many at once."""
+    large = [NewMessage(role="user", content="x" * 2**19)] * 24
+    fill(store.session("small"), 3_000)
+    store.session("large").append_all(large)
+    fill(store.session("small too"), 3_000)
+    for n in range(24):
+        store.session(f"one of {n}").append_all(large[:1])
+    fill(store.session("both"), 3_000)
+    store.session("both").append_all(large)
+    chunks = list(store.export())
+    assert sum(map(len, chunks)) > 36 * 2**20
+    assert max(map(len, chunks)) < 3 * 2**20
+    other.import_(chunks)
+    assert rows(other) == rows(store)

@@ -9,6 +9,7 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
+from dal.histories import batch
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def bouncer(server, schema, tables):
         yield f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable"
 
 
-def test_every_verb(side, bouncer):
+def test_every_verb(side, bouncer, monkeypatch):
     with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
         store.check_schema()
         for _ in range(8):  # more often than psycopg waits before it prepares
@@ -38,6 +39,11 @@ def test_every_verb(side, bouncer):
             with store.transaction() as inside:
                 inside.session("t").append("user", "x")
         assert len(store.sessions(user_id="u1")) == 8
+        monkeypatch.setattr(batch, "MOST_LINES", 7)  # Several transactions.
+        exported = list(store.export())
+        messages = b"".join(exported).count(b'{"message":')
+        assert store.import_(exported).already_there == messages == 8 * 2 + 8
+        assert len(list(session.stream())) == 2
         assert session.delete()
         assert len(store.delete_idle(datetime.now(UTC))) == 8
 

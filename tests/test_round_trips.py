@@ -155,10 +155,10 @@ def test_an_export_is_its_pages_and_two_more(wired, raw):
     assert watched.round_trips == 2 + 2, "a page, and one that finds nothing more"
 
 
-def test_an_import_is_seven_for_each_twenty_thousand_lines(wired, raw):
+def test_an_import_is_six_for_each_twenty_thousand_lines_and_two_more(wired, raw):
     with wire.watch(unwrap(raw)) as watched:
         wired.import_('{"message": {"session_id": "s%s", "role": "u", "content": "x"}}' % (n % 9) for n in range(900))
-    assert watched.round_trips == 7 + 2, "a COPY is asked for, and then sent"
+    assert watched.round_trips == 6 + 2, "a COPY is asked for, and then sent"
 
 
 def test_opening_and_resetting_in_silence_send_nothing(wired, raw):
@@ -171,9 +171,12 @@ def test_opening_and_resetting_in_silence_send_nothing(wired, raw):
     assert watched.messages == []
 
 
+PAGES = {"messages.export", "sessions.export", "sessions.export_of_user"}
+"""Which look at all that is on a page anyway, and so may count it."""
+
+
 @pytest.mark.parametrize("statement", list(dal.queries))
 def test_no_statement_counts_or_looks_for_the_greatest(statement):
     sql = dal.queries[statement].sql.lower()
-    assert b"count(" not in sql
-    assert b"max(" not in sql
+    assert statement in PAGES or (b"count(" not in sql and b"max(" not in sql)
     assert b"offset" not in sql

@@ -34,7 +34,10 @@ BRACKETS = {
     *('SAVEPOINT "_pg3_1"', 'RELEASE "_pg3_1"', 'ROLLBACK TO "_pg3_1"'),  # Of a block in the caller's transaction.
 }
 
-IMPORT = {one.decode() for one in (batch.STAGING, batch.COPY_MESSAGES, batch.COPY_SESSIONS, batch.TAKE, batch.STORE)}
+IMPORT = {
+    one.decode()
+    for one in (batch.STAGING, batch.COPY_MESSAGES, batch.COPY_SESSIONS, batch.TAKE, batch.STORE, batch.COMMIT)
+}
 """The files beside dal/histories/batch.py."""
 
 

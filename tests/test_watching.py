@@ -1,5 +1,6 @@
 """What a hook, the log and OpenTelemetry are told of each operation."""
 
+import json
 import logging
 
 import pytest
@@ -11,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 import dal
 from dal import NewMessage, otel
+from dal.histories import batch
 
 SECRET = "what nobody but the model shall read"
 
@@ -80,6 +82,26 @@ def test_a_hook_sees_what_transactions_and_confined_stores_do(watched):
     with store.transaction() as tx:
         tx.for_user("u1").session("s").append("user", "x")
     assert [ran.query for ran in seen] == ["messages.append"]
+
+
+def test_a_hook_sees_the_pages_of_an_export_and_the_batches_of_an_import(watched, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_LINES", 2)
+    seen = []
+    store = watched(seen.append)
+    said = {"role": "user", "content": SECRET}
+    assert store.import_(json.dumps({"message": said | {"session_id": name}}) for name in "aabb").messages == 4
+    list(store.export())
+    assert [(ran.query, ran.rows, ran.error) for ran in seen] == [
+        ("histories.store", 1, None),
+        ("histories.store", 1, None),
+        ("sessions.export", 2, None),
+        ("sessions.export", 0, None),
+    ]
+    assert {ran.database for ran in seen} == {seen[-1].database}
+    assert SECRET not in repr(seen)
+    with pytest.raises(dal.InvalidInput) as refused:
+        store.import_([json.dumps({"message": said | {"session_id": "c", "message_id": "m"}})] * 2)
+    assert (seen[-1].query, seen[-1].rows, seen[-1].error) == ("histories.store", None, refused.value)
 
 
 def test_a_hook_that_fails_harms_nothing(watched, caplog):

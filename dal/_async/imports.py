@@ -13,8 +13,8 @@ from psycopg.rows import tuple_row
 from dal._async.connection import until
 from dal._async.pieces import pieces
 from dal._async.runner import AsyncRunner
-from dal.errors import InvalidInput
-from dal.histories.batch import COPY_MESSAGES, COPY_SESSIONS, STAGING, STORE, TAKE, Batch, Tally
+from dal.errors import InvalidInput, ServerUnavailable, StatementFailed
+from dal.histories.batch import COMMIT, COPY_MESSAGES, COPY_SESSIONS, MOST_AHEAD, STAGING, STORE, TAKE, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
 from dal.validate import Sanitize
@@ -22,44 +22,83 @@ from dal.validate import Sanitize
 _SECONDS_A_MESSAGE = 0.001
 """What storing a message may take beside the store's timeout: a session is stored whole, however long it is."""
 
+_AT_ONCE = 2**16
+"""Characters that are sent at once."""
+
 
 async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
     """Store what the lines have, in transactions of whole sessions."""
-    tally = Tally()
+    tally, batch = Tally(), Batch(owner)
     async with aclosing(_each(lines, Lines(owner, sanitize))) as each:
-        line = await anext(each, None)
-        while line is not None:
-            batch = Batch(owner)
+        await _read(each, batch, 1)
+        if not batch.last:
+            return tally.total()
+        try:
             async with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
-                cursor = AsyncRawCursor(connection, row_factory=tuple_row)
-                await cursor.execute(STAGING, prepare=False)
-                async with cursor.copy(COPY_MESSAGES) as copy:
-                    while line is not None and batch.takes(line):
-                        row = batch.add(line)
-                        if row is not None:
-                            await copy.write_row(row)
-                        line = await anext(each, None)
-                outcome = await _store(connection, batch, runner.attempts().deadline)
-            tally.add(outcome)
+                following: Batch | None = batch
+                while following is not None:
+                    batch = following
+                    await _send(connection, batch, each)
+                    async with runner.watched("import", "histories.store", connection):
+                        outcome, wrong = await _store(runner, connection, batch, each)
+                    tally.add(outcome, batch)
+                    if wrong is not None:
+                        raise wrong
+                    following = batch.following
+        except (ServerUnavailable, StatementFailed) as error:
+            error.args = (tally.told(error.args[0]),)
+            raise
     return tally.total()
 
 
-async def _store(connection: AsyncConnection[Any], batch: Batch, deadline: float | None) -> Any:
-    """Store a batch whose messages were sent."""
+async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]) -> None:
+    """Send a batch to the transaction's own tables, as its lines come."""
     cursor = AsyncRawCursor(connection, row_factory=tuple_row)
+    await cursor.execute(STAGING, prepare=False)
+    async with cursor.copy(COPY_MESSAGES) as copy:
+        while batch.waiting or not batch.is_whole:
+            for row in batch.send():
+                await copy.write_row(row)
+            await _read(each, batch, _AT_ONCE)
     async with cursor.copy(COPY_SESSIONS) as copy:
         for row in batch.rows():
             await copy.write_row(row)
-    until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
+
+
+async def _store(
+    runner: AsyncRunner, connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]
+) -> tuple[Any, Exception | None]:
+    """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
+
+    However long they take to come, the server waits for nothing; and what is wrong with them is given, to be told after
+    what is wrong with this batch.
+    """
+    wrong: Exception | None = None
+    storing = AsyncRawCursor(connection, row_factory=tuple_row)
     try:
-        await cursor.execute(TAKE, prepare=False)
-        await cursor.execute(STORE, prepare=False)
-        return await cursor.fetchone()
+        async with connection.pipeline():
+            await AsyncRawCursor(connection).execute(TAKE, prepare=False)
+            await storing.execute(STORE, prepare=False)
+            await AsyncRawCursor(connection).execute(COMMIT, prepare=False)
+            if batch.following is not None:
+                try:
+                    await _read(each, batch.following, MOST_AHEAD)
+                except Exception as error:  # noqa: BLE001 - it is raised by the caller
+                    wrong = error
+            deadline = runner.attempts().deadline
+            until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
+        return await storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         told = f"a session has a number or a message_id twice: {error.diag.message_detail}"
         raise InvalidInput(batch.place, told) from error
     finally:
         until(connection, None)
+
+
+async def _read(each: AsyncGenerator[Line], batch: Batch, most: int) -> None:
+    """Let a batch have lines until it is whole, or has so many characters to send."""
+    while not batch.is_whole and batch.waiting < most:
+        batch.add(await anext(each, None))
 
 
 async def _each(lines: Any, checked: Lines) -> AsyncGenerator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg.pq import Format
 from psycopg.rows import args_row
 
 from dal.files import QUERIES
@@ -29,6 +30,8 @@ class AsyncQuery(Statement):
     def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
         """Give a cursor whose rows are its records."""
         cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        if self.is_binary:
+            cursor.format = Format.BINARY
         if self.has_metadata:
             cursor.adapters.register_loader("jsonb", MetadataLoader)
         return cursor

@@ -99,11 +99,11 @@ class _MessagesBefore(AsyncQuery):
 class _MessagesExport(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
-    ) -> list[records.ExportedMessage]:
+    ) -> records.ExportedMessages | None:
         """Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
         start with -1.
 
-        Returns: ExportedMessage, in reading order; no row when nothing follows, or no such session is stored.
+        Returns: ExportedMessages; no row when nothing follows, or no such session is stored.
         """
 
 class _MessagesGet(AsyncQuery):
@@ -233,6 +233,7 @@ class _SessionsExport(AsyncQuery):
         source: str,
         since: datetime | str,
         until: datetime | str,
+        sessions: int,
         limit: int,
     ) -> list[records.ExportedSession]:
         """Read sessions as JSON text, each followed by its messages, in the order in which something last happened in
@@ -254,6 +255,7 @@ class _SessionsExportOfUser(AsyncQuery):
         source: str,
         since: datetime | str,
         until: datetime | str,
+        sessions: int,
         limit: int,
     ) -> list[records.ExportedSession]:
         """Read sessions of a user as JSON text, each followed by its messages, in the order in which something last

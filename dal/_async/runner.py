@@ -85,6 +85,21 @@ class AsyncRunner:
         self._watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
+    @asynccontextmanager
+    async def watched(self, what: str, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+        """Tell who watches of a block that runs statements of no query file, and commits."""
+        attempts = self.attempts()
+        attempts.connection = connection
+        try:
+            try:
+                yield
+            except psycopg.Error as error:
+                raise await self.explain(error, what, sent=True) from error
+        except BaseException as error:
+            self._watch.ended(name, {}, attempts, None, error)
+            raise
+        self._watch.ended(name, {}, attempts, 1, None)
+
     async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
             attempts.sent = False
@@ -164,8 +179,8 @@ class AsyncRunner:
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:
-                if begun:
-                    raise await self.explain(error, what, sent=True) from error
+                if begun:  # What it had to commit, it has.
+                    raise await self.explain(error, what, sent=False) from error
                 pause = await self._after(error, what, attempts, sent=False)
             else:
                 return

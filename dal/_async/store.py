@@ -168,8 +168,8 @@ class AsyncSessionStore:
             raise StatementFailed("a pipeline needs a store with a pool; psycopg's own serves a connection")
         if not self.runner.may_pipeline:
             raise StatementFailed(
-                "a pipeline needs the server itself: a pooler such as PgBouncer may not pass on all that is sent before "
-                "a reply; use the store as it is, or a writer"
+                "a pipeline needs the server itself: a pooler such as PgBouncer may not pass on all that is sent "
+                "before a reply; use the store as it is, or a writer"
             )
         runner = self.runner.as_(AsyncPipeline)
         return type(self)(runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)

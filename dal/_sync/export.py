@@ -12,6 +12,7 @@ from psycopg import IsolationLevel
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal.histories.pace import Pace
+from dal.records import ExportedSession
 
 
 def export(
@@ -26,27 +27,26 @@ def export(
     pace, last = Pace(), ("-infinity", "")
     with runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
         while True:
-            page = snapshot.run(query, updated_after=last[0], id_after=last[1], limit=pace.limit, **wanted)
+            page = snapshot.run(
+                query, updated_after=last[0], id_after=last[1], sessions=pace.sessions, limit=pace.limit, **wanted
+            )
             if not page:
                 return
             last = page[-1].updated_at.isoformat(), page[-1].session_id
-            text = ""
+            whole: list[ExportedSession] = []
             for session in page:
-                text += session.lines
+                whole.append(session)
                 if session.is_whole:
                     continue
-                yield text.encode()
-                text, after, more = "", -1, True
-                while more:
-                    limit = pace.limit
-                    lines = snapshot.run(
-                        queries.messages.export, session_id=session.session_id, after=after, limit=limit
-                    )
-                    more = len(lines) == limit
-                    if lines:
-                        after, chunk = lines[-1].sequence, "".join([line.lines for line in lines])
-                        pace.went(len(lines), len(chunk))
-                        yield chunk.encode()
-            if text:
-                pace.went(text.count("\n"), len(text))
-                yield text.encode()
+                yield b"".join([one.lines for one in whole])
+                whole, after = [], -1
+                while more := snapshot.run(
+                    queries.messages.export, session_id=session.session_id, after=after, limit=pace.limit
+                ):
+                    after = more.sequence
+                    pace.went(more.messages, len(more.lines))
+                    yield more.lines
+            if whole:
+                chunk = b"".join([one.lines for one in whole])
+                pace.went(sum(one.messages for one in whole), len(chunk), len(whole))
+                yield chunk

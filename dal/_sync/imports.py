@@ -14,8 +14,8 @@ from psycopg.rows import tuple_row
 from dal._sync.connection import until
 from dal._sync.pieces import pieces
 from dal._sync.runner import Runner
-from dal.errors import InvalidInput
-from dal.histories.batch import COPY_MESSAGES, COPY_SESSIONS, STAGING, STORE, TAKE, Batch, Tally
+from dal.errors import InvalidInput, ServerUnavailable, StatementFailed
+from dal.histories.batch import COMMIT, COPY_MESSAGES, COPY_SESSIONS, MOST_AHEAD, STAGING, STORE, TAKE, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
 from dal.validate import Sanitize
@@ -23,44 +23,83 @@ from dal.validate import Sanitize
 _SECONDS_A_MESSAGE = 0.001
 """What storing a message may take beside the store's timeout: a session is stored whole, however long it is."""
 
+_AT_ONCE = 2**16
+"""Characters that are sent at once."""
+
 
 def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
     """Store what the lines have, in transactions of whole sessions."""
-    tally = Tally()
+    tally, batch = Tally(), Batch(owner)
     with closing(_each(lines, Lines(owner, sanitize))) as each:
-        line = next(each, None)
-        while line is not None:
-            batch = Batch(owner)
+        _read(each, batch, 1)
+        if not batch.last:
+            return tally.total()
+        try:
             with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
-                cursor = RawCursor(connection, row_factory=tuple_row)
-                cursor.execute(STAGING, prepare=False)
-                with cursor.copy(COPY_MESSAGES) as copy:
-                    while line is not None and batch.takes(line):
-                        row = batch.add(line)
-                        if row is not None:
-                            copy.write_row(row)
-                        line = next(each, None)
-                outcome = _store(connection, batch, runner.attempts().deadline)
-            tally.add(outcome)
+                following: Batch | None = batch
+                while following is not None:
+                    batch = following
+                    _send(connection, batch, each)
+                    with runner.watched("import", "histories.store", connection):
+                        outcome, wrong = _store(runner, connection, batch, each)
+                    tally.add(outcome, batch)
+                    if wrong is not None:
+                        raise wrong
+                    following = batch.following
+        except (ServerUnavailable, StatementFailed) as error:
+            error.args = (tally.told(error.args[0]),)
+            raise
     return tally.total()
 
 
-def _store(connection: Connection[Any], batch: Batch, deadline: float | None) -> Any:
-    """Store a batch whose messages were sent."""
+def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> None:
+    """Send a batch to the transaction's own tables, as its lines come."""
     cursor = RawCursor(connection, row_factory=tuple_row)
+    cursor.execute(STAGING, prepare=False)
+    with cursor.copy(COPY_MESSAGES) as copy:
+        while batch.waiting or not batch.is_whole:
+            for row in batch.send():
+                copy.write_row(row)
+            _read(each, batch, _AT_ONCE)
     with cursor.copy(COPY_SESSIONS) as copy:
         for row in batch.rows():
             copy.write_row(row)
-    until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
+
+
+def _store(
+    runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]
+) -> tuple[Any, Exception | None]:
+    """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
+
+    However long they take to come, the server waits for nothing; and what is wrong with them is given, to be told after
+    what is wrong with this batch.
+    """
+    wrong: Exception | None = None
+    storing = RawCursor(connection, row_factory=tuple_row)
     try:
-        cursor.execute(TAKE, prepare=False)
-        cursor.execute(STORE, prepare=False)
-        return cursor.fetchone()
+        with connection.pipeline():
+            RawCursor(connection).execute(TAKE, prepare=False)
+            storing.execute(STORE, prepare=False)
+            RawCursor(connection).execute(COMMIT, prepare=False)
+            if batch.following is not None:
+                try:
+                    _read(each, batch.following, MOST_AHEAD)
+                except Exception as error:  # noqa: BLE001 - it is raised by the caller
+                    wrong = error
+            deadline = runner.attempts().deadline
+            until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
+        return storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         told = f"a session has a number or a message_id twice: {error.diag.message_detail}"
         raise InvalidInput(batch.place, told) from error
     finally:
         until(connection, None)
+
+
+def _read(each: Generator[Line, None, None], batch: Batch, most: int) -> None:
+    """Let a batch have lines until it is whole, or has so many characters to send."""
+    while not batch.is_whole and batch.waiting < most:
+        batch.add(next(each, None))
 
 
 def _each(lines: Any, checked: Lines) -> Generator[Line, None, None]:

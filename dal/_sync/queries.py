@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from psycopg import Connection, RawCursor
+from psycopg.pq import Format
 from psycopg.rows import args_row
 
 from dal.files import QUERIES
@@ -30,6 +31,8 @@ class Query(Statement):
     def cursor(self, connection: Connection[Any]) -> RawCursor[Any]:
         """Give a cursor whose rows are its records."""
         cursor = RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        if self.is_binary:
+            cursor.format = Format.BINARY
         if self.has_metadata:
             cursor.adapters.register_loader("jsonb", MetadataLoader)
         return cursor

@@ -100,11 +100,11 @@ class _MessagesBefore(Query):
 class _MessagesExport(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
-    ) -> list[records.ExportedMessage]:
+    ) -> records.ExportedMessages | None:
         """Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
         start with -1.
 
-        Returns: ExportedMessage, in reading order; no row when nothing follows, or no such session is stored.
+        Returns: ExportedMessages; no row when nothing follows, or no such session is stored.
         """
 
 class _MessagesGet(Query):
@@ -234,6 +234,7 @@ class _SessionsExport(Query):
         source: str,
         since: datetime | str,
         until: datetime | str,
+        sessions: int,
         limit: int,
     ) -> list[records.ExportedSession]:
         """Read sessions as JSON text, each followed by its messages, in the order in which something last happened in
@@ -255,6 +256,7 @@ class _SessionsExportOfUser(Query):
         source: str,
         since: datetime | str,
         until: datetime | str,
+        sessions: int,
         limit: int,
     ) -> list[records.ExportedSession]:
         """Read sessions of a user as JSON text, each followed by its messages, in the order in which something last

@@ -84,6 +84,21 @@ class Runner:
         self._watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
+    @contextmanager
+    def watched(self, what: str, name: str, connection: Connection[Any]) -> Iterator[None]:
+        """Tell who watches of a block that runs statements of no query file, and commits."""
+        attempts = self.attempts()
+        attempts.connection = connection
+        try:
+            try:
+                yield
+            except psycopg.Error as error:
+                raise self.explain(error, what, sent=True) from error
+        except BaseException as error:
+            self._watch.ended(name, {}, attempts, None, error)
+            raise
+        self._watch.ended(name, {}, attempts, 1, None)
+
     def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
             attempts.sent = False
@@ -163,8 +178,8 @@ class Runner:
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:
-                if begun:
-                    raise self.explain(error, what, sent=True) from error
+                if begun:  # What it had to commit, it has.
+                    raise self.explain(error, what, sent=False) from error
                 pause = self._after(error, what, attempts, sent=False)
             else:
                 return

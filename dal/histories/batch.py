@@ -18,12 +18,19 @@ COPY_MESSAGES = (_FOLDER / "copy_messages.sql").read_bytes()
 COPY_SESSIONS = (_FOLDER / "copy_sessions.sql").read_bytes()
 TAKE = (_FOLDER / "take.sql").read_bytes()
 STORE = (_FOLDER / "store.sql").read_bytes()
+COMMIT = (_FOLDER / "commit.sql").read_bytes()
 
 MOST_LINES = 20_000
 """Lines after which a transaction takes no other session in."""
 
 _MOST_CHARACTERS = 2**24
 """Of the sessions' own metadata, which waits until their messages are sent."""
+
+MOST_AHEAD = 2**23
+"""Characters of messages that wait until they can be sent, while the batch before is stored."""
+
+_EACH = 200
+"""Characters that all else of a message counts for."""
 
 _REASONS = {
     "archived": "it is archived, and messages are missing there",
@@ -71,7 +78,7 @@ class _Session:
             self.agents[fields["agent_id"]] = None
         return (
             line.session_id, sequence, fields["message_id"], fields["role"], fields["agent_id"], fields["content"],
-            fields["metadata"], created,
+            fields["metadata"], created and created.isoformat(),
         )  # fmt: skip
 
     def row(self, session_id: str, owner: str | None) -> Row:
@@ -108,36 +115,55 @@ class Batch:
         self._sessions: dict[str, _Session] = {}
         self._lines = 0
         self._characters = 0
-        self._numbers = (0, 0)
+        self._first = 0
+        self.last = 0
+        """The numbers of its first line, and of its last."""
+        self._unsent: list[Row] = []
+        self.waiting = 0
+        """Characters of content and metadata of the messages that are not sent yet."""
+        self.is_whole = False
+        self.following: Batch | None = None
+        """The one that begins with the line that ended this one."""
 
     @property
     def place(self) -> str:
         """Which lines it has."""
-        return f"lines {self._numbers[0]} to {self._numbers[1]}"
+        return f"lines {self._first} to {self.last}"
 
     @property
     def messages(self) -> int:
         """How many messages it has."""
         return sum(session.count for session in self._sessions.values())
 
-    def takes(self, line: Line) -> bool:
-        """Whether a line belongs into this transaction, or into the next one."""
+    def add(self, line: Line | None) -> None:
+        """Take a line, or begin the next batch with it; None is the end of all."""
+        if line is None or not self._takes(line):
+            self.is_whole = True
+            if line is not None:
+                self.following = Batch(self._owner)
+                self.following.add(line)
+            return
+        self._lines += 1
+        self._first, self.last = self._first or line.number, line.number
+        if line.is_session:
+            self._characters += len(line.fields["metadata"])
+            self._sessions[line.session_id] = _Session(line)
+            return
+        session = self._sessions.get(line.session_id)
+        if session is None:
+            session = self._sessions[line.session_id] = _Session(None)
+        self._unsent.append(session.message(line))
+        self.waiting += _EACH + len(line.fields["content"]) + len(line.fields["metadata"])
+
+    def _takes(self, line: Line) -> bool:
         if line.session_id in self._sessions:
             return not line.is_session  # Which is one of another file, after its end.
         return self._lines < MOST_LINES and self._characters < _MOST_CHARACTERS
 
-    def add(self, line: Line) -> Row | None:
-        """Take a line; give a message's row."""
-        self._lines += 1
-        self._numbers = (self._numbers[0] or line.number, line.number)
-        if line.is_session:
-            self._characters += len(line.fields["metadata"])
-            self._sessions[line.session_id] = _Session(line)
-            return None
-        session = self._sessions.get(line.session_id)
-        if session is None:
-            session = self._sessions[line.session_id] = _Session(None)
-        return session.message(line)
+    def send(self) -> list[Row]:
+        """Give the messages that are to be sent now."""
+        unsent, self._unsent, self.waiting = self._unsent, [], 0
+        return unsent
 
     def rows(self) -> Iterator[Row]:
         """Give the sessions' rows, when all of their messages were."""
@@ -150,14 +176,22 @@ class Tally:
     def __init__(self) -> None:
         self._sessions = self._messages = self._already_there = 0
         self._refused: dict[str, str] = {}
+        self._last = 0
 
-    def add(self, outcome: tuple[int, int, int, list[str], list[str]]) -> None:
+    def add(self, outcome: tuple[int, int, int, list[str], list[str]], batch: Batch) -> None:
         """Take the outcome of a batch."""
+        self._last = batch.last
         sessions, messages, already_there, refused, reasons = outcome
         self._sessions += sessions
         self._messages += messages
         self._already_there += already_there
         self._refused |= {one: _REASONS[why] for one, why in zip(refused, reasons, strict=True)}
+
+    def told(self, wrong: str) -> str:
+        """Say what is stored where something went wrong after it, and how to go on."""
+        if not self._last:
+            return wrong
+        return f"{wrong}; lines 1 to {self._last} are stored: import the same again, and what is missing follows"
 
     def total(self) -> Imported:
         """Say what became of it all."""

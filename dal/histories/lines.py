@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from dal import validate
 from dal.errors import InvalidInput
@@ -25,8 +24,10 @@ _MESSAGE = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+_decode = json.JSONDecoder().raw_decode
+
+
+class Line(NamedTuple):
     """A line that was checked: of a session or of a message, with the values of its fields."""
 
     number: int
@@ -50,11 +51,12 @@ class Lines:
         """Take a piece: a line with or without its end, or any part of the file; give the lines that it ends."""
         data = self._bytes(piece)
         if self._rest_is_whole and data[:1] not in {b"\n", b"\r", b""}:
-            yield from self._ended()
+            yield from self.end()
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
-            self._rest.append(data[start:end])
-            yield from self._ended()
+            line = self._ended(data[start:end])
+            if line is not None:
+                yield line
             start = end + 1
         if start < len(data):
             self._rest.append(data[start:])
@@ -65,8 +67,8 @@ class Lines:
 
     def end(self) -> Iterator[Line]:
         """Give the last line, if its end was left out."""
-        if self._rest:
-            yield from self._ended()
+        if self._rest and (line := self._ended(b"")) is not None:
+            yield line
 
     def _bytes(self, piece: object) -> bytes:
         if isinstance(piece, str):
@@ -87,15 +89,18 @@ class Lines:
             return False
         return True
 
-    def _ended(self) -> Iterator[Line]:
-        text = b"".join(self._rest)
-        self._rest.clear()
-        self._rest_is_whole = False
+    def _ended(self, end: bytes) -> Line | None:
+        """Read the line of which this is the end, or nothing of one that is empty."""
+        text = end
+        if self._rest:
+            text = b"".join([*self._rest, end])
+            self._rest.clear()
+            self._rest_is_whole = False
         self._number += 1
         if not text or text.isspace():
-            return
+            return None
         try:
-            yield self._read(text)
+            return self._read(text)
         except InvalidInput as error:
             at = f"line {self._number}"
             where = f"{at}: {error.argument}" if error.argument else at
@@ -103,7 +108,10 @@ class Lines:
 
     def _read(self, text: bytes) -> Line:
         try:
-            read = json.loads(text.decode())
+            line = text.decode().strip(" \t\r")
+            read, end = _decode(line)
+            if end < len(line):
+                json.loads(line)  # It says what is wrong.
         except (ValueError, RecursionError) as error:
             raise InvalidInput("", f"is not JSON: {error}") from None
         kind, fields = next(iter(read.items())) if isinstance(read, dict) and len(read) == 1 else (None, None)
@@ -113,7 +121,14 @@ class Lines:
         unknown = fields.keys() - (_SESSION if is_session else _MESSAGE)
         if unknown:
             raise InvalidInput(min(unknown), f"is no field of a {kind}")
-        checked = self._session(fields) if is_session else self._message(fields)
+        if is_session:
+            checked = self._session(fields)
+        elif b"\\u" in text or not _is_plain(fields):
+            checked = self._message(fields)
+        else:
+            fields["metadata"] = _metadata(fields["metadata"])
+            fields["created_at"] = _moment("created_at", fields["created_at"])
+            checked = fields
         return Line(self._number, is_session, checked["session_id"], checked)
 
     def _session(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +147,7 @@ class Lines:
             "next_sequence": _number("next_sequence", fields.get("next_sequence")),
             "message_count": _number("message_count", fields.get("message_count")),
             "agent_ids": agent_ids and [validate.identifier("agent_ids", one) for one in agent_ids],
-            "metadata": validate.optional_metadata("metadata", fields.get("metadata")),
+            "metadata": _metadata(fields.get("metadata")),
             "created_at": _moment("created_at", fields.get("created_at")),
             "updated_at": _moment("updated_at", fields.get("updated_at")),
             "archived_at": _moment("archived_at", fields.get("archived_at")),
@@ -152,7 +167,7 @@ class Lines:
             "role": validate.identifier("role", fields.get("role")),
             "agent_id": validate.optional_identifier("agent_id", fields.get("agent_id")),
             "content": validate.content("content", fields.get("content"), self._sanitize),
-            "metadata": validate.optional_metadata("metadata", fields.get("metadata")),
+            "metadata": _metadata(fields.get("metadata")),
             "created_at": _moment("created_at", fields.get("created_at")),
         }
         if message_id is None:
@@ -163,6 +178,35 @@ class Lines:
         """The id of a message that has none: the same whenever this file is imported, and another in any other."""
         told = json.dumps([self._number, fields], sort_keys=True)
         return sha256(told.encode()).hexdigest()[:32]
+
+
+def _is_plain(fields: dict[str, Any]) -> bool:
+    """Whether a message's texts and numbers may be taken as they are, as those of an export: most lines, so be quick.
+
+    A NUL or a lone surrogate cannot be in them: without an escape neither is JSON in UTF-8. Whatever else is unusual,
+    let it be looked at closely.
+    """
+    get, most = fields.get, validate.MAX_ID_LENGTH
+    session_id, message_id, role, agent_id = get("session_id"), get("message_id"), get("role"), get("agent_id")
+    content, sequence = get("content"), get("sequence")
+    return (
+        fields.keys() == _MESSAGE
+        and type(session_id) is str
+        and 0 < len(session_id) <= most
+        and type(message_id) is str
+        and 0 < len(message_id) <= most
+        and type(role) is str
+        and 0 < len(role) <= most
+        and (agent_id is None or (type(agent_id) is str and 0 < len(agent_id) <= most))
+        and type(content) is str
+        and len(content) <= validate.MAX_CONTENT // 4
+        and type(sequence) is int
+        and 0 <= sequence <= validate.MAX_NUMBER
+    )
+
+
+def _metadata(value: object) -> str:
+    return "{}" if value is None else validate.read_metadata("metadata", value)
 
 
 def _number(argument: str, value: object) -> int | None:

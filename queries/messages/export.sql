@@ -1,8 +1,9 @@
--- name: export(session_id, after, limit, owner)
+-- name: export(session_id, after, limit, owner)^
 -- Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
 -- start with -1.
 --
--- One statement: a walk along the index from the number on, as messages.after.
+-- One statement: a walk along the index from the number on, as messages.after. It ends where contents of a MiB
+--   are on the page, or with the first message, so that pages of large messages fill nobody's memory.
 --   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
@@ -11,10 +12,14 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
--- Returns: ExportedMessage, in reading order; no row when nothing follows, or no such session is stored.
+-- Returns: ExportedMessages; no row when nothing follows, or no such session is stored.
 SELECT
-    line.sequence,
-    concat('{"message":', row_to_json(line)::text, E'}\n') AS lines
+    max(line.sequence) AS sequence,
+    count(*) AS messages,
+    convert_to(
+        concat('{"message":', string_agg(row_to_json(line)::text, E'}\n{"message":' ORDER BY line.sequence), E'}\n'),
+        'UTF8'
+    ) AS lines
 FROM (
     SELECT
         m.session_id,
@@ -25,18 +30,33 @@ FROM (
         m.content,
         m.metadata,
         to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
-    FROM messages AS m
-    WHERE
-        m.session_id = :session_id::text
-        AND m.sequence > :after::bigint
-        AND (
-            (SELECT :owner::text) IS NULL
-            OR EXISTS (
-                SELECT FROM sessions AS o
-                WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+    FROM (
+        SELECT
+            m.session_id,
+            m.sequence,
+            m.message_id,
+            m.role,
+            m.agent_id,
+            m.content,
+            m.metadata,
+            m.created_at,
+            sum(octet_length(m.content)) OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING)
+            - octet_length(m.content) AS bytes
+        FROM messages AS m
+        WHERE
+            m.session_id = :session_id::text
+            AND m.sequence > :after::bigint
+            AND (
+                (SELECT :owner::text) IS NULL
+                OR EXISTS (
+                    SELECT FROM sessions AS o
+                    WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+                )
             )
-        )
+        ORDER BY m.sequence
+        LIMIT :limit::bigint
+    ) AS m
+    WHERE m.bytes < 1048576
     ORDER BY m.sequence
-    LIMIT :limit::bigint
 ) AS line
-ORDER BY line.sequence;
+HAVING count(*) > 0;

@@ -1,12 +1,12 @@
--- name: export_of_user(user_id, updated_after, id_after, source, since, until, limit)
+-- name: export_of_user(user_id, updated_after, id_after, source, since, until, sessions, limit)
 -- Read sessions of a user as JSON text, each followed by its messages, in the order in which something last
 -- happened in them: a page. The first page comes after ('-infinity', ''), the next after the (updated_at,
 -- session_id) of the last row of this one.
 --
--- One statement: for each status one walk along the index, which stops after a page; those of another source, or
---   created at another time, are passed over. As many sessions as hold the limit's messages are on the page, by their
---   own counters, so that it is no larger where they are long. One that holds more than the limit gives its own line
---   alone, and messages.export the rest. Null for source, since and until lets all through,
+-- One statement: for each status one walk along the index, which stops after so many sessions; those of another
+--   source, or created at another time, are passed over. As many sessions as hold the limit's messages are on the page,
+--   by their own counters, and as make a MiB, so that it is no larger where they are long. One that holds more than
+--   either gives its own line alone, and messages.export the rest. Null for source, since and until lets all through,
 --   written as a CASE, of which the planner does not expect that it lets hardly any through.
 --   The order is no promise across snapshots: an export reads all its pages in one.
 -- Index: sessions_of_user_by_recency, forwards; messages_pkey for the messages.
@@ -58,10 +58,10 @@ WITH candidate AS (
             AND CASE WHEN :since::timestamptz IS NULL THEN true ELSE s.created_at >= :since::timestamptz END
             AND CASE WHEN :until::timestamptz IS NULL THEN true ELSE s.created_at < :until::timestamptz END
         ORDER BY s.active_hour, s.updated_at, s.session_id
-        LIMIT :limit::bigint
+        LIMIT :sessions::bigint
     ) AS s
     ORDER BY s.updated_at, s.session_id
-    LIMIT :limit::bigint
+    LIMIT :sessions::bigint
 ),
 
 page AS (
@@ -80,46 +80,91 @@ page AS (
         c.archived_at,
         sum(c.message_count + 1) OVER (ORDER BY c.updated_at, c.session_id) - c.message_count AS place
     FROM candidate AS c
+),
+
+exported AS (
+    SELECT
+        p.session_id,
+        p.updated_at,
+        body.messages,
+        body.messages = p.message_count AS is_whole,
+        convert_to(
+            concat(
+                '{"session":', row_to_json(head)::text, E'}\n',
+                CASE WHEN body.messages = p.message_count AND body.messages > 0
+                    THEN concat('{"message":', body.lines, E'}\n')
+                END
+            ),
+            'UTF8'
+        ) AS lines
+    FROM page AS p
+    CROSS JOIN LATERAL (
+        SELECT
+            p.session_id,
+            p.source,
+            p.user_id,
+            p.parent_id,
+            p.status,
+            p.next_sequence,
+            p.message_count,
+            p.agent_ids,
+            p.metadata,
+            to_char(p.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
+            to_char(p.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at,
+            to_char(p.archived_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS archived_at
+    ) AS head
+    CROSS JOIN LATERAL (
+        SELECT
+            count(*) AS messages,
+            string_agg(row_to_json(line)::text, E'}\n{"message":' ORDER BY line.sequence) AS lines
+        FROM (
+            SELECT
+                m.session_id,
+                m.sequence,
+                m.message_id,
+                m.role,
+                m.agent_id,
+                m.content,
+                m.metadata,
+                to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
+            FROM (
+                SELECT
+                    m.session_id,
+                    m.sequence,
+                    m.message_id,
+                    m.role,
+                    m.agent_id,
+                    m.content,
+                    m.metadata,
+                    m.created_at,
+                    sum(octet_length(m.content)) OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING) AS bytes
+                FROM messages AS m
+                WHERE m.session_id = p.session_id AND p.message_count <= :limit::bigint
+                ORDER BY m.sequence
+                LIMIT :limit::bigint
+            ) AS m
+            WHERE m.bytes < 1048576
+            ORDER BY m.sequence
+        ) AS line
+    ) AS body
+    WHERE p.place <= :limit::bigint
 )
 
 SELECT
-    p.session_id,
-    p.updated_at,
-    p.message_count <= :limit::bigint AS is_whole,
-    concat('{"session":', row_to_json(head)::text, E'}\n', body.lines) AS lines
-FROM page AS p
-CROSS JOIN LATERAL (
+    e.session_id,
+    e.updated_at,
+    e.messages,
+    e.is_whole,
+    e.lines
+FROM (
     SELECT
-        p.session_id,
-        p.source,
-        p.user_id,
-        p.parent_id,
-        p.status,
-        p.next_sequence,
-        p.message_count,
-        p.agent_ids,
-        p.metadata,
-        to_char(p.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
-        to_char(p.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at,
-        to_char(p.archived_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS archived_at
-) AS head
-CROSS JOIN LATERAL (
-    SELECT string_agg(concat('{"message":', row_to_json(line)::text, E'}\n'), '' ORDER BY line.sequence) AS lines
-    FROM (
-        SELECT
-            m.session_id,
-            m.sequence,
-            m.message_id,
-            m.role,
-            m.agent_id,
-            m.content,
-            m.metadata,
-            to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
-        FROM messages AS m
-        WHERE m.session_id = p.session_id AND p.message_count <= :limit::bigint
-        ORDER BY m.sequence
-        LIMIT :limit::bigint
-    ) AS line
-) AS body
-WHERE p.place <= :limit::bigint
-ORDER BY p.updated_at, p.session_id;
+        e.session_id,
+        e.updated_at,
+        e.messages,
+        e.is_whole,
+        e.lines,
+        sum(octet_length(e.lines)) OVER (ORDER BY e.updated_at, e.session_id) - octet_length(e.lines) AS bytes
+    FROM exported AS e
+) AS e
+WHERE e.bytes < 1048576
+ORDER BY e.updated_at, e.session_id;
