@@ -1,6 +1,7 @@
 """Whole histories: what is streamed, exported and imported, and what of it is interrupted."""
 
 import json
+import random
 import threading
 import time
 import tracemalloc
@@ -181,7 +182,7 @@ def test_one_that_fails_gives_its_connection_back(store, connection):
     next(reading)
     connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE query LIKE '/* dal:messages.after */%' AND pid <> pg_backend_pid()"
+        "WHERE query LIKE '/* dal:messages.stream */%' AND pid <> pg_backend_pid()"
     )
     with pytest.raises(dal.ServerUnavailable):
         list(reading)
@@ -729,6 +730,24 @@ def test_memory_stays_flat(store, other, figure, side, monkeypatch):
     figure(f"most memory for 6,000 messages ({size:.0f} MiB), {side.name}", told)
     assert size > 45
     assert max(peaks.values()) < 12
+
+
+def test_a_stream_reads_large_messages_a_few_at_a_time(store):
+    """Large by their content, or by metadata that hardly gets smaller."""
+    session = store.session("s")
+    fill(session, 3_000)
+    noise = random.Random(1).randbytes
+    session.append_all([NewMessage(role="user", content="x" * 2**18)] * 32)
+    session.append_all([NewMessage(role="user", content="", metadata={"a": noise(2**17).hex()}) for _ in range(32)])
+    session.append("user", "the last")
+    tracemalloc.start()
+    last = None
+    for last in session.stream():  # noqa: B007
+        pass
+    most = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert last.content == "the last"
+    assert most < 8, "of 16 MiB"
 
 
 def test_pages_of_large_messages_are_small(store, other, rows):

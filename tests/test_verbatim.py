@@ -41,8 +41,8 @@ IMPORT = {
 """The files beside dal/histories/batch.py."""
 
 
-WHOLE = {"messages.export", "sessions.export", "sessions.export_of_user"}
-"""The query files that only an export sends."""
+WHOLE = {"messages.export", "messages.stream", "sessions.export", "sessions.export_of_user"}
+"""The query files that only an export or a stream sends."""
 
 
 def use_histories(store):

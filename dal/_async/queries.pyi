@@ -144,6 +144,16 @@ class _MessagesRemoveFrom(AsyncQuery):
           second waits and then fails with 23505; it is safe to repeat.
         """
 
+class _MessagesStream(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
+    ) -> list[records.Message]:
+        """Read a session's messages that follow a sequence number, in reading order: a page of a stream.
+        From the start with -1.
+
+        Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+        """
+
 class _Messages:
     after: _MessagesAfter
     append: _MessagesAppend
@@ -153,6 +163,7 @@ class _Messages:
     get: _MessagesGet
     latest: _MessagesLatest
     remove_from: _MessagesRemoveFrom
+    stream: _MessagesStream
 
 class _SchemaVersion(AsyncQuery):
     async def __call__(self, connection: AsyncConnection[Any], /) -> records.SchemaVersion | None:

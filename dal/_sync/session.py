@@ -130,14 +130,13 @@ class Session:
         It reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early, use
         contextlib's closing. On a store of one connection, that can do nothing else meanwhile.
         """
-        query, pace, last = queries.messages.after, Pace(), -1
+        query, pace, last = queries.messages.stream, Pace(), -1
         with self._store.runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
-            while True:
-                page = snapshot.run(query, session_id=self.id, owner=self._store.owner, after=last, limit=pace.limit)
+            while page := snapshot.run(
+                query, session_id=self.id, owner=self._store.owner, after=last, limit=pace.limit
+            ):
                 for message in page:
                     yield message
-                if len(page) < pace.limit:
-                    return
                 last = page[-1].sequence
                 pace.went(len(page), sum(len(message.content) for message in page))
 

@@ -2,8 +2,8 @@
 -- Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
 -- start with -1.
 --
--- One statement: a walk along the index from the number on, as messages.after. It ends where contents of a MiB
---   are on the page, or with the first message, so that pages of large messages fill nobody's memory.
+-- One statement: a walk along the index from the number on, as messages.after. It ends where contents and
+--   metadata of a MiB are on the page, or with the first message, so that pages of large messages fill nobody's memory.
 --   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
@@ -40,8 +40,9 @@ FROM (
             m.content,
             m.metadata,
             m.created_at,
-            sum(octet_length(m.content)) OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING)
-            - octet_length(m.content) AS bytes
+            sum(octet_length(m.content) + pg_column_size(m.metadata))
+            OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING)
+            - octet_length(m.content) - pg_column_size(m.metadata) AS bytes
         FROM messages AS m
         WHERE
             m.session_id = :session_id::text

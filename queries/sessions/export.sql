@@ -136,7 +136,8 @@ exported AS (
                     m.content,
                     m.metadata,
                     m.created_at,
-                    sum(octet_length(m.content)) OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING) AS bytes
+                    sum(octet_length(m.content) + pg_column_size(m.metadata))
+                    OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING) AS bytes
                 FROM messages AS m
                 WHERE m.session_id = p.session_id AND p.message_count <= :limit::bigint
                 ORDER BY m.sequence
