@@ -249,7 +249,7 @@ def narrowed(subject, breaks):
 def measure(server):
     """Measure queries, with the schema changed by a patch."""
 
-    def measure(subjects, patch):
+    def measure(subjects, patch="", fixtures=fixtures):
         conninfo = with_schema(server.conninfo, f"test_{ULID()}".lower())
         text = SCHEMA.read_text(encoding="utf-8") + patch
         connect = partial(psycopg.connect, conninfo, autocommit=True)
@@ -289,11 +289,29 @@ def test_the_gate_catches(name, verdicts_of):
 
 def test_ours_keeps_what_the_canaries_break(measure):
     breaks = sorted({(canary.query, canary.breaks) for canary in CANARIES.values()})
-    measured = measure([narrowed(OURS[query], promise) for query, promise in breaks], "")
+    measured = measure([narrowed(OURS[query], promise) for query, promise in breaks])
     for (_, promise), one in zip(breaks, measured, strict=True):
         verdicts = list(judge(one))
         assert promise in {verdict.promised for verdict in verdicts}
         assert [verdict for verdict in verdicts if not verdict.kept] == []
+
+
+class OfAnotherHour:
+    """Our data, as they are when an hour ends before they are measured."""
+
+    parameters = staticmethod(fixtures.parameters)
+    largest = staticmethod(fixtures.largest)
+
+    @staticmethod
+    def grow(connection, axis, before, size):
+        fixtures.grow(connection, axis, before, size)
+        if before < size:
+            connection.execute("UPDATE sessions SET updated_at = updated_at - interval '1 hour'")
+
+
+def test_data_that_got_old_are_brought_up_to_date(measure):
+    (measured,) = measure([narrowed(OURS["messages.append"], "HOT")], fixtures=OfAnotherHour)
+    assert [verdict for verdict in judge(measured) if verdict.promised == "HOT" and not verdict.kept] == []
 
 
 def test_every_canary_breaks_a_promise_that_its_query_makes():

@@ -22,7 +22,8 @@ class Fixtures(Protocol):
         """Let the tables, which hold `before` of what the axis names (at first 0, in empty tables), hold `size`.
 
         The connection is in a transaction, but under a held snapshot in autocommit: what a service does in several
-        transactions is to be done so there.
+        transactions is to be done so there. Where both are the same, the data are to be brought up to date, if there is
+        anything in them that gets old.
         """
 
     def parameters(self, query: str, axis: str, size: int, turn: int) -> Mapping[str, Any]:
