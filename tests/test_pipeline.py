@@ -226,3 +226,38 @@ def test_an_interrupted_thread_takes_nothing_from_those_for_whom_it_sent(server,
         for thread in threads:
             thread.join()
     assert sorted(outcomes, key=str) == [0] * 7 + ["interrupted"]
+
+
+def test_the_deadline_is_that_of_each_call(side, server, schema, tables):
+    """While no connection is free: also for one that comes while another waits for one."""
+    took = {}
+    with side.connect_store(server.conninfo, schema=schema, max_size=1, timeout=1) as store:
+        with store.pipeline() as pipeline, store.transaction() as inside:
+            inside.check_schema()
+            session = unwrap(pipeline.session("s"))
+
+            def timed(pause):
+                def done():
+                    took[pause] = time.monotonic() - began
+
+                if side.name == "sync":
+                    time.sleep(pause)
+                    began = time.monotonic()
+                    with pytest.raises(dal.ServerUnavailable):
+                        session.append("user", "x")
+                    return done()
+
+                async def append():
+                    nonlocal began
+                    await asyncio.sleep(pause)
+                    began = time.monotonic()
+                    with pytest.raises(dal.ServerUnavailable):
+                        await session.append("user", "x")
+                    done()
+
+                began = 0.0
+                return append()
+
+            side.at_once([lambda pause=pause: timed(pause) for pause in (0, 0.5)])
+    assert all(0.9 < seconds < 1.3 for seconds in took.values()), took
+    assert len(took) == 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg_pool import PoolTimeout
 
 from dal._async.connection import until
 from dal._async.queries import AsyncQuery, async_queries
@@ -63,16 +64,23 @@ class AsyncPipelining(AsyncRunner):
 
     async def send(self, operations: Sequence[AsyncOperation]) -> None:
         """Send operations on one connection, and put down what became of each."""
+        deadlines = (one.attempts.deadline for one in operations)
+        deadline = min((one for one in deadlines if one is not None), default=None)
         try:
-            async with self.connection() as connection:
-                deadlines = (one.attempts.deadline for one in operations)
-                until(connection, min((one for one in deadlines if one is not None), default=None))
+            async with self.connection(deadline) as connection:
+                until(connection, deadline)
                 try:
                     if not self.schema.passed:
                         self.schema.compare(await async_queries.schema.version(connection))
                     await self._exchange(connection, operations)
                 finally:
                     until(connection, None)
+        except PoolTimeout as error:
+            for operation in operations:
+                if operation.attempts.deadline == deadline:
+                    operation.error = error
+                else:
+                    operation.is_alone = True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those who wait
             for operation in operations:
                 operation.error = error

@@ -129,10 +129,10 @@ class AsyncRunner:
         return rows
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def connection(self, deadline: float | None = None) -> AsyncIterator[AsyncConnection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
         try:
-            connection = await self._take(Attempts(0, self._timeout))
+            connection = await self._take(Attempts(0, self._timeout, deadline))
             succeeded = False
             try:
                 yield connection

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection, RawCursor
+from psycopg_pool import PoolTimeout
 
 from dal._sync.connection import until
 from dal._sync.queries import Query, queries
@@ -64,16 +65,23 @@ class Pipelining(Runner):
 
     def send(self, operations: Sequence[Operation]) -> None:
         """Send operations on one connection, and put down what became of each."""
+        deadlines = (one.attempts.deadline for one in operations)
+        deadline = min((one for one in deadlines if one is not None), default=None)
         try:
-            with self.connection() as connection:
-                deadlines = (one.attempts.deadline for one in operations)
-                until(connection, min((one for one in deadlines if one is not None), default=None))
+            with self.connection(deadline) as connection:
+                until(connection, deadline)
                 try:
                     if not self.schema.passed:
                         self.schema.compare(queries.schema.version(connection))
                     self._exchange(connection, operations)
                 finally:
                     until(connection, None)
+        except PoolTimeout as error:
+            for operation in operations:
+                if operation.attempts.deadline == deadline:
+                    operation.error = error
+                else:
+                    operation.is_alone = True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those who wait
             for operation in operations:
                 operation.error = error

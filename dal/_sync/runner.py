@@ -128,10 +128,10 @@ class Runner:
         return rows
 
     @contextmanager
-    def connection(self) -> Iterator[Connection[Any]]:
+    def connection(self, deadline: float | None = None) -> Iterator[Connection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
         try:
-            connection = self._take(Attempts(0, self._timeout))
+            connection = self._take(Attempts(0, self._timeout, deadline))
             succeeded = False
             try:
                 yield connection
