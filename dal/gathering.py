@@ -7,7 +7,7 @@ together. While as many batches are on their way as may be, what comes gathers f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from time import monotonic
@@ -29,7 +29,7 @@ WAITED_TOO_LONG = "nothing was sent: the writer was busy until the time was over
 class Call:
     """An append that somebody waits for. The two sides wait in their own ways."""
 
-    __slots__ = ("append", "batch", "deadline", "error", "is_done", "is_left", "is_unknown")
+    __slots__ = ("append", "batch", "deadline", "error", "following", "is_done", "is_left", "is_unknown")
 
     def __init__(self, append: Append, deadline: float | None) -> None:
         self.append = append
@@ -37,14 +37,16 @@ class Call:
         self.batch: Batch | None = None
         """What it is to send, if it is who sends."""
         self.error: BaseException | None = None
+        self.following: Call | None = None
+        """Who is woken by whoever waits for this one, when that is awake."""
         self.is_done = False
         self.is_unknown = False
         """Whether it was sent with others, and may have been stored."""
         self.is_left = False
         """Whether nobody waits for it any more."""
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Let whoever waits go on: it is stored, or this went wrong."""
+    def end(self, error: BaseException) -> None:
+        """Let whoever waits go on: this went wrong."""
         self.error = error
         self.is_done = True
         self.wake()
@@ -128,6 +130,9 @@ class Sender(Protocol):
 
     def start(self, batch: Batch, /) -> None:
         """Send this batch apart."""
+
+    def wake(self, calls: Sequence[Call], /) -> None:
+        """Let all of these go on."""
 
     def look_later(self) -> None:
         """Call `look` when the batches that are on their way have had patience enough: others wait for them."""
@@ -226,7 +231,8 @@ class Gathering:
         with self._lock:
             self._ended(batch)  # Who sends next is woken first.
             for call in batch.calls:
-                call.end()
+                call.is_done = True
+            self._sender.wake([call for call in batch.calls if not call.is_left])
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Let those go on whom the error is for; the others are sent apart, so that what is wrong fails alone."""

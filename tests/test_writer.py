@@ -11,10 +11,11 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
+from dal._sync.writer import _Waiting as Waiting
 from dal.appends import Append
 from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES, Batch, Call, Gathering
 
-WRITERS = 16
+WRITERS, ROUNDS = 16, 40
 
 
 @pytest.fixture
@@ -228,6 +229,39 @@ def test_a_thread_that_came_too_late_sends_anothers_append(server, schema, table
     stored, refused = sorted(outcomes, key=lambda one: isinstance(one, dal.DalError))
     assert isinstance(refused, dal.DeadlineExceeded)
     assert (stored.session_id, stored.content, stored.sequence) == ("fine", "fine", 0)
+
+
+def test_threads_that_went_together_wake_each_other(server, schema, tables, monkeypatch):
+    """One after the other; and one that is interrupted as it wakes has woken the next one before it is gone."""
+    wait, unwoken, interrupted = Waiting.wait, [], []
+
+    def patiently(call, seconds=5.0):
+        is_woken = wait(call, seconds)
+        if seconds == 5.0 and not is_woken:
+            unwoken.append(call)
+        if call.is_done and call.append.session_id == "hasty":
+            interrupted.append(call.following is not None)
+            raise KeyboardInterrupt
+        return is_woken
+
+    monkeypatch.setattr(Waiting, "wait", patiently)
+    with dal.SessionStore.connect(server.conninfo, schema=schema) as store, store.writer() as writer:
+
+        def append(session):
+            for _ in range(ROUNDS):
+                with contextlib.suppress(KeyboardInterrupt):
+                    session.append("user", "hello")
+
+        names = [f"patient {n}" for n in range(WRITERS)]
+        names.insert(WRITERS // 2, "hasty")
+        threads = [threading.Thread(target=append, args=(writer.session(name),)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {store.session(name).record().message_count for name in names} == {ROUNDS}
+    assert not unwoken
+    assert True in interrupted, "none was interrupted that had others to wake"
 
 
 def test_what_was_sent_with_others_and_may_be_stored_stays_unknown(gathering):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -86,6 +86,11 @@ class AsyncWriter(AsyncAppends):
     def start(self, batch: Batch) -> None:
         """Send a batch in a task of its own."""
         self._begin(self._send(batch))
+
+    def wake(self, calls: Sequence[Call]) -> None:
+        """Wake each of them."""
+        for call in calls:
+            call.wake()
 
     def look_later(self) -> None:
         """Look once, however many wait."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from itertools import pairwise
 from threading import Lock, Semaphore, current_thread, main_thread
 from time import monotonic, sleep
 from typing import Any
@@ -97,6 +99,8 @@ class Writer(Appends):
                 self._gathering.failed(call.batch, error)
             raise
         finally:
+            if call.following is not None:
+                call.following.wake()
             self._room.release()
         if call.error is not None:
             raise call.error
@@ -114,6 +118,13 @@ class Writer(Appends):
     def crowd_is_here(self, call: Call) -> None:
         """Have it take the batch now."""
         call.wake()
+
+    def wake(self, calls: Sequence[Call]) -> None:
+        """Wake the first, who wakes the next: all at once would only get into each other's way."""
+        for call, following in pairwise(calls):
+            call.following = following
+        if calls:
+            calls[0].wake()
 
     def look_later(self) -> None:
         """Those who wait look by themselves."""
