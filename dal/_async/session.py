@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg import IsolationLevel
-from ulid import ULID
+from dal.ids import new_id
 
 from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
@@ -48,7 +48,7 @@ class AsyncSession:
         metadata: Metadata | None,
     ) -> None:
         self._store = store
-        self.id = str(ULID()) if session_id is None else validate.identifier("session_id", session_id)
+        self.id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, store.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
@@ -155,7 +155,7 @@ class AsyncSession:
         removed = await self._run(
             query,
             sequence=validate.number("sequence", sequence, least=0),
-            removal_id=str(ULID()),
+            removal_id=new_id(),
         )
         if removed is None:
             raise self._is_not_found(query.name)
@@ -251,7 +251,7 @@ class AsyncSession:
             "agent_id": validate.optional_identifier(f"{of}agent_id", new.agent_id),
             "metadata": validate.optional_metadata(f"{of}metadata", new.metadata),
             "message_id": (
-                str(ULID()) if new.message_id is None else validate.identifier(f"{of}message_id", new.message_id)
+                new_id() if new.message_id is None else validate.identifier(f"{of}message_id", new.message_id)
             ),
         }
 

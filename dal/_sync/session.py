@@ -7,13 +7,13 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg import IsolationLevel
-from ulid import ULID
 
 from dal import validate
 from dal._sync.queries import Query, queries
 from dal.appends import Append
 from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound
 from dal.histories.pace import Pace
+from dal.ids import new_id
 from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Session:
         metadata: Metadata | None,
     ) -> None:
         self._store = store
-        self.id = str(ULID()) if session_id is None else validate.identifier("session_id", session_id)
+        self.id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, store.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
@@ -154,7 +154,7 @@ class Session:
         removed = self._run(
             query,
             sequence=validate.number("sequence", sequence, least=0),
-            removal_id=str(ULID()),
+            removal_id=new_id(),
         )
         if removed is None:
             raise self._is_not_found(query.name)
@@ -248,7 +248,7 @@ class Session:
             "agent_id": validate.optional_identifier(f"{of}agent_id", new.agent_id),
             "metadata": validate.optional_metadata(f"{of}metadata", new.metadata),
             "message_id": (
-                str(ULID()) if new.message_id is None else validate.identifier(f"{of}message_id", new.message_id)
+                new_id() if new.message_id is None else validate.identifier(f"{of}message_id", new.message_id)
             ),
         }
 

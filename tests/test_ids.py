@@ -1,0 +1,44 @@
+"""New ids are ULIDs of now, and nobody's twice: not of threads, nor of a process that was forked."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from ulid import ULID
+
+from dal import ids
+
+MANY = 20_000
+
+
+def test_an_id_is_a_ulid_of_now():
+    before = time.time_ns() // 1_000_000
+    made = ULID.from_str(ids.new_id())
+    assert before <= made.milliseconds <= time.time_ns() // 1_000_000
+
+
+def test_ids_differ_whoever_makes_them():
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: ids.new_id(), range(MANY)))
+    assert len(set(made)) == MANY
+    assert len({one[10:] for one in made}) == MANY, "the random part alone"
+
+
+FORKS = """
+import os
+from dal.ids import new_id
+new_id()  # What is drawn for the next ones, both would have.
+is_child = os.fork() == 0
+for _ in range(100):
+    os.write(1, new_id()[10:].encode() + b"\\n")
+is_child or os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_makes_other_ids():
+    made = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True).stdout.split()
+    assert (len(made), len(set(made))) == (200, 200)
