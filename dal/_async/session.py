@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg import IsolationLevel
-from dal.ids import new_id
 
 from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
 from dal.appends import Append
 from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound
 from dal.histories.pace import Pace
+from dal.ids import new_id
 from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
 
 if TYPE_CHECKING:
