@@ -20,6 +20,9 @@ from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClose
 MOST_MESSAGES, MOST_CHARACTERS = 1000, 2**20
 """How much goes together: more would take longer, and not be faster."""
 
+WORTHWHILE = 16
+"""How many calls are worth a batch of their own while more wait: fewer would take nearly as long as all."""
+
 PATIENCE = 0.1
 """Seconds that a batch waits for a session that somebody holds, and after which others do not wait for a batch."""
 
@@ -97,10 +100,10 @@ class Batch:
         """Whether something of it may have been stored before."""
         return any(call.is_unknown for call in self.calls)
 
-    def load(self, lane: Lane) -> None:
-        """Take from a lane what goes with the rest: what fits, and what one statement can store."""
+    def load(self, lane: Lane, most: int) -> None:
+        """Take from a lane what goes with the rest: so many calls, what fits, and what one statement can store."""
         owner, ids = lane.waiting[0].append.owner, set[str]()
-        while lane.waiting:
+        while lane.waiting and len(self.calls) < most:
             append = lane.waiting[0].append
             messages, characters = self._messages + len(append.messages), self._characters + append.characters
             if self.calls and (messages > MOST_MESSAGES or characters > MOST_CHARACTERS):
@@ -159,6 +162,8 @@ class Gathering:
         self.asked: Call | None = None
         """The call that is to be sent next, with what comes until then."""
         self.waiting = 0
+        self._away = 0
+        """How many have not come again since the last batch ended."""
         self.crowd = 1
         """How many went together the last time."""
 
@@ -184,6 +189,7 @@ class Gathering:
             lane = self._lanes.setdefault(session_id, Lane())
             lane.waiting.append(call)
             self.waiting += 1
+            self._away -= self._away > 0
             if not lane.is_busy:
                 self._ready[session_id] = lane
             if self.asked is not None and self.waiting == self.crowd:
@@ -251,6 +257,7 @@ class Gathering:
     def _ended(self, batch: Batch, again: Mapping[str, list[Call]] = MappingProxyType({})) -> None:
         """After a batch send what is to be sent apart, and free the other lanes."""
         batch.is_over = True
+        self._away = len(batch.calls)
         behind = [call for call in batch.behind if not call.is_left]
         for session_id in {call.append.session_id for call in batch.calls}:
             following = again.get(session_id, behind)
@@ -285,6 +292,8 @@ class Gathering:
         batch = Batch([])
         present = self.waiting + sum(len(one.calls) for one in self._on_their_way)
         share = -(-present // self._batches)
+        # If all are here and go, nobody comes meanwhile: the server would wait for them, and then they for it.
+        most = MOST_MESSAGES if self._away else max(WORTHWHILE, -(-self.waiting // 2))
         now = monotonic()
         for session_id, lane in list(self._ready.items()):
             before = len(lane.waiting)
@@ -292,7 +301,7 @@ class Gathering:
                 lane.waiting.popleft().end(DeadlineExceeded(WAITED_TOO_LONG))
             taken = len(batch.calls)
             if lane.waiting:
-                batch.load(lane)
+                batch.load(lane, most)
             self.waiting -= before - len(lane.waiting)
             lane.is_busy = len(batch.calls) > taken
             if lane.is_busy or not lane.waiting:

@@ -13,7 +13,7 @@ import dal
 from dal import NewMessage
 from dal._sync.writer import _Waiting as Waiting
 from dal.appends import Append
-from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES, Batch, Call, Gathering
+from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES, WORTHWHILE, Batch, Call, Gathering
 
 WRITERS, ROUNDS = 16, 40
 
@@ -182,8 +182,8 @@ class Put(Call):
         pass
 
 
-def put(session_id, deadline=None):
-    message = {"message_id": session_id, "content": "x", "metadata": "{}"}
+def put(session_id, deadline=None, message_id="1"):
+    message = {"message_id": message_id, "content": "x", "metadata": "{}"}
     return Put(Append(session_id, None, {}, [NewMessage(role="user", content="x")], [message]), deadline)
 
 
@@ -203,6 +203,35 @@ def test_who_came_too_late_sends_what_the_others_append(gathering):
     assert gathering.asked is late
     gathering.take()
     assert (late.is_done, type(late.error), late.batch.calls) == (True, dal.DeadlineExceeded, [fine])
+
+
+def test_half_of_those_who_append_to_one_session_wait_while_the_others_are_on_their_way(gathering):
+    """Else all would wait for the server, and then it for all."""
+
+    def come(count):
+        for n in range(count):
+            gathering.put(put("shared", message_id=f"{n}"))
+
+    def take():
+        gathering.take()
+        return gathering._on_their_way[-1]
+
+    come(2 * WORTHWHILE + 10)
+    first = take()
+    assert len(first.calls) == WORTHWHILE + 5
+    gathering.sent(first)
+    second = take()
+    assert len(second.calls) == WORTHWHILE + 5, "all that are there: the others come back meanwhile"
+    come(len(first.calls))
+    gathering.sent(second)
+    assert len(take().calls) == WORTHWHILE + 5
+
+
+def test_few_are_not_halved(gathering):
+    for n in range(WORTHWHILE):
+        gathering.put(put("shared", message_id=f"{n}"))
+    gathering.take()
+    assert len(gathering._on_their_way[0].calls) == WORTHWHILE
 
 
 def test_a_thread_that_came_too_late_sends_anothers_append(server, schema, tables):
