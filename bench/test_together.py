@@ -82,6 +82,7 @@ def in_tasks(server, schema, callers, session_of, hook=None):
 def alone_in_a_thread(server, schema):
     """Seconds that each append took, one by one and through a writer.
 
+    Of several connections each way would have its own, by turns, and no server process is as fast as the next.
     In the main thread a writer's would take some 20 µs more, in which it keeps interrupts for later.
     """
     took = [], []
@@ -93,7 +94,8 @@ def alone_in_a_thread(server, schema):
                 session.append("user", CONTENT, agent_id="agent-1")
                 seconds.append(time.perf_counter() - began)
 
-    with dal.SessionStore.connect(server.conninfo, schema=schema) as store, store.writer() as writer:
+    one = dal.SessionStore.connect(server.conninfo, schema=schema, min_size=1, max_size=1)
+    with one as store, store.writer() as writer:
         thread = threading.Thread(target=append, args=(store.session("singly"), writer.session("together")))
         thread.start()
         thread.join()
@@ -104,7 +106,7 @@ def alone_in_a_task(server, schema):
     """As alone_in_a_thread."""
 
     async def append():
-        store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema)
+        store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, min_size=1, max_size=1)
         async with store, store.writer() as writer:
             took = [], []
             sessions = store.session("singly"), writer.session("together")
