@@ -243,7 +243,7 @@ def test_a_thread_that_came_too_late_sends_anothers_append(server, schema, table
         outcomes = []
 
         def append(session, timeout):
-            store.runner._timeout = timeout
+            writer.appends._runner._timeout = timeout
             try:
                 outcomes.append(session.append("user", session.id))
             except dal.DalError as error:
@@ -291,6 +291,78 @@ def test_threads_that_went_together_wake_each_other(server, schema, tables, monk
         assert {store.session(name).record().message_count for name in names} == {ROUNDS}
     assert not unwoken
     assert True in interrupted, "none was interrupted that had others to wake"
+
+
+@contextlib.contextmanager
+def busy(store):
+    """Let threads append through a writer of this store, until the block ends."""
+    done = threading.Event()
+
+    def append(session):
+        while not done.is_set():
+            session.append("user", "hello")
+
+    with store.writer() as writer:
+        threads = [threading.Thread(target=append, args=(writer.session(),)) for _ in range(WRITERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield writer
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema, tables):
+    ran = []
+    with dal.SessionStore.connect(server.conninfo, schema=schema, min_size=4, hook=ran.append) as store:
+        store.check_schema()
+        ran.clear()
+        pool = store.runner._source._pool
+        pool.wait()
+        before = pool.get_stats()["requests_num"]
+        with busy(store):
+            while len(ran) < 200:
+                time.sleep(0.01)
+        stats = pool.get_stats()
+        assert stats["requests_num"] - before < len(ran) / 4
+        assert stats["pool_available"] == stats["pool_size"]
+
+
+def test_a_busy_writer_lets_others_have_the_only_connection(server, schema, tables):
+    with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1, timeout=5) as store, busy(store):
+        for _ in range(20):
+            assert store.session().latest() == ()
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["none waits", "one waits"])
+def test_who_gives_up_leaves_no_connection_behind(server, schema, tables, others):
+    """What is kept for an append that then is not sent is given back."""
+
+    async def give_up():
+        store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, max_size=1)
+        async with store, store.writer(batches=1) as writer:
+            first = asyncio.create_task(writer.session().append("user", "first"))
+            await asyncio.sleep(0)
+            rest = [asyncio.create_task(writer.session().append("user", "left")) for _ in range(1 + others)]
+            keeping = writer.appends._keeping
+            has_more = keeping.has_more
+
+            def leaves():
+                """As if it were cancelled between this answer and its use."""
+                answer = has_more()
+                rest[0].cancel()
+                return answer
+
+            keeping.has_more = leaves
+            await first
+            keeping.has_more = has_more
+            await asyncio.gather(*rest, return_exceptions=True)
+            assert rest[0].cancelled()
+            assert (await store.session().latest()) == ()
+
+    asyncio.run(asyncio.wait_for(give_up(), 20))
 
 
 def test_what_was_sent_with_others_and_may_be_stored_stays_unknown(gathering):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import sleep
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
@@ -17,6 +17,8 @@ from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
 from dal.watching import Watch, tried_again
+
+R = TypeVar("R", bound="AsyncRunner")
 
 
 class AsyncRunner:
@@ -32,7 +34,6 @@ class AsyncRunner:
         watch: Watch | None = None,
     ) -> None:
         self._source = source
-        self._ended: str | None = None
         self._retries = retries
         self._timeout = timeout
         self._watch = watch or Watch(None)
@@ -45,7 +46,7 @@ class AsyncRunner:
 
     def end(self, why: str) -> None:
         """Refuse everything from here on."""
-        self._ended = why
+        self._source.ended = why
 
     def on(self, connection: AsyncConnection[Any]) -> AsyncRunner:
         """Give a runner on a connection of the caller's."""
@@ -53,7 +54,7 @@ class AsyncRunner:
             AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch
         )
 
-    def as_(self, kind: type[AsyncRunner]) -> AsyncRunner:
+    def as_(self, kind: type[R]) -> R:
         """Give a runner of another kind on the same source."""
         return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
 
@@ -125,7 +126,7 @@ class AsyncRunner:
             succeeded = True
         finally:
             until(connection, None)
-            await self._source.give_back(connection, commit=succeeded)
+            await self._give_back(connection, commit=succeeded)
         return rows
 
     @asynccontextmanager
@@ -234,6 +235,9 @@ class AsyncRunner:
         raise told from error
 
     async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
-        if self._ended is not None:
-            raise StoreClosed(self._ended)
+        if self._source.ended is not None:
+            raise StoreClosed(self._source.ended)
         return await self._source.take(attempts.deadline)
+
+    async def _give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
+        await self._source.give_back(connection, commit=commit)

@@ -22,6 +22,9 @@ from dal.schema import SchemaCheck
 class AsyncSingle:
     """One connection of the caller's, in whatever transaction it is."""
 
+    ended: str | None = None
+    """Why nothing is to be sent any more."""
+
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
         self._busy_with: str | None = None
@@ -52,6 +55,10 @@ class AsyncSingle:
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """Leave it as it is: its transaction is the caller's."""
 
+    def may_keep(self, connection: AsyncConnection[Any]) -> bool:
+        """Whether it may be kept for the next statement: it is the caller's."""
+        return False
+
     async def close(self) -> None:
         """Leave it open: it is the caller's."""
 
@@ -73,6 +80,9 @@ class AsyncSingle:
 
 class AsyncPooled:
     """A pool of the caller's; an operation has a connection, and a transaction, to itself."""
+
+    ended: str | None = None
+    """Why nothing is to be sent any more."""
 
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""
@@ -102,6 +112,11 @@ class AsyncPooled:
                         await connection.rollback()
         finally:
             await self._pool.putconn(connection)
+
+    def may_keep(self, connection: AsyncConnection[Any]) -> bool:
+        """Whether it may be kept for the next statement: its transaction is over, and nobody waits for it."""
+        waiting = self._pool.get_stats().get("requests_waiting")
+        return connection.autocommit and not (waiting or connection.closed or self._pool.closed)
 
     async def close(self) -> None:
         """Leave it open: it is the caller's."""

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from dal._async.appends import AsyncAppends
+from dal._async.keeping import AsyncKeeping
 from dal._async.runner import AsyncRunner
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
@@ -38,8 +39,10 @@ class AsyncWriter(AsyncAppends):
     """Sends appends together. A task of its own sends each batch, so that no caller who is cancelled ends it."""
 
     def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
-        super().__init__(runner)
+        self._keeping = runner.as_(AsyncKeeping)
+        super().__init__(self._keeping)
         self._gathering = Gathering(nullcontext(), self, batches)
+        self._keeping.has_more = lambda: self._gathering.waiting > 0
         self._room = asyncio.Semaphore(waiting)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looks: asyncio.TimerHandle | None = None
@@ -64,6 +67,7 @@ class AsyncWriter(AsyncAppends):
                 await call.wait()
             except asyncio.CancelledError:
                 self._gathering.leave(call)
+                self._begin(self._keeping.rest())
                 raise
             if call.error is not None:
                 raise call.error
@@ -75,6 +79,7 @@ class AsyncWriter(AsyncAppends):
         self._gathering.close()
         while self._gathering:  # noqa: ASYNC110 - what ends last is known in hindsight alone
             await asyncio.sleep(0.001)
+        await self._keeping.rest()
 
     def ask(self, call: Call) -> None:
         """Serve the call in a task of its own, so that no caller who is cancelled ends what others wait for."""
@@ -110,6 +115,8 @@ class AsyncWriter(AsyncAppends):
         self._gathering.take()
         if call.batch is not None:
             await self._send(call.batch)
+        else:
+            await self._keeping.rest()
 
     async def _send(self, batch: Batch) -> None:
         attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown)

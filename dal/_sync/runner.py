@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection, IsolationLevel
@@ -18,6 +18,8 @@ from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
 from dal.watching import Watch, tried_again
+
+R = TypeVar("R", bound="Runner")
 
 
 class Runner:
@@ -33,7 +35,6 @@ class Runner:
         watch: Watch | None = None,
     ) -> None:
         self._source = source
-        self._ended: str | None = None
         self._retries = retries
         self._timeout = timeout
         self._watch = watch or Watch(None)
@@ -46,13 +47,13 @@ class Runner:
 
     def end(self, why: str) -> None:
         """Refuse everything from here on."""
-        self._ended = why
+        self._source.ended = why
 
     def on(self, connection: Connection[Any]) -> Runner:
         """Give a runner on a connection of the caller's."""
         return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
 
-    def as_(self, kind: type[Runner]) -> Runner:
+    def as_(self, kind: type[R]) -> R:
         """Give a runner of another kind on the same source."""
         return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
 
@@ -124,7 +125,7 @@ class Runner:
             succeeded = True
         finally:
             until(connection, None)
-            self._source.give_back(connection, commit=succeeded)
+            self._give_back(connection, commit=succeeded)
         return rows
 
     @contextmanager
@@ -233,6 +234,9 @@ class Runner:
         raise told from error
 
     def _take(self, attempts: Attempts) -> Connection[Any]:
-        if self._ended is not None:
-            raise StoreClosed(self._ended)
+        if self._source.ended is not None:
+            raise StoreClosed(self._source.ended)
         return self._source.take(attempts.deadline)
+
+    def _give_back(self, connection: Connection[Any], *, commit: bool) -> None:
+        self._source.give_back(connection, commit=commit)

@@ -23,6 +23,9 @@ from dal.schema import SchemaCheck
 class Single:
     """One connection of the caller's, in whatever transaction it is."""
 
+    ended: str | None = None
+    """Why nothing is to be sent any more."""
+
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
         self._busy_with: str | None = None
@@ -53,6 +56,10 @@ class Single:
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
         """Leave it as it is: its transaction is the caller's."""
 
+    def may_keep(self, connection: Connection[Any]) -> bool:
+        """Whether it may be kept for the next statement: it is the caller's."""
+        return False
+
     def close(self) -> None:
         """Leave it open: it is the caller's."""
 
@@ -74,6 +81,9 @@ class Single:
 
 class Pooled:
     """A pool of the caller's; an operation has a connection, and a transaction, to itself."""
+
+    ended: str | None = None
+    """Why nothing is to be sent any more."""
 
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""
@@ -103,6 +113,11 @@ class Pooled:
                         connection.rollback()
         finally:
             self._pool.putconn(connection)
+
+    def may_keep(self, connection: Connection[Any]) -> bool:
+        """Whether it may be kept for the next statement: its transaction is over, and nobody waits for it."""
+        waiting = self._pool.get_stats().get("requests_waiting")
+        return connection.autocommit and not (waiting or connection.closed or self._pool.closed)
 
     def close(self) -> None:
         """Leave it open: it is the caller's."""

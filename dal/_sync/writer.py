@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from dal._sync.appends import Appends
+from dal._sync.keeping import Keeping
 from dal._sync.runner import Runner
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
@@ -73,8 +74,10 @@ class Writer(Appends):
     """Sends appends together. One of a batch's callers sends it, so that no time is lost between threads."""
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
-        super().__init__(runner)
+        self._keeping = runner.as_(Keeping)
+        super().__init__(self._keeping)
         self._gathering = Gathering(_Whole(), self, batches)
+        self._keeping.has_more = lambda: self._gathering.waiting > 0
         self._room = Semaphore(waiting)
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
@@ -89,14 +92,11 @@ class Writer(Appends):
                 if call.batch is not None:
                     self._send(call, call.batch)
                 elif self._gathering.asked is call:
-                    self._wait_for_the_crowd(call)
-                    self._gathering.take()
+                    self._serve(call)
                 elif not call.wait():
                     self._gathering.look()
-        except BaseException as error:  # An interrupt.
-            self._gathering.leave(call)
-            if call.batch is not None:
-                self._gathering.failed(call.batch, error)
+        except BaseException as error:
+            self._interrupted(call, error)
             raise
         finally:
             if call.following is not None:
@@ -105,11 +105,18 @@ class Writer(Appends):
         if call.error is not None:
             raise call.error
 
+    def _interrupted(self, call: Call, error: BaseException) -> None:
+        self._gathering.leave(call)
+        if call.batch is not None:
+            self._gathering.failed(call.batch, error)
+        self._keeping.rest()
+
     def close(self) -> None:
         """Take nothing more in, and wait until all has ended that was."""
         self._gathering.close()
         while self._gathering:
             sleep(0.001)
+        self._keeping.rest()
 
     def ask(self, call: Call) -> None:
         """Have the call's thread take a batch."""
@@ -129,10 +136,13 @@ class Writer(Appends):
     def look_later(self) -> None:
         """Those who wait look by themselves."""
 
-    def _wait_for_the_crowd(self, call: _Waiting) -> None:
-        """Let those come who went together the last time: the last of them wakes it."""
+    def _serve(self, call: _Waiting) -> None:
+        """Take a batch, when those have come who went together the last time: the last of them wakes it."""
         if self._gathering.waiting < self._gathering.crowd:
             call.wait(_CROWD)
+        self._gathering.take()
+        if call.batch is None:
+            self._keeping.rest()
 
     def start(self, batch: Batch) -> None:
         """Have a thread of the batch's own send it."""
