@@ -11,6 +11,7 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
+from dal._sync.keeping import Keeping
 from dal._sync.writer import _Waiting as Waiting
 from dal.appends import Append
 from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES, WORTHWHILE, Batch, Call, Gathering
@@ -330,37 +331,45 @@ def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema,
         assert stats["pool_available"] == stats["pool_size"]
 
 
-def test_a_busy_writer_lets_others_have_the_only_connection(server, schema, tables):
+def test_a_busy_writer_lets_others_have_the_only_connection(server, schema, tables, monkeypatch):
+    monkeypatch.setattr("dal._sync.keeping._IN_A_ROW", 10**9)
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1, timeout=5) as store, busy(store):
         for _ in range(20):
             assert store.session().latest() == ()
 
 
-@pytest.mark.parametrize("others", [0, 1], ids=["none waits", "one waits"])
-def test_who_gives_up_leaves_no_connection_behind(server, schema, tables, others):
-    """What is kept for an append that then is not sent is given back."""
+def test_a_connection_is_not_kept_for_what_was_given_up_meanwhile(server, schema, tables):
+    with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1) as store:
+        keeping = store.runner.as_(Keeping)
+        answers = iter([True, False])
+        keeping.has_more = lambda: next(answers, False)
+        keeping.run(dal.queries.sessions.get, session_id="none")
+        assert store.runner._source._pool.get_stats()["pool_available"] == 1
+        assert next(answers, None) is None
+
+
+def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables):
+    """What is kept for an append that is not sent is given back."""
 
     async def give_up():
         store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, max_size=1)
         async with store, store.writer(batches=1) as writer:
             first = asyncio.create_task(writer.session().append("user", "first"))
             await asyncio.sleep(0)
-            rest = [asyncio.create_task(writer.session().append("user", "left")) for _ in range(1 + others)]
+            second = asyncio.create_task(writer.session().append("user", "second"))
             keeping = writer.appends._keeping
             has_more = keeping.has_more
 
-            def leaves():
-                """As if it were cancelled between this answer and its use."""
+            def gives_up():
                 answer = has_more()
-                rest[0].cancel()
+                second.cancel()
                 return answer
 
-            keeping.has_more = leaves
+            keeping.has_more = gives_up
             await first
-            keeping.has_more = has_more
-            await asyncio.gather(*rest, return_exceptions=True)
-            assert rest[0].cancelled()
-            assert (await store.session().latest()) == ()
+            await asyncio.wait([second])
+            assert second.cancelled()
+            assert await store.session().latest() == ()
 
     asyncio.run(asyncio.wait_for(give_up(), 20))
 

@@ -67,7 +67,6 @@ class AsyncWriter(AsyncAppends):
                 await call.wait()
             except asyncio.CancelledError:
                 self._gathering.leave(call)
-                self._begin(self._keeping.rest())
                 raise
             if call.error is not None:
                 raise call.error
