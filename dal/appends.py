@@ -12,7 +12,7 @@ from dal.records import Appended, AppendedOne, Message, NewMessage
 class Append:
     """What one call stores in one session, all or none; and, once it was sent, what became of it."""
 
-    __slots__ = ("_metadata", "messages", "opening", "owner", "query", "rows", "session_id")
+    __slots__ = ("_metadata", "message_ids", "messages", "opening", "owner", "query", "rows", "session_id")
 
     def __init__(
         self,
@@ -28,6 +28,8 @@ class Append:
         """What the session is stored with if this is its first."""
         self.messages = checked
         """The parameters of each message, by name."""
+        self.message_ids = tuple([message["message_id"] for message in checked])
+        """The ids that it is sent with, and that make it safe to repeat."""
         self.query = "messages.append" if len(checked) == 1 else "messages.append_all"
         """The query file that stores it."""
         self.rows: dict[int, Appended | AppendedOne] = {}
@@ -35,14 +37,9 @@ class Append:
         self._metadata = [one.metadata for one in new]
 
     @property
-    def message_ids(self) -> tuple[str, ...]:
-        """The ids that it was sent with, and that make it safe to repeat."""
-        return tuple(message["message_id"] for message in self.messages)
-
-    @property
     def characters(self) -> int:
         """About how large it is."""
-        return sum(len(message["content"]) + len(message["metadata"]) for message in self.messages)
+        return sum([len(message["content"]) + len(message["metadata"]) for message in self.messages])
 
     @property
     def is_stored(self) -> bool:
@@ -65,17 +62,19 @@ class Append:
     def stored(self) -> tuple[Message, ...]:
         """The messages as they are stored."""
         return tuple(
-            Message(
-                session_id=self.session_id,
-                sequence=self.rows[n].sequence,
-                message_id=one["message_id"],
-                role=one["role"],
-                agent_id=one["agent_id"],
-                content=one["content"],
-                metadata=dict(self._metadata[n] or {}),
-                created_at=self.rows[n].created_at,
-            )
-            for n, one in enumerate(self.messages)
+            [
+                Message(
+                    session_id=self.session_id,
+                    sequence=self.rows[n].sequence,
+                    message_id=one["message_id"],
+                    role=one["role"],
+                    agent_id=one["agent_id"],
+                    content=one["content"],
+                    metadata=dict(self._metadata[n] or {}),
+                    created_at=self.rows[n].created_at,
+                )
+                for n, one in enumerate(self.messages)
+            ]
         )
 
 

@@ -186,7 +186,7 @@ class Gathering:
                 call.batch = Batch([call])
                 self._on_their_way.append(call.batch)
                 return
-            lane = self._lanes.setdefault(session_id, Lane())
+            lane = self._lanes.get(session_id) or self._lanes.setdefault(session_id, Lane())
             lane.waiting.append(call)
             self.waiting += 1
             self._away -= self._away > 0
