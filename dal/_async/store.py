@@ -142,8 +142,8 @@ class AsyncSessionStore:
 
         Use it as a context manager, or close it: it sends first what waits. An append returns when its own message
         is stored, as ever, and one that comes alone is sent at once. While so many `batches` are on their way, what
-        comes is gathered for the next; if so many are `waiting`, more have to wait to be taken in. Only for a store
-        with a pool.
+        comes is gathered for the next; if so many are `waiting`, more have to wait to be taken in. A busy one keeps its
+        connections, unless others wait for one. Only for a store with a pool.
         """
         most_batches = validate.number("batches", batches, least=1)
         most_waiting = validate.number("waiting", waiting, least=1)
