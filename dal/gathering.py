@@ -132,7 +132,7 @@ class Sender(Protocol):
         """Wait for no more to come: as many as went together the last time are here."""
 
     def start(self, batch: Batch, /) -> None:
-        """Send this batch apart."""
+        """Send this batch, which no call was asked to send."""
 
     def wake(self, calls: Sequence[Call], /) -> None:
         """Let all of these go on."""
@@ -197,14 +197,17 @@ class Gathering:
             self._go_on()
 
     def take(self) -> None:
-        """Give the call that was asked for its batch; none if all that waited has been left."""
+        """Give the call that was asked for its batch; none if all that waited has been left, or it came too late."""
         with self._lock:
             call, self.asked = self.asked, None
             batch = self._gathered()
             if batch.calls and call is not None:
                 self.crowd = len(batch.calls)
                 self._on_their_way.append(batch)
-                call.batch = batch
+                if call.is_done:  # It came too late, and does not wait for the others.
+                    self._sender.start(batch)
+                else:
+                    call.batch = batch
             self._go_on()
 
     def leave(self, call: Call) -> None:

@@ -68,10 +68,16 @@ def after(error: psycopg.Error) -> After:
 class Attempts:
     """The attempts of one call: how many were made, on which connection the last, and when they must end."""
 
-    __slots__ = ("_retries", "began", "connection", "deadline", "made", "sent", "unknown")
+    __slots__ = ("_retries", "began", "connection", "deadline", "made", "sent", "source", "unknown")
 
     def __init__(
-        self, retries: int, timeout: float | None, deadline: float | None = None, *, unknown: bool = False
+        self,
+        retries: int,
+        timeout: float | None,
+        deadline: float | None = None,
+        *,
+        unknown: bool = False,
+        source: Any = None,
     ) -> None:
         self.began = monotonic()
         self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
@@ -81,6 +87,8 @@ class Attempts:
         """Whether the last one came so far as to send the statement."""
         self.unknown = unknown
         """Whether one of them may have been committed."""
+        self.source = source
+        """Where their connections come from, if not where the runner's do."""
         self._retries = retries
 
     def pause(self) -> float | None:

@@ -11,7 +11,6 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
-from dal._sync.keeping import Keeping
 from dal._sync.writer import _Waiting as Waiting
 from dal.appends import Append
 from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES, WORTHWHILE, Batch, Call, Gathering
@@ -197,13 +196,14 @@ def gathering():
     return gathering
 
 
-def test_who_came_too_late_sends_what_the_others_append(gathering):
+def test_who_came_too_late_does_not_wait_for_the_others(gathering):
     late, fine = put("late", time.monotonic() - 1), put("fine")
     gathering.put(late)
     gathering.put(fine)
     assert gathering.asked is late
     gathering.take()
-    assert (late.is_done, type(late.error), late.batch.calls) == (True, dal.DeadlineExceeded, [fine])
+    assert (late.is_done, type(late.error), late.batch) == (True, dal.DeadlineExceeded, None)
+    assert [batch.calls for batch in gathering.apart()] == [[fine]]
 
 
 def test_half_of_those_who_append_to_one_session_wait_while_the_others_are_on_their_way(gathering):
@@ -235,8 +235,9 @@ def test_few_are_not_halved(gathering):
     assert len(gathering._on_their_way[0].calls) == WORTHWHILE
 
 
-def test_a_thread_that_came_too_late_sends_anothers_append(server, schema, tables):
+def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, tables, held):
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
+        store.session("fine").append("user", "first")
         late, fine = writer.session("late"), writer.session("fine")
         gathering = writer.appends._gathering
         gathering._on_their_way += [Batch([]), Batch([])]  # As if two were on their way.
@@ -250,15 +251,16 @@ def test_a_thread_that_came_too_late_sends_anothers_append(server, schema, table
             except dal.DalError as error:
                 outcomes.append(error)
 
+        holder = held("fine")
         threads = [threading.Thread(target=append, args=given) for given in ((late, 0.05), (fine, 20))]
         for thread in threads:
             thread.start()
             time.sleep(0.03)
-        for thread in threads:
-            thread.join()
-    stored, refused = sorted(outcomes, key=lambda one: isinstance(one, dal.DalError))
-    assert isinstance(refused, dal.DeadlineExceeded)
-    assert (stored.session_id, stored.content, stored.sequence) == ("fine", "fine", 0)
+        threads[0].join(10)
+        assert [type(one) for one in outcomes] == [dal.DeadlineExceeded]
+        holder.rollback()
+        threads[1].join()
+    assert (outcomes[1].session_id, outcomes[1].content, outcomes[1].sequence) == ("fine", "fine", 1)
 
 
 def test_threads_that_went_together_wake_each_other(server, schema, tables, monkeypatch):
@@ -332,7 +334,7 @@ def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema,
 
 
 def test_a_busy_writer_lets_others_have_the_only_connection(server, schema, tables, monkeypatch):
-    monkeypatch.setattr("dal._sync.keeping._IN_A_ROW", 10**9)
+    monkeypatch.setattr("dal._sync.kept._IN_A_ROW", 10**9)
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1, timeout=5) as store, busy(store):
         for _ in range(20):
             assert store.session().latest() == ()
@@ -340,10 +342,9 @@ def test_a_busy_writer_lets_others_have_the_only_connection(server, schema, tabl
 
 def test_a_connection_is_not_kept_for_what_was_given_up_meanwhile(server, schema, tables):
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1) as store:
-        keeping = store.runner.as_(Keeping)
         answers = iter([True, False])
-        keeping.has_more = lambda: next(answers, False)
-        keeping.run(dal.queries.sessions.get, session_id="none")
+        kept = store.runner.keep(lambda: next(answers, False))
+        store.runner.run(dal.queries.sessions.get, store.runner.attempts(source=kept), session_id="none")
         assert store.runner._source._pool.get_stats()["pool_available"] == 1
         assert next(answers, None) is None
 
@@ -357,15 +358,15 @@ def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables
             first = asyncio.create_task(writer.session().append("user", "first"))
             await asyncio.sleep(0)
             second = asyncio.create_task(writer.session().append("user", "second"))
-            keeping = writer.appends._keeping
-            has_more = keeping.has_more
+            kept = writer.appends._kept
+            has_more = kept._has_more
 
             def gives_up():
                 answer = has_more()
                 second.cancel()
                 return answer
 
-            keeping.has_more = gives_up
+            kept._has_more = gives_up
             await first
             await asyncio.wait([second])
             assert second.cancelled()

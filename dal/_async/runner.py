@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 
 from dal._async.connection import until
+from dal._async.kept import AsyncKept
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.sources import AsyncPooled, AsyncSingle
 from dal.errors import DalError, ServerUnavailable, StoreClosed
@@ -68,9 +69,15 @@ class AsyncRunner:
         """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
         return isinstance(self._source, AsyncPooled) and self._source.is_direct
 
-    def attempts(self, deadline: float | None = None, *, unknown: bool = False) -> Attempts:
+    def attempts(
+        self, deadline: float | None = None, *, unknown: bool = False, source: AsyncKept | None = None
+    ) -> Attempts:
         """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
-        return Attempts(self._retries, self._timeout, deadline, unknown=unknown)
+        return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
+
+    def keep(self, has_more: Callable[[], bool]) -> AsyncKept:
+        """Give a source of this one's connections, which keeps them while there is more to send."""
+        return AsyncKept(self._source, has_more)
 
     async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and tell who watches."""
@@ -126,7 +133,7 @@ class AsyncRunner:
             succeeded = True
         finally:
             until(connection, None)
-            await self._give_back(connection, commit=succeeded)
+            await (attempts.source or self._source).give_back(connection, commit=succeeded)
         return rows
 
     @asynccontextmanager
@@ -237,7 +244,4 @@ class AsyncRunner:
     async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
         if self._source.ended is not None:
             raise StoreClosed(self._source.ended)
-        return await self._source.take(attempts.deadline)
-
-    async def _give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
-        await self._source.give_back(connection, commit=commit)
+        return await (attempts.source or self._source).take(attempts.deadline)

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from typing import Any
 
 from dal._async.appends import AsyncAppends
-from dal._async.keeping import AsyncKeeping
 from dal._async.runner import AsyncRunner
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
@@ -39,10 +38,9 @@ class AsyncWriter(AsyncAppends):
     """Sends appends together. A task of its own sends each batch, so that no caller who is cancelled ends it."""
 
     def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
-        self._keeping = runner.as_(AsyncKeeping)
-        super().__init__(self._keeping)
+        super().__init__(runner)
         self._gathering = Gathering(nullcontext(), self, batches)
-        self._keeping.has_more = lambda: self._gathering.waiting > 0
+        self._kept = runner.keep(lambda: self._gathering.waiting > 0)
         self._room = asyncio.Semaphore(waiting)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looks: asyncio.TimerHandle | None = None
@@ -78,7 +76,7 @@ class AsyncWriter(AsyncAppends):
         self._gathering.close()
         while self._gathering:  # noqa: ASYNC110 - what ends last is known in hindsight alone
             await asyncio.sleep(0.001)
-        await self._keeping.rest()
+        await self._kept.rest()
 
     def ask(self, call: Call) -> None:
         """Serve the call in a task of its own, so that no caller who is cancelled ends what others wait for."""
@@ -115,10 +113,10 @@ class AsyncWriter(AsyncAppends):
         if call.batch is not None:
             await self._send(call.batch)
         else:
-            await self._keeping.rest()
+            await self._kept.rest()
 
     async def _send(self, batch: Batch) -> None:
-        attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown)
+        attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown, source=self._kept)
         try:
             if len(batch.calls) == 1:
                 await super().send(batch.calls[0].append, attempts)

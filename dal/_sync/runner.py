@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import sleep
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ import psycopg
 from psycopg import Connection, IsolationLevel
 
 from dal._sync.connection import until
+from dal._sync.kept import Kept
 from dal._sync.queries import Query, queries
 from dal._sync.sources import Pooled, Single
 from dal.errors import DalError, ServerUnavailable, StoreClosed
@@ -67,9 +68,13 @@ class Runner:
         """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
         return isinstance(self._source, Pooled) and self._source.is_direct
 
-    def attempts(self, deadline: float | None = None, *, unknown: bool = False) -> Attempts:
+    def attempts(self, deadline: float | None = None, *, unknown: bool = False, source: Kept | None = None) -> Attempts:
         """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
-        return Attempts(self._retries, self._timeout, deadline, unknown=unknown)
+        return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
+
+    def keep(self, has_more: Callable[[], bool]) -> Kept:
+        """Give a source of this one's connections, which keeps them while there is more to send."""
+        return Kept(self._source, has_more)
 
     def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and tell who watches."""
@@ -125,7 +130,7 @@ class Runner:
             succeeded = True
         finally:
             until(connection, None)
-            self._give_back(connection, commit=succeeded)
+            (attempts.source or self._source).give_back(connection, commit=succeeded)
         return rows
 
     @contextmanager
@@ -236,7 +241,4 @@ class Runner:
     def _take(self, attempts: Attempts) -> Connection[Any]:
         if self._source.ended is not None:
             raise StoreClosed(self._source.ended)
-        return self._source.take(attempts.deadline)
-
-    def _give_back(self, connection: Connection[Any], *, commit: bool) -> None:
-        self._source.give_back(connection, commit=commit)
+        return (attempts.source or self._source).take(attempts.deadline)

@@ -10,7 +10,6 @@ from time import monotonic, sleep
 from typing import Any
 
 from dal._sync.appends import Appends
-from dal._sync.keeping import Keeping
 from dal._sync.runner import Runner
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
@@ -74,10 +73,9 @@ class Writer(Appends):
     """Sends appends together. One of a batch's callers sends it, so that no time is lost between threads."""
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
-        self._keeping = runner.as_(Keeping)
-        super().__init__(self._keeping)
+        super().__init__(runner)
         self._gathering = Gathering(_Whole(), self, batches)
-        self._keeping.has_more = lambda: self._gathering.waiting > 0
+        self._kept = runner.keep(lambda: self._gathering.waiting > 0)
         self._room = Semaphore(waiting)
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
@@ -109,14 +107,14 @@ class Writer(Appends):
         self._gathering.leave(call)
         if call.batch is not None:
             self._gathering.failed(call.batch, error)
-        self._keeping.rest()
+        self._kept.rest()
 
     def close(self) -> None:
         """Take nothing more in, and wait until all has ended that was."""
         self._gathering.close()
         while self._gathering:
             sleep(0.001)
-        self._keeping.rest()
+        self._kept.rest()
 
     def ask(self, call: Call) -> None:
         """Have the call's thread take a batch."""
@@ -142,7 +140,7 @@ class Writer(Appends):
             call.wait(_CROWD)
         self._gathering.take()
         if call.batch is None:
-            self._keeping.rest()
+            self._kept.rest()
 
     def start(self, batch: Batch) -> None:
         """Have a thread of the batch's own send it."""
@@ -152,10 +150,10 @@ class Writer(Appends):
 
     def _send(self, call: Call, batch: Batch) -> None:
         """Send the batch that was given to a call, which may then be given another one."""
-        attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown)
+        attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown, source=self._kept)
         try:
             if len(batch.calls) == 1:
-                super().send(batch.calls[0].append, attempts)  # Not always its own, which may have come too late.
+                super().send(batch.calls[0].append, attempts)
             else:
                 self.send_all(batch.appends, attempts, PATIENCE)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those that it is for
