@@ -28,13 +28,23 @@ def test_kill_9_of_the_whole_server(cluster, crew, scale):
 
 def test_kill_9_of_a_single_backend(cluster, crew, scale):
     for _ in range(scale(1, 10)):
-        with cluster.connect() as connection:
-            [(pid,)] = connection.execute(
+        with cluster.connect() as witness:
+            [(pid,)] = witness.execute(
                 "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'w%' ORDER BY random() LIMIT 1"
             ).fetchall()
-        cluster.signal(signal.SIGKILL, [one for one in cluster.processes() if one.pid == pid])
+            cluster.signal(signal.SIGKILL, [one for one in cluster.processes() if one.pid == pid])
+            # It answers until the postmaster has seen it, and ends all others.
+            wait_until(lambda witness=witness: is_lost(witness), "a backend was killed: the others end")
         cluster.wait_until_it_answers()
         crew.after("kill -9 of a backend, and crash recovery", 1, least=scale(10, 500))
+
+
+def is_lost(connection):
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def test_backends_are_terminated(cluster, crew, scale):
