@@ -1,5 +1,6 @@
 """Whole histories: what is streamed, exported and imported, and what of it is interrupted."""
 
+import itertools
 import json
 import random
 import threading
@@ -17,6 +18,7 @@ from ulid import ULID
 
 import dal
 from dal import NewMessage, grants
+from dal._sync.connection import Bounded
 from dal.histories import batch
 
 MOMENT = "2026-01-31T12:00:00.000001Z"
@@ -765,3 +767,24 @@ def test_pages_of_large_messages_are_small(store, other, rows):
     assert max(map(len, chunks)) < 3 * 2**20
     other.import_(chunks)
     assert rows(other) == rows(store)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_an_interrupt_while_a_statement_runs_is_told_as_it_is(server, schema, tables, monkeypatch, at):
+    """Not as an error of what was to be tidied up after it."""
+    with dal.SessionStore.connect(server.conninfo, schema=schema) as store:
+        store.session("one").append("user", "hello")
+        wait, waits = Bounded.wait, itertools.count(1)
+
+        def interrupted(connection, generator, *arguments, **options):
+            if next(waits) == at:
+                next(generator, None)  # What it is to wait for is sent.
+                raise SystemExit(143)
+            return wait(connection, generator, *arguments, **options)
+
+        monkeypatch.setattr(Bounded, "wait", interrupted)
+        with pytest.raises(SystemExit):
+            for _ in range(at):
+                list(store.export())
+        monkeypatch.undo()
+        assert store.session("one").latest()[0].content == "hello"

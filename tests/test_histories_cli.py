@@ -124,7 +124,7 @@ def test_an_export_that_is_stopped_leaves_the_file_as_it_was(store, place, tmp_p
     fill(store.session("long"), 30_000)
     path = tmp_path / "all.jsonl.gz"
     path.write_bytes(b"the one before")
-    for after in (0.1, 0.2, 0.4):
+    for after in (0.01, 0.03, 0.1, 0.2, 0.4):
         with subprocess.Popen([sys.executable, "-m", "dal.cli", "export", path, *place(store)]) as running:
             while running.poll() is None and not list(tmp_path.glob(".*.part")):
                 time.sleep(0.01)

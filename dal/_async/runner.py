@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
+from psycopg.pq import TransactionStatus
 
 from dal._async.connection import until
 from dal._async.kept import AsyncKept
@@ -212,9 +213,11 @@ class AsyncRunner:
                 yield
         finally:
             self._source.release()
-            if not connection.closed:
+            if connection.info.transaction_status == TransactionStatus.IDLE:
                 await connection.set_isolation_level(before[0])
                 await connection.set_read_only(before[1])
+            else:  # An interrupt has left a statement running.
+                await connection.close()
 
     async def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
         """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome."""

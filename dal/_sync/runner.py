@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection, IsolationLevel
+from psycopg.pq import TransactionStatus
 
 from dal._sync.connection import until
 from dal._sync.kept import Kept
@@ -209,9 +210,11 @@ class Runner:
                 yield
         finally:
             self._source.release()
-            if not connection.closed:
+            if connection.info.transaction_status == TransactionStatus.IDLE:
                 connection.set_isolation_level(before[0])
                 connection.set_read_only(before[1])
+            else:  # An interrupt has left a statement running.
+                connection.close()
 
     def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
         """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome."""
