@@ -78,7 +78,7 @@ class Statement:
             raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
         columns = {one.name: str(one.type) for one in fields(self.record)}
         self.has_metadata = "metadata" in columns
-        self.is_binary = "bytes" in columns.values()
+        self.is_binary = not {"bytes", "bytes | None"}.isdisjoint(columns.values())
         """Whether its rows are sent in binary form: bytes would be twice as long as text."""
         repeat = _REPEAT.search(self.doc)
         if repeat is None:

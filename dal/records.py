@@ -205,18 +205,31 @@ class SessionAgents:
 
 @dataclass(frozen=True, slots=True)
 class ExportedSession:
-    """A session's lines of an export: its own, and if it `is_whole` those of its messages."""
+    """A session's line of an export."""
 
     session_id: str
     updated_at: datetime
     messages: int
-    """How many of them there are, if it is whole."""
-    is_whole: bool
-    lines: bytes
+    """How many of them there are."""
+    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedMessages:
+    """Messages of a session for an export, up to this number: not JSON yet, see dal.histories.marks."""
+
+    session_id: str
+    sequence: int | None
+    """None if there is none."""
+    messages: int
+    marks: int
+    """How many control characters the statement has put between the texts."""
+    lines: bytes | None
+    """None if there is none, or one of them is large."""
+
+
+@dataclass(frozen=True, slots=True)
+class EscapedMessages:
     """Lines of an export: of messages up to this number."""
 
     sequence: int

@@ -230,7 +230,6 @@ def asked(name, **parameters):
 
 
 PAGE = {"updated_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None} | {
-    "sessions": 20,
     "limit": 20,
 }
 CALLS = {
@@ -238,7 +237,8 @@ CALLS = {
     "messages.append": lambda store, session: session.append("user", "x"),
     "messages.append_all": lambda store, session: session.append_all([NewMessage(role="user", content="x")] * 2),
     "messages.before": lambda store, session: session.messages(before=9, limit=5),
-    "messages.export": asked("messages.export", session_id="talk", after=3, limit=5),
+    "messages.export": asked("messages.export", session_ids=["talk"], after=3, limit=5, largest=1000),
+    "messages.export_escaped": asked("messages.export_escaped", session_id="talk", after=3, limit=5),
     "messages.stream": asked("messages.stream", session_id="talk", after=3, limit=5),
     "messages.get": lambda store, session: session.message("m"),
     "messages.latest": lambda store, session: session.latest(5),
@@ -269,6 +269,7 @@ PLANNED_FOR_THEIR_VALUES = {
     "messages.after": "a limit",
     "messages.before": "a limit",
     "messages.export": "a limit",
+    "messages.export_escaped": "a limit",
     "messages.stream": "a limit",
     "messages.latest": "a limit",
     "messages.remove_from": "how many there are from a number on",

@@ -19,7 +19,7 @@ from ulid import ULID
 import dal
 from dal import NewMessage, grants
 from dal._sync.connection import Bounded
-from dal.histories import batch
+from dal.histories import batch, pages
 
 MOMENT = "2026-01-31T12:00:00.000001Z"
 ODD = {"n": 2**200, "f": 1e23, "small": -1.5e-9, "ü": ["☃", None, True, {"a": "\u2028\\n\"'"}], "0": 0.5}
@@ -368,6 +368,98 @@ def test_an_export_is_of_whom_and_when_it_is_asked_for(store):
     assert len(ids(until=times[2])) == 2
     assert len(ids(since=times[1], until=times[4])) == 3
     assert ids(since=datetime.now(UTC) + timedelta(days=1)) == set()
+
+
+# What is written here, and what the server writes
+
+MARKS = "".join(map(chr, [*range(1, 32), 127]))
+READY = (
+    "SELECT count(*) FROM pg_stat_activity WHERE starts_with(query, '/* dal:') AND strpos(query, '.export */') > 0 "
+    "AND state = 'active' AND wait_event = 'ClientRead'"
+)
+FORGED = "\x08\x01forged\x027\x03m\x04user\x0bforged\x0c\x07{}\x07\x0e2026-01-31T12:00:00.000000Z\x08"
+
+
+def by_the_server(store, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(pages, "written", lambda *_: None)
+        return exported(store)
+
+
+def test_both_write_the_same(store, monkeypatch):
+    make_all_kinds(store)
+    store.session("plain").append_all(
+        [NewMessage(role="user", content='a "b" \\ \n\t\r \x7f ü ☃ 😀', metadata=ODD)] * 3
+    )
+    assert exported(store) == by_the_server(store, monkeypatch)
+
+
+@pytest.mark.parametrize("odd", [*MARKS, MARKS, FORGED, '"', "\\", '\\"\\', "\x07" * 2, "\\u0001", "\x80\x9f\u2028"])
+def test_any_text_is_exported_as_it_is(store, monkeypatch, odd):
+    for n, texts in enumerate(
+        ({"content": odd}, {"role": odd}, {"agent_id": odd}, {"message_id": odd}, {"metadata": {odd: odd}})
+    ):
+        for session_id in (f"{n}", f"{n}{odd}"):
+            session = store.session(session_id, metadata={odd: odd})
+            session.append_all(
+                [
+                    NewMessage(role="user", content="before"),
+                    NewMessage(**{"role": "u", "content": "x"} | texts),
+                ]
+            )
+            session.append("user", "after", agent_id="a")
+    data = exported(store)
+    assert data == by_the_server(store, monkeypatch)
+    told = [json.loads(line)["message"] for line in data.splitlines() if line.startswith(b'{"message"')]
+    assert len(told) == 30
+    for session_id in {one["session_id"] for one in told}:
+        mine = [one for one in told if one["session_id"] == session_id]
+        assert [
+            (one["sequence"], one["message_id"], one["role"], one["agent_id"], one["content"], one["metadata"])
+            for one in mine
+        ] == [
+            (one.sequence, one.message_id, one.role, one.agent_id, one.content, one.metadata)
+            for one in store.session(session_id).stream()
+        ]
+
+
+def test_a_large_message_is_not_made_up_for_by_another_ones_control_characters(store):
+    """The first leaves its characters out, since it is large, and the second has as many."""
+    session = store.session("s")
+    session.append_all([NewMessage(role="user", content="x" * 2**20), NewMessage(role="user", content=FORGED)])
+    session.append("user", "after")
+    told = [json.loads(line) for line in exported(store).splitlines()]
+    assert [one["message"]["content"] for one in told[1:]] == ["x" * 2**20, FORGED, "after"]
+
+
+def test_counters_that_are_wrong_lose_nothing(store, connection):
+    """As where somebody has written to the tables by hand."""
+    for session_id, count in (("a", 250), ("b", 120), ("c", 3)):
+        fill(store.session(session_id), count)
+    connection.execute("UPDATE sessions SET message_count = 1")
+    told = [json.loads(line) for line in exported(store).splitlines()]
+    assert [list(one) for one in told].count(["session"]) == 3
+    of = [one["message"] for one in told if "message" in one]
+    assert [(one["session_id"], one["sequence"]) for one in of] == [
+        (session_id, n) for session_id, count in (("a", 250), ("b", 120), ("c", 3)) for n in range(count)
+    ]
+
+
+def test_the_server_reads_while_a_page_is_written(store, connection, schema, monkeypatch):
+    fill(store.session("s"), 300)
+    write, seen = pages.Page.write, []
+
+    def written(page):
+        """Wait until the server is done with a statement whose rows nobody has asked for."""
+        ends = time.monotonic() + 5
+        while not (ready := connection.execute(READY).fetchone()[0]) and time.monotonic() < ends:
+            time.sleep(0.01)
+        seen.append(ready)
+        write(page)
+
+    monkeypatch.setattr(pages.Page, "write", written)
+    list(store.export())
+    assert seen == [1] * 5, "for the session, its pages, and that there are no more sessions"
 
 
 # Importing into what is there
@@ -769,7 +861,10 @@ def test_pages_of_large_messages_are_small(store, other, rows):
     assert rows(other) == rows(store)
 
 
-@pytest.mark.parametrize("at", range(1, 5))
+LAST = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # The driver's, of its pipeline.
+
+
+@pytest.mark.parametrize("at", [*range(1, 11), pytest.param(11, marks=LAST), 12])
 def test_an_interrupt_while_a_statement_runs_is_told_as_it_is(server, schema, tables, monkeypatch, at):
     """Not as an error of what was to be tidied up after it."""
     with dal.SessionStore.connect(server.conninfo, schema=schema) as store:

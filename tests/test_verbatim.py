@@ -41,7 +41,7 @@ IMPORT = {
 """The files beside dal/histories/batch.py."""
 
 
-WHOLE = {"messages.export", "messages.stream", "sessions.export", "sessions.export_of_user"}
+WHOLE = {"messages.export", "messages.export_escaped", "messages.stream", "sessions.export", "sessions.export_of_user"}
 """The query files that only an export or a stream sends."""
 
 
@@ -49,7 +49,7 @@ def use_histories(store):
     """What reads all, and stores what was read; none of it within the caller's transaction."""
     for session_id in ("whole", "long"):
         session = store.session(session_id, source=HARM, user_id=HARM)
-        session.append_all([NewMessage(role="u", content=HARM) for _ in range(102)])
+        session.append_all([NewMessage(role="u", content=HARM + "\x01" * (n == 0)) for n in range(102)])
     with suppress(dal.StatementFailed):
         list(session.stream())
     with suppress(dal.StatementFailed):

@@ -8,44 +8,44 @@ from typing import Any
 
 from psycopg import IsolationLevel
 
-from dal._async.queries import AsyncQuery, async_queries
+from dal._async.meanwhile import AsyncMeanwhile
+from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
-from dal.histories.pace import Pace
-from dal.records import ExportedSession
+from dal.histories.pages import steps
 
 
 async def export(
     runner: AsyncRunner, *, user_id: str | None, source: str | None, since: datetime | None, until: datetime | None
 ) -> AsyncGenerator[bytes]:
-    """Give the lines in chunks, each of whole lines. The server writes them; here they only pass."""
+    """Give the lines in chunks, each of whole lines. While a page is written here, the server reads the next."""
     wanted: dict[str, Any] = {"source": source, "since": since, "until": until}
-    query: AsyncQuery = async_queries.sessions.export
+    query = "sessions.export"
     if user_id is not None:
         wanted["user_id"] = user_id
-        query = async_queries.sessions.export_of_user
-    pace, last = Pace(), ("-infinity", "")
-    async with runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
-        while True:
-            page = await snapshot.run(
-                query, updated_after=last[0], id_after=last[1], sessions=pace.sessions, limit=pace.limit, **wanted
-            )
-            if not page:
-                return
-            last = page[-1].updated_at.isoformat(), page[-1].session_id
-            whole: list[ExportedSession] = []
-            for session in page:
-                whole.append(session)
-                if session.is_whole:
+        query = "sessions.export_of_user"
+    async with (
+        runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (connection, snapshot),
+        connection.pipeline(),
+    ):
+        pages = steps(query, wanted)
+        step = next(pages)
+        while step is not None:
+            asked = AsyncMeanwhile(async_queries[step.query], step.page.write)
+            rows = await snapshot.run(asked, **step.parameters)
+            whole: list[bytes] = []
+            for piece in step.page.pieces:
+                if isinstance(piece, bytes):
+                    whole.append(piece)
                     continue
-                yield b"".join([one.lines for one in whole])
-                whole, after = [], -1
-                while more := await snapshot.run(
-                    async_queries.messages.export, session_id=session.session_id, after=after, limit=pace.limit
-                ):
-                    after = more.sequence
-                    pace.went(more.messages, len(more.lines))
+                yield b"".join(whole)
+                whole, after, left = [], piece.after, piece.messages
+                while left:
+                    more = await snapshot.run(
+                        async_queries.messages.export_escaped, session_id=piece.session_id, after=after, limit=left
+                    )
+                    after, left = more.sequence, left - more.messages
+                    step.page.size += len(more.lines)
                     yield more.lines
             if whole:
-                chunk = b"".join([one.lines for one in whole])
-                pace.went(sum(one.messages for one in whole), len(chunk), len(whole))
-                yield chunk
+                yield b"".join(whole)
+            step = pages.send(rows)

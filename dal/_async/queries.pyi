@@ -98,12 +98,30 @@ class _MessagesBefore(AsyncQuery):
 
 class _MessagesExport(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
-    ) -> records.ExportedMessages | None:
-        """Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
-        start with -1.
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_ids: list[str],
+        after: int,
+        limit: int,
+        largest: int,
+        owner: str | None = None,
+    ) -> list[records.ExportedMessages]:
+        """Read the messages of each of these sessions that follow a sequence number, in reading order, so many of each.
+        From the start with -1.
 
-        Returns: ExportedMessages; no row when nothing follows, or no such session is stored.
+        Returns: ExportedMessages, a row for each session, in the order given.
+        """
+
+class _MessagesExportEscaped(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
+    ) -> records.EscapedMessages | None:
+        """Read a session's messages that follow a sequence number as lines of JSON, in reading order: a page. From the
+        start with -1. For what messages.export leaves out.
+
+        Returns: EscapedMessages; no row when nothing follows, or no such session is stored.
         """
 
 class _MessagesGet(AsyncQuery):
@@ -160,6 +178,7 @@ class _Messages:
     append_all: _MessagesAppendAll
     before: _MessagesBefore
     export: _MessagesExport
+    export_escaped: _MessagesExportEscaped
     get: _MessagesGet
     latest: _MessagesLatest
     remove_from: _MessagesRemoveFrom
@@ -244,12 +263,10 @@ class _SessionsExport(AsyncQuery):
         source: str,
         since: datetime | str,
         until: datetime | str,
-        sessions: int,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read sessions as JSON text, each followed by its messages, in the order in which something last happened in
-        them: a page. The first page comes after ('-infinity', ''), the next after the (updated_at, session_id) of the
-        last row of this one.
+        """Read sessions as lines of JSON, in the order in which something last happened in them: a page. The first page
+        comes after ('-infinity', ''), the next after the (updated_at, session_id) of the last row of this one.
 
         Returns: ExportedSession, in the order of the pages; no row when there are no more.
         """
@@ -266,12 +283,10 @@ class _SessionsExportOfUser(AsyncQuery):
         source: str,
         since: datetime | str,
         until: datetime | str,
-        sessions: int,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read sessions of a user as JSON text, each followed by its messages, in the order in which something last
-        happened in them: a page. The first page comes after ('-infinity', ''), the next after the (updated_at,
-        session_id) of the last row of this one.
+        """Read sessions of a user as lines of JSON, in the order in which something last happened in them: a page. The
+        first page comes after ('-infinity', ''), the next after the last row's (updated_at, session_id).
 
         Returns: ExportedSession, in the order of the pages; no row when there are no more.
         """

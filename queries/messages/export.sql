@@ -1,35 +1,52 @@
--- name: export(session_id, after, limit, owner)^
--- Read a session's messages that follow a sequence number as JSON text, in reading order: a page. From the
--- start with -1.
+-- name: export(session_ids, after, limit, largest, owner)
+-- Read the messages of each of these sessions that follow a sequence number, in reading order, so many of each.
+-- From the start with -1.
 --
--- One statement: a walk along the index from the number on, as messages.after. It ends where contents and
---   metadata of a MiB are on the page, or with the first message, so that pages of large messages fill nobody's memory.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: for each session a walk along the index from the number on, as messages.after. The lines are not
+--   JSON yet, since escaping takes a server longer than all the rest: the texts stand as they are, with control
+--   characters where the JSON around them belongs (dal/histories/marks.py), and `marks` tells how many, so that a
+--   text with some of its own is found. There are no lines if a message is larger than `largest` bytes, with its
+--   metadata counted sixteenfold since it may be stored compressed: they would fill the memory. For both
+--   there is messages.export_escaped. The sort is there to have all read before the first row is sent, which
+--   nobody may be waiting for yet; and the array stands in a subquery as in sessions.agent_ids.
+--   With an owner, a session that is not that user's has no messages.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
---   buffers O(n) in the page
+--   buffers O(n) in the page; buffers O(n) in the given sessions
 -- Locks: AccessShare on messages, sessions
--- Never: Seq Scan; Sort
+-- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: ExportedMessages; no row when nothing follows, or no such session is stored.
+-- Returns: ExportedMessages, a row for each session, in the order given.
 SELECT
-    max(line.sequence) AS sequence,
-    count(*) AS messages,
-    convert_to(
-        concat('{"message":', string_agg(row_to_json(line)::text, E'}\n{"message":' ORDER BY line.sequence), E'}\n'),
-        'UTF8'
-    ) AS lines
-FROM (
+    wanted.session_id,
+    body.sequence,
+    body.messages,
+    body.marks,
+    body.lines
+FROM unnest((SELECT :session_ids::text[])) WITH ORDINALITY AS wanted (session_id, place)
+CROSS JOIN LATERAL (
     SELECT
-        m.session_id,
-        m.sequence,
-        m.message_id,
-        m.role,
-        m.agent_id,
-        m.content,
-        m.metadata,
-        to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
+        max(line.sequence) AS sequence,
+        count(*) AS messages,
+        10 * count(*) + count(line.agent_id) AS marks,
+        CASE WHEN bool_and(line.fits) THEN convert_to(
+            string_agg(
+                CASE WHEN line.fits THEN
+                    (
+                        E'\x01' || line.session_id || E'\x02' || line.sequence || E'\x03' || line.message_id
+                        || E'\x04' || line.role || coalesce(E'\x05' || line.agent_id || E'\x06', E'\x0b')
+                    )
+                    || line.content
+                    || (
+                        E'\x0c\x07' || line.metadata::text || E'\x07\x0e'
+                        || to_char(line.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || E'\x08'
+                    )
+                END,
+                '' ORDER BY line.sequence
+            ),
+            'UTF8'
+        ) END AS lines
     FROM (
         SELECT
             m.session_id,
@@ -40,24 +57,20 @@ FROM (
             m.content,
             m.metadata,
             m.created_at,
-            sum(octet_length(m.content) + pg_column_size(m.metadata))
-            OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING)
-            - octet_length(m.content) - pg_column_size(m.metadata) AS bytes
+            octet_length(m.content) + 16 * pg_column_size(m.metadata) <= :largest::bigint AS fits
         FROM messages AS m
         WHERE
-            m.session_id = :session_id::text
+            m.session_id = wanted.session_id
             AND m.sequence > :after::bigint
             AND (
                 (SELECT :owner::text) IS NULL
                 OR EXISTS (
                     SELECT FROM sessions AS o
-                    WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+                    WHERE o.session_id = wanted.session_id AND o.user_id = (SELECT :owner::text)
                 )
             )
         ORDER BY m.sequence
         LIMIT :limit::bigint
-    ) AS m
-    WHERE m.bytes < 1048576
-    ORDER BY m.sequence
-) AS line
-HAVING count(*) > 0;
+    ) AS line
+) AS body
+ORDER BY wanted.place;

@@ -1,0 +1,63 @@
+-- name: export_escaped(session_id, after, limit, owner)^
+-- Read a session's messages that follow a sequence number as lines of JSON, in reading order: a page. From the
+-- start with -1. For what messages.export leaves out.
+--
+-- One statement: a walk along the index from the number on, as messages.after. It ends where contents and
+--   metadata of a MiB are on the page, or with the first message, so that pages of large messages fill nobody's memory.
+--   With an owner, a session that is not that user's is as one that is not stored.
+-- Index: messages_pkey, forwards; sessions_pkey for the owner.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
+--   buffers O(n) in the page
+-- Locks: AccessShare on messages, sessions
+-- Never: Seq Scan; Sort
+-- Repeat: safe: it only reads.
+-- Returns: EscapedMessages; no row when nothing follows, or no such session is stored.
+SELECT
+    max(line.sequence) AS sequence,
+    count(*) AS messages,
+    convert_to(
+        concat('{"message":', string_agg(row_to_json(line)::text, E'}\n{"message":' ORDER BY line.sequence), E'}\n'),
+        'UTF8'
+    ) AS lines
+FROM (
+    SELECT
+        m.session_id,
+        m.sequence,
+        m.message_id,
+        m.role,
+        m.agent_id,
+        m.content,
+        m.metadata,
+        to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
+    FROM (
+        SELECT
+            m.session_id,
+            m.sequence,
+            m.message_id,
+            m.role,
+            m.agent_id,
+            m.content,
+            m.metadata,
+            m.created_at,
+            sum(octet_length(m.content) + pg_column_size(m.metadata))
+            OVER (ORDER BY m.sequence ROWS UNBOUNDED PRECEDING)
+            - octet_length(m.content) - pg_column_size(m.metadata) AS bytes
+        FROM messages AS m
+        WHERE
+            m.session_id = :session_id::text
+            AND m.sequence > :after::bigint
+            AND (
+                (SELECT :owner::text) IS NULL
+                OR EXISTS (
+                    SELECT FROM sessions AS o
+                    WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+                )
+            )
+        ORDER BY m.sequence
+        LIMIT :limit::bigint
+    ) AS m
+    WHERE m.bytes < 1048576
+    ORDER BY m.sequence
+) AS line
+HAVING count(*) > 0;
