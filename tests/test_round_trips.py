@@ -147,12 +147,14 @@ def test_a_stream_is_its_pages_and_three_more(wired, raw, messages, pages):
     assert watched.round_trips == pages + 3, "one page more finds nothing, and the transaction has two ends"
 
 
-def test_an_export_is_its_pages_and_two_more(wired, raw):
+def test_an_export_is_its_pages_and_three_more(wired, raw):
     for n in range(30):
         wired.session(f"s{n}").append("user", "x")
     with wire.watch(unwrap(raw)) as watched:
         list(wired.export())
-    assert watched.round_trips == 3 + 2, "sessions, their messages, and that there are no more"
+    assert watched.round_trips == 3 + 3, (
+        "sessions, their messages, and that there are no more; the ends of a pipeline too"
+    )
 
 
 def test_an_import_is_six_for_each_twenty_thousand_lines_and_two_more(wired, raw):

@@ -112,7 +112,7 @@ class _MessagesExport(Query):
         """Read the messages of each of these sessions that follow a sequence number, in reading order, so many of each.
         From the start with -1.
 
-        Returns: ExportedMessages, a row for each session, in the order given.
+        Returns: ExportedMessages, one a session, in the order given; no row when none is.
         """
 
 class _MessagesExportEscaped(Query):

@@ -17,7 +17,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: ExportedMessages, a row for each session, in the order given.
+-- Returns: ExportedMessages, one a session, in the order given; no row when none is.
 SELECT
     wanted.session_id,
     body.sequence,
