@@ -377,7 +377,7 @@ READY = (
     "SELECT count(*) FROM pg_stat_activity WHERE starts_with(query, '/* dal:') AND strpos(query, '.export */') > 0 "
     "AND state = 'active' AND wait_event = 'ClientRead'"
 )
-FORGED = "\x08\x01forged\x027\x03m\x04user\x0bforged\x0c\x07{}\x07\x0e2026-01-31T12:00:00.000000Z\x08"
+FORGED = "\x0c\x017\x02m\x03user\x06forged\x07\x08{}\x08\x0b2026-01-31T12:00:00.000000Z\x0c"
 
 
 def by_the_server(store, monkeypatch):

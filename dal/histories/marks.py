@@ -1,43 +1,43 @@
-"""Writing the JSON of an export: the server leaves it to us, being three times as long at it.
+"""Writing the JSON of an export, which takes the server three times as long as all the rest.
 
-Its lines have the texts as they are, and a control character (a mark) where the JSON between two of them belongs. A
-text that has a control character itself, but for the common three, is left to the server after all.
+It gives the texts as they are, and a control character (a mark) where the JSON between two of them belongs. Texts that
+have control characters themselves, but for the common three, are left to the server after all.
 """
 
 from __future__ import annotations
 
-_AS_IT_IS = b"\x07"
+import json
+
+_AS_IT_IS = b"\x08"
 """Before and after what is JSON already, which is metadata."""
 
 _MARKS = bytes(set(range(32)) - set(b"\t\n\r"))
 
+_ESCAPED = {b"\\": b"\\\\", b'"': b'\\"', b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
+
 _WRITTEN = {
-    b"\\": b"\\\\",
-    b'"': b'\\"',
-    b"\t": b"\\t",
-    b"\n": b"\\n",
-    b"\r": b"\\r",
-    # As queries/messages/export.sql has them.
-    b"\x01": b'{"message":{"session_id":"',
-    b"\x02": b'","sequence":',
-    b"\x03": b',"message_id":"',
-    b"\x04": b'","role":"',
-    b"\x05": b'","agent_id":"',
-    b"\x06": b'","content":"',
-    b"\x0b": b'","agent_id":null,"content":"',
-    b"\x0c": b'","metadata":',
-    b"\x0e": b',"created_at":"',
-    b"\x08": b'"}}\n',
+    b"\x02": b',"message_id":"',
+    b"\x03": b'","role":"',
+    b"\x04": b'","agent_id":"',
+    b"\x05": b'","content":"',
+    b"\x06": b'","agent_id":null,"content":"',
+    b"\x07": b'","metadata":',
+    b"\x0b": b',"created_at":"',
+    b"\x0c": b'"}}\n',
 }
-"""In this order: what is escaped comes before the JSON around it."""
+"""What stands for what in queries/messages/export.sql; the session's own comes before these."""
 
 
-def written(lines: bytes, marks: int) -> bytes | None:
-    """Give the lines as JSON; None if there are other control characters in them than these marks."""
+def written(session_id: str, lines: bytes, marks: int) -> bytes | None:
+    """Give a session's lines as JSON; None if there are other control characters in them than these marks."""
     if len(lines) - len(lines.translate(None, _MARKS)) != marks:
         return None
     parts = lines.split(_AS_IT_IS)
     texts = _AS_IT_IS.join(parts[::2])
+    for one, instead in _ESCAPED.items():
+        texts = texts.replace(one, instead)
+    session = json.dumps(session_id, ensure_ascii=False).encode()
+    texts = texts.replace(b"\x01", b'{"message":{"session_id":' + session + b',"sequence":')
     for one, instead in _WRITTEN.items():
         texts = texts.replace(one, instead)
     parts[::2] = texts.split(_AS_IT_IS)

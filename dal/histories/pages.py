@@ -43,7 +43,7 @@ class Page:
             if self.after < 0:
                 self.pieces.append(session.line)
             if row.messages:
-                lines = None if row.lines is None else written(row.lines, row.marks)
+                lines = None if row.lines is None else written(session.session_id, row.lines, row.marks)
                 self.pieces.append(Unwritten(session.session_id, self.after, row.messages) if lines is None else lines)
         self.size = sum(len(piece) for piece in self.pieces if isinstance(piece, bytes))
 

@@ -29,18 +29,18 @@ CROSS JOIN LATERAL (
     SELECT
         max(line.sequence) AS sequence,
         count(*) AS messages,
-        10 * count(*) + count(line.agent_id) AS marks,
+        9 * count(*) + count(line.agent_id) AS marks,
         CASE WHEN bool_and(line.fits) THEN convert_to(
             string_agg(
                 CASE WHEN line.fits THEN
                     (
-                        E'\x01' || line.session_id || E'\x02' || line.sequence || E'\x03' || line.message_id
-                        || E'\x04' || line.role || coalesce(E'\x05' || line.agent_id || E'\x06', E'\x0b')
+                        E'\x01' || line.sequence || E'\x02' || line.message_id || E'\x03' || line.role
+                        || coalesce(E'\x04' || line.agent_id || E'\x05', E'\x06')
                     )
                     || line.content
                     || (
-                        E'\x0c\x07' || line.metadata::text || E'\x07\x0e'
-                        || to_char(line.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || E'\x08'
+                        E'\x07\x08' || line.metadata::text || E'\x08\x0b'
+                        || to_char(line.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || E'\x0c'
                     )
                 END,
                 '' ORDER BY line.sequence
@@ -49,7 +49,6 @@ CROSS JOIN LATERAL (
         ) END AS lines
     FROM (
         SELECT
-            m.session_id,
             m.sequence,
             m.message_id,
             m.role,
