@@ -120,7 +120,8 @@ def _container() -> Iterator[Server]:
         # Its reaper is an image of its own. Without it the container is removed at the end of the block.
         testcontainers_config.ryuk_disabled = True
     try:
-        container = PostgresContainer(IMAGE, driver=None).start()
+        # An engine gives 64 MB by default, in which a million rows cannot be vacuumed by several workers.
+        container = PostgresContainer(IMAGE, driver=None).with_kwargs(shm_size="256m").start()
     except docker.errors.DockerException as error:
         raise NoServer(f"no container could be started: {error}; is the engine running?") from error
     try:
