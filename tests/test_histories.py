@@ -177,15 +177,17 @@ def test_no_connection_is_left_behind(store, verb):
     assert in_use(store) == 0
 
 
-def test_one_that_fails_gives_its_connection_back(store, connection):
+@pytest.mark.parametrize("verb", ["stream", "export"])
+def test_one_that_fails_gives_its_connection_back(store, connection, verb):
     session = store.session("s")
     fill(session, 3_000)
-    reading = session.stream()
+    reading = session.stream() if verb == "stream" else store.export()
     next(reading)
-    connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE query LIKE '/* dal:messages.stream */%' AND pid <> pg_backend_pid()"
+    lost = connection.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE backend_type = 'client backend' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
     )
+    assert lost.fetchall() == [(True,)]
     with pytest.raises(dal.ServerUnavailable):
         list(reading)
     for _ in range(100):  # The pool makes others in the background.
@@ -460,6 +462,19 @@ def test_the_server_reads_while_a_page_is_written(store, connection, schema, mon
     monkeypatch.setattr(pages.Page, "write", written)
     list(store.export())
     assert seen == [1] * 5, "for the session, its pages, and that there are no more sessions"
+
+
+def test_nothing_is_on_its_way_while_a_page_is_used(store, connection, schema):
+    """However long that takes: no statement_timeout counts it."""
+    fill(store.session("s"), 1_000)
+    store.session("odd").append_all([NewMessage(role="user", content="\x01")] * 3)
+    states = [
+        connection.execute(
+            "SELECT state FROM pg_stat_activity WHERE strpos(query, '.export') > 0 AND pid <> pg_backend_pid()"
+        ).fetchall()
+        for _ in store.export()
+    ]
+    assert states == [[("idle in transaction",)]] * 5
 
 
 # Importing into what is there

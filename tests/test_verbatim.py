@@ -31,7 +31,7 @@ BRACKETS = {
     *("BEGIN", "COMMIT", "ROLLBACK", "DEALLOCATE ALL"),  # The last one is psycopg's, after a ROLLBACK.
     *("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
     "CopyData, CopyDone",  # What the watch makes of the rows that follow a COPY,
-    "Sync, Flush",  # and of the end of a pipeline.
+    *("Sync", "Sync, Flush"),  # and of a statement's end in a pipeline, and the pipeline's.
     *('SAVEPOINT "_pg3_1"', 'RELEASE "_pg3_1"', 'ROLLBACK TO "_pg3_1"'),  # Of a block in the caller's transaction.
 }
 

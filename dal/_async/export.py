@@ -25,24 +25,24 @@ async def export(
         query = "sessions.export_of_user"
     async with (
         runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (connection, snapshot),
-        connection.pipeline(),
+        connection.pipeline() as pipeline,
     ):
+        escaped = AsyncMeanwhile(async_queries.messages.export_escaped, pipeline)
         pages = steps(query, wanted)
         step = next(pages)
         while step is not None:
-            asked = AsyncMeanwhile(async_queries[step.query], step.page.write)
+            asked = AsyncMeanwhile(async_queries[step.query], pipeline, step.page.write)
             rows = await snapshot.run(asked, **step.parameters)
             whole: list[bytes] = []
             for piece in step.page.pieces:
                 if isinstance(piece, bytes):
                     whole.append(piece)
                     continue
-                yield b"".join(whole)
+                if whole:
+                    yield b"".join(whole)
                 whole, after, left = [], piece.after, piece.messages
                 while left:
-                    more = await snapshot.run(
-                        async_queries.messages.export_escaped, session_id=piece.session_id, after=after, limit=left
-                    )
+                    more = await snapshot.run(escaped, session_id=piece.session_id, after=after, limit=left)
                     after, left = more.sequence, left - more.messages
                     step.page.size += len(more.lines)
                     yield more.lines

@@ -26,24 +26,24 @@ def export(
         query = "sessions.export_of_user"
     with (
         runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (connection, snapshot),
-        connection.pipeline(),
+        connection.pipeline() as pipeline,
     ):
+        escaped = Meanwhile(queries.messages.export_escaped, pipeline)
         pages = steps(query, wanted)
         step = next(pages)
         while step is not None:
-            asked = Meanwhile(queries[step.query], step.page.write)
+            asked = Meanwhile(queries[step.query], pipeline, step.page.write)
             rows = snapshot.run(asked, **step.parameters)
             whole: list[bytes] = []
             for piece in step.page.pieces:
                 if isinstance(piece, bytes):
                     whole.append(piece)
                     continue
-                yield b"".join(whole)
+                if whole:
+                    yield b"".join(whole)
                 whole, after, left = [], piece.after, piece.messages
                 while left:
-                    more = snapshot.run(
-                        queries.messages.export_escaped, session_id=piece.session_id, after=after, limit=left
-                    )
+                    more = snapshot.run(escaped, session_id=piece.session_id, after=after, limit=left)
                     after, left = more.sequence, left - more.messages
                     step.page.size += len(more.lines)
                     yield more.lines
