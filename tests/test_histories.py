@@ -439,7 +439,7 @@ def test_counters_that_are_wrong_lose_nothing(store, connection):
     ]
 
 
-def test_the_server_reads_while_a_page_is_written(store, connection, schema, monkeypatch):
+def test_the_server_reads_while_a_page_is_written(store, connection, monkeypatch):
     fill(store.session("s"), 300)
     write, seen = pages.Page.write, []
 
@@ -456,7 +456,7 @@ def test_the_server_reads_while_a_page_is_written(store, connection, schema, mon
     assert seen == [1] * 5, "for the session, its pages, and that there are no more sessions"
 
 
-def test_nothing_is_on_its_way_while_a_page_is_used(store, connection, schema):
+def test_nothing_is_on_its_way_while_a_page_is_used(store, connection):
     """However long that takes: no statement_timeout counts it."""
     fill(store.session("s"), 1_000)
     store.session("odd").append_all([NewMessage(role="user", content="\x01")] * 3)
