@@ -19,7 +19,7 @@ from test_append import pgbench
 import dal
 from dal.files import QUERIES
 
-CALLERS, ROUNDS, SECONDS = 64, 4, 0.3
+CALLERS, ROUNDS, SECONDS = 64, 5, 0.4
 ALONE_ROUNDS = 1000
 CONTENT = "What was said, at the length of a line or so."
 TITLE = f"{CALLERS} who append at once: messages in the time that single appends on the same pool need for one"

@@ -122,14 +122,21 @@ class Batch:
         return self._messages >= MOST_MESSAGES or self._characters >= MOST_CHARACTERS
 
 
+class Taker(Protocol):
+    """Who takes the next batch, and sends it."""
+
+    batch: Batch | None
+    """What it is to send."""
+
+    def wake(self) -> None:
+        """Wait for no more to come."""
+
+
 class Sender(Protocol):
     """What sends the batches of a gathering. It is told what to do under the lock, and does it afterwards."""
 
-    def ask(self, call: Call, /) -> None:
-        """Take a batch for this call, and send it, when those have come who are about to."""
-
-    def crowd_is_here(self, call: Call, /) -> None:
-        """Wait for no more to come: as many as went together the last time are here."""
+    def ask(self, came: Call | None, /) -> Taker:
+        """Say who takes the next batch, when those have come who are about to: this call, which has just come, may."""
 
     def start(self, batch: Batch, /) -> None:
         """Send this batch, which no call was asked to send."""
@@ -144,8 +151,8 @@ class Sender(Protocol):
 class Gathering:
     """The calls of one writer.
 
-    It asks for one of them to be sent: whoever serves it then takes a batch, with all that has come until then, sends
-    it, and says what became of it. A call that comes alone has its batch at once.
+    It asks for a batch to be sent: whoever is to do it takes all that has come until then, sends it, and says what
+    became of it. A call that comes alone has its batch at once.
     All that changes here is done under the lock, and as a whole.
     """
 
@@ -159,8 +166,8 @@ class Gathering:
         self._ready: dict[str, Lane] = {}
         """Those of which something waits and nothing is on its way, the longest waiting first."""
         self._is_closed = False
-        self.asked: Call | None = None
-        """The call that is to be sent next, with what comes until then."""
+        self.asked: Taker | None = None
+        """Who takes the next batch."""
         self.waiting = 0
         self._away = 0
         """How many have not come again since the last batch ended."""
@@ -192,22 +199,37 @@ class Gathering:
             self._away -= self._away > 0
             if not lane.is_busy:
                 self._ready[session_id] = lane
-            if self.asked is not None and self.waiting == self.crowd:
-                self._sender.crowd_is_here(self.asked)
-            self._go_on()
+            if self.asked is not None and self.waiting == self.wanted:
+                self.asked.wake()
+            self._go_on(None if lane.is_busy else call)
 
-    def take(self) -> None:
-        """Give the call that was asked for its batch; none if all that waited has been left, or it came too late."""
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way, so that the server waits."""
+        return not self._on_their_way
+
+    @property
+    def wanted(self) -> int:
+        """How many are worth a batch: those who are about to come may come a little later."""
+        return min(self.crowd, WORTHWHILE)
+
+    @property
+    def first(self) -> Call:
+        """The call that has waited for the longest, of those that can be sent."""
+        return next(iter(self._ready.values())).waiting[0]
+
+    def take(self, taker: Taker) -> None:
+        """Give its batch to who was asked to take it; none if all that waited has been left, or came too late."""
         with self._lock:
-            call, self.asked = self.asked, None
+            self.asked = None
             batch = self._gathered()
-            if batch.calls and call is not None:
+            if batch.calls:
                 self.crowd = len(batch.calls)
                 self._on_their_way.append(batch)
-                if call.is_done:  # It came too late, and does not wait for the others.
+                if isinstance(taker, Call) and taker.is_done:  # It came too late, and does not wait for the others.
                     self._sender.start(batch)
                 else:
-                    call.batch = batch
+                    taker.batch = batch
             self._go_on()
 
     def leave(self, call: Call) -> None:
@@ -281,13 +303,12 @@ class Gathering:
         batch.is_counted = False
         self._on_their_way.remove(batch)
 
-    def _go_on(self) -> None:
-        """Ask for the first call that waits, if one more batch may be on its way."""
+    def _go_on(self, came: Call | None = None) -> None:
+        """Ask for the next batch, if one more may be on its way."""
         if self.asked is not None or not self._ready:
             return
         if len(self._on_their_way) < self._batches:
-            self.asked = next(iter(self._ready.values())).waiting[0]
-            self._sender.ask(self.asked)
+            self.asked = self._sender.ask(came)
         else:
             self._sender.look_later()
 

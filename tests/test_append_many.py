@@ -44,6 +44,20 @@ def test_each_session_gets_its_own_in_the_order_given(store, append):
     assert append() == ()
 
 
+@pytest.mark.parametrize("odd", ["\\", "a\\b", '"', '","', "{}", ",", "NULL", "null", "", " ", '\\"', "\n"])
+def test_what_an_array_would_read_as_something_else_stays_what_it_is(store, append, odd):
+    """In one kind of element at a time, beside elements that are plain."""
+    given = {"plain": "plain", "content": odd}
+    append(*[(store.session("content"), said(text)) for text in given.values()])
+    assert contents(store, "content") == list(given.values())
+    assert [append((store.session("metadata"), said("x", metadata={"a": odd})))[0].metadata] == [{"a": odd}]
+    assert store.session("metadata").messages()[0].metadata == {"a": odd}
+    if odd:
+        append(*[(store.session(f"{name} s"), said("x", name, agent_id=name)) for name in ("plain", odd)])
+        (message,) = store.session(f"{odd} s").messages()
+        assert (message.message_id, message.agent_id) == (odd, odd)
+
+
 def test_a_thousand_sessions_take_one_round_trip(side, server, options, tables):
     raw = side.connect(server.conninfo, **options)
     store = side.store(raw)

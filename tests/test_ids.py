@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ulid import ULID
+from ulid import ULID, base32
 
 from dal import ids
 
@@ -18,6 +19,20 @@ def test_an_id_is_a_ulid_of_now():
     before = time.time_ns() // 1_000_000
     made = ULID.from_str(ids.new_id())
     assert before <= made.milliseconds <= time.time_ns() // 1_000_000
+
+
+def test_ids_sort_by_the_millisecond():
+    made = []
+    for _ in range(20):
+        made.append(ids.new_id())
+        time.sleep(0.001)
+    assert made == sorted(made)
+
+
+def test_each_digit_of_the_random_part_is_as_frequent_as_the_others():
+    digits = Counter("".join(ids.new_id()[10:] for _ in range(MANY)))
+    assert "".join(sorted(digits)) == base32.ENCODE
+    assert max(digits.values()) < min(digits.values()) * 1.2
 
 
 def test_ids_differ_whoever_makes_them():

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from itertools import pairwise
 from unittest.mock import Mock
 
 import pytest
@@ -192,6 +193,7 @@ def gathering():
     sender = Mock()
     gathering = Gathering(contextlib.nullcontext(), sender, 1)
     gathering.crowd = 2  # As if they came in numbers.
+    sender.ask = lambda came: came or gathering.first
     gathering.apart = lambda: [call.args[0] for call in sender.start.call_args_list]
     return gathering
 
@@ -201,9 +203,20 @@ def test_who_came_too_late_does_not_wait_for_the_others(gathering):
     gathering.put(late)
     gathering.put(fine)
     assert gathering.asked is late
-    gathering.take()
+    gathering.take(gathering.asked)
     assert (late.is_done, type(late.error), late.batch) == (True, dal.DeadlineExceeded, None)
     assert [batch.calls for batch in gathering.apart()] == [[fine]]
+
+
+def test_if_who_was_to_send_leaves_another_does(gathering):
+    leaves, stays = put("leaves"), put("stays")
+    gathering.put(leaves)
+    gathering.put(stays)
+    assert gathering.asked is leaves
+    gathering.leave(leaves)
+    assert gathering.asked is stays
+    gathering.take(stays)
+    assert stays.batch.calls == [stays]
 
 
 def test_half_of_those_who_append_to_one_session_wait_while_the_others_are_on_their_way(gathering):
@@ -214,7 +227,7 @@ def test_half_of_those_who_append_to_one_session_wait_while_the_others_are_on_th
             gathering.put(put("shared", message_id=f"{n}"))
 
     def take():
-        gathering.take()
+        gathering.take(gathering.asked)
         return gathering._on_their_way[-1]
 
     come(2 * WORTHWHILE + 10)
@@ -231,7 +244,7 @@ def test_half_of_those_who_append_to_one_session_wait_while_the_others_are_on_th
 def test_few_are_not_halved(gathering):
     for n in range(WORTHWHILE):
         gathering.put(put("shared", message_id=f"{n}"))
-    gathering.take()
+    gathering.take(gathering.asked)
     assert len(gathering._on_their_way[0].calls) == WORTHWHILE
 
 
@@ -297,8 +310,8 @@ def test_threads_that_went_together_wake_each_other(server, schema, tables, monk
 
 
 @contextlib.contextmanager
-def busy(store):
-    """Let threads append through a writer of this store, until the block ends."""
+def busy(store, session_id=None, count=WRITERS):
+    """Let threads append through a writer of this store, each to its own session or all to one, until the end."""
     done = threading.Event()
 
     def append(session):
@@ -306,7 +319,7 @@ def busy(store):
             session.append("user", "hello")
 
     with store.writer() as writer:
-        threads = [threading.Thread(target=append, args=(writer.session(),)) for _ in range(WRITERS)]
+        threads = [threading.Thread(target=append, args=(writer.session(session_id),)) for _ in range(count)]
         for thread in threads:
             thread.start()
         try:
@@ -315,6 +328,66 @@ def busy(store):
             done.set()
             for thread in threads:
                 thread.join()
+
+
+@pytest.fixture
+def senders():
+    """The threads that have sent something, once for each statement."""
+    return []
+
+
+@pytest.fixture
+def threads_store(server, schema, tables, senders):
+    with dal.SessionStore.connect(
+        server.conninfo, schema=schema, hook=lambda _: senders.append(threading.current_thread())
+    ) as store:
+        store.check_schema()
+        senders.clear()
+        yield store
+
+
+def test_when_the_server_waits_for_the_next_batch_who_has_sent_the_last_one_sends_it(threads_store, senders):
+    """At one session no two go at once. Another thread would have to be woken first."""
+    with busy(threads_store, "shared", 4 * WORTHWHILE):
+        while len(senders) < 200:
+            time.sleep(0.01)
+    in_a_row = [one.name for one, following in pairwise(senders) if one is following]
+    assert in_a_row.count("session-dal writer") > len(senders) / 2
+    assert not any(one.is_alive() for one in senders), "they end with the writer"
+
+
+def test_a_writer_that_can_have_no_thread_of_its_own_has_its_callers_send(threads_store, senders, monkeypatch):
+    refused = Mock(side_effect=RuntimeError("can't start new thread"))
+    monkeypatch.setattr("dal._sync.writer.Thread", refused)
+    with busy(threads_store, "shared"):
+        while len(senders) < 200:
+            time.sleep(0.01)
+    assert refused.called
+
+
+def test_a_task_that_gives_up_when_its_turn_comes_takes_nothing_of_the_others_along(server, schema, tables):
+    ran, tasks = [], []
+
+    def cancel_the_first_that_waits(operation):
+        ran.append(operation)
+        if len(ran) == 1:
+            tasks[WRITERS].cancel()
+
+    async def append(session):
+        return [(await session.append("user", "x")).sequence for _ in range(3)]
+
+    async def main():
+        store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, hook=cancel_the_first_that_waits)
+        async with store, store.writer(batches=1) as writer:
+            await store.check_schema()
+            ran.clear()
+            writer.appends._gathering.crowd = 2  # As if they came in numbers.
+            tasks.extend(asyncio.create_task(append(writer.session())) for _ in range(2 * WRITERS))
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in outcomes if one != [0, 1, 2]] == [asyncio.CancelledError]
+        assert isinstance(outcomes[WRITERS], asyncio.CancelledError)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema, tables):
@@ -379,7 +452,7 @@ def test_what_was_sent_with_others_and_may_be_stored_stays_unknown(gathering):
     first, second = put("first"), put("second")
     for call in (first, second):
         gathering.put(call)
-    gathering.take()
+    gathering.take(gathering.asked)
     late = dal.DeadlineExceeded("no answer came in time")
     late.outcome_unknown = True
     gathering.failed(first.batch, late)
@@ -391,7 +464,7 @@ def test_what_was_refused_with_others_is_known(gathering):
     first, second = put("first"), put("second")
     for call in (first, second):
         gathering.put(call)
-    gathering.take()
+    gathering.take(gathering.asked)
     gathering.failed(first.batch, dal.StatementFailed("the server refused the statement"))
     assert len(gathering.apart()) == 2
     assert not any(batch.is_unknown for batch in gathering.apart())

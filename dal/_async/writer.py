@@ -34,6 +34,15 @@ class _Waiting(Call):
             self._ended.set_result(None)
 
 
+class _Turn:
+    """What a task takes a batch by. It begins when all have come who can go on at this moment."""
+
+    batch: Batch | None = None
+
+    def wake(self) -> None:
+        """Nobody waits for more."""
+
+
 class AsyncWriter(AsyncAppends):
     """Sends appends together. A task of its own sends each batch, so that no caller who is cancelled ends it."""
 
@@ -78,12 +87,11 @@ class AsyncWriter(AsyncAppends):
             await asyncio.sleep(0.001)
         await self._kept.rest()
 
-    def ask(self, call: Call) -> None:
-        """Serve the call in a task of its own, so that no caller who is cancelled ends what others wait for."""
-        self._begin(self._serve(call))
-
-    def crowd_is_here(self, call: Call) -> None:
-        """All who can go on at this moment come before the call is served, and nobody waits for more."""
+    def ask(self, _: Call | None) -> _Turn:
+        """Take the batch in a task of its own, so that no caller who is cancelled ends what others wait for."""
+        turn = _Turn()
+        self._begin(self._serve(turn))
+        return turn
 
     def start(self, batch: Batch) -> None:
         """Send a batch in a task of its own."""
@@ -108,10 +116,10 @@ class AsyncWriter(AsyncAppends):
         self._tasks.add(task)  # The loop itself does not hold it.
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, call: Call) -> None:
-        self._gathering.take()
-        if call.batch is not None:
-            await self._send(call.batch)
+    async def _serve(self, turn: _Turn) -> None:
+        self._gathering.take(turn)
+        if turn.batch is not None:
+            await self._send(turn.batch)
         else:
             await self._kept.rest()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from threading import Lock, Semaphore, current_thread, main_thread
+from threading import Lock, Semaphore, Thread, current_thread, main_thread
 from time import monotonic, sleep
 from typing import Any
 
@@ -13,7 +13,7 @@ from dal._sync.appends import Appends
 from dal._sync.runner import Runner
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
-from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
+from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering, Taker
 from dal.retries import Attempts
 
 _CROWD = 0.0005
@@ -27,8 +27,7 @@ class _Waiting(Call):
 
     def __init__(self, append: Append, deadline: float | None) -> None:
         super().__init__(append, deadline)
-        self._asleep = Lock()
-        self._asleep.acquire()
+        self._asleep = _asleep()
 
     def wait(self, seconds: float = PATIENCE) -> bool:
         """Wait for its end, or for a batch to send; False if neither came soon."""
@@ -36,8 +35,37 @@ class _Waiting(Call):
 
     def wake(self) -> None:
         """Wake its thread."""
-        if self._asleep.locked():
-            self._asleep.release()
+        _wake(self._asleep)
+
+
+class _Servant:
+    """A thread of the writer's own, which sends one batch after the other, and ends with the writer."""
+
+    def __init__(self, serve: Callable[[_Servant], None]) -> None:
+        self._asleep = _asleep()
+        self.batch: Batch | None = None
+        """What it is to send."""
+        self.thread = Thread(target=serve, args=(self,), name="session-dal writer", daemon=True)
+        self.thread.start()
+
+    def wait(self, seconds: float = -1) -> None:
+        """Wait for a batch to send."""
+        self._asleep.acquire(timeout=seconds)
+
+    def wake(self) -> None:
+        """Have it take a batch."""
+        _wake(self._asleep)
+
+
+def _asleep() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
+def _wake(asleep: Lock) -> None:
+    if asleep.locked():
+        asleep.release()
 
 
 class _Whole:
@@ -70,13 +98,19 @@ class _Whole:
 
 
 class Writer(Appends):
-    """Sends appends together. One of a batch's callers sends it, so that no time is lost between threads."""
+    """Sends appends together.
+
+    A caller sends each batch, so that no time is lost between threads; but when the server waits for the next one, a
+    servant does, which knows first that the server waits: it has sent the last one.
+    """
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
         self._gathering = Gathering(_Whole(), self, batches)
         self._kept = runner.keep(lambda: self._gathering.waiting > 0)
         self._room = Semaphore(waiting)
+        self._idle: list[_Servant] = []
+        self._is_closed = False
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
@@ -90,7 +124,7 @@ class Writer(Appends):
                 if call.batch is not None:
                     self._send(call, call.batch)
                 elif self._gathering.asked is call:
-                    self._serve(call)
+                    self._take(call)
                 elif not call.wait():
                     self._gathering.look()
         except BaseException as error:
@@ -115,14 +149,25 @@ class Writer(Appends):
         while self._gathering:
             sleep(0.001)
         self._kept.rest()
+        self._is_closed = True
+        for servant in self._idle:
+            servant.wake()
+            servant.thread.join()
 
-    def ask(self, call: Call) -> None:
-        """Have the call's thread take a batch."""
-        call.wake()
+    def ask(self, came: Call | None) -> Taker:
+        """Have a servant take the batch, if the server waits for it; else who has come, or has waited the longest."""
+        taker = came or (self._servant() if self._gathering.is_idle else None) or self._gathering.first
+        taker.wake()
+        return taker
 
-    def crowd_is_here(self, call: Call) -> None:
-        """Have it take the batch now."""
-        call.wake()
+    def _servant(self) -> _Servant | None:
+        """One that sends nothing: all others wait for what they have sent."""
+        if self._idle:
+            return self._idle.pop()
+        try:
+            return _Servant(self._serve)
+        except RuntimeError:  # The system, or a Python that ends, starts no more threads.
+            return None
 
     def wake(self, calls: Sequence[Call]) -> None:
         """Wake the first, who wakes the next: all at once would only get into each other's way."""
@@ -134,31 +179,49 @@ class Writer(Appends):
     def look_later(self) -> None:
         """Those who wait look by themselves."""
 
-    def _serve(self, call: _Waiting) -> None:
-        """Take a batch, when those have come who went together the last time: the last of them wakes it."""
-        if self._gathering.waiting < self._gathering.crowd:
-            call.wait(_CROWD)
-        self._gathering.take()
-        if call.batch is None:
-            self._kept.rest()
-
     def start(self, batch: Batch) -> None:
         """Have a thread of the batch's own send it."""
         leader = batch.calls[0]
         leader.batch = batch
         leader.wake()
 
-    def _send(self, call: Call, batch: Batch) -> None:
-        """Send the batch that was given to a call, which may then be given another one."""
+    def _serve(self, servant: _Servant) -> None:
+        while not self._is_closed:
+            servant.wait()
+            if self._gathering.asked is servant:
+                self._take(servant)
+                if servant.batch is not None:
+                    self._send(servant, servant.batch)
+                else:
+                    self._idle.append(servant)
+
+    def _take(self, taker: _Waiting | _Servant) -> None:
+        """Take a batch, when those have come who are about to: the last of them wakes it."""
+        if self._gathering.waiting < self._gathering.wanted:
+            taker.wait(_CROWD)
+        self._gathering.take(taker)
+        if taker.batch is None:
+            self._kept.rest()
+
+    def _send(self, taker: _Waiting | _Servant, batch: Batch) -> None:
+        """Send the batch that somebody took, who may then be given another one; a servant, by those whom it tells."""
         attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown, source=self._kept)
+        servant = taker if isinstance(taker, _Servant) else None
+        error: BaseException | None = None
         try:
             if len(batch.calls) == 1:
                 super().send(batch.calls[0].append, attempts)
             else:
                 self.send_all(batch.appends, attempts, PATIENCE)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those that it is for
-            self._gathering.failed(batch, error)
-        else:
+        except BaseException as raised:  # Whatever it is, it is told to those that it is for.
+            if taker is not servant and not isinstance(raised, Exception):
+                raise  # The caller's own, such as an interrupt.
+            error = raised
+        if servant is not None:
+            self._idle.append(servant)
+        if error is None:
             self._gathering.sent(batch)
-        if call.batch is batch:
-            call.batch = None
+        else:
+            self._gathering.failed(batch, error)
+        if taker.batch is batch:
+            taker.batch = None
