@@ -15,9 +15,9 @@ import psycopg
 from psycopg import RawCursor
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
-from ulid import ULID
 
 import dal
+from dal.ids import new_id
 
 TITLE = "an append through the library, and the same SQL through a bare cursor"
 READ = "latest(20) through the library, and the same SQL through a bare cursor"
@@ -33,7 +33,7 @@ def test_append_against_a_bare_cursor(server, schema, tables, ledger):
 
     def bare(cursor, name):
         parameters = given.copy()
-        parameters[session], parameters[message] = name, str(ULID())
+        parameters[session], parameters[message] = name, new_id()  # An id takes both the same.
         return cursor.execute(statement.sql, parameters).fetchone()
 
     def ours(store, name):
