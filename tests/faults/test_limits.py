@@ -25,6 +25,7 @@ def _limit(limit):
 def locked(crew):
     """Hold the rows of all sessions that the crew writes to now."""
     with psycopg.connect(crew.conninfo, application_name="harness") as holder:
+        holder.execute("SET lock_timeout = 0")  # The limit is for the writers, whose rows this may wait for.
         holder.execute("SELECT FROM sessions WHERE starts_with(session_id, %s) FOR UPDATE", [crew.present + "-"])
         yield
 
