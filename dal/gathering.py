@@ -129,7 +129,7 @@ class Taker(Protocol):
     """What it is to send."""
 
     def wake(self) -> None:
-        """Wait for no more to come."""
+        """Look whether it is asked, and wait for no more to come."""
 
 
 class Sender(Protocol):
@@ -309,6 +309,7 @@ class Gathering:
             return
         if len(self._on_their_way) < self._batches:
             self.asked = self._sender.ask(came)
+            self.asked.wake()  # Not before: it looks whether it is asked.
         else:
             self._sender.look_later()
 

@@ -1,4 +1,4 @@
-"""New ids: ULIDs, made in a fifth of the time, and for which threads do not wait for each other.
+"""New ids: ULIDs, for which threads do not wait for each other.
 
 `ULID()` takes a lock that the whole process shares, and holds it while the system gives it random bytes. That lets
 another thread run, which comes to the same lock: many who append at once queue up there.

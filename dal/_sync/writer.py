@@ -156,9 +156,7 @@ class Writer(Appends):
 
     def ask(self, came: Call | None) -> Taker:
         """Have a servant take the batch, if the server waits for it; else who has come, or has waited the longest."""
-        taker = came or (self._servant() if self._gathering.is_idle else None) or self._gathering.first
-        taker.wake()
-        return taker
+        return came or (self._servant() if self._gathering.is_idle else None) or self._gathering.first
 
     def _servant(self) -> _Servant | None:
         """One that sends nothing: all others wait for what they have sent."""
