@@ -208,6 +208,13 @@ def test_who_came_too_late_does_not_wait_for_the_others(gathering):
     assert [batch.calls for batch in gathering.apart()] == [[fine]]
 
 
+def test_who_is_asked_can_see_it_when_it_is_woken(gathering):
+    call, seen = put("s"), []
+    call.wake = lambda: seen.append(gathering.asked is call)
+    gathering.put(call)
+    assert seen == [True]
+
+
 def test_if_who_was_to_send_leaves_another_does(gathering):
     leaves, stays = put("leaves"), put("stays")
     gathering.put(leaves)
