@@ -3,8 +3,8 @@
     uv run pytest bench
 
 The ways alternate, each on a connection of its own, so that all meet the same neighbours; shown are the
-ratios of their medians. Times never fail a run. synchronous_commit is off: with it on the disk's flush
-would hide the difference.
+ratios of their medians. The bare cursors are sent their rows in binary form, as ours are. Times never fail a
+run. synchronous_commit is off: with it on the disk's flush would hide the difference.
 """
 
 import statistics
@@ -34,7 +34,7 @@ def test_append_against_a_bare_cursor(server, schema, tables, ledger):
     def bare(cursor, name):
         parameters = given.copy()
         parameters[session], parameters[message] = name, new_id()  # An id takes both the same.
-        return cursor.execute(statement.sql, parameters).fetchone()
+        return cursor.execute(statement.sql, parameters, binary=True).fetchone()
 
     def ours(store, name):
         session = store.session(name, user_id="u1")
@@ -52,7 +52,7 @@ def test_latest_against_a_bare_cursor(server, schema, tables, ledger):
         store.session("read").append_all([dal.NewMessage(role="user", content="x" * 200, agent_id="a")] * 100)
 
     def bare(cursor, _):
-        return cursor.execute(statement.sql, parameters).fetchall()
+        return cursor.execute(statement.sql, parameters, binary=True).fetchall()
 
     def ours(store, _):
         session = store.session("read")

@@ -19,7 +19,7 @@ import aiosql.queries
 from aiosql.types import QueryFn, SQLOperationType
 from aiosql.utils import VAR_REF
 from psycopg.abc import Buffer
-from psycopg.types.json import JsonbLoader
+from psycopg.types.json import JsonbBinaryLoader
 from psycopg.types.numeric import Int8
 
 from dal import records
@@ -33,17 +33,20 @@ _OPERATORS = {SQLOperationType.SELECT: True, SQLOperationType.SELECT_ONE: False}
 tell NULL from no row, and `<!` gives a value here and a tuple there."""
 
 
+_EMPTY = b"\x01{}"
+"""An empty object as jsonb: the format's version goes before it."""
+
+
 class QueryFileError(Exception):
     """A query file that cannot be loaded: which, and why."""
 
 
-class MetadataLoader(JsonbLoader):
+class MetadataLoader(JsonbBinaryLoader):
     """Reads jsonb as the library does, whatever the connection was told; much of it is empty."""
 
     def load(self, data: Buffer) -> Any:
         """Read a value."""
-        text = bytes(data)
-        return {} if text == b"{}" else json.loads(text.decode())
+        return {} if data == _EMPTY else json.loads(bytes(data[1:]))
 
 
 class Statement:
@@ -53,7 +56,6 @@ class Statement:
         "_numbered",
         "doc",
         "has_metadata",
-        "is_binary",
         "many",
         "name",
         "parameters",
@@ -78,8 +80,6 @@ class Statement:
             raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
         columns = {one.name: str(one.type) for one in fields(self.record)}
         self.has_metadata = "metadata" in columns
-        self.is_binary = not {"bytes", "bytes | None"}.isdisjoint(columns.values())
-        """Whether its rows are sent in binary form: bytes would be twice as long as text."""
         repeat = _REPEAT.search(self.doc)
         if repeat is None:
             raise QueryFileError(f"{path}: needs a line `Repeat: safe, …` or `Repeat: not safe: …`, with the reason")

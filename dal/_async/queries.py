@@ -30,8 +30,7 @@ class AsyncQuery(Statement):
     def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
         """Give a cursor whose rows are its records."""
         cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
-        if self.is_binary:
-            cursor.format = Format.BINARY
+        cursor.format = Format.BINARY
         if self.has_metadata:
             cursor.adapters.register_loader("jsonb", MetadataLoader)
         return cursor

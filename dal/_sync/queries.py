@@ -31,8 +31,7 @@ class Query(Statement):
     def cursor(self, connection: Connection[Any]) -> RawCursor[Any]:
         """Give a cursor whose rows are its records."""
         cursor = RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
-        if self.is_binary:
-            cursor.format = Format.BINARY
+        cursor.format = Format.BINARY
         if self.has_metadata:
             cursor.adapters.register_loader("jsonb", MetadataLoader)
         return cursor
