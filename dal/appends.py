@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from dal.errors import MessageConflict
-from dal.records import Appended, AppendedOne, Message, NewMessage
+from dal.records import Appended, AppendedOne, Message, Metadata
 
 
 class Append:
@@ -19,8 +19,8 @@ class Append:
         session_id: str,
         owner: str | None,
         opening: Mapping[str, Any],
-        new: Sequence[NewMessage],
         checked: Sequence[Mapping[str, Any]],
+        metadata: Sequence[Metadata | None],
     ) -> None:
         self.session_id = session_id
         self.owner = owner
@@ -34,7 +34,7 @@ class Append:
         """The query file that stores it."""
         self.rows: dict[int, Appended | AppendedOne] = {}
         """What the statement gave, by the message's place; none for those that were refused."""
-        self._metadata = [one.metadata for one in new]
+        self._metadata = metadata
 
     @property
     def characters(self) -> int:

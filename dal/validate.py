@@ -36,6 +36,9 @@ MAX_DEPTH = 100
 MAX_DIGITS = 4300
 """Digits of a whole number in metadata: Python reads no more, unless it is told to."""
 
+MAX_WAITING = 1_000_000
+"""How many a writer may let wait: each needs memory."""
+
 MAX_MANY = 10_000
 """Messages or ids in one call: other writers of the session wait until all of them are stored."""
 
@@ -148,12 +151,12 @@ def optional_metadata(argument: str, value: object) -> str:
     return "{}" if value is None else metadata(argument, value)
 
 
-def number(argument: str, value: object, *, least: int) -> int:
-    """A whole number from `least` to what a bigint holds."""
+def number(argument: str, value: object, *, least: int, most: int = MAX_NUMBER) -> int:
+    """A whole number from `least` to `most`, which is what a bigint holds."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidInput(argument, f"must be an int, not {type(value).__name__}")
-    if not least <= value <= MAX_NUMBER:
-        raise InvalidInput(argument, f"is {value}; it must be from {least} to {MAX_NUMBER}")
+    if not least <= value <= most:
+        raise InvalidInput(argument, f"is {value}; it must be from {least} to {most}")
     return int(value)  # Not a subclass, as with text.
 
 

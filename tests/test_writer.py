@@ -185,7 +185,7 @@ class Put(Call):
 
 def put(session_id, deadline=None, message_id="1"):
     message = {"message_id": message_id, "content": "x", "metadata": "{}"}
-    return Put(Append(session_id, None, {}, [NewMessage(role="user", content="x")], [message]), deadline)
+    return Put(Append(session_id, None, {}, [message], [None]), deadline)
 
 
 @pytest.fixture
@@ -538,7 +538,7 @@ def test_a_writer_of_a_connection_is_refused(side, server, options):
     raw.close()
 
 
-@pytest.mark.parametrize("given", [{"batches": 0}, {"waiting": 0}, {"batches": "2"}], ids=str)
+@pytest.mark.parametrize("given", [{"batches": 0}, {"waiting": 0}, {"waiting": 1_000_001}, {"batches": "2"}], ids=str)
 def test_what_cannot_be_is_refused(store, given):
     with pytest.raises(dal.InvalidInput, match=next(iter(given))):
         store.writer(**given)

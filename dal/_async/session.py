@@ -81,15 +81,15 @@ class AsyncSession:
         With a message_id that is stored already this returns what was stored the first time, so an
         append whose answer was lost can be repeated; MessageConflict if that was something else.
         """
-        new = NewMessage(role=role, content=content, agent_id=agent_id, metadata=metadata, message_id=message_id)
-        return (await self._append(self._appending([new], [self._checked("", new)])))[0]
+        checked = self._checked(role=role, content=content, agent_id=agent_id, metadata=metadata, message_id=message_id)
+        return (await self._append(self._appending([checked], [metadata])))[0]
 
     async def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
         """Store several messages in their order, all or none, as `append` does one."""
         new = validate.new_messages("messages", messages)
-        given = [self._checked(f"messages[{n}].", one) for n, one in enumerate(new)]
-        validate.together("messages", given)
-        return await self._append(self._appending(new, given)) if given else ()
+        checked = [self._checked_one(f"messages[{n}].", one) for n, one in enumerate(new)]
+        validate.together("messages", checked)
+        return await self._append(self._appending(checked, [one.metadata for one in new])) if new else ()
 
     async def open(self, latest: int = 20) -> Opened:
         """Read what a turn begins with, in one go: the record, the latest messages, and the agents."""
@@ -217,10 +217,10 @@ class AsyncSession:
         """Run a query file on this session, if it is the store's user's."""
         return await self._store.runner.run(query, session_id=self.id, owner=self._store.owner, **parameters)
 
-    def _appending(self, new: Sequence[NewMessage], checked: Sequence[dict[str, Any]]) -> Append:
+    def _appending(self, checked: Sequence[dict[str, Any]], metadata: Sequence[Metadata | None]) -> Append:
         """Make an append, which is about to be sent."""
         self._may_be_stored = True
-        return Append(self.id, self._store.owner, self._opening, new, checked)
+        return Append(self.id, self._store.owner, self._opening, checked, metadata)
 
     async def _append(self, append: Append) -> tuple[Message, ...]:
         await self._store.appends.send(append)
@@ -243,16 +243,33 @@ class AsyncSession:
             raise self._is_archived(query.name, refused)
         return record
 
-    def _checked(self, of: str, new: NewMessage) -> dict[str, Any]:
+    def _checked_one(self, of: str, new: NewMessage) -> dict[str, Any]:
         """Check a message's fields; `of` goes before their names in an error."""
+        return self._checked(
+            of,
+            role=new.role,
+            content=new.content,
+            agent_id=new.agent_id,
+            metadata=new.metadata,
+            message_id=new.message_id,
+        )
+
+    def _checked(  # noqa: PLR0913 - a message's fields
+        self,
+        of: str = "",
+        *,
+        role: str,
+        content: str,
+        agent_id: str | None,
+        metadata: Metadata | None,
+        message_id: str | None,
+    ) -> dict[str, Any]:
         return {
-            "role": validate.identifier(f"{of}role", new.role),
-            "content": validate.content(f"{of}content", new.content, self._store.sanitize),
-            "agent_id": validate.optional_identifier(f"{of}agent_id", new.agent_id),
-            "metadata": validate.optional_metadata(f"{of}metadata", new.metadata),
-            "message_id": (
-                new_id() if new.message_id is None else validate.identifier(f"{of}message_id", new.message_id)
-            ),
+            "role": validate.identifier(f"{of}role", role),
+            "content": validate.content(f"{of}content", content, self._store.sanitize),
+            "agent_id": validate.optional_identifier(f"{of}agent_id", agent_id),
+            "metadata": validate.optional_metadata(f"{of}metadata", metadata),
+            "message_id": new_id() if message_id is None else validate.identifier(f"{of}message_id", message_id),
         }
 
     def _is_not_found(self, query: str) -> SessionNotFound:

@@ -145,7 +145,7 @@ class SessionStore:
         connections, unless others wait for one. Only for a store with a pool.
         """
         most_batches = validate.number("batches", batches, least=1)
-        most_waiting = validate.number("waiting", waiting, least=1)
+        most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
         if not self.runner.is_pooled:
             raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
         together = type(self)(self.runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
@@ -202,13 +202,13 @@ class SessionStore:
             if not isinstance(session, Session) or session._store is not self:  # noqa: SLF001 - one of our own
                 raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
             given.setdefault(session.id, []).append(n)
-            checked.append(session._checked(f"messages[{n}].", new))  # noqa: SLF001
+            checked.append(session._checked_one(f"messages[{n}].", new))  # noqa: SLF001
         validate.together("messages", checked, [session.id for session, _ in pairs])
         if not pairs:
             return ()
         sessions = [pairs[places[0]][0] for places in given.values()]
         appends = [
-            session._appending([pairs[n][1] for n in places], [checked[n] for n in places])  # noqa: SLF001
+            session._appending([checked[n] for n in places], [pairs[n][1].metadata for n in places])  # noqa: SLF001
             for session, places in zip(sessions, given.values(), strict=True)
         ]
         self.appends.send_all(appends)
