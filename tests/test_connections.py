@@ -125,3 +125,15 @@ def test_how_the_caller_reads_json_changes_nothing(side, connect_side):
     assert session.record().metadata == {"n": 1.5}
     cursor = raw.execute("SELECT '1'::jsonb")
     assert side.name == "async" or cursor.fetchone() == ("the caller's",)
+
+
+@pytest.mark.parametrize("style", ["German", "SQL", "Postgres"])
+def test_how_the_server_writes_dates_changes_nothing(side, connect_side, sync_store, style):
+    store = side.store(connect_side(datestyle=style))
+    stored = store.session("s", user_id="u").append("user", "x")
+    assert store.session("s").latest() == sync_store.session("s").latest() == (stored,)
+    store.session("later").append("user", "y")
+    page = store.sessions(limit=1)
+    assert [one.session_id for one in page] == ["later"]
+    assert store.sessions(limit=1, cursor=page.cursor).sessions == (sync_store.session("s").record(),)
+    assert store.session("s").archive() == sync_store.session("s").record()
