@@ -12,7 +12,7 @@ from many import PAGES
 from sqlalchemy.exc import SQLAlchemyError
 from writing import WRITERS, beside_writers
 
-EACH, ROUNDS = 40, 5
+EACH, ROUNDS = 25, 5
 
 
 @dataclass
