@@ -2,10 +2,10 @@
 
     uv run pytest bench
 
-The ways take turns in any order, two on one connection and two on one pool of a single connection, so that what is
-compared meets the same neighbours and the same process of the server; shown are the ratios of their medians. The
-bare cursors are sent their rows in binary form, as ours are. Times never fail a run. synchronous_commit is off: with
-it on the disk's flush would hide the difference.
+The ways take turns in any order, two on a connection, and two on each pool of a single one, so that what is compared
+meets the same neighbours and the same process of the server; shown are the ratios of their medians. The bare cursors
+are sent their rows in binary form, as ours are. Times never fail a run. synchronous_commit is off: with it on the
+disk's flush would hide the difference.
 """
 
 import random
@@ -71,18 +71,23 @@ def compare(table, conninfo, bare, ours):
     with (
         psycopg.connect(conninfo, autocommit=True) as connection,
         ConnectionPool(conninfo, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool,
+        dal.SessionStore.connect(conninfo, max_size=1) as store,
     ):
         cursor = RawCursor(connection)
 
-        def of_the_pool():
-            with pool.connection() as of_it:
+        def of_a_pool(its):
+            with its.connection() as of_it:
                 return bare(RawCursor(of_it), "pooled")
 
+        store.check_schema()  # It opens its pool.
+        own = store.runner._source._pool  # noqa: SLF001 - for the same process of the server
         ways = {
             (BARE, "on a connection"): lambda: bare(cursor, "single"),
             (OURS, "on a connection"): ours(dal.SessionStore(connection), "single"),
-            (BARE, "on psycopg's pool"): of_the_pool,
+            (BARE, "on psycopg's pool"): lambda: of_a_pool(pool),
             (OURS, "on psycopg's pool"): ours(dal.SessionStore(pool), "pooled"),
+            (BARE, "on the store's own pool"): lambda: of_a_pool(own),
+            (OURS, "on the store's own pool"): ours(store, "pooled"),
         }
         spent = {way: [] for way in ways}
         turns = list(ways)

@@ -152,7 +152,7 @@ def optional_metadata(argument: str, value: object) -> str:
 
 
 def number(argument: str, value: object, *, least: int, most: int = MAX_NUMBER) -> int:
-    """A whole number from `least` to `most`, which is what a bigint holds."""
+    """A whole number from `least` to `most`, by default what a bigint holds."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidInput(argument, f"must be an int, not {type(value).__name__}")
     if not least <= value <= most:

@@ -14,7 +14,8 @@ import dal
 from dal import NewMessage
 from dal._sync.writer import _Waiting as Waiting
 from dal.appends import Append
-from dal.gathering import MOST_CHARACTERS, MOST_MESSAGES, WORTHWHILE, Batch, Call, Gathering
+from dal.batches import MOST_CHARACTERS, MOST_MESSAGES, Batch, Call
+from dal.gathering import WORTHWHILE, Gathering
 
 WRITERS, ROUNDS = 16, 40
 

@@ -87,7 +87,7 @@ class AsyncSession:
     async def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
         """Store several messages in their order, all or none, as `append` does one."""
         new = validate.new_messages("messages", messages)
-        checked = [self._checked_one(f"messages[{n}].", one) for n, one in enumerate(new)]
+        checked = [self._checked_new(f"messages[{n}].", one) for n, one in enumerate(new)]
         validate.together("messages", checked)
         return await self._append(self._appending(checked, [one.metadata for one in new])) if new else ()
 
@@ -243,8 +243,7 @@ class AsyncSession:
             raise self._is_archived(query.name, refused)
         return record
 
-    def _checked_one(self, of: str, new: NewMessage) -> dict[str, Any]:
-        """Check a message's fields; `of` goes before their names in an error."""
+    def _checked_new(self, of: str, new: NewMessage) -> dict[str, Any]:
         return self._checked(
             of,
             role=new.role,
@@ -264,6 +263,7 @@ class AsyncSession:
         metadata: Metadata | None,
         message_id: str | None,
     ) -> dict[str, Any]:
+        """Check a message's fields; `of` goes before their names in an error."""
         return {
             "role": validate.identifier(f"{of}role", role),
             "content": validate.content(f"{of}content", content, self._store.sanitize),

@@ -10,8 +10,9 @@ from typing import Any
 from dal._async.appends import AsyncAppends
 from dal._async.runner import AsyncRunner
 from dal.appends import Append
+from dal.batches import Batch, Call
 from dal.errors import DeadlineExceeded
-from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering
+from dal.gathering import PATIENCE, WAITED_TOO_LONG, Gathering
 from dal.retries import Attempts
 
 

@@ -141,8 +141,8 @@ class SessionStore:
 
         Use it as a context manager, or close it: it sends first what waits. An append returns when its own message
         is stored, as ever, and one that comes alone is sent at once. While so many `batches` are on their way, what
-        comes is gathered for the next; if so many are `waiting`, more have to wait to be taken in. A busy one keeps its
-        connections, unless others wait for one. Only for a store with a pool.
+        comes is gathered for the next; if so many are `waiting`, a million at most, more have to wait to be taken in. A
+        busy one keeps its connections, unless others wait for one. Only for a store with a pool.
         """
         most_batches = validate.number("batches", batches, least=1)
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
@@ -202,7 +202,7 @@ class SessionStore:
             if not isinstance(session, Session) or session._store is not self:  # noqa: SLF001 - one of our own
                 raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
             given.setdefault(session.id, []).append(n)
-            checked.append(session._checked_one(f"messages[{n}].", new))  # noqa: SLF001
+            checked.append(session._checked_new(f"messages[{n}].", new))  # noqa: SLF001
         validate.together("messages", checked, [session.id for session, _ in pairs])
         if not pairs:
             return ()

@@ -13,8 +13,9 @@ from typing import Any
 from dal._sync.appends import Appends
 from dal._sync.runner import Runner
 from dal.appends import Append
+from dal.batches import Batch, Call
 from dal.errors import DeadlineExceeded
-from dal.gathering import PATIENCE, WAITED_TOO_LONG, Batch, Call, Gathering, Taker
+from dal.gathering import PATIENCE, WAITED_TOO_LONG, Gathering, Taker
 from dal.retries import Attempts
 
 _CROWD = 0.0005
