@@ -78,7 +78,7 @@ class Append:
         )
 
 
-def together(appends: Sequence[Append], patience: float | None) -> dict[str, Any]:
+def together(appends: Sequence[Append], patience: float | None = None) -> dict[str, Any]:
     """Give the parameters of the one statement that stores them: all confined to their users, or none.
 
     The sessions are sorted, so that no two statements lock them in different orders. It waits for one that is

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import deque
 from copy import copy
 from time import monotonic
+from typing import Any
 
-from dal.appends import Append
+from dal.appends import Append, together
 from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
 
 MOST_MESSAGES, MOST_CHARACTERS = 1000, 2**20
 """How much goes together: more would take longer, and not be faster."""
+
+PATIENCE = 0.1
+"""Seconds that a batch waits for a session that somebody holds, and after which others do not wait for a batch."""
 
 
 class Call:
@@ -46,28 +50,55 @@ class Call:
 class Lane:
     """What waits for one session, in the order in which it came."""
 
-    __slots__ = ("is_busy", "waiting")
+    __slots__ = ("goes_next", "is_busy", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Call] = deque()
         self.is_busy = False
         """Whether some of it is on its way."""
+        self.goes_next = False
+        """Whether some of it is in the batch that goes next."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it waits or is to be waited for."""
+        return not (self.waiting or self.is_busy or self.goes_next)
 
 
 class Batch:
     """Calls that are sent together; or one that is sent apart, with those of its session that come after it."""
 
-    __slots__ = ("_characters", "_is_confined", "_messages", "began", "behind", "calls", "is_counted", "is_over")
+    __slots__ = (
+        "_characters",
+        "_is_confined",
+        "_messages",
+        "_parameters",
+        "after",
+        "began",
+        "behind",
+        "calls",
+        "is_alone",
+        "is_counted",
+        "is_over",
+        "work",
+    )
 
     def __init__(self, calls: list[Call], behind: list[Call] | None = None) -> None:
         self.calls = calls
         self.behind = behind or []
-        self.began = monotonic()
-        self.is_counted = behind is None
+        self.after: Batch | None = None
+        """The one that it must not overtake: some of it is of the same session."""
+        self.began = 0.0
+        self.is_counted = False
         """Whether it is one of those of which only so many may be on their way."""
         self.is_over = False
+        self.is_alone = False
+        """Whether no other that counts was on its way meanwhile."""
+        self.work = 0.0
+        """Seconds of work for it, about."""
         self._messages = self._characters = 0
         self._is_confined: bool | None = None
+        self._parameters: dict[str, Any] | None = None
 
     @property
     def appends(self) -> list[Append]:
@@ -75,14 +106,25 @@ class Batch:
         return [call.append for call in self.calls]
 
     @property
+    def session_ids(self) -> set[str]:
+        """What it is for."""
+        return {call.append.session_id for call in self.calls}
+
+    def make_ready(self) -> dict[str, Any]:
+        """Give the parameters of its statement, which are made once: before it can be sent, if somebody has time."""
+        if self._parameters is None:
+            self._parameters = together(self.appends, PATIENCE)
+        return self._parameters
+
+    @property
     def deadline(self) -> float | None:
         """When the first of them must have ended."""
-        return min((call.deadline for call in self.calls if call.deadline is not None), default=None)
+        return min([call.deadline for call in self.calls if call.deadline is not None], default=None)
 
     @property
     def is_unknown(self) -> bool:
-        """Whether something of it may have been stored before."""
-        return any(call.is_unknown for call in self.calls)
+        """Whether it may have been stored before, with others: then it goes alone now."""
+        return self.calls[0].is_unknown
 
     def load(self, lane: Lane, most: int) -> None:
         """Take from a lane what goes with the rest: so many calls, what fits, and what one statement can store."""

@@ -1,25 +1,22 @@
 """What waits for a writer to send it, and which of it goes together next.
 
 Appends to one session go one after the other, in the order in which they came; those to different sessions go
-together. While as many batches are on their way as may be, what comes gathers for the next.
+together. While as many batches are on their way as may be, what comes gathers for the next, which is made ready
+meanwhile: the server should not have to wait for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from math import inf
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from dal.batches import MOST_MESSAGES, Batch, Call, Lane, is_for, may_be_stored, own
+from dal.batches import PATIENCE, Batch, Call, Lane, is_for, may_be_stored, own
 from dal.errors import DeadlineExceeded, StoreClosed
-
-WORTHWHILE = 16
-"""How many calls are worth a batch of their own while more wait: fewer would take nearly as long as all."""
-
-PATIENCE = 0.1
-"""Seconds that a batch waits for a session that somebody holds, and after which others do not wait for a batch."""
+from dal.underway import WORTHWHILE, Underway
 
 WAITED_TOO_LONG = "nothing was sent: the writer was busy until the time was over; let fewer callers append at once"
 
@@ -61,16 +58,17 @@ class Gathering:
     def __init__(self, lock: AbstractContextManager[Any], sender: Sender, batches: int) -> None:
         self._lock = lock
         self._sender = sender
-        self._batches = batches
-        self._on_their_way: list[Batch] = []
-        """Those that count."""
+        self._underway = Underway(batches)
         self._lanes: dict[str, Lane] = {}
         self._ready: dict[str, Lane] = {}
         """Those of which something waits and nothing is on its way, the longest waiting first."""
         self._is_closed = False
         self.asked: Taker | None = None
         """Who takes the next batch."""
+        self.next: Batch | None = None
+        """What goes next, if it was taken ahead, while nothing more may be on its way."""
         self.waiting = 0
+        """How many are in no batch yet."""
         self._away = 0
         """How many have not come again since the last batch ended."""
         self.crowd = 1
@@ -83,8 +81,13 @@ class Gathering:
         """Take nothing more in."""
         self._is_closed = True
 
-    def put(self, call: Call) -> None:
-        """Take a call in."""
+    @property
+    def has_more(self) -> bool:
+        """Whether something is to be sent."""
+        return self.waiting > 0 or self.next is not None
+
+    def put(self, call: Call) -> Batch | None:
+        """Take a call in; give what goes next, if that was taken ahead now: it should be made ready."""
         session_id = call.append.session_id
         with self._lock:
             if self._is_closed:
@@ -93,41 +96,52 @@ class Gathering:
                 lane = self._lanes[session_id] = Lane()
                 lane.is_busy = True
                 call.batch = Batch([call])
-                self._on_their_way.append(call.batch)
-                return
+                self._underway.go(call.batch)
+                return None
             lane = self._lanes.get(session_id) or self._lanes.setdefault(session_id, Lane())
             lane.waiting.append(call)
             self.waiting += 1
             self._away -= self._away > 0
             if not lane.is_busy:
                 self._ready[session_id] = lane
-            if self.asked is not None and self.waiting == self.wanted:
+            if self.asked is not None and self.waiting == self._wanted:
                 self.asked.wake()
             self._go_on(None if lane.is_busy else call)
+            return self._take_ahead()
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is on its way, so that the server waits."""
-        return not self._on_their_way
+        return not self._underway
 
     @property
-    def wanted(self) -> int:
-        """How many are worth a batch: those who are about to come may come a little later."""
+    def is_complete(self) -> bool:
+        """Whether as many have come as are worth a batch: those who are about to come may come a little later."""
+        return self.next is not None or self.waiting >= self._wanted
+
+    @property
+    def _wanted(self) -> int:
         return min(self.crowd, WORTHWHILE)
 
     @property
     def first(self) -> Call:
         """The call that has waited for the longest, of those that can be sent."""
-        return next(iter(self._ready.values())).waiting[0]
+        return (self.next.calls if self.next is not None else next(iter(self._ready.values())).waiting)[0]
 
     def take(self, taker: Taker) -> None:
         """Give its batch to who was asked to take it; none if all that waited has been left, or came too late."""
         with self._lock:
             self.asked = None
-            batch = self._gathered()
+            if self.next is not None and (self.next.deadline or inf) <= monotonic():
+                self._put_back(self.next)
+            batch, self.next = self.next or self._gathered(self._ready), None
+            for session_id in batch.session_ids:
+                lane = self._lanes[session_id]
+                lane.is_busy, lane.goes_next = True, False
+                self._ready.pop(session_id, None)
             if batch.calls:
                 self.crowd = len(batch.calls)
-                self._on_their_way.append(batch)
+                self._underway.go(batch)
                 if isinstance(taker, Call) and taker.is_done:  # It came too late, and does not wait for the others.
                     self._sender.start(batch)
                 else:
@@ -139,13 +153,15 @@ class Gathering:
         session_id = call.append.session_id
         with self._lock:
             call.is_left = True
+            if self.next is not None and call in self.next.calls:
+                self._put_back(self.next)
             lane = self._lanes.get(session_id)
             if lane is not None and call in lane.waiting:
                 lane.waiting.remove(call)
                 self.waiting -= 1
                 if not lane.waiting:
                     self._ready.pop(session_id, None)
-                    if not lane.is_busy:
+                    if lane.is_over:
                         del self._lanes[session_id]
             if self.asked is call:
                 self.asked = None
@@ -154,14 +170,16 @@ class Gathering:
     def look(self) -> None:
         """Let what waits go past a batch that takes long: it may wait for a lock."""
         with self._lock:
-            for batch in list(self._on_their_way):
+            for batch in self._underway:
                 if batch.began + PATIENCE <= monotonic():
-                    self._count_no_more(batch)
+                    self._part_from(batch)
+                    self._underway.count_no_more(batch)
             self._go_on()
 
     def sent(self, batch: Batch) -> None:
         """Let the callers of a batch go on: it is stored."""
         with self._lock:
+            self._underway.came_back(batch)
             self._ended(batch)  # Who sends next is woken first.
             for call in batch.calls:
                 call.is_done = True
@@ -172,6 +190,7 @@ class Gathering:
         with self._lock:
             if batch.is_over:
                 return
+            self._part_from(batch)
             again: dict[str, list[Call]] = {}
             for call in batch.calls:
                 if is_for(call, batch, error):
@@ -186,7 +205,7 @@ class Gathering:
         batch.is_over = True
         self._away = len(batch.calls)
         behind = [call for call in batch.behind if not call.is_left]
-        for session_id in {call.append.session_id for call in batch.calls}:
+        for session_id in batch.session_ids:
             following = again.get(session_id, behind)
             if following:
                 self._sender.start(Batch(following[:1], following[1:]))
@@ -195,46 +214,79 @@ class Gathering:
             lane.is_busy = False
             if lane.waiting:
                 self._ready[session_id] = lane
-            else:
+            elif lane.is_over:
                 del self._lanes[session_id]
         if batch.is_counted:
-            self._count_no_more(batch)
+            self._underway.count_no_more(batch)
         self._go_on()
-
-    def _count_no_more(self, batch: Batch) -> None:
-        batch.is_counted = False
-        self._on_their_way.remove(batch)
 
     def _go_on(self, came: Call | None = None) -> None:
         """Ask for the next batch, if one more may be on its way."""
-        if self.asked is not None or not self._ready:
+        if self.asked is not None or not (self._ready or self.next):
             return
-        if len(self._on_their_way) < self._batches:
+        after = self.next.after if self.next is not None else None
+        if self._underway.has_room and (after is None or not after.is_counted):
             self.asked = self._sender.ask(came)
             self.asked.wake()  # Not before: it looks whether it is asked.
         else:
             self._sender.look_later()
 
-    def _gathered(self) -> Batch:
+    @property
+    def _share(self) -> int:
+        return self._underway.share(self.waiting + self._away, len(self._lanes))
+
+    def _take_ahead(self) -> Batch | None:
+        """Take the next batch although it cannot be sent yet, once all have come who would go with it."""
+        if self.asked is not None or self.next is not None or self.waiting < WORTHWHILE or self.waiting < self._share:
+            return None
+        lanes, after = self._ready, None
+        if len(self._underway) == 1:  # It may hold what follows this one within a session, if it follows this one.
+            (after,) = self._underway
+            behind = ((session_id, self._lanes[session_id]) for session_id in after.session_ids)
+            lanes = lanes | {session_id: lane for session_id, lane in behind if lane.waiting}
+        batch = self._gathered(lanes)
+        if not batch.calls:
+            return None
+        for session_id in batch.session_ids:
+            lane = self._lanes[session_id]
+            lane.goes_next = True
+            self._ready.pop(session_id, None)
+            if lane.is_busy:
+                batch.after = after
+        self.next = batch
+        return batch
+
+    def _part_from(self, batch: Batch) -> None:
+        """Take nothing ahead that follows this one, which fails or takes long."""
+        if self.next is not None and self.next.after is batch:
+            self._put_back(self.next)
+
+    def _put_back(self, ahead: Batch) -> None:
+        """Let those wait again who were taken ahead."""
+        self.next = None
+        lanes = {session_id: self._lanes[session_id] for session_id in ahead.session_ids}
+        for call in reversed(ahead.calls):
+            lanes[call.append.session_id].waiting.appendleft(call)
+        for lane in lanes.values():
+            lane.goes_next = False
+        self.waiting += len(ahead.calls)
+        self._ready = {session_id: lane for session_id, lane in lanes.items() if not lane.is_busy} | self._ready
+
+    def _gathered(self, lanes: Mapping[str, Lane]) -> Batch:
         batch = Batch([])
-        present = self.waiting + sum(len(one.calls) for one in self._on_their_way)
-        share = -(-present // self._batches)
-        # If all are here and go, nobody comes meanwhile: the server would wait for them, and then they for it.
-        most = MOST_MESSAGES if self._away else max(WORTHWHILE, -(-self.waiting // 2))
+        share = self._share
         now = monotonic()
-        for session_id, lane in list(self._ready.items()):
+        for session_id, lane in list(lanes.items()):
             before = len(lane.waiting)
             while lane.waiting and (lane.waiting[0].deadline or now) < now:
                 lane.waiting.popleft().end(DeadlineExceeded(WAITED_TOO_LONG))
-            taken = len(batch.calls)
             if lane.waiting:
-                batch.load(lane, most)
+                batch.load(lane, share)
+            else:
+                self._ready.pop(session_id, None)
+                if lane.is_over:
+                    del self._lanes[session_id]
             self.waiting -= before - len(lane.waiting)
-            lane.is_busy = len(batch.calls) > taken
-            if lane.is_busy or not lane.waiting:
-                del self._ready[session_id]
-            if not lane.is_busy and not lane.waiting:
-                del self._lanes[session_id]
             if batch.is_full or len(batch.calls) >= share:
                 break
         return batch

@@ -13,9 +13,8 @@ from sides import unwrap
 import dal
 from dal import NewMessage
 from dal._sync.writer import _Waiting as Waiting
-from dal.appends import Append
-from dal.batches import MOST_CHARACTERS, MOST_MESSAGES, Batch, Call
-from dal.gathering import WORTHWHILE, Gathering
+from dal.batches import MOST_CHARACTERS, MOST_MESSAGES, Batch
+from dal.underway import WORTHWHILE
 
 WRITERS, ROUNDS = 16, 40
 
@@ -177,91 +176,13 @@ def test_a_session_that_somebody_holds_delays_its_own_alone(store, at_once, held
     assert [one.sequence for one in outcomes] == [1, *[0] * WRITERS, 1, 1, 2]
 
 
-class Put(Call):
-    """A call that nobody waits for."""
-
-    def wake(self):
-        pass
-
-
-def put(session_id, deadline=None, message_id="1"):
-    message = {"message_id": message_id, "content": "x", "metadata": "{}"}
-    return Put(Append(session_id, None, {}, [message], [None]), deadline)
-
-
-@pytest.fixture
-def gathering():
-    sender = Mock()
-    gathering = Gathering(contextlib.nullcontext(), sender, 1)
-    gathering.crowd = 2  # As if they came in numbers.
-    sender.ask = lambda came: came or gathering.first
-    gathering.apart = lambda: [call.args[0] for call in sender.start.call_args_list]
-    return gathering
-
-
-def test_who_came_too_late_does_not_wait_for_the_others(gathering):
-    late, fine = put("late", time.monotonic() - 1), put("fine")
-    gathering.put(late)
-    gathering.put(fine)
-    assert gathering.asked is late
-    gathering.take(gathering.asked)
-    assert (late.is_done, type(late.error), late.batch) == (True, dal.DeadlineExceeded, None)
-    assert [batch.calls for batch in gathering.apart()] == [[fine]]
-
-
-def test_who_is_asked_can_see_it_when_it_is_woken(gathering):
-    call, seen = put("s"), []
-    call.wake = lambda: seen.append(gathering.asked is call)
-    gathering.put(call)
-    assert seen == [True]
-
-
-def test_if_who_was_to_send_leaves_another_does(gathering):
-    leaves, stays = put("leaves"), put("stays")
-    gathering.put(leaves)
-    gathering.put(stays)
-    assert gathering.asked is leaves
-    gathering.leave(leaves)
-    assert gathering.asked is stays
-    gathering.take(stays)
-    assert stays.batch.calls == [stays]
-
-
-def test_half_of_those_who_append_to_one_session_wait_while_the_others_are_on_their_way(gathering):
-    """Else all would wait for the server, and then it for all."""
-
-    def come(count):
-        for n in range(count):
-            gathering.put(put("shared", message_id=f"{n}"))
-
-    def take():
-        gathering.take(gathering.asked)
-        return gathering._on_their_way[-1]
-
-    come(2 * WORTHWHILE + 10)
-    first = take()
-    assert len(first.calls) == WORTHWHILE + 5
-    gathering.sent(first)
-    second = take()
-    assert len(second.calls) == WORTHWHILE + 5, "all that are there: the others come back meanwhile"
-    come(len(first.calls))
-    gathering.sent(second)
-    assert len(take().calls) == WORTHWHILE + 5
-
-
-def test_few_are_not_halved(gathering):
-    for n in range(WORTHWHILE):
-        gathering.put(put("shared", message_id=f"{n}"))
-    gathering.take(gathering.asked)
-    assert len(gathering._on_their_way[0].calls) == WORTHWHILE
-
-
 def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, tables, held):
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
         store.session("fine").append("user", "first")
         late, fine = writer.session("late"), writer.session("fine")
         gathering = writer.appends._gathering
-        gathering._on_their_way += [Batch([]), Batch([])]  # As if two were on their way.
+        for _ in range(2):
+            gathering._underway.go(Batch([]))  # As if they took long.
         gathering.crowd = 2
         outcomes = []
 
@@ -406,7 +327,7 @@ def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema,
         pool = store.runner._source._pool
         pool.wait()
         before = pool.get_stats()["requests_num"]
-        with busy(store):
+        with busy(store, count=4 * WRITERS):  # So many that some always wait.
             while len(ran) < 200:
                 time.sleep(0.01)
         stats = pool.get_stats()
@@ -454,28 +375,6 @@ def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables
             assert await store.session().latest() == ()
 
     asyncio.run(asyncio.wait_for(give_up(), 20))
-
-
-def test_what_was_sent_with_others_and_may_be_stored_stays_unknown(gathering):
-    first, second = put("first"), put("second")
-    for call in (first, second):
-        gathering.put(call)
-    gathering.take(gathering.asked)
-    late = dal.DeadlineExceeded("no answer came in time")
-    late.outcome_unknown = True
-    gathering.failed(first.batch, late)
-    assert sorted(batch.calls[0].append.session_id for batch in gathering.apart()) == ["first", "second"]
-    assert all(batch.is_unknown for batch in gathering.apart())
-
-
-def test_what_was_refused_with_others_is_known(gathering):
-    first, second = put("first"), put("second")
-    for call in (first, second):
-        gathering.put(call)
-    gathering.take(gathering.asked)
-    gathering.failed(first.batch, dal.StatementFailed("the server refused the statement"))
-    assert len(gathering.apart()) == 2
-    assert not any(batch.is_unknown for batch in gathering.apart())
 
 
 def test_a_batch_is_bounded(store, at_once, ran):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
@@ -38,10 +39,10 @@ class AsyncAppends:
             append.rows[0] = row
 
     async def send_all(
-        self, appends: Sequence[Append], attempts: Attempts | None = None, patience: float | None = None
+        self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
     ) -> None:
-        """Store what several have in one statement, which waits so many seconds for a session that is locked."""
-        parameters = together(appends, patience)
+        """Store what several have in one statement, of which somebody may have made the parameters."""
+        parameters = parameters or together(appends)
         try:
             rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:

@@ -85,7 +85,7 @@ async def _store(
                     await _read(each, batch.following, MOST_AHEAD)
                 except Exception as error:  # noqa: BLE001 - it is raised by the caller
                     wrong = error
-            deadline = runner.attempts().deadline
+            deadline = runner.deadline()
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
         return await storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:

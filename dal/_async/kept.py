@@ -28,10 +28,12 @@ class AsyncKept:
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Give one that was kept, or another."""
-        try:
-            return self._kept.pop()
-        except IndexError:
-            return await self._source.take(deadline)
+        if self._kept:
+            try:
+                return self._kept.pop()
+            except IndexError:  # Another thread has taken it.
+                pass
+        return await self._source.take(deadline)
 
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """Keep it, or put it back, and then all that are kept."""

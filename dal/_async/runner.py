@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
@@ -69,6 +70,10 @@ class AsyncRunner:
     def may_pipeline(self) -> bool:
         """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
         return isinstance(self._source, AsyncPooled) and self._source.is_direct
+
+    def deadline(self) -> float | None:
+        """When a call that begins now must have ended."""
+        return None if self._timeout is None else monotonic() + self._timeout
 
     def attempts(
         self, deadline: float | None = None, *, unknown: bool = False, source: AsyncKept | None = None

@@ -10,9 +10,9 @@ from typing import Any
 from dal._async.appends import AsyncAppends
 from dal._async.runner import AsyncRunner
 from dal.appends import Append
-from dal.batches import Batch, Call
+from dal.batches import PATIENCE, Batch, Call
 from dal.errors import DeadlineExceeded
-from dal.gathering import PATIENCE, WAITED_TOO_LONG, Gathering
+from dal.gathering import WAITED_TOO_LONG, Gathering
 from dal.retries import Attempts
 
 
@@ -50,14 +50,14 @@ class AsyncWriter(AsyncAppends):
     def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
         self._gathering = Gathering(nullcontext(), self, batches)
-        self._kept = runner.keep(lambda: self._gathering.waiting > 0)
+        self._kept = runner.keep(lambda: self._gathering.has_more)
         self._room = asyncio.Semaphore(waiting)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looks: asyncio.TimerHandle | None = None
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
-        deadline = (attempts or self._runner.attempts()).deadline
+        deadline = attempts.deadline if attempts is not None else self._runner.deadline()
         if self._room.locked():
             try:
                 async with asyncio.timeout_at(deadline):
@@ -68,7 +68,9 @@ class AsyncWriter(AsyncAppends):
             await self._room.acquire()
         try:
             call = _Waiting(append, deadline)
-            self._gathering.put(call)
+            ahead = self._gathering.put(call)
+            if ahead is not None:
+                ahead.make_ready()
             try:
                 if call.batch is not None:  # It came alone.
                     await self._send(call.batch)
@@ -130,7 +132,7 @@ class AsyncWriter(AsyncAppends):
             if len(batch.calls) == 1:
                 await super().send(batch.calls[0].append, attempts)
             else:
-                await self.send_all(batch.appends, attempts, PATIENCE)
+                await self.send_all(batch.appends, attempts, batch.make_ready())
         except BaseException as error:
             self._gathering.failed(batch, error)
             if not isinstance(error, Exception):

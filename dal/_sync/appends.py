@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dal._sync.queries import queries
 from dal._sync.runner import Runner
@@ -39,10 +40,10 @@ class Appends:
             append.rows[0] = row
 
     def send_all(
-        self, appends: Sequence[Append], attempts: Attempts | None = None, patience: float | None = None
+        self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
     ) -> None:
-        """Store what several have in one statement, which waits so many seconds for a session that is locked."""
-        parameters = together(appends, patience)
+        """Store what several have in one statement, of which somebody may have made the parameters."""
+        parameters = parameters or together(appends)
         try:
             rows = self._runner.run(queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:

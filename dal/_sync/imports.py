@@ -86,7 +86,7 @@ def _store(
                     _read(each, batch.following, MOST_AHEAD)
                 except Exception as error:  # noqa: BLE001 - it is raised by the caller
                     wrong = error
-            deadline = runner.attempts().deadline
+            deadline = runner.deadline()
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
         return storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:

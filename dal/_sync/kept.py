@@ -29,10 +29,12 @@ class Kept:
 
     def take(self, deadline: float | None) -> Connection[Any]:
         """Give one that was kept, or another."""
-        try:
-            return self._kept.pop()
-        except IndexError:
-            return self._source.take(deadline)
+        if self._kept:
+            try:
+                return self._kept.pop()
+            except IndexError:  # Another thread has taken it.
+                pass
+        return self._source.take(deadline)
 
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
         """Keep it, or put it back, and then all that are kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import psycopg
@@ -68,6 +68,10 @@ class Runner:
     def may_pipeline(self) -> bool:
         """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
         return isinstance(self._source, Pooled) and self._source.is_direct
+
+    def deadline(self) -> float | None:
+        """When a call that begins now must have ended."""
+        return None if self._timeout is None else monotonic() + self._timeout
 
     def attempts(self, deadline: float | None = None, *, unknown: bool = False, source: Kept | None = None) -> Attempts:
         """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""

@@ -13,9 +13,9 @@ from typing import Any
 from dal._sync.appends import Appends
 from dal._sync.runner import Runner
 from dal.appends import Append
-from dal.batches import Batch, Call
+from dal.batches import PATIENCE, Batch, Call
 from dal.errors import DeadlineExceeded
-from dal.gathering import PATIENCE, WAITED_TOO_LONG, Gathering, Taker
+from dal.gathering import WAITED_TOO_LONG, Gathering, Taker
 from dal.retries import Attempts
 
 _CROWD = 0.0005
@@ -109,7 +109,7 @@ class Writer(Appends):
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
         self._gathering = Gathering(_Whole(), self, batches)
-        self._kept = runner.keep(lambda: self._gathering.waiting > 0)
+        self._kept = runner.keep(lambda: self._gathering.has_more)
         self._room: SimpleQueue[None] = SimpleQueue()
         """As many as may still come: a semaphore that takes a tenth of the time of threading's."""
         for _ in repeat(None, waiting):
@@ -119,14 +119,16 @@ class Writer(Appends):
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
-        deadline = (attempts or self._runner.attempts()).deadline
+        deadline = attempts.deadline if attempts is not None else self._runner.deadline()
         try:
             self._room.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
         except Empty:
             raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query) from None
         call = _Waiting(append, deadline)
         try:
-            self._gathering.put(call)
+            ahead = self._gathering.put(call)
+            if ahead is not None:
+                ahead.make_ready()
             while call.batch is not None or not call.is_done:
                 if call.batch is not None:
                     self._send(call, call.batch)
@@ -202,7 +204,7 @@ class Writer(Appends):
 
     def _take(self, taker: _Waiting | _Servant) -> None:
         """Take a batch, when those have come who are about to: the last of them wakes it."""
-        if self._gathering.waiting < self._gathering.wanted:
+        if not self._gathering.is_complete:
             taker.wait(_CROWD)
         self._gathering.take(taker)
         if taker.batch is None:
@@ -217,7 +219,7 @@ class Writer(Appends):
             if len(batch.calls) == 1:
                 super().send(batch.calls[0].append, attempts)
             else:
-                self.send_all(batch.appends, attempts, PATIENCE)
+                self.send_all(batch.appends, attempts, batch.make_ready())
         except BaseException as raised:  # Whatever it is, it is told to those that it is for.
             if taker is not servant and not isinstance(raised, Exception):
                 raise  # The caller's own, such as an interrupt.

@@ -1,0 +1,341 @@
+"""What a writer sends together and when, with a sender that only notes what it is told."""
+
+import contextlib
+import time
+from itertools import count
+from unittest.mock import Mock
+
+import pytest
+
+import dal
+from dal.appends import Append
+from dal.batches import PATIENCE, Batch, Call
+from dal.gathering import Gathering
+from dal.underway import MESSAGE, STATEMENT, WORTHWHILE, Underway
+
+NUMBERS = count()
+
+
+class Put(Call):
+    """A call that nobody waits for."""
+
+    def wake(self):
+        pass
+
+
+def put(session_id, deadline=None, message_id="1"):
+    opening = dict.fromkeys(("source", "user_id", "parent_id")) | {"session_metadata": "{}"}
+    message = {"message_id": message_id, "role": "user", "agent_id": None, "content": "x", "metadata": "{}"}
+    return Put(Append(session_id, None, opening, [message], [None]), deadline)
+
+
+@pytest.fixture
+def gathering():
+    sender = Mock()
+    gathering = Gathering(contextlib.nullcontext(), sender, 1)
+    gathering.crowd = 2  # As if they came in numbers.
+    sender.ask = lambda came: came or gathering.first
+    gathering.apart = lambda: [call.args[0] for call in sender.start.call_args_list]
+    return gathering
+
+
+def test_who_came_too_late_does_not_wait_for_the_others(gathering):
+    late, fine = put("late", time.monotonic() - 1), put("fine")
+    gathering.put(late)
+    gathering.put(fine)
+    assert gathering.asked is late
+    gathering.take(gathering.asked)
+    assert (late.is_done, type(late.error), late.batch) == (True, dal.DeadlineExceeded, None)
+    assert [batch.calls for batch in gathering.apart()] == [[fine]]
+
+
+def test_who_is_asked_can_see_it_when_it_is_woken(gathering):
+    call, seen = put("s"), []
+    call.wake = lambda: seen.append(gathering.asked is call)
+    gathering.put(call)
+    assert seen == [True]
+
+
+def test_the_last_of_those_who_are_about_to_come_wakes_who_waits_for_them(gathering):
+    gathering.crowd, woken = 4, []
+    first = put("first")
+    first.wake = lambda: woken.append(gathering.waiting)
+    gathering.put(first)
+    come(gathering, "second", "third", "fourth", "fifth")
+    assert woken == [1, 4]
+
+
+def test_if_who_was_to_send_leaves_another_does(gathering):
+    leaves, stays = put("leaves"), put("stays")
+    gathering.put(leaves)
+    gathering.put(stays)
+    assert gathering.asked is leaves
+    gathering.leave(leaves)
+    assert gathering.asked is stays
+    gathering.take(stays)
+    assert stays.batch.calls == [stays]
+
+
+def test_half_of_those_who_append_to_one_session_wait_while_the_others_are_on_their_way(gathering):
+    """Else all would wait for the server, and then it for all."""
+
+    def come(count):
+        for n in range(count):
+            gathering.put(put("shared", message_id=f"{n}"))
+
+    def take():
+        gathering.take(gathering.asked)
+        *_, last = gathering._underway
+        return last
+
+    come(2 * WORTHWHILE + 10)
+    first = take()
+    assert len(first.calls) == WORTHWHILE + 5
+    gathering.sent(first)
+    second = take()
+    assert len(second.calls) == WORTHWHILE + 5, "all that are there: the others come back meanwhile"
+    come(len(first.calls))
+    gathering.sent(second)
+    assert len(take().calls) == WORTHWHILE + 5
+
+
+def test_few_are_not_halved(gathering):
+    for n in range(WORTHWHILE):
+        gathering.put(put("shared", message_id=f"{n}"))
+    gathering.take(gathering.asked)
+    assert len(next(iter(gathering._underway)).calls) == WORTHWHILE
+
+
+def test_what_was_sent_with_others_and_may_be_stored_stays_unknown(gathering):
+    first, second = put("first"), put("second")
+    for call in (first, second):
+        gathering.put(call)
+    gathering.take(gathering.asked)
+    late = dal.DeadlineExceeded("no answer came in time")
+    late.outcome_unknown = True
+    gathering.failed(first.batch, late)
+    assert sorted(batch.calls[0].append.session_id for batch in gathering.apart()) == ["first", "second"]
+    assert all(batch.is_unknown for batch in gathering.apart())
+
+
+def test_what_was_refused_with_others_is_known(gathering):
+    first, second = put("first"), put("second")
+    for call in (first, second):
+        gathering.put(call)
+    gathering.take(gathering.asked)
+    gathering.failed(first.batch, dal.StatementFailed("the server refused the statement"))
+    assert len(gathering.apart()) == 2
+    assert not any(batch.is_unknown for batch in gathering.apart())
+
+
+def come(gathering, *session_ids, message_ids=NUMBERS):
+    """Let a call come for each of these."""
+    calls = [put(session_id, message_id=f"{next(message_ids)}") for session_id in session_ids]
+    for call in calls:
+        gathering.put(call)
+    return calls
+
+
+def taken(gathering):
+    """What is taken by who was asked to."""
+    gathering.take(gathering.asked)
+    *_, last = gathering._underway
+    return last
+
+
+@pytest.fixture
+def full(gathering):
+    """It has one on its way, and all of them are there who go next: half in sessions of their own, half in one."""
+    gathering.first_batch = (come(gathering, "shared", "other"), taken(gathering))[1]
+    gathering.others = come(gathering, *["own"] * (WORTHWHILE // 2 - 1), *["shared"] * (WORTHWHILE // 2 - 1))
+    assert gathering.next is None, "some are still about to come"
+    gathering.others += come(gathering, "shared", "own")
+    return gathering
+
+
+def test_the_next_batch_is_taken_while_the_first_is_on_its_way(full):
+    ahead = full.next
+    assert full.is_complete, "it waits for nobody"
+    assert (full.waiting, full.has_more) == (0, True)
+    assert sorted(map(id, ahead.calls)) == sorted(map(id, full.others))
+    parameters = ahead.make_ready()
+    later = come(full, "shared", "new")
+    assert full.asked is None, "it follows the first in a session, so it must not overtake it"
+    full.sent(full.first_batch)
+    assert full.has_more
+    assert taken(full) is ahead
+    assert ahead.make_ready() is parameters
+    assert full.asked is None
+    full.sent(ahead)
+    assert set(taken(full).calls) == set(later)
+
+
+def test_who_puts_the_last_call_of_it_makes_it_ready(gathering):
+    come(gathering, "first")
+    taken(gathering)
+    given = [gathering.put(put(f"s{n}")) for n in range(WORTHWHILE + 1)]
+    assert given == [None] * (WORTHWHILE - 1) + [gathering.next, None]
+
+
+def test_who_was_taken_ahead_may_leave(full):
+    leaves = full.others[3]
+    full.leave(leaves)
+    assert full.waiting == len(full.others) - 1
+    full.sent(full.first_batch)
+    assert set(taken(full).calls) == set(full.others) - {leaves}
+
+
+def test_all_who_were_taken_ahead_may_leave(full):
+    for call in full.others:
+        full.leave(call)
+    full.sent(full.first_batch)
+    assert (bool(full), full.has_more, full.asked) == (False, False, None)
+
+
+def test_what_was_taken_ahead_does_not_overtake_even_if_another_batch_pays(full):
+    full._underway._most = 2
+    full._underway._delays.extend([1.0] * 8)
+    come(full, "new")
+    assert full._underway.has_room
+    assert full.asked is None
+    full.sent(full.first_batch)
+    assert set(taken(full).calls) == set(full.others)
+
+
+def test_what_was_taken_ahead_keeps_its_order_when_it_is_put_back(full):
+    full.leave(full.others[-1])
+    later = come(full, "shared", "own")
+    full.sent(full.first_batch)
+    batch = taken(full)
+    for session_id in ("shared", "own"):
+        came = [one for one in [*full.others[:-1], *later] if one.append.session_id == session_id]
+        sent = [one for one in batch.calls if one.append.session_id == session_id]
+        assert sent == came[: len(sent)]
+    assert len(batch.calls) == WORTHWHILE
+
+
+def test_who_was_taken_ahead_may_come_too_late(full):
+    full.others[0].deadline = time.monotonic()
+    full.sent(full.first_batch)
+    assert set(taken(full).calls) == set(full.others) - {full.others[0]}
+    assert isinstance(full.others[0].error, dal.DeadlineExceeded)
+
+
+def test_what_was_taken_ahead_does_not_overtake_what_is_sent_again(full):
+    """Both of the first batch are sent apart, and until then nothing of their sessions."""
+    full.failed(full.first_batch, dal.StatementFailed("the server refused the statement"))
+    apart = full.apart()
+    assert sorted(batch.calls[0].append.session_id for batch in apart) == ["other", "shared"]
+    assert {call.append.session_id for call in taken(full).calls} == {"own"}
+    for batch in apart:
+        full.sent(batch)
+    full.sent(next(iter(full._underway)))
+    assert [call.append.session_id for call in taken(full).calls] == ["shared"] * (WORTHWHILE // 2)
+
+
+def test_what_was_taken_ahead_does_not_wait_for_a_batch_that_takes_long(full):
+    full.first_batch.began -= PATIENCE
+    full.look()
+    assert {call.append.session_id for call in taken(full).calls} == {"own"}
+    full.sent(full.first_batch)
+    full.sent(next(iter(full._underway)))
+    assert {call.append.session_id for call in taken(full).calls} == {"shared"}
+
+
+def test_nothing_is_left_behind(full):
+    full.sent(full.first_batch)
+    full.sent(taken(full))
+    assert not full
+    assert not full.has_more
+
+
+def going(calls):
+    """A batch of so many calls, each of one message."""
+    return Batch([put(f"s{n}") for n in range(calls)])
+
+
+def replied(underway, seconds, calls=1):
+    """Let a batch be alone on its way for so long beyond the work for it."""
+    batch = going(calls)
+    underway.go(batch)
+    batch.began -= seconds + batch.work
+    underway.came_back(batch)
+    underway.count_no_more(batch)
+
+
+@pytest.fixture
+def underway():
+    return Underway(4)
+
+
+def near(underway):
+    """As beside a server on the same machine."""
+    for _ in range(8):
+        replied(underway, 0.0002)
+
+
+def far(underway):
+    """As to one that is far away."""
+    for _ in range(8):
+        replied(underway, 0.01)
+
+
+@pytest.mark.parametrize(("where", "calls", "others"), [(near, 1, 1), (near, 20, 0), (far, 20, 3), (far, 200, 0)])
+def test_another_batch_pays_while_a_reply_takes_longer_than_the_work(underway, where, calls, others):
+    where(underway)
+    underway.go(going(calls))
+    for _ in range(others):
+        assert underway.has_room
+        underway.go(going(calls))
+    assert not underway.has_room
+
+
+def test_one_slow_reply_is_chance(underway):
+    near(underway)
+    replied(underway, 0.5)
+    underway.go(going(20))
+    assert not underway.has_room
+
+
+def test_what_others_delay_says_nothing_of_the_way(underway):
+    """They would seem to come from far away because they are many, and so be more."""
+    near(underway)
+    for _ in range(10):
+        batches = going(20), going(20)
+        for batch in batches:
+            underway.go(batch)
+        for batch in batches:
+            batch.began -= 0.5
+            underway.came_back(batch)
+            underway.count_no_more(batch)
+    underway.go(going(20))
+    assert not underway.has_room
+
+
+def test_now_and_then_one_goes_alone(underway):
+    """Or it would never be seen that the server is near now."""
+    far(underway)
+    alone = 0
+    for _ in range(500):
+        first = going(1)
+        underway.go(first)
+        if underway.has_room:
+            underway.go(second := going(1))
+            underway.came_back(second)
+            underway.count_no_more(second)
+        else:
+            alone += 1
+        first.began -= 0.01
+        underway.came_back(first)
+        underway.count_no_more(first)
+    assert 3 <= alone <= 10
+
+
+def test_a_share_leaves_as_many_for_each_batch_and_for_who_is_about_to_come(underway):
+    near(underway)
+    assert underway.share(64, 64) == 32
+    assert underway.share(WORTHWHILE, 64) == WORTHWHILE, "few are not halved"
+    far(underway)
+    assert underway.share(100, 64) == 20
+    assert underway.share(100, 1) == 50, "of one session one batch is on its way"
+    assert 4 * (STATEMENT + 20 * MESSAGE) < 0.01
