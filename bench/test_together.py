@@ -172,16 +172,17 @@ def test_against_pgbench(here, options, ledger, tmp_path):
     texts |= {"session_metadata": ['"{}"'] * each, "metadata": ['"{}"'] * each, "roles": ["user"] * each}
     texts |= {"contents": [f'"{CONTENT}"'] * each, "places": numbers, "calls": numbers, "session_ids": numbers}
     given = {name: "{" + ",".join(elements) + "}" for name, elements in texts.items()} | {"confined": "false"}
-    command = [program, "--no-vacuum", "--protocol=prepared", "--client=2", f"--time={round(ROUNDS * SECONDS)}"]
+    command = [program, "--no-vacuum", "--protocol=prepared", f"--time={round(ROUNDS * SECONDS)}"]
     command += [f"--define={name}={value}" for name, value in given.items()]
     environment = {"PGOPTIONS": options["options"]}
-    done = subprocess.run(
-        [*command, f"--file={tmp_path / 'script'}", here[0].conninfo],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    rate = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps ="))
-    table.tell(f"tasks, each in its own session, beside pgbench with {each} in each batch", "messages",
-               f"{ratio(ours, rate * each)}")  # fmt: skip
+    for clients in (1, 2):
+        done = subprocess.run(
+            [*command, f"--client={clients}", f"--file={tmp_path / 'script'}", here[0].conninfo],
+            env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        rate = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps ="))
+        row = f"tasks, each in its own session, beside pgbench with {each} in each batch, {clients} at once"
+        table.tell(row, "messages", f"{ratio(ours, rate * each)}")
 
 
 def p99(took):
