@@ -13,6 +13,7 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 
 import pytest
+from proxy import passed_on
 from report import ratio
 from test_append import pgbench
 
@@ -20,6 +21,7 @@ import dal
 from dal.files import QUERIES
 
 CALLERS, ROUNDS, SECONDS = 64, 5, 0.4
+FAR = 0.005
 ALONE_ROUNDS = 1000
 CONTENT = "What was said, at the length of a line or so."
 TITLE = f"{CALLERS} who append at once: messages in the time that single appends on the same pool need for one"
@@ -27,12 +29,13 @@ TITLE = f"{CALLERS} who append at once: messages in the time that single appends
 pytestmark = pytest.mark.usefixtures("durable")
 
 
-def in_threads(server, schema, callers, session_of):
-    """Seconds that each append took, by round and way."""
+def in_threads(conninfo, schema, session_of, beside=None):
+    """Seconds that each append took, by round and way: one by one or through a writer of these options, and ours."""
     with ExitStack() as stack:
-        store = stack.enter_context(dal.SessionStore.connect(server.conninfo, schema=schema, max_size=8))
+        store = stack.enter_context(dal.SessionStore.connect(conninfo, schema=schema, max_size=8))
         store.check_schema()
-        ways = {"one by one": store, "through a writer": stack.enter_context(store.writer())}
+        other = store if beside is None else stack.enter_context(store.writer(**beside))
+        ways = {"the other": other, "ours": stack.enter_context(store.writer())}
 
         def append(way, n, ends, took):
             session = way.session(session_of(n))
@@ -43,7 +46,7 @@ def in_threads(server, schema, callers, session_of):
 
         def run(way):
             took, ends = [], time.monotonic() + SECONDS
-            threads = [threading.Thread(target=append, args=(way, n, ends, took)) for n in range(callers)]
+            threads = [threading.Thread(target=append, args=(way, n, ends, took)) for n in range(CALLERS)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -53,7 +56,7 @@ def in_threads(server, schema, callers, session_of):
         return [{name: run(way) for name, way in ways.items()} for _ in range(ROUNDS)]
 
 
-def in_tasks(server, schema, callers, session_of, hook=None):
+def in_tasks(conninfo, schema, session_of, beside=None, hook=None):
     """As in_threads."""
 
     async def append(way, n, ends, took):
@@ -65,15 +68,16 @@ def in_tasks(server, schema, callers, session_of, hook=None):
 
     async def run(way):
         took, ends = [], time.monotonic() + SECONDS
-        await asyncio.gather(*(append(way, n, ends, took) for n in range(callers)))
+        await asyncio.gather(*(append(way, n, ends, took) for n in range(CALLERS)))
         return took
 
     async def rounds():
         async with AsyncExitStack() as stack:
-            store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, max_size=8, hook=hook)
+            store = dal.AsyncSessionStore.connect(conninfo, schema=schema, max_size=8, hook=hook)
             await stack.enter_async_context(store)
             await store.check_schema()
-            ways = {"one by one": store, "through a writer": await stack.enter_async_context(store.writer())}
+            other = store if beside is None else await stack.enter_async_context(store.writer(**beside))
+            ways = {"the other": other, "ours": await stack.enter_async_context(store.writer())}
             return [{name: await run(way) for name, way in ways.items()} for _ in range(ROUNDS)]
 
     return asyncio.run(rounds())
@@ -120,6 +124,11 @@ def alone_in_a_task(server, schema):
     return asyncio.run(append())
 
 
+def compared(rounds):
+    """What the appends of each way took, by round, without the first, which warms them up."""
+    return [[one[way] for one in rounds[1:]] for way in ("the other", "ours")]
+
+
 @pytest.fixture
 def here(server, schema, tables):
     """Where the tables are."""
@@ -137,14 +146,26 @@ SESSIONS = {
 @pytest.mark.parametrize("sessions", SESSIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_at_once(here, ledger, kind, sessions):
-    rounds = KINDS[kind](*here, CALLERS, SESSIONS[sessions])
-    singly, together = ([one[way] for one in rounds[1:]] for way in ("one by one", "through a writer"))
+    server, schema = here
+    singly, together = compared(KINDS[kind](server.conninfo, schema, SESSIONS[sessions]))
     more = statistics.median(len(many) / len(few) for few, many in zip(singly, together, strict=True))
     late = statistics.median(p99(many) / p99(few) for few, many in zip(singly, together, strict=True))
     table = ledger.table(TITLE)
     row = f"{kind}, {sessions}"
     table.tell(row, "messages", f"{more:.1f} x")
     table.tell(row, "the 99th percentile of the time", f"{late:.2f} x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_at_once_to_a_server_that_is_far_away(here, ledger, kind):
+    """Beside a writer that has only one batch on its way: the server would wait for each."""
+    server, schema = here
+    with passed_on(server.conninfo, delay=FAR) as far:
+        rounds = KINDS[kind](far, schema, SESSIONS["each in its own session"], beside={"batches": 1})
+    one, several = compared(rounds)
+    more = statistics.median(len(many) / len(few) for few, many in zip(one, several, strict=True))
+    row = f"{kind}, each in its own session, replies {FAR * 1000:.0f} ms late, beside one batch at a time"
+    ledger.table(TITLE).tell(row, "messages", f"{more:.2f} x")
 
 
 @pytest.mark.parametrize("kind", ALONE)
@@ -161,8 +182,9 @@ def test_against_pgbench(here, options, ledger, tmp_path):
         table.notes.append("what the server takes from pgbench: not measured, there is no pgbench")
         return
     ran = []
-    rounds = in_tasks(*here, CALLERS, SESSIONS["each in its own session"], ran.append)
-    ours = statistics.median(len(one["through a writer"]) for one in rounds[1:]) / SECONDS
+    server, schema = here
+    rounds = in_tasks(server.conninfo, schema, SESSIONS["each in its own session"], hook=ran.append)
+    ours = statistics.median(len(one) for one in compared(rounds)[1]) / SECONDS
     each = round(statistics.mean(one.rows for one in ran if one.query == "messages.append_all"))
     script = (QUERIES / "messages/append_all.sql").read_text(encoding="utf-8")
     new_ids = f"(SELECT array_agg(gen_random_uuid()::text) FROM generate_series(1, {each}))"
@@ -177,7 +199,7 @@ def test_against_pgbench(here, options, ledger, tmp_path):
     environment = {"PGOPTIONS": options["options"]}
     for clients in (1, 2):
         done = subprocess.run(
-            [*command, f"--client={clients}", f"--file={tmp_path / 'script'}", here[0].conninfo],
+            [*command, f"--client={clients}", f"--file={tmp_path / 'script'}", server.conninfo],
             env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         rate = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps ="))

@@ -136,13 +136,14 @@ class SessionStore:
         confined.appends, confined._closes = self.appends, None  # noqa: SLF001 - one of our own
         return confined
 
-    def writer(self, *, batches: int = 2, waiting: int = 10_000) -> Self:
+    def writer(self, *, batches: int = 4, waiting: int = 10_000) -> Self:
         """Give a store with the same verbs, which sends together what many append at once.
 
         Use it as a context manager, or close it: it sends first what waits. An append returns when its own message
-        is stored, as ever, and one that comes alone is sent at once. While so many `batches` are on their way, what
-        comes is gathered for the next; if so many are `waiting`, a million at most, more have to wait to be taken in. A
-        busy one keeps its connections, unless others wait for one. Only for a store with a pool.
+        is stored, as ever, and one that comes alone is sent at once. As many batches are on their way as pay off, so
+        many `batches` at most; meanwhile what comes is gathered for the next. If so many are `waiting`, a million at
+        most, more have to wait to be taken in. A busy one keeps its connections, unless others wait for one. Only for a
+        store with a pool.
         """
         most_batches = validate.number("batches", batches, least=1)
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
