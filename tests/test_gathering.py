@@ -6,6 +6,8 @@ from itertools import count
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dal
 from dal.appends import Append
@@ -247,6 +249,91 @@ def test_nothing_is_left_behind(full):
     full.sent(taken(full))
     assert not full
     assert not full.has_more
+
+
+class Simulated:
+    """A gathering to which anything happens in any order, and what is on its way of it."""
+
+    def __init__(self, draw, batches):
+        self.draw = draw
+        self.gathering = Gathering(contextlib.nullcontext(), self, batches)
+        self.came, self.on_their_way = [], []
+        self.look_later = self.wake_calls = lambda *_: None
+
+    def ask(self, came):
+        return came or (Mock(batch=None) if self.draw(st.booleans()) else self.gathering.first)
+
+    def start(self, batch):
+        """Nothing of a session goes beside, or before, what came earlier."""
+        for one in self.on_their_way:
+            assert batch.session_ids.isdisjoint(one.session_ids)
+        for session_id in batch.session_ids:
+            open_ones = [call for call in self.came if call.append.session_id == session_id and not is_over(call)]
+            sent = [call for call in batch.calls if call.append.session_id == session_id]
+            assert open_ones[: len(sent)] == sent
+        self.on_their_way.append(batch)
+
+    def wake(self, calls):
+        pass
+
+    def put(self):
+        call = put(self.draw(st.sampled_from("abcde")), message_id=f"{next(NUMBERS)}")
+        self.came.append(call)
+        self.gathering.put(call)
+        if call.batch is not None:
+            self.start(call.batch)
+
+    def take(self):
+        if (taker := self.gathering.asked) is not None:
+            taker.batch = None
+            self.gathering.take(taker)
+            if taker.batch is not None:
+                self.start(taker.batch)
+
+    def leave(self):
+        waiting = [call for call in self.came if not is_over(call)]
+        if waiting:
+            self.gathering.leave(self.draw(st.sampled_from(waiting)))
+
+    def look(self):
+        for batch in self.on_their_way:
+            batch.began -= PATIENCE * self.draw(st.booleans())
+        self.gathering.look()
+
+    def change_the_way(self):
+        self.gathering._underway._delays.extend([self.draw(st.sampled_from([0, 1]))] * 8)
+
+    def end(self):
+        if self.on_their_way:
+            batch = self.on_their_way.pop(self.draw(st.integers(0, len(self.on_their_way) - 1)))
+            error = self.draw(st.sampled_from([None, None, dal.StatementFailed("no"), dal.ServerUnavailable("gone")]))
+            if error is None:
+                self.gathering.sent(batch)
+            else:
+                self.gathering.failed(batch, error)
+
+
+def is_over(call):
+    return call.is_done or call.is_left
+
+
+@given(st.data(), st.integers(1, 3))
+def test_nothing_is_lost_or_overtakes_whatever_happens(data, batches):
+    with pytest.MonkeyPatch.context() as few:
+        for module in ("dal.gathering", "dal.underway"):
+            few.setattr(f"{module}.WORTHWHILE", 2)
+        it = Simulated(data.draw, batches)
+        what = [it.put, it.put, it.put, it.take, it.take, it.leave, it.look, it.change_the_way, it.end]
+        for happens in data.draw(st.lists(st.sampled_from(what), min_size=5, max_size=80)):
+            happens()
+        for _ in range(4 * len(it.came) + 4):
+            it.take()
+            it.look()
+            if it.on_their_way:
+                it.gathering.sent(it.on_their_way.pop())
+        assert not it.gathering
+        assert (it.gathering.waiting, it.gathering.has_more, it.gathering.asked) == (0, False, None)
+        assert all(map(is_over, it.came))
 
 
 def going(calls):
