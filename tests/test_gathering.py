@@ -257,7 +257,7 @@ class Simulated:
     def __init__(self, draw, batches):
         self.draw = draw
         self.gathering = Gathering(contextlib.nullcontext(), self, batches)
-        self.came, self.on_their_way = [], []
+        self.came, self.on_their_way, self.stored = [], [], set()
         self.look_later = self.wake_calls = lambda *_: None
 
     def ask(self, came):
@@ -268,13 +268,17 @@ class Simulated:
         for one in self.on_their_way:
             assert batch.session_ids.isdisjoint(one.session_ids)
         for session_id in batch.session_ids:
-            open_ones = [call for call in self.came if call.append.session_id == session_id and not is_over(call)]
+            first = [call for call in self.open if call.append.session_id == session_id]
             sent = [call for call in batch.calls if call.append.session_id == session_id]
-            assert open_ones[: len(sent)] == sent
+            assert first[: len(sent)] == sent
         self.on_their_way.append(batch)
 
     def wake(self, calls):
         pass
+
+    @property
+    def open(self):
+        return [call for call in self.came if not (call.is_done or call.is_left or call in self.stored)]
 
     def put(self):
         call = put(self.draw(st.sampled_from("abcde")), message_id=f"{next(NUMBERS)}")
@@ -291,9 +295,8 @@ class Simulated:
                 self.start(taker.batch)
 
     def leave(self):
-        waiting = [call for call in self.came if not is_over(call)]
-        if waiting:
-            self.gathering.leave(self.draw(st.sampled_from(waiting)))
+        if self.open:
+            self.gathering.leave(self.draw(st.sampled_from(self.open)))
 
     def look(self):
         for batch in self.on_their_way:
@@ -308,13 +311,19 @@ class Simulated:
             batch = self.on_their_way.pop(self.draw(st.integers(0, len(self.on_their_way) - 1)))
             error = self.draw(st.sampled_from([None, None, dal.StatementFailed("no"), dal.ServerUnavailable("gone")]))
             if error is None:
+                self.stored.update(batch.calls)
                 self.gathering.sent(batch)
             else:
                 self.gathering.failed(batch, error)
 
-
-def is_over(call):
-    return call.is_done or call.is_left
+    def end_all(self):
+        for _ in range(4 * len(self.came) + 4):
+            self.take()
+            self.look()
+            if self.on_their_way:
+                batch = self.on_their_way.pop()
+                self.stored.update(batch.calls)
+                self.gathering.sent(batch)
 
 
 @given(st.data(), st.integers(1, 3))
@@ -326,14 +335,10 @@ def test_nothing_is_lost_or_overtakes_whatever_happens(data, batches):
         what = [it.put, it.put, it.put, it.take, it.take, it.leave, it.look, it.change_the_way, it.end]
         for happens in data.draw(st.lists(st.sampled_from(what), min_size=5, max_size=80)):
             happens()
-        for _ in range(4 * len(it.came) + 4):
-            it.take()
-            it.look()
-            if it.on_their_way:
-                it.gathering.sent(it.on_their_way.pop())
+        it.end_all()
         assert not it.gathering
         assert (it.gathering.waiting, it.gathering.has_more, it.gathering.asked) == (0, False, None)
-        assert all(map(is_over, it.came))
+        assert all(call.is_done or call.is_left for call in it.came)
 
 
 def going(calls):
