@@ -50,19 +50,12 @@ class Call:
 class Lane:
     """What waits for one session, in the order in which it came."""
 
-    __slots__ = ("goes_next", "is_busy", "waiting")
+    __slots__ = ("is_busy", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Call] = deque()
         self.is_busy = False
-        """Whether some of it is on its way."""
-        self.goes_next = False
-        """Whether some of it is in the batch that goes next."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing of it waits or is to be waited for."""
-        return not (self.waiting or self.is_busy or self.goes_next)
+        """Whether some of it is on its way, or in the batch that goes next."""
 
 
 class Batch:
@@ -73,7 +66,6 @@ class Batch:
         "_is_confined",
         "_messages",
         "_parameters",
-        "after",
         "began",
         "behind",
         "calls",
@@ -86,8 +78,6 @@ class Batch:
     def __init__(self, calls: list[Call], behind: list[Call] | None = None) -> None:
         self.calls = calls
         self.behind = behind or []
-        self.after: Batch | None = None
-        """The one that it must not overtake: some of it is of the same session."""
         self.began = 0.0
         self.is_counted = False
         """Whether it is one of those of which only so many may be on their way."""

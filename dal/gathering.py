@@ -134,11 +134,7 @@ class Gathering:
             self.asked = None
             if self.next is not None and (self.next.deadline or inf) <= monotonic():
                 self._put_back(self.next)
-            batch, self.next = self.next or self._gathered(self._ready), None
-            for session_id in batch.session_ids:
-                lane = self._lanes[session_id]
-                lane.is_busy, lane.goes_next = True, False
-                self._ready.pop(session_id, None)
+            batch, self.next = self.next or self._gathered(), None
             if batch.calls:
                 self.crowd = len(batch.calls)
                 self._underway.go(batch)
@@ -161,7 +157,7 @@ class Gathering:
                 self.waiting -= 1
                 if not lane.waiting:
                     self._ready.pop(session_id, None)
-                    if lane.is_over:
+                    if not lane.is_busy:
                         del self._lanes[session_id]
             if self.asked is call:
                 self.asked = None
@@ -172,7 +168,6 @@ class Gathering:
         with self._lock:
             for batch in self._underway:
                 if batch.began + PATIENCE <= monotonic():
-                    self._part_from(batch)
                     self._underway.count_no_more(batch)
             self._go_on()
 
@@ -190,7 +185,6 @@ class Gathering:
         with self._lock:
             if batch.is_over:
                 return
-            self._part_from(batch)
             again: dict[str, list[Call]] = {}
             for call in batch.calls:
                 if is_for(call, batch, error):
@@ -214,7 +208,7 @@ class Gathering:
             lane.is_busy = False
             if lane.waiting:
                 self._ready[session_id] = lane
-            elif lane.is_over:
+            else:
                 del self._lanes[session_id]
         if batch.is_counted:
             self._underway.count_no_more(batch)
@@ -224,8 +218,7 @@ class Gathering:
         """Ask for the next batch, if one more may be on its way."""
         if self.asked is not None or not (self._ready or self.next):
             return
-        after = self.next.after if self.next is not None else None
-        if self._underway.has_room and (after is None or not after.is_counted):
+        if self._underway.has_room:
             self.asked = self._sender.ask(came)
             self.asked.wake()  # Not before: it looks whether it is asked.
         else:
@@ -237,29 +230,13 @@ class Gathering:
 
     def _take_ahead(self) -> Batch | None:
         """Take the next batch although it cannot be sent yet, once all have come who would go with it."""
-        if self.asked is not None or self.next is not None or self.waiting < WORTHWHILE or self.waiting < self._share:
+        if self.asked is not None or self.next is not None or not self._ready:
             return None
-        lanes, after = self._ready, None
-        if len(self._underway) == 1:  # It may hold what follows this one within a session, if it follows this one.
-            (after,) = self._underway
-            behind = ((session_id, self._lanes[session_id]) for session_id in after.session_ids)
-            lanes = lanes | {session_id: lane for session_id, lane in behind if lane.waiting}
-        batch = self._gathered(lanes)
-        if not batch.calls:
+        if self.waiting < WORTHWHILE or self.waiting < self._share:
             return None
-        for session_id in batch.session_ids:
-            lane = self._lanes[session_id]
-            lane.goes_next = True
-            self._ready.pop(session_id, None)
-            if lane.is_busy:
-                batch.after = after
-        self.next = batch
-        return batch
-
-    def _part_from(self, batch: Batch) -> None:
-        """Take nothing ahead that follows this one, which fails or takes long."""
-        if self.next is not None and self.next.after is batch:
-            self._put_back(self.next)
+        batch = self._gathered()
+        self.next = batch if batch.calls else None
+        return self.next
 
     def _put_back(self, ahead: Batch) -> None:
         """Let those wait again who were taken ahead."""
@@ -268,25 +245,27 @@ class Gathering:
         for call in reversed(ahead.calls):
             lanes[call.append.session_id].waiting.appendleft(call)
         for lane in lanes.values():
-            lane.goes_next = False
+            lane.is_busy = False
         self.waiting += len(ahead.calls)
-        self._ready = {session_id: lane for session_id, lane in lanes.items() if not lane.is_busy} | self._ready
+        self._ready = lanes | self._ready
 
-    def _gathered(self, lanes: Mapping[str, Lane]) -> Batch:
+    def _gathered(self) -> Batch:
         batch = Batch([])
         share = self._share
         now = monotonic()
-        for session_id, lane in list(lanes.items()):
+        for session_id, lane in list(self._ready.items()):
             before = len(lane.waiting)
             while lane.waiting and (lane.waiting[0].deadline or now) < now:
                 lane.waiting.popleft().end(DeadlineExceeded(WAITED_TOO_LONG))
+            taken = len(batch.calls)
             if lane.waiting:
                 batch.load(lane, share)
-            else:
-                self._ready.pop(session_id, None)
-                if lane.is_over:
-                    del self._lanes[session_id]
             self.waiting -= before - len(lane.waiting)
+            lane.is_busy = len(batch.calls) > taken
+            if lane.is_busy or not lane.waiting:
+                del self._ready[session_id]
+            if not lane.is_busy and not lane.waiting:
+                del self._lanes[session_id]
             if batch.is_full or len(batch.calls) >= share:
                 break
         return batch

@@ -147,8 +147,8 @@ def taken(gathering):
 
 @pytest.fixture
 def full(gathering):
-    """It has one on its way, and all of them are there who go next: half in sessions of their own, half in one."""
-    gathering.first_batch = (come(gathering, "shared", "other"), taken(gathering))[1]
+    """It has one on its way, and all of them are there who go next, to two sessions."""
+    gathering.first_batch = (come(gathering, "first", "other"), taken(gathering))[1]
     gathering.others = come(gathering, *["own"] * (WORTHWHILE // 2 - 1), *["shared"] * (WORTHWHILE // 2 - 1))
     assert gathering.next is None, "some are still about to come"
     gathering.others += come(gathering, "shared", "own")
@@ -162,7 +162,6 @@ def test_the_next_batch_is_taken_while_the_first_is_on_its_way(full):
     assert sorted(map(id, ahead.calls)) == sorted(map(id, full.others))
     parameters = ahead.make_ready()
     later = come(full, "shared", "new")
-    assert full.asked is None, "it follows the first in a session, so it must not overtake it"
     full.sent(full.first_batch)
     assert full.has_more
     assert taken(full) is ahead
@@ -194,16 +193,6 @@ def test_all_who_were_taken_ahead_may_leave(full):
     assert (bool(full), full.has_more, full.asked) == (False, False, None)
 
 
-def test_what_was_taken_ahead_does_not_overtake_even_if_another_batch_pays(full):
-    full._underway._most = 2
-    full._underway._delays.extend([1.0] * 8)
-    come(full, "new")
-    assert full._underway.has_room
-    assert full.asked is None
-    full.sent(full.first_batch)
-    assert set(taken(full).calls) == set(full.others)
-
-
 def test_what_was_taken_ahead_keeps_its_order_when_it_is_put_back(full):
     full.leave(full.others[-1])
     later = come(full, "shared", "own")
@@ -221,27 +210,6 @@ def test_who_was_taken_ahead_may_come_too_late(full):
     full.sent(full.first_batch)
     assert set(taken(full).calls) == set(full.others) - {full.others[0]}
     assert isinstance(full.others[0].error, dal.DeadlineExceeded)
-
-
-def test_what_was_taken_ahead_does_not_overtake_what_is_sent_again(full):
-    """Both of the first batch are sent apart, and until then nothing of their sessions."""
-    full.failed(full.first_batch, dal.StatementFailed("the server refused the statement"))
-    apart = full.apart()
-    assert sorted(batch.calls[0].append.session_id for batch in apart) == ["other", "shared"]
-    assert {call.append.session_id for call in taken(full).calls} == {"own"}
-    for batch in apart:
-        full.sent(batch)
-    full.sent(next(iter(full._underway)))
-    assert [call.append.session_id for call in taken(full).calls] == ["shared"] * (WORTHWHILE // 2)
-
-
-def test_what_was_taken_ahead_does_not_wait_for_a_batch_that_takes_long(full):
-    full.first_batch.began -= PATIENCE
-    full.look()
-    assert {call.append.session_id for call in taken(full).calls} == {"own"}
-    full.sent(full.first_batch)
-    full.sent(next(iter(full._underway)))
-    assert {call.append.session_id for call in taken(full).calls} == {"shared"}
 
 
 def test_nothing_is_left_behind(full):
