@@ -107,7 +107,7 @@ class Gathering:
             if self.asked is not None and self.waiting == self._wanted:
                 self.asked.wake()
             self._go_on(None if lane.is_busy else call)
-            return self._take_ahead()
+            return self._take_ahead() if self._ready and self.waiting >= WORTHWHILE else None
 
     @property
     def is_idle(self) -> bool:
@@ -226,13 +226,13 @@ class Gathering:
 
     @property
     def _share(self) -> int:
+        if self._away and len(self._lanes) == 1:  # Nothing else can go meanwhile, and who is away comes again.
+            return self.waiting
         return self._underway.share(self.waiting + self._away, len(self._lanes))
 
     def _take_ahead(self) -> Batch | None:
         """Take the next batch although it cannot be sent yet, once all have come who would go with it."""
-        if self.asked is not None or self.next is not None or not self._ready:
-            return None
-        if self.waiting < WORTHWHILE or self.waiting < self._share:
+        if self.asked is not None or self.next is not None or self.waiting < self._share:
             return None
         batch = self._gathered()
         self.next = batch if batch.calls else None
