@@ -156,15 +156,14 @@ def test_many_at_once(here, ledger, kind, sessions):
     table.tell(row, "the 99th percentile of the time", f"{late:.2f} x")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_many_at_once_to_a_server_that_is_far_away(here, ledger, kind):
+def test_many_at_once_to_a_server_that_is_far_away(here, ledger):
     """Beside a writer that has only one batch on its way: the server would wait for each."""
     server, schema = here
     with passed_on(server.conninfo, delay=FAR) as far:
-        rounds = KINDS[kind](far, schema, SESSIONS["each in its own session"], beside={"batches": 1})
+        rounds = in_tasks(far, schema, SESSIONS["each in its own session"], beside={"batches": 1})
     one, several = compared(rounds)
     more = statistics.median(len(many) / len(few) for few, many in zip(one, several, strict=True))
-    row = f"{kind}, each in its own session, replies {FAR * 1000:.0f} ms late, beside one batch at a time"
+    row = f"tasks, each in its own session, replies {FAR * 1000:.0f} ms late, beside one batch at a time"
     ledger.table(TITLE).tell(row, "messages", f"{more:.2f} x")
 
 
