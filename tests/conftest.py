@@ -4,7 +4,7 @@ pytest_plugins = ["servers", "browser", "reviewed", "faults.plugin"]
 
 # --hypothesis-profile=thorough goes further than CI does, and brief less far.
 settings.register_profile(
-    "short", max_examples=200, stateful_step_count=50, deadline=None, database=None, print_blob=True,
+    "short", max_examples=150, stateful_step_count=50, deadline=None, database=None, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 settings.register_profile("thorough", settings.get_profile("short"), max_examples=2000, stateful_step_count=100)
