@@ -11,7 +11,8 @@ from ulid import ULID
 from dal.conninfo import with_schema
 from dal.files import QUERIES, SCHEMA
 from dal.measure import fixtures, scratch
-from dal.measure.gate import Gate, judge
+from dal.measure.gate import Gate
+from dal.measure.judge import judge
 from dal.measure.promises import parse
 from dal.measure.subjects import Subject, load
 

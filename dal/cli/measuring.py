@@ -21,7 +21,8 @@ from dal.conninfo import with_schema
 from dal.errors import DalError
 from dal.measure import fixtures as own_fixtures
 from dal.measure import scratch
-from dal.measure.gate import LARGEST, Gate, Measured, default_sizes, sizes_up_to
+from dal.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
+from dal.measure.measured import Measured
 from dal.measure.outcome import Report, make
 from dal.measure.promises import PromiseError
 from dal.measure.subjects import Fixtures, Subject, load, load_fixtures

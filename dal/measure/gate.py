@@ -1,4 +1,4 @@
-"""The gate: measure every promise of every query file, and say which are kept.
+"""The gate: measure every promise of every query file; dal.measure.judge says which are kept.
 
 Each statement is prepared, and run with the plan that is made for its values as with the generic one: a service
 gets either. Figures are those of a transaction that is rolled back, the least of several turns, so that a neighbour
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from psycopg import sql
 from dal.errors import InvalidInput
 from dal.measure import scratch
 from dal.measure.cost import Cost, least_cost_of, locks_of
-from dal.measure.growth import SLACK, TOLERANCE, accelerates, closest, fit
-from dal.measure.plans import Plan, plans_of
+from dal.measure.measured import Measured
+from dal.measure.plans import plans_of
 from dal.measure.prepared import MODES, prepared
-from dal.measure.promises import LOCK_MODES, METRICS, Bound, Growth, Never
+from dal.measure.promises import LOCK_MODES
 from dal.measure.snapshot import held_snapshot
 from dal.measure.subjects import Fixtures, Subject
 from dal.wire import watch
@@ -38,9 +37,6 @@ _LITTLE = 8
 more pages than that, or rows, a scan or a sort is right; but not at the largest size, where nothing is little."""
 
 _LOCKED = sql.SQL((Path(__file__).parent / "locked_rows.template").read_text(encoding="utf-8"))
-
-Curve = dict[int, dict[str, Cost]]
-"""By size, and custom or generic."""
 
 
 def sizes_up_to(largest: int) -> tuple[int, ...]:
@@ -57,44 +53,6 @@ LARGEST = 16_384
 def default_sizes(_axis: str) -> Sequence[int]:
     """The sizes of which all axes can be measured in some seconds."""
     return sizes_up_to(LARGEST)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One promise, what was measured, and whether it is kept."""
-
-    query: str
-    path: Path
-    line: int
-    promised: str
-    measured: str
-    kept: bool
-
-
-@dataclass(slots=True)
-class Measured:
-    """All that was measured of one query."""
-
-    subject: Subject
-    curves: dict[str, Curve] = field(default_factory=dict)
-    """By axis."""
-    held: dict[str, Curve] = field(default_factory=dict)
-    plans: dict[str, dict[int, dict[str, Plan]]] = field(default_factory=dict)
-    """By axis, size, and custom or generic."""
-    locks: dict[str, str] = field(default_factory=dict)
-    rows: dict[str, float] = field(default_factory=dict)
-    """How many rows of each table are locked against other writers, in all or for each, as promised."""
-    round_trips: int = 0
-
-    @property
-    def axes(self) -> list[str]:
-        """What the promises speak of, each once."""
-        return list(dict.fromkeys(bound.axis for bound in self.subject.promises.bounds))
-
-    @property
-    def held_axes(self) -> list[str]:
-        """What the promises under a held snapshot speak of, each once."""
-        return list(dict.fromkeys(bound.axis for bound in self.subject.promises.held))
 
 
 class Gate:
@@ -233,81 +191,6 @@ class Gate:
             yield connection
 
 
-def judge(measured: Measured) -> Iterator[Verdict]:
-    """Hold what was measured against what was promised."""
-    promises = measured.subject.promises
-
-    def verdict(line: int, promised: str, found: str, *, kept: bool) -> Verdict:
-        return Verdict(measured.subject.name, measured.subject.path, line, promised, found, kept)
-
-    trips = measured.round_trips
-    yield verdict(promises.line, in_trips(promises.round_trips), in_trips(trips), kept=trips <= promises.round_trips)
-    for bound in promises.bounds:
-        found, kept = _grown(bound, measured.curves[bound.axis])
-        yield verdict(bound.line, str(bound), found, kept=kept)
-    for bound in promises.held:
-        found, kept = _grown(bound, measured.held[bound.axis])
-        yield verdict(bound.line, f"held snapshot: {bound}", found, kept=kept)
-    if promises.hot:
-        costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
-        share = min(cost.hot_share for cost in costs)
-        yield verdict(promises.line, "HOT", f"{share:.0%} HOT", kept=share == 1)
-    for rows in promises.rows:
-        locked = measured.rows[rows.table]
-        yield verdict(promises.locks_line, str(rows), f"{locked:,.6g} locked", kept=locked == rows.number)
-    for table in sorted(promises.locks | measured.locks):
-        promised, taken = promises.locks.get(table), measured.locks.get(table)
-        kept = taken is None or (promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised))
-        yield verdict(promises.locks_line, f"{promised or 'no lock'} on {table}", f"{taken or 'no lock'}", kept=kept)
-    for never in promises.never:
-        seen = list(_seen(never, measured.plans))
-        yield verdict(never.line, f"never {never}", "; ".join(seen) or "never", kept=not seen)
-
-
-def values_of(bound: Bound, curve: Curve) -> dict[str, dict[int, float]]:
-    """What a bound is about, by plan and by size."""
-    figure = METRICS[bound.metric]
-    return {mode: {size: float(getattr(at[mode], figure)) for size, at in curve.items()} for mode in MODES}
-
-
-def _grown(bound: Bound, curve: Curve) -> tuple[str, bool]:
-    """How a figure has grown, and whether that is within its bound; with the plans that it is not within, if any."""
-    values = values_of(bound, curve)
-    broken = [mode for mode in MODES if not _within(bound, values[mode])]
-    if not broken:
-        return _told(max(values.values(), key=lambda one: sum(one.values()))), True
-    return "; ".join(f"{_told(values[mode])} with the {mode} plan" for mode in broken), False
-
-
-def _within(bound: Bound, values: dict[int, float]) -> bool:
-    if fit(values).growth > bound.growth and closest(values, bound.growth).error > TOLERANCE:
-        return False
-    if bound.growth <= Growth.LOGARITHMIC and accelerates(values):
-        return False
-    least_of_all = min(values.values())
-    return bound.divisor is None or all(
-        value <= least_of_all + size / bound.divisor + SLACK for size, value in values.items()
-    )
-
-
-def _told(values: dict[int, float]) -> str:
-    figures = ", ".join(f"{value:,.0f}" for value in values.values())
-    return f"{fit(values).growth}: {figures} at {min(values):,} to {max(values):,}"
-
-
-def _seen(never: Never, plans: dict[str, dict[int, dict[str, Plan]]]) -> Iterator[str]:
-    """Where a node appears that never does."""
-    for axis, sizes in plans.items():
-        for mode in MODES:
-            if at := [f"{size:,}" for size, of in sizes.items() if of[mode].breaks(never)]:
-                yield f"{mode} plan at {', '.join(at)} in {axis}"
-
-
 def _strongest(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
     tables = one | other
     return {table: max(filter(None, (one.get(table), other.get(table))), key=LOCK_MODES.index) for table in tables}
-
-
-def in_trips(number: int) -> str:
-    """A number of round trips, in words."""
-    return f"{number} round trip{'' if number == 1 else 's'}"

@@ -11,8 +11,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from dal.measure.cost import most
-from dal.measure.gate import Curve, Measured, Verdict, in_trips, judge, values_of
 from dal.measure.growth import fit
+from dal.measure.judge import Verdict, in_trips, judge, values_of
+from dal.measure.measured import Curve, Measured
 from dal.measure.promises import METRICS, Promises
 
 _NAME = re.compile(r"-- *name *: *([\w-]+)")
