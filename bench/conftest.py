@@ -1,1 +1,7 @@
-pytest_plugins = ["servers", "report", "field", "many"]
+import pytest
+
+pytest_plugins = ["time_limit", "servers", "report", "field", "many"]
+
+
+def pytest_itemcollected(item):
+    item.add_marker(pytest.mark.time_limit(900))

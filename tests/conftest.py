@@ -1,6 +1,6 @@
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["servers", "browser", "reviewed", "faults.plugin"]
+pytest_plugins = ["time_limit", "servers", "browser", "reviewed", "faults.plugin"]
 
 # --hypothesis-profile=thorough goes further than CI does, and brief less far.
 settings.register_profile(

@@ -67,7 +67,9 @@ def limit(request, scale):
     before = signal.signal(signal.SIGALRM, expire)
 
     def limit(short, full):
-        signal.alarm(scale(short, full))
+        seconds = scale(short, full)
+        signal.alarm(seconds)
+        request.node.add_marker(pytest.mark.time_limit(seconds + 60))
 
     yield limit
     signal.alarm(0)
