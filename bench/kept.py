@@ -8,7 +8,8 @@ from measures import Figures
 
 from dal.files import QUERIES
 from dal.measure.growth import SLACK, fit
-from dal.measure.promises import METRICS, Bound, Promises, parse
+from dal.measure.header import parse
+from dal.measure.promises import METRICS, Bound, Promises
 
 
 def promises_of(query: str) -> Promises:

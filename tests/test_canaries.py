@@ -12,8 +12,8 @@ from dal.conninfo import with_schema
 from dal.files import QUERIES, SCHEMA
 from dal.measure import fixtures, scratch
 from dal.measure.gate import Gate
+from dal.measure.header import parse
 from dal.measure.judge import judge
-from dal.measure.promises import parse
 from dal.measure.subjects import Subject, load
 
 OURS = {subject.name: subject for subject in load(QUERIES)}

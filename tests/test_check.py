@@ -140,7 +140,11 @@ def test_a_file_without_promises_is_told_with_its_line(tmp_path, server):
     (tmp_path / "bare.sql").write_text("-- name: bare()\nSELECT 1;\n", encoding="utf-8")
     done = check("--queries", tmp_path, "--dsn", server.conninfo)
     assert done.returncode == 2
-    assert "bare.sql:1: query bare promises nothing" in " ".join(done.stderr.split())
+    missing = [line.partition("; accepted")[0] for line in done.stderr.splitlines()]
+    told = "bare.sql:1: query bare: missing required header line"
+    assert [line.rpartition("/")[2] for line in missing] == [
+        f"{told} `-- {label}:`" for label in ("Promises", "Locks", "Never")
+    ]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

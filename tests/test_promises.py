@@ -1,9 +1,13 @@
 """Promises are parsed strictly: what is not understood is an error with its file and line."""
 
+import re
+
 import pytest
 
 from dal.files import QUERIES
-from dal.measure.promises import Growth, PromiseError, Rows, parse
+from dal.measure.header import PromiseError, parse
+from dal.measure.promises import Growth, Rows
+from dal.measure.subjects import load
 
 GOOD = """-- name: one(a)
 -- Read.
@@ -40,19 +44,38 @@ def test_what_is_understood(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [
-        ("2 round trips", "few round trips", 3, "'few round trips' is not understood"),
-        ("buffers O(log n)", "pages O(log n)", 3, "metric 'pages' is unknown; there are buffers, WAL, rows"),
-        ("O(log n)", "O(sqrt n)", 3, r"O\(sqrt n\) is unknown"),
-        ("WAL O(1) in", "WAL O(1) of", 3, "is not understood; expected `METRIC"),
+        ("2 round trips", "few round trips", 3, "'few round trips' is not understood; expected `<number> round trip"),
+        ("2 round trips; ", "", 3, "needs one `<number> round trip"),
+        ("2 round trips", "2 round trips; 1 round trip", 3, "needs one `<number> round trip"),
+        (
+            "buffers O(log n)",
+            "pages O(log n)",
+            3,
+            "metric 'pages' is unknown; there are buffers, WAL, ",
+        ),
+        ("O(log n)", "O(sqrt n)", 3, r"growth 'sqrt n' is unknown; there are 1, log n, n, n log n, n\^2"),
+        ("WAL O(1) in", "WAL O(1) of", 3, "is not understood; expected .*; metric: buffers, .*; growth: 1, .*; unit: "),
+        ("tasks;", "tasks, at most 30 pages;", 3, "unit 'pages' is unknown; there are buffer, buffers, WAL bytes"),
+        ("tasks;", "tasks, at most 30 WAL bytes;", 3, "growth is that of buffers, and the cap that of WAL bytes"),
         ("at most n/50", "at most 50", 5, "is not understood"),
         ("HOT", "hot", 3, "'hot' is not understood"),
-        ("RowExclusive", "RowExclusiv", 6, "with a mode of AccessShare"),
+        ("HOT", "HOT; HOT", 3, "'HOT' stands twice"),
+        ("RowExclusive", "RowExclusiv", 6, "mode 'RowExclusiv' is unknown; there are AccessShare, RowShare, "),
+        ("AccessShare on tasks", "AccessShare on sessions", 6, "two locks on sessions"),
         ("1 row of", "a row of", 6, "is not understood"),
         ("1 row of sessions", "1 row of sessions for each of the turns", 6, "no growth in the turns is promised"),
-        ("Seq Scan;", "seq scan;", 7, "'seq scan' is not understood"),
-        ("-- Never: Seq Scan; Sort on messages\n", "", 1, "promises nothing: it needs a line `-- Never: …`"),
-        ("-- Never", "-- Locks: none\n-- Never", 7, "Locks stands twice"),
-        ("-- name: one", "-- name: two", 1, "holds no query one"),
+        ("Seq Scan;", "seq scan;", 7, "node 'seq scan' is unknown; there are .*Seq Scan, "),
+        ("Seq Scan; Sort on messages", "", 7, "`Never:` says nothing; expected `none`, `<node>"),
+        (
+            "-- Never: Seq Scan; Sort on messages\n",
+            "",
+            1,
+            "missing required header line `-- Never:`; accepted: `no",
+        ),
+        ("-- Never", "-- Locks: none\n-- Never", 7, "`Locks:` stands twice"),
+        ("-- Held snapshot", "-- Held Snapshots", 5, "`Held Snapshots:` is no header line; write `-- Held snapshot:`"),
+        ("--   WAL", "-- WAL", 4, "must be indented by three spaces"),
+        ("-- name: one", "-- name: two", 1, "the file holds no such query"),
     ],
 )
 def test_what_is_not_understood_is_told_with_its_line(tmp_path, old, new, line, said):
@@ -60,7 +83,38 @@ def test_what_is_not_understood_is_told_with_its_line(tmp_path, old, new, line, 
     path = written(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(PromiseError, match=said) as error:
         parse(path, "one")
-    assert str(error.value).startswith(f"{path}:{line}: ")
+    assert any(re.match(rf"{path}:{line}: query one: .*{said}", str(one)) for one in error.value.problems)
+
+
+def test_everything_that_is_missing_is_reported_at_once(tmp_path):
+    text = GOOD.replace("-- Locks: R", "-- R").replace("2 round trips", "some").replace("-- Never: Seq Scan", "-- ")
+    path = written(tmp_path, text + "\n-- name: two(a)\nSELECT :a::int;\n")
+    with pytest.raises(PromiseError) as error:
+        load(tmp_path)
+    told = [
+        (problem.line, problem.query, re.search(r"`-- \w+:`|'some'|$", problem.reason)[0])
+        for problem in error.value.problems
+    ]
+    assert told == [
+        (1, "one", "`-- Locks:`"),
+        (1, "one", "`-- Never:`"),
+        (3, "one", "'some'"),
+        (3, "one", ""),
+        (10, "two", "`-- Promises:`"),
+        (10, "two", "`-- Locks:`"),
+        (10, "two", "`-- Never:`"),
+    ]
+    assert str(error.value).count(f"{path}:") == len(told)
+
+
+def test_caps(tmp_path):
+    text = GOOD.replace("HOT", "at most 1,200 buffers; at most 6 WAL records").replace(
+        "WAL O(1) in the list's tasks", "WAL O(n) in the list's tasks, at most 300 WAL bytes each"
+    )
+    promises = parse(written(tmp_path, text), "one")
+    assert [str(cap) for cap in promises.caps] == ["at most 1,200 buffers", "at most 6 WAL records"]
+    assert str(promises.bounds[1]) == "WAL O(n) in the list's tasks, at most 300 WAL bytes each"
+    assert promises.bounds[1].cap.each
 
 
 @pytest.mark.parametrize("path", sorted(QUERIES.rglob("*.sql")), ids=lambda path: f"{path.parent.name}.{path.stem}")

@@ -22,9 +22,9 @@ from dal.errors import DalError
 from dal.measure import fixtures as own_fixtures
 from dal.measure import scratch
 from dal.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
+from dal.measure.header import PromiseError
 from dal.measure.measured import Measured
 from dal.measure.outcome import Report, make
-from dal.measure.promises import PromiseError
 from dal.measure.subjects import Fixtures, Subject, load, load_fixtures
 from dal.server import serve
 
@@ -50,7 +50,7 @@ Large = Annotated[
 NOT_MEASURED = 2
 """The exit status when a promise could not be measured; `dal check` gives 1 for a broken one."""
 
-_REASONS = (PromiseError, SQLLoadException, SQLParseException, DalError, psycopg.Error, LookupError, TypeError)
+_REASONS = (SQLLoadException, SQLParseException, DalError, psycopg.Error, LookupError, TypeError)
 
 
 def measure(  # noqa: PLR0913 - the options of two commands
@@ -72,6 +72,10 @@ def measure(  # noqa: PLR0913 - the options of two commands
         with whole(serve(choice(dsn, server))) as running:
             measured = _measure(running.conninfo, text, data, subjects, sizes)
             return make(str(running), text, measured)
+    except PromiseError as error:
+        for problem in error.problems:
+            complain(ValueError(str(problem)))
+        raise typer.Exit(NOT_MEASURED) from error
     except _REASONS as error:
         complain(error)
         raise typer.Exit(NOT_MEASURED) from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from dal.measure.growth import SLACK, TOLERANCE, accelerates, closest, fit
 from dal.measure.measured import Curve, Measured
 from dal.measure.plans import Plan
 from dal.measure.prepared import MODES
-from dal.measure.promises import LOCK_MODES, METRICS, Bound, Growth, Never
+from dal.measure.promises import LOCK_MODES, METRICS, UNITS, Bound, Cap, Growth, Never
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ def judge(measured: Measured) -> Iterator[Verdict]:
     for bound in promises.bounds:
         found, kept = _grown(bound, measured.curves[bound.axis])
         yield verdict(bound.line, str(bound), found, kept=kept)
+    for cap in promises.caps:
+        found, kept = _capped(cap, measured)
+        yield verdict(cap.line, str(cap), found, kept=kept)
     for bound in promises.held:
         found, kept = _grown(bound, measured.held[bound.axis])
         yield verdict(bound.line, f"held snapshot: {bound}", found, kept=kept)
@@ -76,10 +80,32 @@ def _within(bound: Bound, values: dict[int, float]) -> bool:
         return False
     if bound.growth <= Growth.LOGARITHMIC and accelerates(values):
         return False
+    return all(value <= most for value, most in zip(values.values(), _limits(bound, values), strict=True))
+
+
+def _limits(bound: Bound, values: dict[int, float]) -> Iterator[float]:
+    """Yield what the figure may be at each size at most."""
     least_of_all = min(values.values())
-    return bound.divisor is None or all(
-        value <= least_of_all + size / bound.divisor + SLACK for size, value in values.items()
+    for size in values:
+        if bound.divisor:
+            yield least_of_all + size / bound.divisor + SLACK
+        elif bound.cap:
+            yield bound.cap.most * (size if bound.cap.each else 1)
+        else:
+            yield inf
+
+
+def _capped(cap: Cap, measured: Measured) -> tuple[str, bool]:
+    """Hold the most of a figure against its cap, wherever it is not promised to grow with n or faster."""
+    bounds = measured.subject.promises.bounds
+    grows = {one.axis for one in bounds if one.growth > Growth.LOGARITHMIC and METRICS[one.metric] == UNITS[cap.unit]}
+    value, size, mode, axis = max(
+        (float(getattr(cost, UNITS[cap.unit])), size, mode, axis)
+        for axis in measured.curves.keys() - grows
+        for size, at in measured.curves[axis].items()
+        for mode, cost in at.items()
     )
+    return f"{value:,.0f} at {size:,} in {axis} with the {mode} plan", value <= cap.most
 
 
 def _told(values: dict[int, float]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ from xml.etree import ElementTree as ET
 
 from dal.measure.cost import most
 from dal.measure.growth import fit
+from dal.measure.header import name_of
 from dal.measure.judge import Verdict, in_trips, judge, values_of
 from dal.measure.measured import Curve, Measured
 from dal.measure.promises import METRICS, Promises
-
-_NAME = re.compile(r"-- *name *: *([\w-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +142,10 @@ def where(verdict: Verdict) -> str:
 def sections(text: str) -> dict[str, tuple[int, str]]:
     """The queries of a file by name, each with its header: the number of its first line, and the text."""
     lines = text.splitlines()
-    starts = [(n, match[1]) for n, line in enumerate(lines) if (match := _NAME.match(line))]
+    starts = [(n, name) for n, line in enumerate(lines) if (name := name_of(line))]
     ends = [n for n, _ in starts[1:]] + [len(lines)]
     return {
-        name.replace("-", "_"): (start + 1, "\n".join(lines[start:end]).rstrip())
-        for (start, name), end in zip(starts, ends, strict=True)
+        name: (start + 1, "\n".join(lines[start:end]).rstrip()) for (start, name), end in zip(starts, ends, strict=True)
     }
 
 
@@ -157,6 +154,7 @@ def told(promises: Promises) -> list[str]:
     return [
         in_trips(promises.round_trips),
         *map(str, promises.bounds),
+        *map(str, promises.caps),
         *(["HOT"] if promises.hot else []),
         *(f"held snapshot: {bound}" for bound in promises.held),
         *(f"{mode} on {table}" for table, mode in promises.locks.items()),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiosql
 import psycopg
 
+from dal.measure.header import Problem, PromiseError, parse
 from dal.measure.prepared import bound
-from dal.measure.promises import Promises, parse
+from dal.measure.promises import Promises
 
 
 class Fixtures(Protocol):
@@ -56,17 +58,21 @@ class Subject:
 
 
 def load(folder: Path) -> list[Subject]:
-    """Load every query of a folder, or a file, with its promises."""
+    """Load every query of a folder, or a file, with its promises; PromiseError with the problems of all of them."""
     loaded: Any = aiosql.from_path(folder, "psycopg", mandatory_parameters=False, attribute=None)
-    subjects = []
+    subjects: list[Subject] = []
+    problems: list[Problem] = []
     for name in loaded.available_queries:
-        query = loaded
-        for part in name.split("."):
-            query = getattr(query, part)
         if name.endswith("_cursor") and name.removesuffix("_cursor") in loaded.available_queries:
             continue  # aiosql's own second form of a query that gives rows
-        path = Path(query.__code__.co_filename)
-        subjects.append(Subject(name, query.sql, parse(path, name.rpartition(".")[2])))
+        query = reduce(getattr, name.split("."), loaded)
+        try:
+            promises = parse(Path(query.__code__.co_filename), name.rpartition(".")[2])
+            subjects.append(Subject(name, query.sql, promises))
+        except PromiseError as error:
+            problems += error.problems
+    if problems:
+        raise PromiseError(problems)
     return subjects
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dal.errors import InvalidInput
+from dal.measure.header import PromiseError, parse
 from dal.measure.outcome import sections, told
-from dal.measure.promises import PromiseError, parse
 
 
 def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
