@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from dal.errors import MessageConflict
 from dal.records import Appended, AppendedOne, Message, Metadata
@@ -114,16 +114,15 @@ def _numbers(elements: Iterable[str]) -> str:
 
 
 def _array(elements: Iterable[str | None]) -> str:
-    """Write an array as PostgreSQL reads it, in a sixth of the time that the driver takes for a list."""
-    listed = list(elements)
-    if None not in listed:
-        plain = '","'.join(cast("list[str]", listed))
-        if plain.count('"') == 2 * len(listed) - 2 and "\\" not in plain:
-            return '{"' + plain + '"}'
-    quoted = [
-        '"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' if one is not None else "NULL" for one in listed
-    ]
-    return "{" + ",".join(quoted) + "}"
+    """Write an array as PostgreSQL reads it, in a sixth of the time that the driver takes for a list.
+
+    None is written as '': with array_nulls off, the server would read NULL as a text.
+    """
+    listed = ["" if one is None else one for one in elements]
+    plain = '","'.join(listed)
+    if plain.count('"') == 2 * len(listed) - 2 and "\\" not in plain:
+        return '{"' + plain + '"}'
+    return "{" + ",".join(['"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in listed]) + "}"
 
 
 def share(appends: Sequence[Append], rows: Sequence[AppendedOne]) -> None:

@@ -117,10 +117,28 @@ _SERVER_GOES = ("57P01", "57P02", "57P03", "53300")
 _NO_PRIVILEGE = "42501"
 """SQLSTATE of what a role may not do."""
 
+_IN_A_FUNCTION = (*_NO_TABLES, _NO_PRIVILEGE, "23505", "42883")
+"""SQLSTATEs that mean something else if a trigger or function of the service's own has raised them."""
+
+_BY_POLICY = ("ExecWithCheckOptions", "check_enable_rls")
+"""Functions of the server that raise `_NO_PRIVILEGE` for row-level security. Its messages may be translated."""
+
+_OF_ONE_SENT_TWICE = ("", "messages_message_id_key", "removals_pkey")
+"""Constraints that refuse a row which another transaction is storing too. Citus does not name them."""
+
 _READ_ONLY = "25006"
 """SQLSTATE of a server that stands by for another, or was told to write nothing."""
 
 APPLY = "run `dal schema apply`, or store.apply_schema()"
+
+
+def is_sent_twice(error: psycopg.Error) -> bool:
+    """Return whether another transaction was storing the same message, or the same removal."""
+    return (
+        isinstance(error, psycopg.errors.UniqueViolation)
+        and (error.diag.constraint_name or "") in _OF_ONE_SENT_TWICE
+        and not error.diag.context
+    )
 
 
 def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0911 - one return a rule
@@ -133,13 +151,16 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0
         return ServerUnavailable(f"no connection was free: {said}; raise max_size or timeout", query=query)
     if isinstance(error, PoolClosed):
         return StoreClosed(f"the store is not open: {said}", query=query)
-    if isinstance(error, psycopg.errors.UniqueViolation):
+    if is_sent_twice(error):
         return MessageConflict(
             "another transaction was storing the same message at this moment; roll back and append it again "
             "with the same message_id, which gives what was stored",
             query=query,
             sqlstate=state,
         )
+    cause = _of_the_service(error, query)
+    if cause is not None:
+        return StatementFailed(f"{said}: {cause}", query=query, sqlstate=state)
     if state in _NO_TABLES:
         return SchemaMismatch(f"{said}: session-dal's tables are not here; {APPLY}", query=query, sqlstate=state)
     if state in _TABLES_IN_THE_WAY and query == "schema.sql":
@@ -173,6 +194,24 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0
             query=query,
         )
     return StatementFailed(f"the server refused the statement: {said}", query=query, sqlstate=state)
+
+
+def _of_the_service(error: psycopg.Error, query: str) -> str | None:
+    """Name the cause if it is the service's own: a trigger, a policy, an index, or rows that were left behind."""
+    diag = error.diag
+    if diag.context and error.sqlstate in _IN_A_FUNCTION and not query.endswith(".sql"):
+        # The last line is the outermost function. Those above may quote statements, and so content.
+        return f"raised in a trigger or function that is not session-dal's ({diag.context.splitlines()[-1]})"
+    if error.sqlstate == _NO_PRIVILEGE and diag.source_function in _BY_POLICY:
+        return "row-level security is on, and no policy allows it; see pg_policies"
+    if not isinstance(error, psycopg.errors.UniqueViolation):
+        return None
+    if diag.constraint_name == "messages_pkey":
+        return (
+            "messages are stored that outlived their session, as after a partial restore; restore the sessions too, "
+            "or delete the messages that have none"
+        )
+    return "a unique index that is not session-dal's allows one such row"
 
 
 def _advice(said: str) -> str:

@@ -5,7 +5,7 @@
 | a deadlock, or a serialization failure | 40P01, 40001 | was rolled back | always |
 | the server only reads, as after a failover | 25006 | was refused | always, on a new connection |
 | the server starts, or has no connection left | 57P03, 53300 | was never sent | always |
-| someone else was storing the same message | 23505 | was rolled back | always: it finds the message now |
+| someone else was storing the same message | 23505 of its key | was rolled back | always: it finds the message now |
 | the server shuts down or has crashed | 57P01, 57P02 | may have been committed | if `Repeat: safe` |
 | the connection was lost, or its server | 08…, none | may have been committed | if `Repeat: safe` |
 | anything else | | was refused | never: it would be refused again |
@@ -24,6 +24,8 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
+from dal.errors import is_sent_twice
+
 RETRIES = 10
 """How often an operation is tried again, unless its deadline comes first."""
 
@@ -41,7 +43,6 @@ class After(Enum):
 
 
 _BY_STATE = {
-    "23505": After.UNDONE,
     "25006": After.STALE,
     "40001": After.UNDONE,
     "40P01": After.UNDONE,
@@ -60,6 +61,8 @@ def after(error: psycopg.Error) -> After:
     state = error.sqlstate
     if isinstance(error, PoolTimeout | PoolClosed | TooManyRequests):
         return After.REFUSED
+    if is_sent_twice(error):
+        return After.UNDONE
     if state is None:
         return After.UNKNOWN if isinstance(error, psycopg.OperationalError) else After.REFUSED
     return After.UNKNOWN if state.startswith(_CLASS_LOST) else _BY_STATE.get(state, After.REFUSED)

@@ -4,10 +4,13 @@ import pickle
 import threading
 
 import pytest
+from psycopg.conninfo import make_conninfo
 from sides import unwrap
 
 import dal
 from dal import NewMessage, wire
+
+FIELDS = ("source", "user_id", "parent_id")
 
 
 def said(content, message_id=None, **more):
@@ -166,3 +169,31 @@ def test_batches_in_any_order_neither_deadlock_nor_leave_gaps(server, schema, ta
         for writer in range(writers):
             own = [content for _, content in found if content.startswith(f"{writer}.")]
             assert own == [f"{writer}.{n}" for n in range(rounds)]
+
+
+@pytest.mark.parametrize("array_nulls", ["on", "off"])
+def test_what_is_missing_is_null_whatever_the_server_takes_for_null_in_an_array(
+    side, server, schema, tables, array_nulls
+):
+    """By each way that sends arrays, with a value, without one, and with the text that a NULL is written as."""
+    conninfo = make_conninfo(server.conninfo, options=f"-c array_nulls={array_nulls}")
+    with side.connect_store(conninfo, schema=schema, max_size=1) as store:
+        openings = [{}, {"source": "web", "user_id": "u1", "parent_id": "p"}, dict.fromkeys(FIELDS, "NULL")]
+        sessions = [unwrap(store.session(f"s{n}", **opening)) for n, opening in enumerate(openings)]
+        stored = store.append_all(
+            [(session, said("", agent_id=agent)) for session in sessions for agent in (None, "NULL", "a")]
+        )
+        with store.writer() as together:
+            alone = together.session("alone").append("user", "x")
+        store.session("s0").archive()
+        exported = list(store.export())
+        for n, opening in enumerate(openings):
+            record = store.session(f"s{n}").record()
+            assert {name: getattr(record, name) for name in FIELDS} == dict.fromkeys(FIELDS) | opening
+            assert store.session(f"s{n}").messages() == stored[3 * n : 3 * n + 3]
+        assert store.session("alone").messages() == (alone,)
+        assert store.session("s0").agent_ids() == ("NULL", "a")
+        for session in store.sessions():
+            store.session(session.session_id).delete()
+        store.import_(exported)
+        assert list(store.export()) == exported

@@ -618,7 +618,7 @@ WRONG = [
         {"session": {"session_id": "t", "status": "archived", "archived_at": MOMENT, "agent_ids": ["a"]}},
         "line 2: agent_ids: are not those of its messages",
     ),
-    ({"message": GOOD | {"message_id": "m"}}, r"lines 1 to 2: a session has .* a message_id twice: .*\(s, m\)"),
+    ({"message": GOOD | {"message_id": "m"}}, r"lines 1 to 2: a session has a message_id twice: .*\(s, m\)"),
 ]
 
 

@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 from dal._async.connection import until
 from dal._async.pieces import pieces
 from dal._async.runner import AsyncRunner
-from dal.errors import InvalidInput, ServerUnavailable, StatementFailed
+from dal.errors import InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
 from dal.histories.batch import COMMIT, COPY_MESSAGES, COPY_SESSIONS, MOST_AHEAD, STAGING, STORE, TAKE, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
@@ -89,7 +89,9 @@ async def _store(
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
         return await storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
-        told = f"a session has a number or a message_id twice: {error.diag.message_detail}"
+        if not is_sent_twice(error):
+            raise
+        told = f"a session has a message_id twice: {error.diag.message_detail}"
         raise InvalidInput(batch.place, told) from error
     finally:
         until(connection, None)

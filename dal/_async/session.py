@@ -10,7 +10,7 @@ from psycopg import IsolationLevel
 from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
 from dal.appends import Append
-from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound
+from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound, StatementFailed
 from dal.histories.pace import Pace
 from dal.ids import new_id
 from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
@@ -231,13 +231,15 @@ class AsyncSession:
 
     async def _refusal(self, append: Append) -> DalError:
         """Why an append that was sent stored nothing."""
-        return append.conflict or await self._is_refused(append.query)
+        return append.conflict or await self._why_nothing(append.query, "append to")
 
     async def _record(self, query: AsyncQuery, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is what an archived one does not allow."""
         record: SessionRecord | None = await self._run(query, **parameters)
-        if record is None:
+        if record is None and query is async_queries.sessions.get:
             raise self._is_not_found(query.name)
+        if record is None:
+            raise await self._why_nothing(query.name)
         self.persisted = True
         if refused is not None and record.status == "archived":
             raise self._is_archived(query.name, refused)
@@ -277,14 +279,18 @@ class AsyncSession:
         why = "a session is stored with its first message" if owner is None else "or is another user's"
         return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
 
-    async def _is_refused(self, query: str) -> DalError:
-        """Why nothing was appended: for a store that is confined to a user, the session may be another's."""
-        if self._store.owner is not None:
-            try:
-                await self.record()
-            except SessionNotFound as error:
-                return error
-        return self._is_archived(query, "append to")
+    async def _why_nothing(self, query: str, action: str | None = None) -> DalError:
+        """Look why a statement gave no row. `action` is what an archived session does not allow."""
+        found: SessionRecord | None = await self._run(async_queries.sessions.get)
+        if found is None and (action is None or self._store.owner is not None):
+            return self._is_not_found(query)
+        if found is not None and found.status == "archived" and action is not None:
+            return self._is_archived(query, action)
+        return StatementFailed(
+            f"session {self.id!r} was not changed as asked: a trigger of your own on sessions or messages "
+            "suppressed a row (see pg_trigger), or someone deleted the session at this moment",
+            query=query,
+        )
 
     def _is_archived(self, query: str, action: str) -> SessionArchived:
         return SessionArchived(

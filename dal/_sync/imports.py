@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from dal._sync.connection import until
 from dal._sync.pieces import pieces
 from dal._sync.runner import Runner
-from dal.errors import InvalidInput, ServerUnavailable, StatementFailed
+from dal.errors import InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
 from dal.histories.batch import COMMIT, COPY_MESSAGES, COPY_SESSIONS, MOST_AHEAD, STAGING, STORE, TAKE, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
@@ -90,7 +90,9 @@ def _store(
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
         return storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
-        told = f"a session has a number or a message_id twice: {error.diag.message_detail}"
+        if not is_sent_twice(error):
+            raise
+        told = f"a session has a message_id twice: {error.diag.message_detail}"
         raise InvalidInput(batch.place, told) from error
     finally:
         until(connection, None)

@@ -82,7 +82,8 @@ class _MessagesAppendAll(Query):
 
         Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,
           because one has is_same false (its message_id is there with other content), or else because the session is
-          archived. Those that are there already with the same content keep their number.
+          archived. A message that a trigger of the service's own suppressed has no row either. Those that are there
+          already with the same content keep their number.
           While the first of two equal appends has not committed, the second waits and then fails with
           23505; it is safe to repeat.
         """

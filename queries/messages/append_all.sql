@@ -8,6 +8,8 @@
 --   from 1, and `calls` the call that it belongs to, which is of one session.
 --   The arrays stand in subqueries so that the planner does not count their elements and plan anew for
 --   each call (tests/test_cost.py holds it to that).
+--   In sources, user_ids, parent_ids and agent_ids '' stands for null: where array_nulls is off, the server reads an
+--   unquoted NULL in an array as the text 'NULL'.
 --   When confined, a session that is not the user's that is given with it is as one that is not stored.
 --   `patience` is a lock_timeout for this statement alone, or null: those who share a statement need not wait long
 --   for a session that somebody holds (55P03), and send it apart.
@@ -23,16 +25,17 @@
 -- Repeat: safe, as append: the message_ids are found.
 -- Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,
 --   because one has is_same false (its message_id is there with other content), or else because the session is
---   archived. Those that are there already with the same content keep their number.
+--   archived. A message that a trigger of the service's own suppressed has no row either. Those that are there
+--   already with the same content keep their number.
 --   While the first of two equal appends has not committed, the second waits and then fails with
 --   23505; it is safe to repeat.
 WITH opening AS (
     SELECT
         o.place,
         o.session_id,
-        o.source,
-        o.user_id,
-        o.parent_id,
+        nullif(o.source, '') AS source,
+        nullif(o.user_id, '') AS user_id,
+        nullif(o.parent_id, '') AS parent_id,
         o.metadata
     FROM unnest(
         (SELECT :session_ids::text[]),
@@ -50,7 +53,7 @@ given AS (
         g.call,
         g.message_id,
         g.role,
-        g.agent_id,
+        nullif(g.agent_id, '') AS agent_id,
         g.content,
         g.metadata,
         g.position
@@ -186,6 +189,7 @@ stored AS (
         n.created_at
     FROM numbered AS n
     ORDER BY n.position
+    RETURNING m.session_id, m.sequence
 ),
 
 outcome AS (
@@ -195,6 +199,7 @@ outcome AS (
         n.created_at,
         true AS is_same
     FROM numbered AS n
+    INNER JOIN stored AS m ON n.session_id = m.session_id AND n.sequence = m.sequence
     UNION ALL
     SELECT
         p.position,

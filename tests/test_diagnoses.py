@@ -1,0 +1,165 @@
+"""What the server refuses because of something that others put on the tables is called by its name."""
+
+from secrets import token_hex
+
+import psycopg
+import pytest
+from psycopg import sql
+from sides import unwrap
+
+import dal
+from dal.retries import After, after
+
+BAD_TRIGGERS = {
+    "42P01": "INSERT INTO audit_that_is_gone VALUES (NEW.content)",
+    "42703": "NEW.nope = 1",
+    "42883": "PERFORM nope(NEW.content)",
+    "42704": "PERFORM NEW.content::nope",
+    "42501": "RAISE insufficient_privilege",
+}
+"""A statement in a service's own trigger that raises this SQLSTATE."""
+
+
+@pytest.fixture
+def trigger(connection):
+    """Make a service's own trigger on a table, which runs these statements."""
+
+    def make(table, statements, events="INSERT"):
+        body = sql.Literal(f"BEGIN {statements}; END")
+        connection.execute(sql.SQL("CREATE FUNCTION own_trigger() RETURNS trigger LANGUAGE plpgsql AS {}").format(body))
+        connection.execute(f"CREATE TRIGGER own BEFORE {events} ON {table} FOR EACH ROW EXECUTE FUNCTION own_trigger()")
+
+    return make
+
+
+def two(role="user"):
+    return [dal.NewMessage(role=role, content="secret"), dal.NewMessage(role=role, content="secret")]
+
+
+def of_many(store, session):
+    with pytest.raises(dal.PartlyRefused) as partly:
+        store.append_all([(unwrap(session), two()[0]), (unwrap(store.session("taken")), two()[1])])
+    refused, taken = partly.value.outcomes
+    assert taken.session_id == "taken"
+    raise refused
+
+
+def of_a_writer(store, session):
+    with store.writer() as together:
+        together.session(session.id).append("user", "secret")
+
+
+APPENDS = {
+    "append": lambda _, session: session.append("user", "secret"),
+    "append_all": lambda _, session: session.append_all(two()),
+    "of many sessions": of_many,
+    "writer": of_a_writer,
+}
+
+
+@pytest.mark.parametrize("append", APPENDS.values(), ids=APPENDS)
+@pytest.mark.parametrize("table", ["sessions", "messages"])
+def test_a_trigger_that_suppresses_the_row_is_told(store, trigger, connection, append, table):
+    session = store.session("s")
+    session.append("user", "first")
+    trigger(table, "IF NEW.session_id = 's' THEN RETURN NULL; END IF; RETURN NEW", "INSERT OR UPDATE")
+    with pytest.raises(dal.StatementFailed, match="trigger.*suppressed.*pg_trigger") as refused:
+        append(store, session)
+    assert "secret" not in str(refused.value)
+    assert connection.execute("SELECT count(*) FROM messages WHERE session_id = 's'").fetchone() == (1,)
+    assert session.record().status == "active"
+
+
+def test_a_first_message_that_a_trigger_suppresses_is_told_too(store, trigger):
+    trigger("sessions", "RETURN NULL")
+    with pytest.raises(dal.StatementFailed, match="trigger.*suppressed"):
+        store.session("s").append("user", "x")
+
+
+def test_an_archived_session_is_still_told_as_one(store, trigger):
+    session = store.session("s")
+    session.append("user", "x")
+    session.archive()
+    trigger("messages", "RETURN NULL")
+    for append in (APPENDS["append"], APPENDS["append_all"], APPENDS["writer"]):
+        with pytest.raises(dal.SessionArchived):
+            append(store, session)
+
+
+@pytest.mark.parametrize("verb", ["pause", "archive", "update_metadata"])
+def test_a_change_that_a_trigger_suppresses_is_no_missing_session(store, trigger, verb):
+    given = [{"title": "x"}] if verb == "update_metadata" else []
+    session = store.session("s")
+    session.append("user", "x")
+    trigger("sessions", "RETURN NULL", "UPDATE")
+    with pytest.raises(dal.StatementFailed, match="suppressed"):
+        getattr(session, verb)(*given)
+    with pytest.raises(dal.SessionNotFound):
+        getattr(store.session("none"), verb)(*given)
+
+
+@pytest.mark.parametrize("state", BAD_TRIGGERS)
+def test_an_error_in_a_trigger_is_no_missing_schema(store, trigger, state):
+    trigger("messages", f"{BAD_TRIGGERS[state]}; RETURN NEW")
+    with pytest.raises(dal.StatementFailed, match=rf"own_trigger\(\).*\[messages.append, {state}\]") as refused:
+        store.session("s").append("user", "secret")
+    assert "secret" not in str(refused.value)
+    assert "dal schema" not in str(refused.value)
+
+
+@pytest.fixture
+def under_policy(connection, schema, tables):
+    """Become a role for which a row-level security policy refuses the role "system"."""
+    role = sql.Identifier(f"dal_test_{token_hex(4)}")
+    for statement in (
+        "ALTER TABLE messages ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY no_system ON messages USING (true) WITH CHECK (role <> 'system')",
+        "CREATE ROLE {role}",
+        "GRANT USAGE ON SCHEMA {schema} TO {role}",
+        "GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}",
+        "SET ROLE {role}",
+    ):
+        connection.execute(sql.SQL(statement).format(role=role, schema=sql.Identifier(schema)))
+    yield
+    connection.execute(sql.SQL("RESET ROLE; DROP OWNED BY {0}; DROP ROLE {0}").format(role))
+
+
+def test_row_level_security_is_no_missing_grant(under_policy, sync_store):
+    session = sync_store.session("s")
+    session.append("user", "x")
+    for append in (lambda: session.append("system", "secret"), lambda: session.append_all(two("system"))):
+        with pytest.raises(dal.StatementFailed, match="row-level security is on.*pg_policies") as refused:
+            append()
+        assert "dal schema grants" not in str(refused.value)
+        assert "secret" not in str(refused.value)
+
+
+def test_messages_that_outlived_their_session_are_no_message_sent_twice(store, connection):
+    store.session("s").append("user", "old")
+    connection.execute("SET session_replication_role = replica")
+    connection.execute("DELETE FROM sessions")
+    for append in APPENDS.values():
+        with pytest.raises(dal.StatementFailed, match="outlived") as refused:
+            append(store, store.session("s"))
+        assert refused.value.sqlstate == "23505"
+        assert after(refused.value.__cause__) is After.REFUSED
+    with pytest.raises(dal.StatementFailed, match="outlived"):
+        store.import_(['{"message": {"session_id": "s", "role": "user", "content": "x"}}'])
+
+
+def test_a_unique_index_of_the_services_own_is_no_message_sent_twice(store, connection):
+    connection.execute("CREATE UNIQUE INDEX one_of_each ON messages (session_id, content)")
+    session = store.session("s")
+    session.append("user", "secret")
+    for append in APPENDS.values():
+        with pytest.raises(dal.StatementFailed, match="one_of_each") as refused:
+            append(store, session)
+        assert after(refused.value.__cause__) is After.REFUSED
+        assert "secret" not in str(refused.value)
+    with pytest.raises(dal.StatementFailed, match="one_of_each") as refused:
+        store.import_(['{"message": {"session_id": "s", "role": "user", "content": "secret"}}'])
+    assert "secret" not in str(refused.value)
+
+
+def test_an_error_without_a_constraints_name_is_one_sent_twice():
+    assert after(psycopg.errors.UniqueViolation("as Citus tells it")) is After.UNDONE
