@@ -9,39 +9,93 @@ from math import ceil
 import psycopg
 from psycopg.abc import ConnDict
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from dal.errors import InvalidInput
 from dal.validate import identifier
 
+_PROBES = 3
+"""TCP keepalive probes that go unanswered before a peer counts as vanished."""
+
+_LONGEST = 2_000_000
+"""Seconds: the server takes milliseconds as 32 bits."""
+
 
 def with_schema(conninfo: str, schema: str | None) -> str:
     """Check a connection string, and make its connections begin with this schema alone on their search_path."""
-    given = _parse(conninfo)
+    given = _given(conninfo)
     if schema is None:
         return conninfo
     name = '"' + identifier("schema", schema).replace('"', '""') + '"'
     setting = "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", name)
-    return make_conninfo(conninfo, options=" ".join(filter(None, (str(given.get("options") or ""), setting))))
+    return make_conninfo(conninfo, options=" ".join(filter(None, (given.get("options"), setting))))
 
 
 def with_timeout(conninfo: str, seconds: float) -> str:
     """Bound how long connecting may take, unless the string says so itself; libpq's own default is forever."""
-    if "connect_timeout" in _parse(conninfo):
-        return conninfo
-    return make_conninfo(conninfo, connect_timeout=max(2, ceil(seconds)))
+    return _with_missing(conninfo, {"connect_timeout": max(2, ceil(seconds))})
 
 
-def for_pool(conninfo: str, *, schema: str | None, timeout: float, pgbouncer: bool) -> str:
-    """The connection string of a store's own pool, whose operations take no longer than `timeout` seconds."""
+def for_pool(  # noqa: PLR0913 - as SessionStore.connect
+    conninfo: str,
+    *,
+    schema: str | None,
+    timeout: float,
+    idle_timeout: float | None,
+    keepalive: float | None,
+    pgbouncer: bool,
+) -> str:
+    """Return the connection string of a store's own pool, whose operations take no longer than `timeout` seconds."""
     if pgbouncer and schema is not None:
         raise InvalidInput(
             "schema", "cannot be sent through PgBouncer; give the search_path to the role, or to the database's entry"
         )
+    probes = _probes(_seconds("keepalive", keepalive))
+    limits = {
+        "statement_timeout": timeout,
+        "idle_in_transaction_session_timeout": _seconds("idle_timeout", idle_timeout),
+        "tcp_user_timeout": keepalive,
+    }
+    settings = {name: ceil(limit * 1000) for name, limit in limits.items() if limit is not None}
     bounded = with_timeout(with_schema(conninfo, schema), timeout)
-    options = str(_parse(bounded).get("options") or "")
-    if pgbouncer or "statement_timeout" in options:
-        return bounded
-    return make_conninfo(bounded, options=f"{options} -c statement_timeout={ceil(timeout * 1000)}".strip())
+    kept_alive = _with_missing(bounded, probes | {n: v for n, v in settings.items() if n == "tcp_user_timeout"})
+    if pgbouncer:
+        return kept_alive
+    return _with_settings(kept_alive, settings | {f"tcp_{name}": value for name, value in probes.items()})
+
+
+def _probes(seconds: float | None) -> dict[str, int]:
+    """Return TCP keepalive settings that detect a vanished peer in this time: half of it idle, then probes."""
+    if seconds is None:
+        return {}
+    interval = ceil(seconds / 2 / _PROBES)
+    return {"keepalives_idle": ceil(seconds / 2), "keepalives_interval": interval, "keepalives_count": _PROBES}
+
+
+def _seconds(argument: str, value: float | None) -> float | None:
+    if value is not None and not 0 < value <= _LONGEST:
+        raise InvalidInput(argument, f"must be None, or above 0 and at most {_LONGEST} seconds; got {value}")
+    return value
+
+
+def _with_missing(conninfo: str, parameters: dict[str, int]) -> str:
+    """Add libpq's parameters to a connection string, except those that are set there or in the environment."""
+    given = _given(conninfo)
+    return make_conninfo(conninfo, **{name: value for name, value in parameters.items() if name not in given})
+
+
+def _with_settings(conninfo: str, settings: dict[str, int]) -> str:
+    """Add server settings to a connection string's `options`, except those that are set there."""
+    options = _given(conninfo).get("options", "")
+    given = options.replace("-", "_")  # It may say --statement-timeout.
+    added = [f"-c {name}={value}" for name, value in settings.items() if name not in given]
+    return make_conninfo(conninfo, options=" ".join(filter(None, (options, *added))))
+
+
+def _given(conninfo: str) -> dict[str, str]:
+    """Return what a connection string sets, or else the environment, as libpq reads it (PGOPTIONS, PGSERVICE)."""
+    defaults = {one.keyword.decode(): one.val.decode() for one in Conninfo.get_defaults() if one.val}
+    return defaults | {name: str(value) for name, value in _parse(conninfo).items() if value}
 
 
 def _parse(conninfo: str) -> ConnDict:

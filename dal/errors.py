@@ -111,8 +111,11 @@ _NO_TABLES = ("3F000", "42703", "42704", "42P01")
 _TABLES_IN_THE_WAY = ("42P07", "55000")
 """SQLSTATEs with which schema.sql refuses tables of another project, or of another version."""
 
-_SERVER_GOES = ("57P01", "57P02", "57P03", "53300")
-"""SQLSTATEs of a server that shuts down, has crashed, is starting, or has no connection left."""
+_SERVER_GOES = ("57P01", "57P02", "57P03", "57P05", "53300")
+"""SQLSTATEs of a server that shuts down, has crashed, is starting, ends idle sessions, or has no connection left."""
+
+_TRANSACTION_IDLED = "25P03"
+"""SQLSTATE of a connection that was in a transaction and sent nothing for too long."""
 
 _NO_PRIVILEGE = "42501"
 """SQLSTATE of what a role may not do."""
@@ -183,6 +186,13 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0
     if state == _READ_ONLY:
         return ServerUnavailable(
             f"this server only reads: {said}; connect with target_session_attrs=read-write to find the one that writes",
+            query=query,
+            sqlstate=state,
+        )
+    if state == _TRANSACTION_IDLED:
+        return ServerUnavailable(
+            f"the server rolled this transaction back, since nothing was sent in it for too long: {said}; send more "
+            "often, or connect with a longer idle_timeout (idle_in_transaction_session_timeout)",
             query=query,
             sqlstate=state,
         )

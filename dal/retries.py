@@ -5,6 +5,7 @@
 | a deadlock, or a serialization failure | 40P01, 40001 | was rolled back | always |
 | the server only reads, as after a failover | 25006 | was refused | always, on a new connection |
 | the server starts, or has no connection left | 57P03, 53300 | was never sent | always |
+| the server has ended a connection that idled (idle_session_timeout) | 57P05 | was never run | always |
 | someone else was storing the same message | 23505 of its key | was rolled back | always: it finds the message now |
 | the server shuts down or has crashed | 57P01, 57P02 | may have been committed | if `Repeat: safe` |
 | the connection was lost, or its server | 08…, none | may have been committed | if `Repeat: safe` |
@@ -50,6 +51,7 @@ _BY_STATE = {
     "57P01": After.UNKNOWN,
     "57P02": After.UNKNOWN,
     "57P03": After.UNDONE,
+    "57P05": After.UNDONE,
 }
 
 _CLASS_LOST = "08"

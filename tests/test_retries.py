@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import PoolTimeout
 
 import dal
-from dal.conninfo import for_pool
 from dal.retries import After, Attempts, after
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -171,19 +170,6 @@ def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, ta
     holder.close()
 
 
-def test_the_server_is_told_of_the_deadline_where_nothing_else_is_said():
-    def options(conninfo, **given):
-        settings = {"schema": None, "timeout": 0.5, "pgbouncer": False} | given
-        return conninfo_to_dict(for_pool(conninfo, **settings)).get("options")
-
-    assert options("dbname=app") == "-c statement_timeout=500"
-    assert options("dbname=app", schema="agents") == '-c search_path="agents" -c statement_timeout=500'
-    assert options("dbname=app options='-c statement_timeout=9'") == "-c statement_timeout=9"
-    assert options("dbname=app", pgbouncer=True) is None
-    with pytest.raises(dal.InvalidInput, match="schema: cannot be sent through PgBouncer"):
-        options("dbname=app", schema="agents", pgbouncer=True)
-
-
 @pytest.mark.parametrize(
     ("error", "known"),
     [
@@ -195,6 +181,8 @@ def test_the_server_is_told_of_the_deadline_where_nothing_else_is_said():
         (errors.UniqueViolation, After.UNDONE),
         (errors.AdminShutdown, After.UNKNOWN),
         (errors.CrashShutdown, After.UNKNOWN),
+        (errors.IdleSessionTimeout, After.UNDONE),
+        (errors.IdleInTransactionSessionTimeout, After.REFUSED),
         (errors.ConnectionFailure, After.UNKNOWN),
         (psycopg.OperationalError, After.UNKNOWN),
         (errors.QueryCanceled, After.REFUSED),

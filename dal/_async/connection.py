@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.abc import PQGen
+from psycopg.errors import Diagnostic, lookup
 from psycopg_pool import AsyncConnectionPool
 
 from dal.errors import TooLate
@@ -18,6 +20,21 @@ T = TypeVar("T")
 
 _CANCEL = 1.0
 """Seconds within which the server must have been told to cancel."""
+
+
+class _Farewell:
+    """The error by which the server ended a connection while nothing ran on it.
+
+    It comes as a notice then, and in a pipeline the driver tells no more than that the connection was lost.
+    """
+
+    error: psycopg.Error | None = None
+
+    def hear(self, notice: Diagnostic) -> None:
+        """Keep a notice that ends the connection."""
+        if notice.severity_nonlocalized == "FATAL" and notice.sqlstate:
+            with suppress(KeyError):
+                self.error = lookup(notice.sqlstate)(notice.message_primary or "")
 
 
 class AsyncBounded(AsyncConnection[Any]):
@@ -35,6 +52,9 @@ class AsyncBounded(AsyncConnection[Any]):
     made: float
     """When it was connected."""
 
+    farewell: _Farewell
+    """Why the server ended it."""
+
     pool: AsyncConnectionPool[Any]
     """The pool that it was taken from."""
 
@@ -51,6 +71,8 @@ class AsyncBounded(AsyncConnection[Any]):
             raise
         cls.why_not = None
         connection.made = monotonic()
+        connection.farewell = _Farewell()
+        connection.add_notice_handler(connection.farewell.hear)
         return connection
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109
@@ -69,6 +91,8 @@ class AsyncBounded(AsyncConnection[Any]):
                 raise TooLate("no answer came in time") from error
             if after(error) is After.STALE:
                 await self.close()
+            if error.sqlstate is None and self.farewell.error is not None:
+                raise self.farewell.error from error
             raise
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109

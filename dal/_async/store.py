@@ -79,6 +79,8 @@ class AsyncSessionStore:
         min_size: int = 1,
         max_size: int = 10,
         timeout: float = 10.0,
+        idle_timeout: float | None = 300.0,
+        keepalive: float | None = 60.0,
         retries: int = RETRIES,
         prepare_threshold: int | None = 5,
         pgbouncer: bool = False,
@@ -89,13 +91,23 @@ class AsyncSessionStore:
         Nothing is sent yet. `schema` puts that schema first (and only) on the search_path. `timeout` is
         how many seconds an operation may take as a whole: waiting for a connection, for the server, and being
         tried again, at most `retries` times (see dal.retries). The server is told of it too (statement_timeout).
-        Behind PgBouncer in transaction mode say pgbouncer=True, so that it is not, and no `schema`; and
+        If a client stops in the middle of a transaction, an export or a stream, the server ends the transaction after
+        `idle_timeout` seconds (idle_in_transaction_session_timeout), and after `keepalive` seconds if it has vanished
+        from the network (TCP keepalives, on both sides). None sends no such setting; one that `conninfo` has wins.
+        Behind PgBouncer in transaction mode say pgbouncer=True, so that no setting is sent, and no `schema`; and
         prepare_threshold=None where prepared statements do not work, as behind an older one. `hook` is called
         after each operation with what there is to know of it (see dal.watching).
         """
         schema_check = SchemaCheck()
         pool = AsyncOwnPool(
-            for_pool(conninfo, schema=schema, timeout=timeout, pgbouncer=pgbouncer),
+            for_pool(
+                conninfo,
+                schema=schema,
+                timeout=timeout,
+                idle_timeout=idle_timeout,
+                keepalive=keepalive,
+                pgbouncer=pgbouncer,
+            ),
             schema_check,
             min_size=min_size,
             max_size=max_size,

@@ -84,6 +84,8 @@ class Proxy:
         host, port = self._listener.getsockname()
         self.conninfo = make_conninfo(conninfo, host=host, port=port, sslmode="disable", gssencmode="disable")
         self.refusing = False
+        self.silent = False
+        """Whether it passes nothing on, and does not tell either side of the other's end."""
         self._fault = None
         self._lock = threading.Lock()
         self._links = []
@@ -136,6 +138,8 @@ class Proxy:
         dropping = False
         with suppress(OSError):
             while data := source.recv(65536):
+                if self.silent:
+                    continue
                 if self.seen is not None:
                     self.seen[direction] += data
                 fault, before = self._reached(direction, data)
@@ -154,7 +158,8 @@ class Proxy:
                 else:
                     time.sleep(fault.seconds)
                     target.sendall(data[before:])
-        link.end()
+        if not self.silent:
+            link.end()
 
     def _reached(self, direction, data):
         """The fault, if it is to happen within this data, and after how much of it."""
