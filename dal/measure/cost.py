@@ -1,17 +1,17 @@
 """What an operation costs the server, by the server's own counters.
 
-EXPLAIN leaves out what triggers of foreign keys do; the counters have it. They are handed in at the end of a
-transaction, so a cost is that of whole transactions; what neighbours do to the same tables is in it too, and
-before PostgreSQL 18 all that the server's neighbours write to the WAL: take the least of several.
+EXPLAIN leaves out what triggers of foreign keys do; the counters have it. Buffers and rows are those of the
+connection's own transaction, in all schemas: neighbours are not in them. The WAL is counted from one transaction
+to the next, so it has the commit; before PostgreSQL 18 it has what all neighbours write too, and so have the
+temporary files: take the least of several. dal.measure.turn counts a prepared statement without its neighbours.
 
-What is counted are the tables and indexes of the first schema of the search_path. The operation must use the
-connection that is given. Over an AsyncConnection, each function here is awaited.
+The operation must use the connection that is given. Over an AsyncConnection, each function here is awaited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Cost:
     wal_bytes: int
     temporary_bytes: int
     temporary_files: int = 0
+    cpu_ms: float | None = None
+    """The CPU time of the server's process; None where it was not measured."""
+    sleeps: int | None = None
+    """How often the server's process gave up its core to wait for something; None where that was not measured."""
 
     @property
     def buffers(self) -> int:
@@ -60,8 +64,8 @@ class Counters:
     """What the server has counted until a moment."""
 
     relations: Mapping[str, tuple[int, ...]]
-    wal: tuple[int, ...]
-    temporary: tuple[int, ...]
+    wal: tuple[int, ...] = (0, 0)
+    temporary: tuple[int, ...] = (0, 0)
 
     def __sub__(self, before: Counters) -> Cost:
         """What was counted since."""
@@ -110,7 +114,14 @@ async def least_cost_of(connection: Connection, operation: Callable[[], object],
 @either
 async def counters_of(connection: Connection) -> Counters:
     """Read what the server has counted until now; what other connections do, once they have handed it in."""
-    return await _counters(connection)
+    server = await _server(connection)
+    return replace(server, relations=_by_relation(await _rows(connection, "relations")))
+
+
+@either
+async def touched_by(connection: Connection) -> dict[str, tuple[int, ...]]:
+    """Read what the connection's transaction has touched until now, by table and index."""
+    return _by_relation(await _rows(connection, "touched"))
 
 
 @either
@@ -134,33 +145,22 @@ def most(costs: Collection[Cost]) -> Cost:
     """The most of each figure: what it costs with the worse plan."""
     first = max(costs, key=lambda cost: cost.buffers)
     worst = min(costs, key=lambda cost: cost.hot_share)
-    return Cost(
-        buffers_of=first.buffers_of,
-        rows_read=max(cost.rows_read for cost in costs),
-        rows_written=max(cost.rows_written for cost in costs),
-        updates=worst.updates,
-        hot_updates=worst.hot_updates,
-        wal_records=max(cost.wal_records for cost in costs),
-        wal_bytes=max(cost.wal_bytes for cost in costs),
-        temporary_bytes=max(cost.temporary_bytes for cost in costs),
-        temporary_files=max(cost.temporary_files for cost in costs),
-    )
+    return _chosen(costs, max, buffers_of=first.buffers_of, updates=worst.updates, hot_updates=worst.hot_updates)
 
 
 def least(costs: Collection[Cost]) -> Cost:
     """The least of each figure: what remains when neighbours are left out."""
     first = min(costs, key=lambda cost: cost.buffers)
-    return Cost(
-        buffers_of=first.buffers_of,
-        rows_read=min(cost.rows_read for cost in costs),
-        rows_written=min(cost.rows_written for cost in costs),
-        updates=first.updates,
-        hot_updates=first.hot_updates,
-        wal_records=min(cost.wal_records for cost in costs),
-        wal_bytes=min(cost.wal_bytes for cost in costs),
-        temporary_bytes=min(cost.temporary_bytes for cost in costs),
-        temporary_files=min(cost.temporary_files for cost in costs),
-    )
+    return _chosen(costs, min, buffers_of=first.buffers_of, updates=first.updates, hot_updates=first.hot_updates)
+
+
+def _chosen(costs: Collection[Cost], choose: Callable[[list[Any]], Any], **together: Any) -> Cost:
+    """Choose each figure of several costs by itself, apart from those that belong together."""
+    names = [one.name for one in fields(Cost) if one.name not in together]
+    for name in names:
+        figures = [getattr(cost, name) for cost in costs]
+        together[name] = None if None in figures else choose(figures)
+    return Cost(**together)
 
 
 async def whole_costs(
@@ -170,12 +170,16 @@ async def whole_costs(
     __tracebackhide__ = True
     _check(connection)
     costs = []
-    before = await _counters(connection)
+    before = await _server(connection)
     for _ in range(turns):
         async with entered(connection.transaction(force_rollback=not commit)):
+            await _rows(connection, "serial")
+            begun = _by_relation(await _rows(connection, "touched"))
             await settled(operation())
-        after = await _counters(connection)
-        costs.append(after - before)
+            await settled(connection.execute(_statements.immediate.sql))
+            ended = _by_relation(await _rows(connection, "touched"))
+        after = await _server(connection)
+        costs.append(replace(after, relations=ended) - replace(before, relations=begun))
         before = after
     return costs
 
@@ -187,16 +191,17 @@ def _check(connection: Connection) -> None:
         raise InvalidInput("connection", "is inside a transaction, and a cost is that of a whole one")
 
 
-async def _counters(connection: Connection) -> Counters:
+async def _server(connection: Connection) -> Counters:
+    """Read what is counted for the backend, where the server can tell, or for all."""
     await _rows(connection, "flush")
     own = connection.info.server_version >= _COUNTS_BACKENDS
     (wal,) = await _rows(connection, "wal_of_backend" if own else "wal")
     (temporary,) = await _rows(connection, "temporary")
-    return Counters(
-        relations={name: tuple(map(int, counts)) for name, *counts in await _rows(connection, "relations")},
-        wal=tuple(map(int, wal)),
-        temporary=tuple(map(int, temporary)),
-    )
+    return Counters({}, tuple(map(int, wal)), tuple(map(int, temporary)))
+
+
+def _by_relation(rows: Collection[tuple[Any, ...]]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(map(int, counts)) for name, *counts in rows}
 
 
 async def _rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:

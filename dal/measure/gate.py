@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,18 @@ from psycopg import sql
 
 from dal.errors import InvalidInput
 from dal.measure import scratch
-from dal.measure.cost import Cost, least_cost_of, locks_of
+from dal.measure.cost import Cost, locks_of
 from dal.measure.measured import Measured
 from dal.measure.plans import plans_of
 from dal.measure.prepared import MODES, prepared
 from dal.measure.promises import LOCK_MODES
 from dal.measure.snapshot import held_snapshot
 from dal.measure.subjects import Fixtures, Subject
+from dal.measure.turn import Turns
 from dal.wire import watch
 
 HELD_SIZES = (32, 128, 512)
 """How far an axis grows under a held snapshot."""
-
-_TURNS = 3
 
 _LITTLE = 8
 """Pages that cost the planner as much, read one after the other, as the two in which an index finds a row. Over no
@@ -97,6 +97,7 @@ class Gate:
 
     def _along(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
         sizes = self._sizes(axis)
+        turns = Turns(connection)
         for before, size in zip((0, *sizes), sizes, strict=False):
             self._begin(f"{axis}: {size:,}")
             self._grow(connection, axis, before, size)
@@ -104,7 +105,10 @@ class Gate:
             small = {table for table, pages in scratch.pages(connection).items() if pages <= little}
             for one in measured:
                 self._begin(f"{axis}: {size:,}, {one.subject.name}")
-                one.curves.setdefault(axis, {})[size] = self._costs(connection, one.subject, axis, size)
+                for curves, costs in zip(
+                    (one.curves, one.repeated), self._costs(turns, one.subject, axis, size), strict=False
+                ):
+                    curves.setdefault(axis, {})[size] = costs
                 plans = plans_of(
                     connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=little
                 )
@@ -134,41 +138,36 @@ class Gate:
 
     def _under_a_snapshot(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
         self._grow(connection, axis, 0, 1)
+        turns = Turns(connection)
         with held_snapshot(connection):
             for before, size in zip((1, *HELD_SIZES), HELD_SIZES, strict=False):
                 self._begin(f"{axis}, under a held snapshot: {size:,}")
                 self._fixtures.grow(connection, axis, before, size)
                 for one in measured:
                     self._begin(f"{axis}, under a held snapshot: {size:,}, {one.subject.name}")
-                    one.held.setdefault(axis, {})[size] = self._costs(connection, one.subject, axis, size)
+                    one.held.setdefault(axis, {})[size] = self._costs(turns, one.subject, axis, size)[0]
 
     def _values(self, subject: Subject, axis: str, size: int) -> Mapping[str, Any]:
         return self._fixtures.parameters(subject.name, axis, size, next(self._turn))
 
-    def _costs(self, connection: psycopg.Connection[Any], subject: Subject, axis: str, size: int) -> dict[str, Cost]:
+    def _costs(self, turns: Turns, subject: Subject, axis: str, size: int) -> list[dict[str, Cost]]:
         """What it costs with either plan; once more if an update is not HOT: data get old, as ours do by the hour."""
-        costs = self._costs_now(connection, subject, axis, size)
-        if subject.promises.hot and min(cost.hot_share for cost in costs.values()) < 1:
-            with connection.transaction():
-                self._fixtures.grow(connection, axis, size, size)
-            costs = self._costs_now(connection, subject, axis, size)
+        costs = self._costs_now(turns, subject, axis, size)
+        if subject.promises.hot and min(cost.hot_share for cost in costs[0].values()) < 1:
+            with turns.connection.transaction():
+                self._fixtures.grow(turns.connection, axis, size, size)
+            costs = self._costs_now(turns, subject, axis, size)
         return costs
 
-    def _costs_now(
-        self, connection: psycopg.Connection[Any], subject: Subject, axis: str, size: int
-    ) -> dict[str, Cost]:
-        """What it costs, when the server has seen it before."""
-        costs = {}
-        with prepared(connection, subject.text) as statement:
-            for mode in MODES:
-
-                def run(mode: str = mode) -> None:
-                    statement.run(mode, self._values(subject, axis, size))
-
-                with connection.transaction(force_rollback=True):
-                    run()
-                costs[mode] = least_cost_of(connection, run, _TURNS)
-        return costs
+    def _costs_now(self, turns: Turns, subject: Subject, axis: str, size: int) -> list[dict[str, Cost]]:
+        """What it costs by plan: the first time and, if it writes, sent again with the same values."""
+        times = 2 if set(subject.promises.locks.values()) - {LOCK_MODES[0]} else 1
+        with prepared(turns.connection, subject.text) as statement:
+            by_mode = {
+                mode: turns.costs(statement, mode, partial(self._values, subject, axis, size), times) for mode in MODES
+            }
+        fewest = min(map(len, by_mode.values()))
+        return [{mode: costs[time] for mode, costs in by_mode.items()} for time in range(fewest)]
 
     def _grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
         with connection.transaction():
@@ -186,6 +185,7 @@ class Gate:
             connection.prepare_threshold = None  # As `prepared` needs it.
             scratch.drop(connection)
             scratch.create(connection)
+            scratch.runner(connection)
             connection.execute(self._schema.encode(), prepare=False)
             scratch.calm(connection)
             yield connection

@@ -37,6 +37,9 @@ def judge(measured: Measured) -> Iterator[Verdict]:
     yield verdict(promises.line, in_trips(promises.round_trips), in_trips(trips), kept=trips <= promises.round_trips)
     for bound in promises.bounds:
         found, kept = _grown(bound, measured.curves[bound.axis])
+        if kept and len(measured.repeated.get(bound.axis, ())) == len(measured.curves[bound.axis]):
+            again, kept = _grown(bound, measured.repeated[bound.axis])
+            found = found if kept else f"{again}, sent again"
         yield verdict(bound.line, str(bound), found, kept=kept)
     for cap in promises.caps:
         found, kept = _capped(cap, measured)

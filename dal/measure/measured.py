@@ -19,6 +19,8 @@ class Measured:
     subject: Subject
     curves: dict[str, Curve] = field(default_factory=dict)
     """By axis."""
+    repeated: dict[str, Curve] = field(default_factory=dict)
+    """What a call costs that is sent again with the same values, if it writes and may be sent again."""
     held: dict[str, Curve] = field(default_factory=dict)
     plans: dict[str, dict[int, dict[str, Plan]]] = field(default_factory=dict)
     """By axis, size, and custom or generic."""

@@ -23,6 +23,7 @@ MODES = ("custom", "generic")
 _PREPARE = sql.SQL("PREPARE {} AS {}")
 _MODE = sql.SQL("SET LOCAL plan_cache_mode = {}")
 _EXECUTE = sql.SQL("EXECUTE {} {}")
+_ANALYZE = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, WAL, TIMING OFF, SUMMARY OFF, FORMAT JSON) SELECT dal_run({})")
 _EXPLAIN = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE {} {}")
 _DEALLOCATE = sql.SQL("DEALLOCATE {}")
 
@@ -39,22 +40,38 @@ class Prepared:
 
     def run(self, mode: str, values: Mapping[str, Any]) -> None:
         """Run it with the plan of a mode, and fetch what it gives."""
-        self._send(_EXECUTE, mode, values)
+        self._choose(mode)
+        self._cursor.execute(self._call(_EXECUTE, values))
         if self._cursor.description:
             self._cursor.fetchall()
 
     def explain(self, mode: str, values: Mapping[str, Any]) -> Any:
         """The plan of a mode, as EXPLAIN gives it; nothing is run."""
-        self._send(_EXPLAIN, mode, values)
-        ((document,),) = self._cursor.fetchall()
-        return document[0]["Plan"]
+        self._choose(mode)
+        return self._explained(self._call(_EXPLAIN, values))
 
-    def _send(self, form: sql.SQL, mode: str, values: Mapping[str, Any]) -> None:
+    def analyze(self, mode: str, values: Mapping[str, Any]) -> Any:
+        """Run it with the plan of a mode inside dal_run() (see scratch), and return what EXPLAIN says of that.
+
+        EXPLAIN of the statement itself leaves out what its triggers do.
+        """
+        self._choose(mode)
+        text = self._call(_EXECUTE, values).as_string(self._cursor)
+        return self._explained(_ANALYZE.format(sql.Literal(text)))
+
+    def _choose(self, mode: str) -> None:
+        self._cursor.execute(_MODE.format(sql.Literal(f"force_{mode}_plan")))
+
+    def _call(self, form: sql.SQL, values: Mapping[str, Any]) -> sql.Composed:
         given = bound(values)
         literals = sql.SQL(", ").join(sql.Literal(given[name]) for name in self._parameters)
         arguments = sql.SQL("({})").format(literals) if self._parameters else sql.SQL("")
-        self._cursor.execute(_MODE.format(sql.Literal(f"force_{mode}_plan")))
-        self._cursor.execute(form.format(self._name, arguments))
+        return form.format(self._name, arguments)
+
+    def _explained(self, statement: sql.Composed) -> Any:
+        self._cursor.execute(statement)
+        ((document,),) = self._cursor.fetchall()
+        return document[0]["Plan"]
 
 
 @contextmanager

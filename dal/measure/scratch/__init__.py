@@ -24,6 +24,11 @@ def create(connection: psycopg.Connection[Any]) -> None:
     _statements.create(connection)
 
 
+def runner(connection: psycopg.Connection[Any]) -> None:
+    """Make dal_run(), the function inside which prepared statements are measured."""
+    _statements.runner(connection)
+
+
 def drop(connection: psycopg.Connection[Any]) -> None:
     """Drop the schema that the search_path names, if it was made here."""
     _statements.drop(connection)

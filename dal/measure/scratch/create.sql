@@ -6,3 +6,12 @@ BEGIN
     EXECUTE format('COMMENT ON SCHEMA %s IS %L', current_setting('search_path'), 'scratch of session-dal');
 END
 $$;
+
+-- name: runner#
+-- Make the function inside which statements are measured, with their triggers; those too that wait for the commit.
+CREATE FUNCTION dal_run(text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE $1;
+    SET CONSTRAINTS ALL IMMEDIATE;
+END
+$$;

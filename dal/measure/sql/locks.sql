@@ -1,11 +1,12 @@
 -- name: locks()
--- List the locks that this transaction holds on tables of the first schema of the search_path.
+-- List the locks that this transaction holds on tables, but not the catalog's.
 SELECT
-    c.relname AS relation,
+    CASE WHEN n.nspname = current_schema() THEN c.relname ELSE n.nspname || '.' || c.relname END AS relation,
     replace(l.mode, 'Lock', '') AS mode
 FROM pg_locks AS l
 INNER JOIN pg_class AS c ON l.relation = c.oid
+INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
 WHERE
     l.pid = pg_backend_pid()
     AND c.relkind IN ('r', 'p')
-    AND c.relnamespace = current_schema()::regnamespace;
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast');

@@ -1,0 +1,117 @@
+"""What a prepared statement costs in one turn, which is rolled back; whatever its neighbours do.
+
+Buffers and rows are those of the transaction, and the WAL and temporary files are what EXPLAIN counts around the
+statement and all its triggers. CPU time and sleeps are what the operating system counts for the server's process,
+which the server reports to those who may ask (superusers, unless it is granted to others too).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiosql
+import psycopg
+from psycopg.rows import tuple_row
+
+from dal.measure.cost import Cost, Counters, least, touched_by
+from dal.measure.prepared import Prepared
+
+_statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg", attribute=None)
+
+_BLOCK = 8192
+
+_MOST_TURNS = 6
+
+_USAGE = re.compile(
+    r"(?P<user>[\d.]+) s user, (?P<system>[\d.]+) s system"
+    r"(?:.*?(?P<sleeps>\d+)/\d+ \[[\d/]+\] voluntary)?",
+    re.DOTALL,
+)
+
+
+@dataclass(slots=True)
+class _Usage:
+    """The latest report of what a statement used."""
+
+    text: str = ""
+
+    def hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.message_primary == "QUERY STATISTICS":
+            self.text = diagnostic.message_detail or ""
+
+    def figures(self) -> dict[str, Any]:
+        found = _USAGE.search(self.text)
+        if not found:
+            return {}
+        return {
+            "cpu_ms": 1000 * (float(found["user"]) + float(found["system"])),
+            "sleeps": int(found["sleeps"]) if found["sleeps"] else None,
+        }
+
+
+class Turns:
+    """Runs prepared statements of a connection, and counts what they cost."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        """The connection is in autocommit and sees a scratch schema, with its dal_run()."""
+        self.connection = connection
+        self._usage = _Usage()
+        connection.add_notice_handler(self._usage.hear)
+        self._reports = _row(connection, "may_report_usage")[0]
+
+    def costs(self, statement: Prepared, mode: str, values: Callable[[], Mapping[str, Any]], times: int) -> list[Cost]:
+        """Run a call `times` times in a transaction that is rolled back, and again until no figure falls any more.
+
+        Return the least cost of the first time, of the second, and so on; fewer, if the statement refuses to be
+        repeated.
+        """
+        lowest = self._turn(statement, mode, values(), times)
+        for _ in range(_MOST_TURNS - 1):
+            turn = self._turn(statement, mode, values(), times)
+            lower = [least(costs) for costs in zip(lowest, turn, strict=False)]
+            if all(map(_is_settled, lowest, lower)):
+                return lower
+            lowest = lower
+        return lowest
+
+    def _turn(self, statement: Prepared, mode: str, values: Mapping[str, Any], times: int) -> list[Cost]:
+        costs: list[Cost] = []
+        with self.connection.transaction(force_rollback=True):
+            _row(self.connection, "serial")
+            if self._reports:
+                _row(self.connection, "report_usage")
+            before = touched_by(self.connection)
+            for _ in range(times):
+                try:
+                    figures = self._figures(statement.analyze(mode, values))
+                except psycopg.IntegrityError:
+                    if not costs:
+                        raise
+                    break
+                after = touched_by(self.connection)
+                costs.append(replace(Counters(after) - Counters(before), **figures))
+                before = after
+        return costs
+
+    def _figures(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "wal_records": plan["WAL Records"],
+            "wal_bytes": plan["WAL Bytes"],
+            "temporary_bytes": plan["Temp Written Blocks"] * _BLOCK,
+            **self._usage.figures(),
+        }
+
+
+def _row(connection: psycopg.Connection[Any], query: str) -> tuple[Any, ...]:
+    cursor = connection.cursor(row_factory=tuple_row)
+    row = cursor.execute(getattr(_statements, query).sql, prepare=False).fetchone()
+    return row or ()
+
+
+def _is_settled(before: Cost, after: Cost) -> bool:
+    """Whether another turn has lowered nothing but the CPU time, and none is expected to."""
+    return replace(before, cpu_ms=None) == replace(after, cpu_ms=None) and not after.sleeps
