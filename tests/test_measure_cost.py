@@ -88,6 +88,38 @@ def test_what_triggers_of_foreign_keys_do_is_in_it(kind, measured):
     assert cost.wal_records >= 1 + 50
 
 
+def test_work_in_another_schema_is_in_it_and_a_neighbours_is_not(kind, measured, server, family, schema):
+    update = "UPDATE parents SET counter = counter + 1"
+    with psycopg.connect(server.conninfo, **family) as neighbour:
+        neighbour.execute(f"CREATE SCHEMA {schema}_audit CREATE TABLE log (entry text)")
+        neighbour.execute(f"INSERT INTO {schema}_audit.log VALUES ('to begin with')")
+
+        def operation():
+            neighbour.execute(update)
+            return measured.execute(f"INSERT INTO {schema}_audit.log VALUES ('was here')")
+
+        cost = kind.get(cost_of(measured, operation))
+        held = kind.get(locks_of(measured, operation))
+        neighbour.execute(f"DROP SCHEMA {schema}_audit CASCADE")
+    assert set(cost.buffers_of) == {f"{schema}_audit.log"}
+    assert (cost.rows_written, cost.updates) == (1, 0)
+    assert held == {f"{schema}_audit.log": "RowExclusive"}
+
+
+def test_what_waits_for_the_commit_is_in_it_though_it_is_rolled_back(kind, measured):
+    kind.get(
+        measured.execute(
+            "CREATE FUNCTION count_all() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM count(*) FROM parents; RETURN NULL; END $$;"
+            "CREATE CONSTRAINT TRIGGER count_all AFTER INSERT ON children"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION count_all()"
+        )
+    )
+    assert (
+        kind.get(cost_of(measured, lambda: measured.execute("INSERT INTO children VALUES (101, 5)"))).rows_read >= 1000
+    )
+
+
 def test_hot_updates_are_told_apart(kind, measured):
     def cost(column):
         return kind.get(
