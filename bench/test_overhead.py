@@ -80,7 +80,7 @@ def compare(table, conninfo, bare, ours):
                 return bare(RawCursor(of_it), "pooled")
 
         store.check_schema()  # It opens its pool.
-        own = store.runner._source._pool  # noqa: SLF001 - for the same process of the server
+        own = store._backend.runner._source._pool  # noqa: SLF001 - for the same process of the server
         ways = {
             (BARE, "on a connection"): lambda: bare(cursor, "single"),
             (OURS, "on a connection"): ours(dal.SessionStore(connection), "single"),

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         StatementFailed,
         StoreClosed,
     )
-    from dal.records import Imported, Message, NewMessage, Opened, SessionPage, SessionRecord, Status
+    from dal.records import Imported, Message, Metadata, NewMessage, Opened, SessionPage, SessionRecord, Status
+    from dal.validate import Sanitize
+    from dal.watching import Hook, Ran
 
 # Where each name comes from. It is imported when it is first asked for: pytest loads the plugin in dal.measure
 # everywhere that this package is installed, and need not pay for the driver.
@@ -47,7 +49,18 @@ _FROM = {
         "StatementFailed",
         "StoreClosed",
     ],
-    "dal.records": ["Imported", "Message", "NewMessage", "Opened", "SessionPage", "SessionRecord", "Status"],
+    "dal.records": [
+        "Imported",
+        "Message",
+        "Metadata",
+        "NewMessage",
+        "Opened",
+        "SessionPage",
+        "SessionRecord",
+        "Status",
+    ],
+    "dal.validate": ["Sanitize"],
+    "dal.watching": ["Hook", "Ran"],
 }
 
 __all__ = [
@@ -55,13 +68,17 @@ __all__ = [
     "AsyncSessionStore",
     "DalError",
     "DeadlineExceeded",
+    "Hook",
     "Imported",
     "InvalidInput",
     "Message",
     "MessageConflict",
+    "Metadata",
     "NewMessage",
     "Opened",
     "PartlyRefused",
+    "Ran",
+    "Sanitize",
     "SchemaMismatch",
     "ServerUnavailable",
     "Session",

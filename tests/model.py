@@ -236,7 +236,7 @@ class Model:
     def _append(self, handle, new):
         if self._is_invalid(new):
             raise dal.InvalidInput("messages", "")
-        handle.may_be_stored = handle.persisted = True
+        handle.may_be_stored = True
         stored = self.sessions.get(handle.id) or Stored(
             handle.id, handle.source, handle.user_id, handle.parent_id, handle.metadata
         )
@@ -257,6 +257,7 @@ class Model:
                 raise dal.SessionArchived("")
             next_sequence = stored.next_sequence + added
             self._write(replace(stored, lines=tuple(lines), next_sequence=next_sequence, touched=True))
+        handle.persisted = True
         return tuple(outcome)
 
     def _change(self, handle, allowed):

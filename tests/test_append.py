@@ -1,8 +1,10 @@
 """Appending: numbers, idempotence, all or none, what an archived session refuses."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
+from sides import unwrap
 from ulid import ULID
 
 import dal
@@ -171,6 +173,47 @@ def test_a_first_append_that_failed_leaves_a_handle_that_works(store, connection
     connection.execute("ALTER TABLE gone RENAME TO messages")
     assert session.append("user", "x").sequence == 0
     assert session.persisted
+
+
+def said(message_id=None):
+    return NewMessage(role="user", content="x", message_id=message_id)
+
+
+APPENDS = {
+    "append": lambda store, session: session.append("user", "x", message_id="m"),
+    "append_all": lambda store, session: session.append_all([said(), said("m")]),
+    "store.append_all": lambda store, session: store.append_all(
+        [(unwrap(session), said("m")), (unwrap(store.session("other", user_id="u1")), said())]
+    ),
+}
+REFUSED = {
+    "archived": ("archived", None, dal.SessionArchived),
+    "a conflict": ("live", None, dal.MessageConflict),
+    "another user's": ("theirs", "u1", dal.SessionNotFound),
+    "one's own, archived": ("archived", "u1", dal.SessionArchived),
+}
+
+
+@pytest.mark.parametrize("through", ["store", "writer"])
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("append", APPENDS)
+def test_a_refused_append_leaves_persisted_as_it_was(store, append, case, through):
+    for name, user in (("live", "u1"), ("archived", "u1"), ("theirs", "u2")):
+        store.session(name, user_id=user).append("user", "other", message_id="m")
+    store.session("archived").remove_from(0)
+    store.session("archived").archive()
+    session_id, user, kind = REFUSED[case]
+    with nullcontext(store) if through == "store" else store.writer() as way:
+        used = way if user is None else way.for_user(user)
+        new, known = used.session(session_id), used.session(session_id)
+        known.open()
+        before = known.persisted
+        for session in (new, known):
+            with pytest.raises((kind, dal.PartlyRefused)) as refused:
+                APPENDS[append](used, session)
+            assert isinstance(getattr(refused.value, "outcomes", [refused.value])[0], kind)
+        assert (new.persisted, known.persisted) == (False, before)
+        assert before == (kind is not dal.SessionNotFound)
 
 
 def test_a_thousand_appends_are_a_thousand_statements(side, server, options, tables):

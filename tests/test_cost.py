@@ -221,12 +221,12 @@ def test_statements_name_themselves_to_the_server(connect):
 
 
 def reading(store):
-    return dal.SessionStore(store.runner, read_only=True)
+    return dal.SessionStore(store._backend.runner._source._connection, read_only=True)
 
 
 def asked(name, **parameters):
     """A query that an export sends, as it stands."""
-    return lambda store, _: dal.queries[name](store.runner._source._connection, **parameters)
+    return lambda store, _: dal.queries[name](store._backend.runner._source._connection, **parameters)
 
 
 PAGE = {"updated_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None} | {

@@ -116,7 +116,7 @@ def test_a_service_has_no_privilege_that_it_does_not_need(connection, sync_store
                 sql.Identifier(table),
             )
             connection.execute(sql.SQL("REVOKE {} FROM {}").format(where, sql.Identifier(name)))
-            store.runner.schema.passed = False
+            store._backend.runner.schema.passed = False
             assert set(outcomes(store, sync_store)) - {"apply_schema"}, (table, privilege, column)
             connection.execute(sql.SQL("GRANT {} TO {}").format(where, sql.Identifier(name)))
     assert privileges(connection, name) == given

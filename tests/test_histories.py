@@ -49,7 +49,7 @@ def rows(server):
     """Read all that a store has, past the library."""
 
     def read(store):
-        source = unwrap(store).runner._source
+        source = unwrap(store)._backend.runner._source
         with psycopg.connect(source._pool.conninfo) as connection:
             return {
                 table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2").fetchall()
@@ -148,7 +148,7 @@ def test_a_stream_is_confined(store):
 
 def in_use(store, settles_at=0):
     """How many connections are out of the pool, which takes one back in its own time if it was in a transaction."""
-    pool = unwrap(store).runner._source._pool
+    pool = unwrap(store)._backend.runner._source._pool
     ends = time.monotonic() + 5
     while True:
         stats = pool.get_stats()

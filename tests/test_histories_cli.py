@@ -35,7 +35,12 @@ def side():
 def place(server, monkeypatch):
     """The options that lead to a store's schema."""
     monkeypatch.setenv("DAL_DSN", server.conninfo)
-    return lambda store: ("--schema", store.runner._source._pool.conninfo.partition("search_path=")[2].split('"')[1])
+
+    def option(store):
+        conninfo = store._backend.runner._source._pool.conninfo
+        return "--schema", conninfo.partition("search_path=")[2].split('"')[1]
+
+    return option
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])

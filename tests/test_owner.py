@@ -126,7 +126,7 @@ def test_another_user_cannot_even_be_named(mine):
     ):
         with pytest.raises(dal.InvalidInput, match="user_id: is 'u2', and this store is confined to user 'u1'"):
             operation()
-    assert mine.for_user("u1").owner == "u1"
+    assert mine.for_user("u1").session().user_id == "u1"
 
 
 def test_the_users_own_works_as_ever(mine, store):

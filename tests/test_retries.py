@@ -81,7 +81,7 @@ def test_what_is_not_safe_to_repeat_tells_that_it_may_have_happened(pooled, kill
 def test_what_one_attempt_left_unknown_no_later_one_makes_known(pooled, kill, monkeypatch, then):
     pooled.session("s").append("user", "hello")
     kill()
-    source, taken = pooled.runner._source, []
+    source, taken = pooled._backend.runner._source, []
     take = source.take
 
     def take_once(deadline):

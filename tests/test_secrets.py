@@ -124,7 +124,7 @@ def fails(side, conninfo, told):
             assert isinstance(error, dal.ServerUnavailable)
             assert re.search(told, str(error))
             is_silent(error)
-        assert MARK not in repr([store, session, store.runner, getattr(store, "inner", store)])
+        assert MARK not in repr([store, session, store._backend, getattr(store, "inner", store)])
 
 
 def test_a_wrong_password(side, form, guarded, log):

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -83,9 +84,8 @@ def use_every_branch(store):
     session.update_metadata({HARM: None})
     for ids in ([HARM, "other"], []):
         store.agent_ids(ids)
-    store.read_only = True
-    store.agent_ids([HARM])
-    store.read_only = False
+    reading = replace(unwrap(store)._backend, read_only=True)
+    store._make(reading, closes=None).agent_ids([HARM])
     cursor = f"2999-01-01T00:00:00+00:00/{HARM}"
     for filters in ({}, {"user_id": HARM}, {"source": HARM}, {"user_id": HARM, "source": HARM}):
         store.sessions(**filters)
@@ -135,7 +135,7 @@ def watched(request, monkeypatch, side, server, schema, options, tables):  # noq
 
         if request.param == "own pool":
             store = ends.enter_context(side.connect_store(server.conninfo, schema=schema))
-            pool = unwrap(store).runner._source._pool
+            pool = unwrap(store)._backend.runner._source._pool
             check_early = pool._configure
 
             def watch_and_check(connection):

@@ -180,14 +180,14 @@ def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, t
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
         store.session("fine").append("user", "first")
         late, fine = writer.session("late"), writer.session("fine")
-        gathering = writer.appends._gathering
+        gathering = writer._backend.appends._gathering
         for _ in range(2):
             gathering._underway.go(Batch([]))  # As if they took long.
         gathering.crowd = 2
         outcomes = []
 
         def append(session, timeout):
-            writer.appends._runner._timeout = timeout
+            writer._backend.appends._runner._timeout = timeout
             try:
                 outcomes.append(session.append("user", session.id))
             except dal.DalError as error:
@@ -310,7 +310,7 @@ def test_a_task_that_gives_up_when_its_turn_comes_takes_nothing_of_the_others_al
         async with store, store.writer(batches=1) as writer:
             await store.check_schema()
             ran.clear()
-            writer.appends._gathering.crowd = 2  # As if they came in numbers.
+            writer._backend.appends._gathering.crowd = 2  # As if they came in numbers.
             tasks.extend(asyncio.create_task(append(writer.session())) for _ in range(2 * WRITERS))
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(one) for one in outcomes if one != [0, 1, 2]] == [asyncio.CancelledError]
@@ -324,7 +324,7 @@ def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema,
     with dal.SessionStore.connect(server.conninfo, schema=schema, min_size=4, hook=ran.append) as store:
         store.check_schema()
         ran.clear()
-        pool = store.runner._source._pool
+        pool = store._backend.runner._source._pool
         pool.wait()
         before = pool.get_stats()["requests_num"]
         with busy(store, count=4 * WRITERS):  # So many that some always wait.
@@ -345,9 +345,10 @@ def test_a_busy_writer_lets_others_have_the_only_connection(server, schema, tabl
 def test_a_connection_is_not_kept_for_what_was_given_up_meanwhile(server, schema, tables):
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1) as store:
         answers = iter([True, False])
-        kept = store.runner.keep(lambda: next(answers, False))
-        store.runner.run(dal.queries.sessions.get, store.runner.attempts(source=kept), session_id="none")
-        assert store.runner._source._pool.get_stats()["pool_available"] == 1
+        runner = store._backend.runner
+        kept = runner.keep(lambda: next(answers, False))
+        runner.run(dal.queries.sessions.get, runner.attempts(source=kept), session_id="none")
+        assert runner._source._pool.get_stats()["pool_available"] == 1
         assert next(answers, None) is None
 
 
@@ -360,7 +361,7 @@ def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables
             first = asyncio.create_task(writer.session().append("user", "first"))
             await asyncio.sleep(0)
             second = asyncio.create_task(writer.session().append("user", "second"))
-            kept = writer.appends._kept
+            kept = writer._backend.appends._kept
             has_more = kept._has_more
 
             def gives_up():

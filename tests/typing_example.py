@@ -1,7 +1,9 @@
 """Usage that type checkers must accept or refuse, with the types that an editor shows. Checked by mypy, never run."""
 
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime
-from typing import assert_type
+from pathlib import Path
+from typing import Any, assert_type
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -44,6 +46,41 @@ def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
         assert_type(inside, dal.SessionStore)
     assert_type(store.using(connection), dal.SessionStore)
     assert_type(cost_of(connection, session.latest), Cost)
+    session.persisted = "yes"  # type: ignore[assignment]
+
+
+def hook(ran: dal.Ran) -> None:
+    assert_type(ran.query, str)
+    assert_type(ran.seconds, float)
+    assert_type(ran.error, BaseException | None)
+
+
+def whole_stores(pool: ConnectionPool) -> None:
+    watch: dal.Hook = hook
+    replace: dal.Sanitize = "replace"
+    with dal.SessionStore(pool, sanitize=replace, owner="u1", read_only=False, hook=watch) as store:
+        assert_type(store.for_user("u1"), dal.SessionStore)
+        assert_type(store.pipeline(), dal.SessionStore)
+    with store.writer(batches=2, waiting=100) as writer:
+        session = writer.session()
+        given = (session, dal.NewMessage(role="user", content="hello"))
+        try:
+            assert_type(writer.append_all([given]), tuple[dal.Message, ...])
+        except dal.PartlyRefused as error:
+            assert_type(error.outcomes, tuple[dal.Message | dal.DalError, ...])
+    opened = session.open(latest=5)
+    assert_type(opened, dal.Opened)
+    assert_type(opened.record, dal.SessionRecord | None)
+    metadata: dal.Metadata = session.metadata
+    assert_type(session.update_metadata(metadata), dal.SessionRecord)
+    assert_type(session.stream(), Generator[dal.Message, None, None])
+    assert_type(store.export(since=datetime.now(UTC)), Generator[bytes, None, None])
+    assert_type(store.import_([b"{}", "{}"]), dal.Imported)
+    with Path("all.jsonl").open("rb") as lines:
+        store.import_(lines)
+    dal.SessionStore("postgresql:///")  # type: ignore[arg-type]
+    dal.SessionStore(pool, hook=lambda: None)  # type: ignore[arg-type,misc]
+    _ = store.runner  # type: ignore[attr-defined]
 
 
 def query_files(connection: psycopg.Connection) -> None:
@@ -93,3 +130,8 @@ async def asynchronous(connection: psycopg.AsyncConnection, pool: AsyncConnectio
     async with store.transaction() as inside:
         assert_type(inside, dal.AsyncSessionStore)
     assert_type(await cost_of(connection, session.latest, commit=True), Cost)
+    assert_type(session.stream(), AsyncGenerator[dal.Message])
+    assert_type(store.export(), AsyncGenerator[bytes])
+    async with store.writer() as writer:
+        assert_type(await writer.import_(store.export()), dal.Imported)
+    dal.AsyncSessionStore(ConnectionPool[Any](""))  # type: ignore[arg-type]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from inspect import isawaitable
-from typing import IO, Any
+from typing import Any
 
 from dal.errors import InvalidInput
-
-Lines = IO[bytes] | Iterable[bytes | str] | AsyncIterable[bytes | str]
-"""What can be imported."""
 
 _SIZE = 2**16
 """Bytes of a file that are read at once."""

@@ -26,6 +26,7 @@ class AsyncSession:
     """
 
     __slots__ = (
+        "_backend",
         "_may_be_stored",
         "_opening",
         "_store",
@@ -48,14 +49,20 @@ class AsyncSession:
         metadata: Metadata | None,
     ) -> None:
         self._store = store
+        self._backend = store._backend  # noqa: SLF001 - one of our own
         self.id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
-        self.user_id = validate.user(user_id, store.owner)
+        self.user_id = validate.user(user_id, self._backend.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
         session_metadata = validate.optional_metadata("metadata", metadata)
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
-        """Whether this handle has seen that the session is stored."""
+        """Whether this handle has seen that the session is stored.
+
+        An append that succeeds sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
+        clears it. A refused append leaves it as it was, for whatever reason it was refused. So False means "not known",
+        not "not stored".
+        """
         self._may_be_stored = session_id is not None
         self._opening = {
             "source": self.source,
@@ -132,10 +139,9 @@ class AsyncSession:
         contextlib's aclosing. On a store of one connection, that can do nothing else meanwhile.
         """
         query, pace, last = async_queries.messages.stream, Pace(), -1
-        async with self._store.runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
-            while page := await snapshot.run(
-                query, session_id=self.id, owner=self._store.owner, after=last, limit=pace.limit
-            ):
+        runner, owner = self._backend.runner, self._backend.owner
+        async with runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
+            while page := await snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=pace.limit):
                 for message in page:
                     yield message
                 last = page[-1].sequence
@@ -215,18 +221,18 @@ class AsyncSession:
 
     async def _run(self, query: AsyncQuery, **parameters: Any) -> Any:
         """Run a query file on this session, if it is the store's user's."""
-        return await self._store.runner.run(query, session_id=self.id, owner=self._store.owner, **parameters)
+        return await self._backend.runner.run(query, session_id=self.id, owner=self._backend.owner, **parameters)
 
     def _appending(self, checked: Sequence[dict[str, Any]], metadata: Sequence[Metadata | None]) -> Append:
         """Make an append, which is about to be sent."""
         self._may_be_stored = True
-        return Append(self.id, self._store.owner, self._opening, checked, metadata)
+        return Append(self.id, self._backend.owner, self._opening, checked, metadata)
 
     async def _append(self, append: Append) -> tuple[Message, ...]:
-        await self._store.appends.send(append)
-        self.persisted = True
+        await self._backend.appends.send(append)
         if not append.is_stored:
             raise await self._refusal(append)
+        self.persisted = True
         return append.stored
 
     async def _refusal(self, append: Append) -> DalError:
@@ -268,21 +274,21 @@ class AsyncSession:
         """Check a message's fields; `of` goes before their names in an error."""
         return {
             "role": validate.identifier(f"{of}role", role),
-            "content": validate.content(f"{of}content", content, self._store.sanitize),
+            "content": validate.content(f"{of}content", content, self._backend.sanitize),
             "agent_id": validate.optional_identifier(f"{of}agent_id", agent_id),
             "metadata": validate.optional_metadata(f"{of}metadata", metadata),
             "message_id": new_id() if message_id is None else validate.identifier(f"{of}message_id", message_id),
         }
 
     def _is_not_found(self, query: str) -> SessionNotFound:
-        owner = self._store.owner
+        owner = self._backend.owner
         why = "a session is stored with its first message" if owner is None else "or is another user's"
         return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
 
     async def _why_nothing(self, query: str, action: str | None = None) -> DalError:
         """Look why a statement gave no row. `action` is what an archived session does not allow."""
         found: SessionRecord | None = await self._run(async_queries.sessions.get)
-        if found is None and (action is None or self._store.owner is not None):
+        if found is None and (action is None or self._backend.owner is not None):
             return self._is_not_found(query)
         if found is not None and found.status == "archived" and action is not None:
             return self._is_archived(query, action)

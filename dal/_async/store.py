@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import psycopg
 from psycopg import AsyncConnection
@@ -15,9 +16,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
 from dal._async.appends import AsyncAppends
+from dal._async.backend import AsyncBackend
 from dal._async.export import export
 from dal._async.imports import import_lines
-from dal._async.pieces import Lines
 from dal._async.pipeline import AsyncPipeline
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
@@ -46,27 +47,29 @@ class AsyncSessionStore:
 
     def __init__(
         self,
-        source: AsyncConnectionPool[Any] | AsyncConnection[Any] | AsyncRunner,
+        source: AsyncConnectionPool[Any] | AsyncConnection[Any],
         *,
         sanitize: validate.Sanitize = None,
         owner: str | None = None,
         read_only: bool = False,
         hook: Hook | None = None,
     ) -> None:
-        if isinstance(source, AsyncConnectionPool):
-            source = AsyncRunner(AsyncPooled(source), SchemaCheck(), watch=Watch(hook))
-        elif isinstance(source, AsyncConnection):
-            source = AsyncRunner(AsyncSingle(source), SchemaCheck(), watch=Watch(hook))
-        elif not isinstance(source, AsyncRunner):
-            raise InvalidInput(
-                "source", f"must be an AsyncConnectionPool or an AsyncConnection, not {type(source).__name__}"
-            )
-        self.runner = source
-        self.appends: AsyncAppends = AsyncAppends(source)
-        self._closes: AsyncRunner | AsyncAppends | None = source
-        self.sanitize = validate.sanitize("sanitize", sanitize)
-        self.owner = validate.optional_identifier("owner", owner)
-        self.read_only = read_only
+        runner = AsyncRunner(_source(source), SchemaCheck(), watch=Watch(hook))
+        self._backend = AsyncBackend(
+            runner,
+            AsyncAppends(runner),
+            validate.sanitize("sanitize", sanitize),
+            validate.optional_identifier("owner", owner),
+            read_only,
+        )
+        self._closes: AsyncRunner | AsyncAppends | None = runner
+
+    @classmethod
+    def _make(cls, backend: AsyncBackend, *, closes: AsyncRunner | AsyncAppends | None) -> Self:
+        """Create a store without __init__, whose parameters are all public types."""
+        store = cls.__new__(cls)
+        store._backend, store._closes = backend, closes
+        return store
 
     @classmethod
     def connect(  # noqa: PLR0913 - what a service sets, by name
@@ -116,7 +119,10 @@ class AsyncSessionStore:
             is_direct=not pgbouncer,
         )
         runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=Watch(hook))
-        return cls(runner, sanitize=sanitize, read_only=read_only)
+        backend = AsyncBackend(
+            runner, AsyncAppends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only
+        )
+        return cls._make(backend, closes=runner)
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,10 +150,8 @@ class AsyncSessionStore:
         What it opens is the user's. A session of anyone else, or of nobody, is as one that is not stored, even for
         who knows its id: it is not found, not listed, not changed, and its id cannot be taken. No round trip more.
         """
-        owner = validate.user(validate.identifier("user_id", user_id), self.owner)
-        confined = type(self)(self.runner, sanitize=self.sanitize, owner=owner, read_only=self.read_only)
-        confined.appends, confined._closes = self.appends, None  # noqa: SLF001 - one of our own
-        return confined
+        owner = validate.user(validate.identifier("user_id", user_id), self._backend.owner)
+        return self._make(replace(self._backend, owner=owner), closes=None)
 
     def writer(self, *, batches: int = 4, waiting: int = 10_000) -> Self:
         """Give a store with the same verbs, which sends together what many append at once.
@@ -160,13 +164,11 @@ class AsyncSessionStore:
         """
         most_batches = validate.number("batches", batches, least=1)
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
-        if not self.runner.is_pooled:
+        runner = self._backend.runner
+        if not runner.is_pooled:
             raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
-        together = type(self)(self.runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
-        together.appends = together._closes = AsyncWriter(  # noqa: SLF001 - one of our own
-            self.runner, batches=most_batches, waiting=most_waiting
-        )
-        return together
+        writer = AsyncWriter(runner, batches=most_batches, waiting=most_waiting)
+        return self._make(replace(self._backend, appends=writer), closes=writer)
 
     def pipeline(self) -> Self:
         """Give a store with the same verbs, of which those that many call at once share a round trip.
@@ -177,15 +179,15 @@ class AsyncSessionStore:
         it wait too. `stream`, `export`, `import_`, `transaction` and the deletions go as ever. Only for a store with
         a pool, and not behind PgBouncer.
         """
-        if not self.runner.is_pooled:
+        runner = self._backend.runner
+        if not runner.is_pooled:
             raise StatementFailed("a pipeline needs a store with a pool; psycopg's own serves a connection")
-        if not self.runner.may_pipeline:
+        if not runner.may_pipeline:
             raise StatementFailed(
                 "a pipeline needs the server itself: a pooler such as PgBouncer may not pass on all that is sent "
                 "before a reply; use the store as it is, or a writer"
             )
-        runner = self.runner.as_(AsyncPipeline)
-        return type(self)(runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
+        return self._on(runner.as_(AsyncPipeline))
 
     def session(
         self,
@@ -213,26 +215,26 @@ class AsyncSessionStore:
         given: dict[str, list[int]] = {}
         checked = []
         for n, (session, new) in enumerate(pairs):
-            if not isinstance(session, AsyncSession) or session._store is not self:  # noqa: SLF001 - one of our own
+            if not isinstance(session, AsyncSession) or session._store is not self:
                 raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
             given.setdefault(session.id, []).append(n)
-            checked.append(session._checked_new(f"messages[{n}].", new))  # noqa: SLF001
+            checked.append(session._checked_new(f"messages[{n}].", new))
         validate.together("messages", checked, [session.id for session, _ in pairs])
         if not pairs:
             return ()
         sessions = [pairs[places[0]][0] for places in given.values()]
         appends = [
-            session._appending([checked[n] for n in places], [pairs[n][1].metadata for n in places])  # noqa: SLF001
+            session._appending([checked[n] for n in places], [pairs[n][1].metadata for n in places])
             for session, places in zip(sessions, given.values(), strict=True)
         ]
-        await self.appends.send_all(appends)
+        await self._backend.appends.send_all(appends)
         outcomes: dict[int, Message | DalError] = {}
         for session, append, places in zip(sessions, appends, given.values(), strict=True):
-            session.persisted = True
             if append.is_stored:
+                session.persisted = True
                 outcomes |= zip(places, append.stored, strict=True)
             else:
-                outcomes |= dict.fromkeys(places, await session._refusal(append))  # noqa: SLF001
+                outcomes |= dict.fromkeys(places, await session._refusal(append))
         in_order = [outcomes[n] for n in range(len(pairs))]
         stored = tuple(one for one in in_order if isinstance(one, Message))
         if len(stored) < len(in_order):
@@ -257,7 +259,7 @@ class AsyncSessionStore:
             # One more than asked for: whether it is there tells if there is a next page.
             "limit": validate.number("limit", limit, least=1) + 1,
         }
-        user_id = validate.user(user_id, self.owner)
+        user_id = validate.user(user_id, self._backend.owner)
         query: AsyncQuery = async_queries.sessions.list
         if user_id is not None:
             wanted["user_id"] = user_id
@@ -267,7 +269,7 @@ class AsyncSessionStore:
             query = async_queries.sessions.list_of_source
         if user_id is not None and source is not None:
             query = async_queries.sessions.list_of_user_and_source
-        rows = await self.runner.run(query, **wanted)
+        rows = await self._backend.runner.run(query, **wanted)
         page = tuple(rows[:limit])
         more = len(rows) > limit
         return SessionPage(page, validate.make_cursor(page[-1].updated_at, page[-1].session_id) if more else None)
@@ -280,8 +282,10 @@ class AsyncSessionStore:
         wanted = validate.identifiers("session_ids", session_ids)
         if not wanted:
             return {}
-        query = async_queries.sessions.agent_ids_read_only if self.read_only else async_queries.sessions.agent_ids
-        rows = await self.runner.run(query, session_ids=wanted, owner=self.owner)
+        query = (
+            async_queries.sessions.agent_ids_read_only if self._backend.read_only else async_queries.sessions.agent_ids
+        )
+        rows = await self._backend.runner.run(query, session_ids=wanted, owner=self._backend.owner)
         found = {row.session_id: tuple(row.agent_ids) for row in rows}
         return {session_id: found.get(session_id, ()) for session_id in wanted}
 
@@ -295,10 +299,11 @@ class AsyncSessionStore:
             "idle_since": validate.moment("before", before),
             "limit": validate.number("limit", limit, least=1),
         }
-        if self.owner is None:
-            rows = await self.runner.run(async_queries.sessions.delete_idle, **wanted)
-        else:
-            rows = await self.runner.run(async_queries.sessions.delete_idle_of_user, user_id=self.owner, **wanted)
+        query: AsyncQuery = async_queries.sessions.delete_idle
+        if self._backend.owner is not None:
+            wanted["user_id"] = self._backend.owner
+            query = async_queries.sessions.delete_idle_of_user
+        rows = await self._backend.runner.run(query, **wanted)
         return tuple(row.session_id for row in rows)
 
     def export(
@@ -315,25 +320,26 @@ class AsyncSessionStore:
         a time on a connection of its own, as `session.stream` reads.
         """
         return export(
-            self.runner,
-            user_id=validate.user(user_id, self.owner),
+            self._backend.runner,
+            user_id=validate.user(user_id, self._backend.owner),
             source=validate.optional_identifier("source", source),
             since=None if since is None else validate.moment("since", since),
             until=None if until is None else validate.moment("until", until),
         )
 
-    async def import_(self, lines: Lines) -> Imported:
+    async def import_(self, lines: IO[bytes] | Iterable[bytes | str] | AsyncIterable[bytes | str]) -> Imported:
         """Store the lines of an export, or those that others wrote in its form (docs/format.md).
 
         `lines` is a binary file, or an iterable of lines or of any chunks. It is stored in transactions of whole
         sessions, and what is there already is found by its message_id: run again what was interrupted.
         """
-        return await import_lines(self.runner, lines, owner=self.owner, sanitize=self.sanitize)
+        backend = self._backend
+        return await import_lines(backend.runner, lines, owner=backend.owner, sanitize=backend.sanitize)
 
     async def apply_schema(self) -> None:
         """Create the tables where they are missing, in the first schema of the search_path."""
         try:
-            async with self.runner.connection() as connection:
+            async with self._backend.runner.connection() as connection:
                 if connection.pgconn.pipeline_status != PipelineStatus.OFF:
                     raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
                 await connection.execute(SCHEMA.read_bytes(), prepare=False)
@@ -342,14 +348,14 @@ class AsyncSessionStore:
             try:
                 await self.check_schema()
             except StatementFailed:  # The caller's transaction failed with the file, whose error tells.
-                raise await self.runner.explain(error, "schema.sql", sent=True) from error
+                raise await self._backend.runner.explain(error, "schema.sql", sent=True) from error
         except psycopg.Error as error:
-            raise await self.runner.explain(error, "schema.sql", sent=True) from error
-        self.runner.schema.passed = True
+            raise await self._backend.runner.explain(error, "schema.sql", sent=True) from error
+        self._backend.runner.schema.passed = True
 
     async def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        self.runner.schema.compare(await self.runner.run(async_queries.schema.version))
+        self._backend.runner.schema.compare(await self._backend.runner.run(async_queries.schema.version))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:
@@ -360,24 +366,35 @@ class AsyncSessionStore:
         """
         in_block = False
         try:
-            async with self.runner.transaction() as connection:
+            async with self._backend.runner.transaction() as connection:
                 inside = self.using(connection)
                 try:
                     in_block = True
                     yield inside
                     in_block = False
                 finally:
-                    inside.runner.end("this transaction has ended; use the store itself, or a new transaction")
+                    inside._backend.runner.end("this transaction has ended; use the store itself, or a new transaction")
         except psycopg.Error as error:
             if in_block:
                 raise
-            raise await self.runner.explain(error, "transaction", sent=True) from error
+            raise await self._backend.runner.explain(error, "transaction", sent=True) from error
 
     def using(self, connection: AsyncConnection[Any]) -> Self:
         """Give a store with the same verbs on a connection of the caller's, and in its transaction.
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(
-            self.runner.on(connection), sanitize=self.sanitize, owner=self.owner, read_only=self.read_only
-        )
+        return self._on(self._backend.runner.on(connection))
+
+    def _on(self, runner: AsyncRunner) -> Self:
+        """Create a store like this one that sends its statements by another runner, and owns it."""
+        return self._make(replace(self._backend, runner=runner, appends=AsyncAppends(runner)), closes=runner)
+
+
+def _source(source: object) -> AsyncPooled | AsyncSingle:
+    """Return the source of connections that a caller's pool or connection is."""
+    if isinstance(source, AsyncConnectionPool):
+        return AsyncPooled(source)
+    if isinstance(source, AsyncConnection):
+        return AsyncSingle(source)
+    raise InvalidInput("source", f"must be an AsyncConnectionPool or an AsyncConnection, not {type(source).__name__}")

@@ -27,6 +27,7 @@ class Session:
     """
 
     __slots__ = (
+        "_backend",
         "_may_be_stored",
         "_opening",
         "_store",
@@ -49,14 +50,20 @@ class Session:
         metadata: Metadata | None,
     ) -> None:
         self._store = store
+        self._backend = store._backend  # noqa: SLF001 - one of our own
         self.id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
-        self.user_id = validate.user(user_id, store.owner)
+        self.user_id = validate.user(user_id, self._backend.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
         session_metadata = validate.optional_metadata("metadata", metadata)
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
-        """Whether this handle has seen that the session is stored."""
+        """Whether this handle has seen that the session is stored.
+
+        An append that succeeds sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
+        clears it. A refused append leaves it as it was, for whatever reason it was refused. So False means "not known",
+        not "not stored".
+        """
         self._may_be_stored = session_id is not None
         self._opening = {
             "source": self.source,
@@ -131,10 +138,9 @@ class Session:
         contextlib's closing. On a store of one connection, that can do nothing else meanwhile.
         """
         query, pace, last = queries.messages.stream, Pace(), -1
-        with self._store.runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
-            while page := snapshot.run(
-                query, session_id=self.id, owner=self._store.owner, after=last, limit=pace.limit
-            ):
+        runner, owner = self._backend.runner, self._backend.owner
+        with runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
+            while page := snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=pace.limit):
                 for message in page:
                     yield message
                 last = page[-1].sequence
@@ -212,18 +218,18 @@ class Session:
 
     def _run(self, query: Query, **parameters: Any) -> Any:
         """Run a query file on this session, if it is the store's user's."""
-        return self._store.runner.run(query, session_id=self.id, owner=self._store.owner, **parameters)
+        return self._backend.runner.run(query, session_id=self.id, owner=self._backend.owner, **parameters)
 
     def _appending(self, checked: Sequence[dict[str, Any]], metadata: Sequence[Metadata | None]) -> Append:
         """Make an append, which is about to be sent."""
         self._may_be_stored = True
-        return Append(self.id, self._store.owner, self._opening, checked, metadata)
+        return Append(self.id, self._backend.owner, self._opening, checked, metadata)
 
     def _append(self, append: Append) -> tuple[Message, ...]:
-        self._store.appends.send(append)
-        self.persisted = True
+        self._backend.appends.send(append)
         if not append.is_stored:
             raise self._refusal(append)
+        self.persisted = True
         return append.stored
 
     def _refusal(self, append: Append) -> DalError:
@@ -265,21 +271,21 @@ class Session:
         """Check a message's fields; `of` goes before their names in an error."""
         return {
             "role": validate.identifier(f"{of}role", role),
-            "content": validate.content(f"{of}content", content, self._store.sanitize),
+            "content": validate.content(f"{of}content", content, self._backend.sanitize),
             "agent_id": validate.optional_identifier(f"{of}agent_id", agent_id),
             "metadata": validate.optional_metadata(f"{of}metadata", metadata),
             "message_id": new_id() if message_id is None else validate.identifier(f"{of}message_id", message_id),
         }
 
     def _is_not_found(self, query: str) -> SessionNotFound:
-        owner = self._store.owner
+        owner = self._backend.owner
         why = "a session is stored with its first message" if owner is None else "or is another user's"
         return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
 
     def _why_nothing(self, query: str, action: str | None = None) -> DalError:
         """Look why a statement gave no row. `action` is what an archived session does not allow."""
         found: SessionRecord | None = self._run(queries.sessions.get)
-        if found is None and (action is None or self._store.owner is not None):
+        if found is None and (action is None or self._backend.owner is not None):
             return self._is_not_found(query)
         if found is not None and found.status == "archived" and action is not None:
             return self._is_archived(query, action)

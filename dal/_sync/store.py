@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import psycopg
 from psycopg import Connection
@@ -16,9 +17,9 @@ from psycopg_pool import ConnectionPool
 
 from dal import validate
 from dal._sync.appends import Appends
+from dal._sync.backend import Backend
 from dal._sync.export import export
 from dal._sync.imports import import_lines
-from dal._sync.pieces import Lines
 from dal._sync.pipeline import Pipeline
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
@@ -47,25 +48,29 @@ class SessionStore:
 
     def __init__(
         self,
-        source: ConnectionPool[Any] | Connection[Any] | Runner,
+        source: ConnectionPool[Any] | Connection[Any],
         *,
         sanitize: validate.Sanitize = None,
         owner: str | None = None,
         read_only: bool = False,
         hook: Hook | None = None,
     ) -> None:
-        if isinstance(source, ConnectionPool):
-            source = Runner(Pooled(source), SchemaCheck(), watch=Watch(hook))
-        elif isinstance(source, Connection):
-            source = Runner(Single(source), SchemaCheck(), watch=Watch(hook))
-        elif not isinstance(source, Runner):
-            raise InvalidInput("source", f"must be an ConnectionPool or an Connection, not {type(source).__name__}")
-        self.runner = source
-        self.appends: Appends = Appends(source)
-        self._closes: Runner | Appends | None = source
-        self.sanitize = validate.sanitize("sanitize", sanitize)
-        self.owner = validate.optional_identifier("owner", owner)
-        self.read_only = read_only
+        runner = Runner(_source(source), SchemaCheck(), watch=Watch(hook))
+        self._backend = Backend(
+            runner,
+            Appends(runner),
+            validate.sanitize("sanitize", sanitize),
+            validate.optional_identifier("owner", owner),
+            read_only,
+        )
+        self._closes: Runner | Appends | None = runner
+
+    @classmethod
+    def _make(cls, backend: Backend, *, closes: Runner | Appends | None) -> Self:
+        """Create a store without __init__, whose parameters are all public types."""
+        store = cls.__new__(cls)
+        store._backend, store._closes = backend, closes
+        return store
 
     @classmethod
     def connect(  # noqa: PLR0913 - what a service sets, by name
@@ -115,7 +120,8 @@ class SessionStore:
             is_direct=not pgbouncer,
         )
         runner = Runner(pool, schema_check, retries=retries, timeout=timeout, watch=Watch(hook))
-        return cls(runner, sanitize=sanitize, read_only=read_only)
+        backend = Backend(runner, Appends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only)
+        return cls._make(backend, closes=runner)
 
     def __enter__(self) -> Self:
         return self
@@ -143,10 +149,8 @@ class SessionStore:
         What it opens is the user's. A session of anyone else, or of nobody, is as one that is not stored, even for
         who knows its id: it is not found, not listed, not changed, and its id cannot be taken. No round trip more.
         """
-        owner = validate.user(validate.identifier("user_id", user_id), self.owner)
-        confined = type(self)(self.runner, sanitize=self.sanitize, owner=owner, read_only=self.read_only)
-        confined.appends, confined._closes = self.appends, None  # noqa: SLF001 - one of our own
-        return confined
+        owner = validate.user(validate.identifier("user_id", user_id), self._backend.owner)
+        return self._make(replace(self._backend, owner=owner), closes=None)
 
     def writer(self, *, batches: int = 4, waiting: int = 10_000) -> Self:
         """Give a store with the same verbs, which sends together what many append at once.
@@ -159,13 +163,11 @@ class SessionStore:
         """
         most_batches = validate.number("batches", batches, least=1)
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
-        if not self.runner.is_pooled:
+        runner = self._backend.runner
+        if not runner.is_pooled:
             raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
-        together = type(self)(self.runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
-        together.appends = together._closes = Writer(  # noqa: SLF001 - one of our own
-            self.runner, batches=most_batches, waiting=most_waiting
-        )
-        return together
+        writer = Writer(runner, batches=most_batches, waiting=most_waiting)
+        return self._make(replace(self._backend, appends=writer), closes=writer)
 
     def pipeline(self) -> Self:
         """Give a store with the same verbs, of which those that many call at once share a round trip.
@@ -176,15 +178,15 @@ class SessionStore:
         it wait too. `stream`, `export`, `import_`, `transaction` and the deletions go as ever. Only for a store with
         a pool, and not behind PgBouncer.
         """
-        if not self.runner.is_pooled:
+        runner = self._backend.runner
+        if not runner.is_pooled:
             raise StatementFailed("a pipeline needs a store with a pool; psycopg's own serves a connection")
-        if not self.runner.may_pipeline:
+        if not runner.may_pipeline:
             raise StatementFailed(
                 "a pipeline needs the server itself: a pooler such as PgBouncer may not pass on all that is sent "
                 "before a reply; use the store as it is, or a writer"
             )
-        runner = self.runner.as_(Pipeline)
-        return type(self)(runner, sanitize=self.sanitize, owner=self.owner, read_only=self.read_only)
+        return self._on(runner.as_(Pipeline))
 
     def session(
         self,
@@ -212,26 +214,26 @@ class SessionStore:
         given: dict[str, list[int]] = {}
         checked = []
         for n, (session, new) in enumerate(pairs):
-            if not isinstance(session, Session) or session._store is not self:  # noqa: SLF001 - one of our own
+            if not isinstance(session, Session) or session._store is not self:
                 raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
             given.setdefault(session.id, []).append(n)
-            checked.append(session._checked_new(f"messages[{n}].", new))  # noqa: SLF001
+            checked.append(session._checked_new(f"messages[{n}].", new))
         validate.together("messages", checked, [session.id for session, _ in pairs])
         if not pairs:
             return ()
         sessions = [pairs[places[0]][0] for places in given.values()]
         appends = [
-            session._appending([checked[n] for n in places], [pairs[n][1].metadata for n in places])  # noqa: SLF001
+            session._appending([checked[n] for n in places], [pairs[n][1].metadata for n in places])
             for session, places in zip(sessions, given.values(), strict=True)
         ]
-        self.appends.send_all(appends)
+        self._backend.appends.send_all(appends)
         outcomes: dict[int, Message | DalError] = {}
         for session, append, places in zip(sessions, appends, given.values(), strict=True):
-            session.persisted = True
             if append.is_stored:
+                session.persisted = True
                 outcomes |= zip(places, append.stored, strict=True)
             else:
-                outcomes |= dict.fromkeys(places, session._refusal(append))  # noqa: SLF001
+                outcomes |= dict.fromkeys(places, session._refusal(append))
         in_order = [outcomes[n] for n in range(len(pairs))]
         stored = tuple(one for one in in_order if isinstance(one, Message))
         if len(stored) < len(in_order):
@@ -256,7 +258,7 @@ class SessionStore:
             # One more than asked for: whether it is there tells if there is a next page.
             "limit": validate.number("limit", limit, least=1) + 1,
         }
-        user_id = validate.user(user_id, self.owner)
+        user_id = validate.user(user_id, self._backend.owner)
         query: Query = queries.sessions.list
         if user_id is not None:
             wanted["user_id"] = user_id
@@ -266,7 +268,7 @@ class SessionStore:
             query = queries.sessions.list_of_source
         if user_id is not None and source is not None:
             query = queries.sessions.list_of_user_and_source
-        rows = self.runner.run(query, **wanted)
+        rows = self._backend.runner.run(query, **wanted)
         page = tuple(rows[:limit])
         more = len(rows) > limit
         return SessionPage(page, validate.make_cursor(page[-1].updated_at, page[-1].session_id) if more else None)
@@ -279,8 +281,8 @@ class SessionStore:
         wanted = validate.identifiers("session_ids", session_ids)
         if not wanted:
             return {}
-        query = queries.sessions.agent_ids_read_only if self.read_only else queries.sessions.agent_ids
-        rows = self.runner.run(query, session_ids=wanted, owner=self.owner)
+        query = queries.sessions.agent_ids_read_only if self._backend.read_only else queries.sessions.agent_ids
+        rows = self._backend.runner.run(query, session_ids=wanted, owner=self._backend.owner)
         found = {row.session_id: tuple(row.agent_ids) for row in rows}
         return {session_id: found.get(session_id, ()) for session_id in wanted}
 
@@ -294,10 +296,11 @@ class SessionStore:
             "idle_since": validate.moment("before", before),
             "limit": validate.number("limit", limit, least=1),
         }
-        if self.owner is None:
-            rows = self.runner.run(queries.sessions.delete_idle, **wanted)
-        else:
-            rows = self.runner.run(queries.sessions.delete_idle_of_user, user_id=self.owner, **wanted)
+        query: Query = queries.sessions.delete_idle
+        if self._backend.owner is not None:
+            wanted["user_id"] = self._backend.owner
+            query = queries.sessions.delete_idle_of_user
+        rows = self._backend.runner.run(query, **wanted)
         return tuple(row.session_id for row in rows)
 
     def export(
@@ -314,25 +317,26 @@ class SessionStore:
         a time on a connection of its own, as `session.stream` reads.
         """
         return export(
-            self.runner,
-            user_id=validate.user(user_id, self.owner),
+            self._backend.runner,
+            user_id=validate.user(user_id, self._backend.owner),
             source=validate.optional_identifier("source", source),
             since=None if since is None else validate.moment("since", since),
             until=None if until is None else validate.moment("until", until),
         )
 
-    def import_(self, lines: Lines) -> Imported:
+    def import_(self, lines: IO[bytes] | Iterable[bytes | str]) -> Imported:
         """Store the lines of an export, or those that others wrote in its form (docs/format.md).
 
         `lines` is a binary file, or an iterable of lines or of any chunks. It is stored in transactions of whole
         sessions, and what is there already is found by its message_id: run again what was interrupted.
         """
-        return import_lines(self.runner, lines, owner=self.owner, sanitize=self.sanitize)
+        backend = self._backend
+        return import_lines(backend.runner, lines, owner=backend.owner, sanitize=backend.sanitize)
 
     def apply_schema(self) -> None:
         """Create the tables where they are missing, in the first schema of the search_path."""
         try:
-            with self.runner.connection() as connection:
+            with self._backend.runner.connection() as connection:
                 if connection.pgconn.pipeline_status != PipelineStatus.OFF:
                     raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
                 connection.execute(SCHEMA.read_bytes(), prepare=False)
@@ -341,14 +345,14 @@ class SessionStore:
             try:
                 self.check_schema()
             except StatementFailed:  # The caller's transaction failed with the file, whose error tells.
-                raise self.runner.explain(error, "schema.sql", sent=True) from error
+                raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
         except psycopg.Error as error:
-            raise self.runner.explain(error, "schema.sql", sent=True) from error
-        self.runner.schema.passed = True
+            raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
+        self._backend.runner.schema.passed = True
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        self.runner.schema.compare(self.runner.run(queries.schema.version))
+        self._backend.runner.schema.compare(self._backend.runner.run(queries.schema.version))
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:
@@ -359,24 +363,35 @@ class SessionStore:
         """
         in_block = False
         try:
-            with self.runner.transaction() as connection:
+            with self._backend.runner.transaction() as connection:
                 inside = self.using(connection)
                 try:
                     in_block = True
                     yield inside
                     in_block = False
                 finally:
-                    inside.runner.end("this transaction has ended; use the store itself, or a new transaction")
+                    inside._backend.runner.end("this transaction has ended; use the store itself, or a new transaction")
         except psycopg.Error as error:
             if in_block:
                 raise
-            raise self.runner.explain(error, "transaction", sent=True) from error
+            raise self._backend.runner.explain(error, "transaction", sent=True) from error
 
     def using(self, connection: Connection[Any]) -> Self:
         """Give a store with the same verbs on a connection of the caller's, and in its transaction.
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return type(self)(
-            self.runner.on(connection), sanitize=self.sanitize, owner=self.owner, read_only=self.read_only
-        )
+        return self._on(self._backend.runner.on(connection))
+
+    def _on(self, runner: Runner) -> Self:
+        """Create a store like this one that sends its statements by another runner, and owns it."""
+        return self._make(replace(self._backend, runner=runner, appends=Appends(runner)), closes=runner)
+
+
+def _source(source: object) -> Pooled | Single:
+    """Return the source of connections that a caller's pool or connection is."""
+    if isinstance(source, ConnectionPool):
+        return Pooled(source)
+    if isinstance(source, Connection):
+        return Single(source)
+    raise InvalidInput("source", f"must be an ConnectionPool or an Connection, not {type(source).__name__}")

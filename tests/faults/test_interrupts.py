@@ -67,7 +67,7 @@ async def all_connections(store):
     """The pool gives all of its connections, at once and fit for use."""
     async with AsyncExitStack() as stack:
         for _ in range(SIZE):
-            connection = await stack.enter_async_context(store.runner.connection())
+            connection = await stack.enter_async_context(store._backend.runner.connection())
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
             await connection.execute("SELECT 1")
 
@@ -115,8 +115,8 @@ async def test_cancelled_at_each_await(crew, scale, settings, *, state, crowd, l
                     others = [asyncio.create_task(do(focus, store, focus.call(session=n))) for n in range(crowd)]
                     reached = await cancelled(call, store, at, late=late)
                     await asyncio.gather(*others)
-                    if way == "writer" and store.appends._tasks:
-                        await asyncio.wait(store.appends._tasks)  # What was cancelled goes on, in a task of its own.
+                    if way == "writer" and (tasks := store._backend.appends._tasks):
+                        await asyncio.wait(tasks)  # What was cancelled goes on, in a task of its own.
                     async with asyncio.timeout(3):
                         await all_connections(store)
                     again = call.again
@@ -220,7 +220,7 @@ class Interrupter:
 def every_connection(store):
     with ExitStack() as stack:
         for _ in range(SIZE):
-            connection = stack.enter_context(store.runner.connection())
+            connection = stack.enter_context(store._backend.runner.connection())
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
             connection.execute("SELECT 1")
 

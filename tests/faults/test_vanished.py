@@ -46,7 +46,7 @@ def test_a_client_is_lost_in_a_transaction(crew, proxy, scale):
 
 def test_both_sides_have_the_settings(cluster):
     with dal.SessionStore.connect(cluster.conninfo, idle_timeout=7, keepalive=12) as store:
-        with store.runner.connection() as connection:
+        with store._backend.runner.connection() as connection:
             with socket.socket(fileno=os.dup(connection.fileno())) as wire:
                 options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
                 assert [wire.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [6, 2, 3, 12_000]
