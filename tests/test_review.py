@@ -144,8 +144,8 @@ def test_the_keyboard_reaches_what_scrolls(folder, browse):
 def broken(document):
     """Break a growth and a plan of messages.append."""
     query = document["queries"][0]
-    verdict_of(query, "buffers O(log n)").update(kept=False, measured="O(n): many")
-    verdict_of(query, "never Seq Scan").update(kept=False, measured="generic plan")
+    verdict_of(query, "buffers O(log n)").update(outcome="broken", measured="O(n): many")
+    verdict_of(query, "never Seq Scan").update(outcome="broken", measured="generic plan")
     sizes = query["plans"][next(iter(query["plans"]))]
     sizes[list(sizes)[-1]]["generic"] = {"Node Type": "Seq Scan", "Relation Name": "messages", "Plan Rows": 7}
 

@@ -11,10 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dal.cli.measuring import Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
+from dal.cli.measuring import NOT_MEASURED, Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
 from dal.cli.output import complain, out
 from dal.files import QUERIES, SCHEMA
 from dal.measure import outcome as reports
+from dal.measure.judge import Outcome
+
+BROKEN = 1
+"""The exit status when a promise is broken, even if another one could not be measured."""
 
 
 class Form(StrEnum):
@@ -54,7 +58,7 @@ def check(  # noqa: PLR0913 - options
 
     What a file promises stands in its header: round trips, growth, locks, and plan nodes that never appear. It is
     measured in a scratch schema, which is dropped at the end, even when interrupted. Exit status: 0 if all are kept, 1
-    if one is broken, 2 if it could not be measured.
+    if one is broken, 2 if one could not be measured.
 
     Examples: [bold]dal check[/bold], [bold]dal check --format markdown --also junit=check.xml[/bold],
     [bold]dal check --queries sql/ --schema schema.sql --fixtures fixtures.py[/bold]
@@ -64,8 +68,8 @@ def check(  # noqa: PLR0913 - options
     for kind, path in files:
         path.write_text(_WRITERS[kind](report) + "\n", encoding="utf-8")
     _show(report, form)
-    if report.broken:
-        raise typer.Exit(1)
+    if report.wanting:
+        raise typer.Exit(BROKEN if report.of(Outcome.BROKEN) else NOT_MEASURED)
 
 
 def _show(report: reports.Report, form: Form) -> None:
@@ -83,11 +87,11 @@ def _show(report: reports.Report, form: Form) -> None:
             verdict.query if verdict.query != shown else "",
             verdict.promised,
             verdict.measured,
-            Text("kept", style="green") if verdict.kept else Text("broken", style="bold red"),
+            Text(verdict.outcome, style="green" if verdict.kept else "bold red"),
         )
         shown = verdict.query
     out.print(table)
-    for verdict in report.broken:
+    for verdict in report.wanting:
         complain(ValueError(reports.where(verdict)))
 
 

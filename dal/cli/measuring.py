@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import traceback
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,7 @@ from dal.conninfo import with_schema
 from dal.errors import DalError
 from dal.measure import fixtures as own_fixtures
 from dal.measure import scratch
+from dal.measure.calls import FixtureError
 from dal.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
 from dal.measure.header import PromiseError
 from dal.measure.measured import Measured
@@ -75,6 +77,10 @@ def measure(  # noqa: PLR0913 - the options of two commands
     except PromiseError as error:
         for problem in error.problems:
             complain(ValueError(str(problem)))
+        raise typer.Exit(NOT_MEASURED) from error
+    except FixtureError as error:
+        traceback.print_exception(error.__cause__)
+        complain(error)
         raise typer.Exit(NOT_MEASURED) from error
     except _REASONS as error:
         complain(error)

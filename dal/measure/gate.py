@@ -19,8 +19,9 @@ from psycopg import sql
 
 from dal.errors import InvalidInput
 from dal.measure import scratch
-from dal.measure.cost import Cost, locks_of
-from dal.measure.measured import Measured
+from dal.measure.calls import FixtureCalls
+from dal.measure.cost import Cost, Counters, counters_of, locks_of
+from dal.measure.measured import STANDARD, STANDARD_SIZE, Exercise, Measured
 from dal.measure.plans import plans_of
 from dal.measure.prepared import MODES, prepared
 from dal.measure.promises import LOCK_MODES
@@ -70,7 +71,7 @@ class Gate:
         """`connect` makes connections that see the scratch schema alone; `schema` is the text of schema.sql."""
         self._connect = connect
         self._schema = schema
-        self._fixtures = fixtures
+        self._fixtures = FixtureCalls(fixtures)
         self._sizes = sizes
         self._begin = begin
         self._turn = count()
@@ -80,7 +81,7 @@ class Gate:
         measured = [Measured(subject) for subject in subjects]
         along = [axis for one in measured for axis in one.axes]
         held = [axis for one in measured for axis in one.held_axes]
-        return sum(len(self._sizes(axis)) for axis in (*set(along), *along)) + len(HELD_SIZES) * len(
+        return sum(len(self._sizes_of(axis)) for axis in (*set(along), *along)) + len(HELD_SIZES) * len(
             [*set(held), *held]
         )
 
@@ -95,26 +96,54 @@ class Gate:
                 self._under_a_snapshot(connection, axis, [one for one in measured if axis in one.held_axes])
         return measured
 
+    def _sizes_of(self, axis: str) -> Sequence[int]:
+        return (STANDARD_SIZE,) if axis == STANDARD else self._sizes(axis)
+
     def _along(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
-        sizes = self._sizes(axis)
+        sizes = self._sizes_of(axis)
         turns = Turns(connection)
         for before, size in zip((0, *sizes), sizes, strict=False):
             self._begin(f"{axis}: {size:,}")
-            self._grow(connection, axis, before, size)
-            little = _LITTLE if size != sizes[-1] else 0
-            small = {table for table, pages in scratch.pages(connection).items() if pages <= little}
+            has_grown = self._grow(connection, axis, before, size)
             for one in measured:
                 self._begin(f"{axis}: {size:,}, {one.subject.name}")
-                for curves, costs in zip(
-                    (one.curves, one.repeated), self._costs(turns, one.subject, axis, size), strict=False
-                ):
-                    curves.setdefault(axis, {})[size] = costs
-                plans = plans_of(
-                    connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=little
-                )
-                one.plans.setdefault(axis, {})[size] = plans
-        for one in measured:
-            self._at_last(connection, one, axis, sizes[-1])
+                exercise = one.exercise.setdefault(axis, Exercise())
+                if not (has_grown or self._is_other_call(one.subject, axis, before, size)):
+                    exercise.still.append(size)
+                with self._noting_failure(connection, one):
+                    self._at(turns, one, axis, size, is_last=size == sizes[-1])
+
+    def _is_other_call(self, subject: Subject, axis: str, before: int, size: int) -> bool:
+        """Whether a call at this size has other parameters than one at the size before."""
+        return before == 0 or self._fixtures.parameters(subject, axis, before, 0) != self._fixtures.parameters(
+            subject, axis, size, 0
+        )
+
+    def _at(self, turns: Turns, one: Measured, axis: str, size: int, *, is_last: bool) -> None:
+        if one.failure is not None:
+            return
+        connection = turns.connection
+        for curves, costs in zip(
+            (one.curves, one.repeated), self._costs(turns, one.subject, axis, size, one.exercise[axis]), strict=False
+        ):
+            curves.setdefault(axis, {})[size] = costs
+        little = _LITTLE if not is_last or axis == STANDARD else 0
+        small = {table for table, pages in scratch.pages(connection).items() if pages <= little}
+        one.plans.setdefault(axis, {})[size] = plans_of(
+            connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=little
+        )
+        if is_last:
+            self._at_last(connection, one, axis, size)
+
+    @contextmanager
+    def _noting_failure(self, connection: psycopg.Connection[Any], one: Measured) -> Iterator[None]:
+        """Note the error of a query that the database refuses, so that the others are still measured."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            one.failure = error.diag.message_primary or str(error)
 
     def _at_last(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
         """Measure what does not grow."""
@@ -122,6 +151,7 @@ class Gate:
         def run() -> None:
             one.subject.run(connection, self._values(one.subject, axis, size))
 
+        one.tables = scratch.tables(connection)
         one.locks = _strongest(one.locks, locks_of(connection, run))
         with connection.transaction(force_rollback=True):
             with watch(connection) as wire:
@@ -142,37 +172,52 @@ class Gate:
         with held_snapshot(connection):
             for before, size in zip((1, *HELD_SIZES), HELD_SIZES, strict=False):
                 self._begin(f"{axis}, under a held snapshot: {size:,}")
+                counted = counters_of(connection)
                 self._fixtures.grow(connection, axis, before, size)
+                has_grown = _has_written(connection, counted)
                 for one in measured:
                     self._begin(f"{axis}, under a held snapshot: {size:,}, {one.subject.name}")
-                    one.held.setdefault(axis, {})[size] = self._costs(turns, one.subject, axis, size)[0]
+                    exercise = one.held_exercise.setdefault(axis, Exercise())
+                    if not has_grown:
+                        exercise.still.append(size)
+                    with self._noting_failure(connection, one):
+                        if one.failure is None:
+                            costs = self._costs(turns, one.subject, axis, size, exercise)
+                            one.held.setdefault(axis, {})[size] = costs[0]
 
     def _values(self, subject: Subject, axis: str, size: int) -> Mapping[str, Any]:
-        return self._fixtures.parameters(subject.name, axis, size, next(self._turn))
+        return self._fixtures.parameters(subject, axis, size, next(self._turn))
 
-    def _costs(self, turns: Turns, subject: Subject, axis: str, size: int) -> list[dict[str, Cost]]:
+    def _costs(self, turns: Turns, subject: Subject, axis: str, size: int, exercise: Exercise) -> list[dict[str, Cost]]:
         """What it costs with either plan; once more if an update is not HOT: data get old, as ours do by the hour."""
-        costs = self._costs_now(turns, subject, axis, size)
+        costs = self._costs_now(turns, subject, axis, size, exercise)
         if subject.promises.hot and min(cost.hot_share for cost in costs[0].values()) < 1:
             with turns.connection.transaction():
                 self._fixtures.grow(turns.connection, axis, size, size)
-            costs = self._costs_now(turns, subject, axis, size)
+            costs = self._costs_now(turns, subject, axis, size, exercise)
         return costs
 
-    def _costs_now(self, turns: Turns, subject: Subject, axis: str, size: int) -> list[dict[str, Cost]]:
+    def _costs_now(
+        self, turns: Turns, subject: Subject, axis: str, size: int, exercise: Exercise
+    ) -> list[dict[str, Cost]]:
         """What it costs by plan: the first time and, if it writes, sent again with the same values."""
         times = 2 if set(subject.promises.locks.values()) - {LOCK_MODES[0]} else 1
+        values = partial(self._values, subject, axis, size)
         with prepared(turns.connection, subject.text) as statement:
-            by_mode = {
-                mode: turns.costs(statement, mode, partial(self._values, subject, axis, size), times) for mode in MODES
-            }
+            returned = {mode: turns.returned(statement, mode, values) for mode in MODES}
+            by_mode = {mode: turns.costs(statement, mode, values, times) for mode in MODES}
+        exercise.matched[size] = min(max(returned[mode], by_mode[mode][0].rows_written) for mode in MODES)
         fewest = min(map(len, by_mode.values()))
         return [{mode: costs[time] for mode, costs in by_mode.items()} for time in range(fewest)]
 
-    def _grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
+    def _grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> bool:
+        """Grow the data, and return whether that wrote anything."""
+        counted = counters_of(connection)
         with connection.transaction():
             self._fixtures.grow(connection, axis, before, size)
+        has_written = _has_written(connection, counted)
         scratch.vacuum(connection)
+        return has_written
 
     @contextmanager
     def _tables(self) -> Iterator[psycopg.Connection[Any]]:
@@ -189,6 +234,11 @@ class Gate:
             connection.execute(self._schema.encode(), prepare=False)
             scratch.calm(connection)
             yield connection
+
+
+def _has_written(connection: psycopg.Connection[Any], before: Counters) -> bool:
+    """Whether rows of the scratch schema were written since."""
+    return (counters_of(connection) - before).rows_written > 0
 
 
 def _strongest(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:

@@ -2,65 +2,200 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from math import inf
 from pathlib import Path
 
 from dal.measure.growth import SLACK, TOLERANCE, accelerates, closest, fit
-from dal.measure.measured import Curve, Measured
+from dal.measure.measured import STANDARD, STANDARD_SIZE, Curve, Exercise, Measured
 from dal.measure.plans import Plan
 from dal.measure.prepared import MODES
-from dal.measure.promises import LOCK_MODES, METRICS, UNITS, Bound, Cap, Growth, Never
+from dal.measure.promises import LOCK_MODES, METRICS, UNITS, Bound, Cap, Growth, Never, Rows
+
+
+class Outcome(StrEnum):
+    """What became of a promise."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One promise, what was measured, and whether it is kept."""
+    """One promise, what was measured (or why nothing was), and what became of it."""
 
     query: str
     path: Path
     line: int
     promised: str
     measured: str
-    kept: bool
+    outcome: Outcome
+
+    @property
+    def kept(self) -> bool:
+        """Whether it was measured and is kept."""
+        return self.outcome is Outcome.KEPT
+
+
+class NotMeasured(Exception):
+    """Nothing was measured by which a promise could be kept; says why."""
+
+
+Judged = tuple[str, bool]
+"""What was measured, and whether that keeps the promise."""
 
 
 def judge(measured: Measured) -> Iterator[Verdict]:
-    """Hold what was measured against what was promised."""
+    """Hold what was measured against what was promised. Only what was measured can be kept."""
+    subject = measured.subject
+    for line, promised, weigh in _promised(measured):
+        found, outcome = _outcome(measured, weigh)
+        yield Verdict(subject.name, subject.path, line, promised, found, outcome)
+
+
+def _outcome(measured: Measured, weigh: Callable[[], Judged]) -> tuple[str, Outcome]:
+    if measured.failure is not None:
+        return f"the query failed: {measured.failure}", Outcome.NOT_MEASURED
+    try:
+        found, kept = weigh()
+    except NotMeasured as reason:
+        return str(reason), Outcome.NOT_MEASURED
+    return found, Outcome.KEPT if kept else Outcome.BROKEN
+
+
+def _promised(measured: Measured) -> Iterator[tuple[int, str, Callable[[], Judged]]]:
+    """Yield each promise of a query: its line, its text, and how it is judged."""
     promises = measured.subject.promises
-
-    def verdict(line: int, promised: str, found: str, *, kept: bool) -> Verdict:
-        return Verdict(measured.subject.name, measured.subject.path, line, promised, found, kept)
-
-    trips = measured.round_trips
-    yield verdict(promises.line, in_trips(promises.round_trips), in_trips(trips), kept=trips <= promises.round_trips)
+    yield promises.line, in_trips(promises.round_trips), partial(_trips, measured)
     for bound in promises.bounds:
-        found, kept = _grown(bound, measured.curves[bound.axis])
-        if kept and len(measured.repeated.get(bound.axis, ())) == len(measured.curves[bound.axis]):
-            again, kept = _grown(bound, measured.repeated[bound.axis])
-            found = found if kept else f"{again}, sent again"
-        yield verdict(bound.line, str(bound), found, kept=kept)
+        yield bound.line, str(bound), partial(_bound, bound, measured)
     for cap in promises.caps:
-        found, kept = _capped(cap, measured)
-        yield verdict(cap.line, str(cap), found, kept=kept)
+        yield cap.line, str(cap), partial(_capped, cap, measured)
     for bound in promises.held:
-        found, kept = _grown(bound, measured.held[bound.axis])
-        yield verdict(bound.line, f"held snapshot: {bound}", found, kept=kept)
+        yield bound.line, f"held snapshot: {bound}", partial(_held, bound, measured)
     if promises.hot:
-        costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
-        share = min(cost.hot_share for cost in costs)
-        yield verdict(promises.line, "HOT", f"{share:.0%} HOT", kept=share == 1)
+        yield promises.line, "HOT", partial(_hot, measured)
     for rows in promises.rows:
-        locked = measured.rows[rows.table]
-        yield verdict(promises.locks_line, str(rows), f"{locked:,.6g} locked", kept=locked == rows.number)
-    for table in sorted(promises.locks | measured.locks):
-        promised, taken = promises.locks.get(table), measured.locks.get(table)
-        kept = taken is None or (promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised))
-        yield verdict(promises.locks_line, f"{promised or 'no lock'} on {table}", f"{taken or 'no lock'}", kept=kept)
+        yield promises.locks_line, str(rows), partial(_rows, rows, measured)
+    tables = sorted(promises.locks | measured.locks)
+    for table in tables:
+        yield promises.locks_line, f"{promises.locks.get(table, 'no lock')} on {table}", partial(_lock, table, measured)
+    if not tables:
+        yield promises.locks_line, "no lock on any table", lambda: ("no lock", True)
     for never in promises.never:
-        seen = list(_seen(never, measured.plans))
-        yield verdict(never.line, f"never {never}", "; ".join(seen) or "never", kept=not seen)
+        yield never.line, f"never {never}", partial(_never, never, measured)
+
+
+def _trips(measured: Measured) -> Judged:
+    if not measured.round_trips:
+        raise NotMeasured("nothing was sent")
+    return in_trips(measured.round_trips), measured.round_trips <= measured.subject.promises.round_trips
+
+
+def _bound(bound: Bound, measured: Measured) -> Judged:
+    found, kept = _grown(bound, measured.curves[bound.axis])
+    if kept and len(measured.repeated.get(bound.axis, ())) == len(measured.curves[bound.axis]):
+        again, kept = _grown(bound, measured.repeated[bound.axis])
+        found = found if kept else f"{again}, sent again"
+    if kept:
+        _require_work(bound.axis, measured.exercise[bound.axis])
+        _require_writes(measured)
+    return found, kept
+
+
+def _held(bound: Bound, measured: Measured) -> Judged:
+    found, kept = _grown(bound, measured.held[bound.axis])
+    if kept:
+        _require_work(f"{bound.axis}, under a held snapshot", measured.held_exercise[bound.axis])
+    return found, kept
+
+
+def _capped(cap: Cap, measured: Measured) -> Judged:
+    """Hold the most of a figure against its cap, wherever it is not promised to grow with n or faster."""
+    bounds = measured.subject.promises.bounds
+    grows = {one.axis for one in bounds if one.growth > Growth.LOGARITHMIC and METRICS[one.metric] == UNITS[cap.unit]}
+    axes = [axis for axis in measured.curves if axis not in grows]
+    if not axes:
+        raise NotMeasured(f"{cap.unit} are promised to grow in all that is measured; cap those, as in `…, {cap} each`")
+    value, size, mode, axis = max(
+        (float(getattr(cost, UNITS[cap.unit])), size, mode, axis)
+        for axis in axes
+        for size, at in measured.curves[axis].items()
+        for mode, cost in at.items()
+    )
+    if value <= cap.most:
+        for one in axes:
+            _require_work(one, measured.exercise[one])
+        _require_writes(measured)
+    return f"{value:,.0f} at {size:,} in {axis} with the {mode} plan", value <= cap.most
+
+
+def _hot(measured: Measured) -> Judged:
+    costs = [cost for curve in measured.curves.values() for at in curve.values() for cost in at.values()]
+    if not any(cost.updates for cost in costs):
+        raise NotMeasured("no row was updated")
+    share = min(cost.hot_share for cost in costs)
+    return f"{share:.0%} HOT", share == 1
+
+
+def _rows(rows: Rows, measured: Measured) -> Judged:
+    for axis, exercise in measured.exercise.items():
+        _require_work(axis, exercise)
+    locked = measured.rows[rows.table]
+    return f"{locked:,.6g} locked", locked == rows.number
+
+
+def _lock(table: str, measured: Measured) -> Judged:
+    promised, taken = measured.subject.promises.locks.get(table), measured.locks.get(table)
+    if taken is None:
+        _require_table(table, measured)
+        raise NotMeasured("no lock was taken: promise none, or give parameters with which the call takes it")
+    return taken, promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised)
+
+
+def _never(never: Never, measured: Measured) -> Judged:
+    if seen := list(_seen(never, measured.plans)):
+        return "; ".join(seen), False
+    if never.table:
+        _require_table(never.table, measured)
+    if any(plan.passes_over(never) for plan in measured.plans.get(STANDARD, {}).get(STANDARD_SIZE, {}).values()):
+        raise NotMeasured("it appears on so few rows that it is right there; promise a growth in the rows of its table")
+    return "never", True
+
+
+def _require_work(axis: str, exercise: Exercise) -> None:
+    """Raise unless every call along an axis did something, on data or with parameters of another size each time."""
+    if idle := [size for size, matched in exercise.matched.items() if not matched]:
+        raise NotMeasured(f"the call returned and changed no row at {_listed(idle)} in {axis}")
+    if exercise.still:
+        raise NotMeasured(f"the fixtures changed no row and no parameter up to {_listed(exercise.still)} in {axis}")
+
+
+def _require_writes(measured: Measured) -> None:
+    """Raise if the statement can write, and never did."""
+    can_write = any(
+        node == "ModifyTable"
+        for sizes in measured.plans.values()
+        for plans in sizes.values()
+        for plan in plans.values()
+        for node, _, _ in plan.nodes()
+    )
+    costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
+    if can_write and not any(cost.rows_written for cost in costs):
+        raise NotMeasured("the statement can write, but no call wrote a row")
+
+
+def _require_table(table: str, measured: Measured) -> None:
+    if table not in measured.tables:
+        raise NotMeasured(f"the schema has no table {table}")
+
+
+def _listed(sizes: Iterable[int]) -> str:
+    return ", ".join(f"{size:,}" for size in sizes)
 
 
 def values_of(bound: Bound, curve: Curve) -> dict[str, dict[int, float]]:
@@ -96,19 +231,6 @@ def _limits(bound: Bound, values: dict[int, float]) -> Iterator[float]:
             yield bound.cap.most * (size if bound.cap.each else 1)
         else:
             yield inf
-
-
-def _capped(cap: Cap, measured: Measured) -> tuple[str, bool]:
-    """Hold the most of a figure against its cap, wherever it is not promised to grow with n or faster."""
-    bounds = measured.subject.promises.bounds
-    grows = {one.axis for one in bounds if one.growth > Growth.LOGARITHMIC and METRICS[one.metric] == UNITS[cap.unit]}
-    value, size, mode, axis = max(
-        (float(getattr(cost, UNITS[cap.unit])), size, mode, axis)
-        for axis in measured.curves.keys() - grows
-        for size, at in measured.curves[axis].items()
-        for mode, cost in at.items()
-    )
-    return f"{value:,.0f} at {size:,} in {axis} with the {mode} plan", value <= cap.most
 
 
 def _told(values: dict[int, float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from dal.measure.cost import Cost
@@ -10,6 +11,22 @@ from dal.measure.subjects import Subject
 
 Curve = dict[int, dict[str, Cost]]
 """By size, and custom or generic."""
+
+STANDARD = "the standard data"
+"""The axis of a query that promises no growth: it is measured at one size, so that it is run at all."""
+
+STANDARD_SIZE = 64
+"""How large the standard data are."""
+
+
+@dataclass(slots=True)
+class Exercise:
+    """Whether the calls along an axis did anything: a promise is not kept by a call that does nothing."""
+
+    matched: dict[int, int] = field(default_factory=dict)
+    """By size: how many rows the call returned, or changed, with the plan with which it did least."""
+    still: list[int] = field(default_factory=list)
+    """The sizes at which neither the data nor the parameters differ from those of the size before."""
 
 
 @dataclass(slots=True)
@@ -22,17 +39,24 @@ class Measured:
     repeated: dict[str, Curve] = field(default_factory=dict)
     """What a call costs that is sent again with the same values, if it writes and may be sent again."""
     held: dict[str, Curve] = field(default_factory=dict)
+    exercise: dict[str, Exercise] = field(default_factory=dict)
+    """By axis."""
+    held_exercise: dict[str, Exercise] = field(default_factory=dict)
     plans: dict[str, dict[int, dict[str, Plan]]] = field(default_factory=dict)
     """By axis, size, and custom or generic."""
     locks: dict[str, str] = field(default_factory=dict)
     rows: dict[str, float] = field(default_factory=dict)
     """How many rows of each table are locked against other writers, in all or for each, as promised."""
     round_trips: int = 0
+    tables: Collection[str] = ()
+    """All tables of the scratch schema."""
+    failure: str | None = None
+    """The database's error, if the query failed: nothing more was measured then."""
 
     @property
     def axes(self) -> list[str]:
-        """What the promises speak of, each once."""
-        return list(dict.fromkeys(bound.axis for bound in self.subject.promises.bounds))
+        """What the promises speak of, each once; the standard data, if they speak of no growth."""
+        return list(dict.fromkeys(bound.axis for bound in self.subject.promises.bounds)) or [STANDARD]
 
     @property
     def held_axes(self) -> list[str]:

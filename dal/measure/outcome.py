@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from xml.etree import ElementTree as ET
 from dal.measure.cost import most
 from dal.measure.growth import fit
 from dal.measure.header import name_of
-from dal.measure.judge import Verdict, in_trips, judge, values_of
+from dal.measure.judge import Outcome, Verdict, in_trips, judge, values_of
 from dal.measure.measured import Curve, Measured
 from dal.measure.promises import METRICS, Promises
 
@@ -27,17 +28,22 @@ class Report:
     measured: Sequence[Measured]
     verdicts: Sequence[Verdict]
 
+    def of(self, outcome: Outcome) -> list[Verdict]:
+        """Return the promises of which this became."""
+        return [verdict for verdict in self.verdicts if verdict.outcome is outcome]
+
     @property
-    def broken(self) -> list[Verdict]:
-        """The promises that are not kept."""
-        return [verdict for verdict in self.verdicts if not verdict.kept]
+    def wanting(self) -> list[Verdict]:
+        """The promises that are broken, and then those that were not measured."""
+        return [*self.of(Outcome.BROKEN), *self.of(Outcome.NOT_MEASURED)]
 
     @property
     def summary(self) -> str:
         """The outcome in a line."""
         queries = len({verdict.query for verdict in self.verdicts})
-        kept = len(self.verdicts) - len(self.broken)
-        return f"{kept} of {len(self.verdicts)} promises of {queries} queries are kept on {self.server}"
+        unmeasured = len(self.of(Outcome.NOT_MEASURED))
+        kept = f"{len(self.of(Outcome.KEPT))} of {len(self.verdicts)} promises of {queries} queries are kept"
+        return f"{kept}{f', {unmeasured} were not measured,' if unmeasured else ''} on {self.server}"
 
 
 def make(server: str, schema: str, measured: Sequence[Measured]) -> Report:
@@ -66,6 +72,7 @@ def _query(one: Measured, report: Report) -> dict[str, Any]:
         "source": source,
         "sql": one.subject.text,
         "round_trips": one.round_trips,
+        "failure": one.failure,
         "promises": told(one.subject.promises),
         "locks": {"promised": one.subject.promises.locks, "taken": dict(sorted(one.locks.items()))},
         "rows": {
@@ -85,14 +92,11 @@ def _query(one: Measured, report: Report) -> dict[str, Any]:
 
 
 def as_junit(report: Report) -> str:
-    """JUnit XML: a suite for each query, a case for each promise."""
-    suites = ET.Element(
-        "testsuites", name="dal check", tests=str(len(report.verdicts)), failures=str(len(report.broken))
-    )
+    """JUnit XML: a suite for each query, a case for each promise; what was not measured is an error."""
+    suites = ET.Element("testsuites", {"name": "dal check", **_counts(report.verdicts)})
     for query in dict.fromkeys(verdict.query for verdict in report.verdicts):
         cases = [verdict for verdict in report.verdicts if verdict.query == query]
-        failures = sum(not verdict.kept for verdict in cases)
-        suite = ET.SubElement(suites, "testsuite", name=query, tests=str(len(cases)), failures=str(failures))
+        suite = ET.SubElement(suites, "testsuite", {"name": query, **_counts(cases)})
         for verdict in cases:
             case = ET.SubElement(
                 suite,
@@ -103,39 +107,63 @@ def as_junit(report: Report) -> str:
                 line=str(verdict.line),
             )
             if not verdict.kept:
-                ET.SubElement(case, "failure", message=f"measured {verdict.measured}").text = where(verdict)
+                kind = "failure" if verdict.outcome is Outcome.BROKEN else "error"
+                ET.SubElement(case, kind, message=finding(verdict)).text = where(verdict)
     ET.indent(suites)
     return ET.tostring(suites, encoding="unicode", xml_declaration=True)
 
 
+def _counts(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    outcomes = Counter(verdict.outcome for verdict in verdicts)
+    return {
+        "tests": str(len(verdicts)),
+        "failures": str(outcomes[Outcome.BROKEN]),
+        "errors": str(outcomes[Outcome.NOT_MEASURED]),
+    }
+
+
+_TITLES = {Outcome.BROKEN: "{} breaks a promise", Outcome.NOT_MEASURED: "a promise of {} was not measured"}
+
+
 def as_github(report: Report) -> str:
-    """GitHub's annotations: an error at the line of each promise that is broken, and a notice with the outcome."""
+    """GitHub's annotations: an error at the line of each promise that is not kept, and a notice with the outcome."""
     errors = [
         f"::error file={_escape(_relative(v.path), ',:')},line={v.line},"
-        f"title={_escape(f'{v.query} breaks a promise', ',:')}"
-        f"::{_escape(f'promised {v.promised}; measured {v.measured}')}"
-        for v in report.broken
+        f"title={_escape(_TITLES[v.outcome].format(v.query), ',:')}"
+        f"::{_escape(f'promised {v.promised}; {finding(v)}')}"
+        for v in report.wanting
     ]
     return "\n".join([*errors, f"::notice title=dal check::{_escape(report.summary)}"])
 
 
+_SIGNS = {Outcome.KEPT: "kept", Outcome.BROKEN: "**broken**", Outcome.NOT_MEASURED: "**not measured**"}
+
+
 def as_markdown(report: Report) -> str:
-    """A summary for a pull request: what is broken first, everything else folded."""
-    rows = [
-        f"| {v.query} | {v.promised} | {v.measured} | {'kept' if v.kept else '**broken**'} |" for v in report.verdicts
-    ]
+    """A summary for a pull request: what is not kept first, everything else folded."""
     head = "| query | promised | measured | |\n|---|---|---|---|\n"
-    broken = [row for row, verdict in zip(rows, report.verdicts, strict=True) if not verdict.kept]
-    parts = [f"### {'❌' if broken else '✅'} {report.summary}"]
-    if broken:
-        parts.append(head + "\n".join(broken))
-    parts.append(f"<details><summary>All promises</summary>\n\n{head}" + "\n".join(rows) + "\n\n</details>")
+    parts = [f"### {'❌' if report.wanting else '✅'} {report.summary}"]
+    if report.wanting:
+        parts.append(head + "\n".join(map(_row, report.wanting)))
+    every = head + "\n".join(map(_row, report.verdicts))
+    parts.append(f"<details><summary>All promises</summary>\n\n{every}\n\n</details>")
     return "\n\n".join(parts)
 
 
+def _row(verdict: Verdict) -> str:
+    cells = (verdict.query, verdict.promised, verdict.measured, _SIGNS[verdict.outcome])
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def finding(verdict: Verdict) -> str:
+    """What was measured, or why nothing was, in words."""
+    said = "not measured:" if verdict.outcome is Outcome.NOT_MEASURED else "measured"
+    return f"{said} {verdict.measured}"
+
+
 def where(verdict: Verdict) -> str:
-    """A broken promise, as a line that editors and terminals can follow."""
-    told = f"{verdict.query}: promised {verdict.promised}; measured {verdict.measured}"
+    """A promise that is not kept, as a line that editors and terminals can follow."""
+    told = f"{verdict.query}: promised {verdict.promised}; {finding(verdict)}"
     return f"{_relative(verdict.path)}:{verdict.line}: {told}"
 
 
@@ -165,6 +193,8 @@ def told(promises: Promises) -> list[str]:
 
 def _bounds(one: Measured, *, held: bool) -> Iterator[dict[str, Any]]:
     """What grows, as promised and as measured."""
+    if one.failure is not None:
+        return
     curves = one.held if held else one.curves
     for bound in one.subject.promises.held if held else one.subject.promises.bounds:
         values = values_of(bound, curves[bound.axis]).values()
@@ -206,7 +236,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "line": verdict.line,
         "promised": verdict.promised,
         "measured": verdict.measured,
-        "kept": verdict.kept,
+        "outcome": verdict.outcome,
     }
 
 

@@ -34,10 +34,16 @@ class Plan:
 
     def breaks(self, never: Never) -> bool:
         """Whether a node is there that never appears."""
-        return any(
-            node["Node Type"] == never.node and never.table in {None, _table(node)} and not self._is_little(node)
-            for node in _walk(self.tree)
-        )
+        return any(not self._is_little(node) for node in self._found(never))
+
+    def passes_over(self, never: Never) -> bool:
+        """Whether such a node is there, on so little that it is right."""
+        return any(self._is_little(node) for node in self._found(never))
+
+    def _found(self, never: Never) -> Iterator[Mapping[str, Any]]:
+        for node in _walk(self.tree):
+            if node["Node Type"] == never.node and never.table in {None, _table(node)}:
+                yield node
 
     def _is_little(self, node: Mapping[str, Any]) -> bool:
         if "Relation Name" in node:

@@ -38,12 +38,11 @@ class Prepared:
         self._name = name
         self._parameters = parameters
 
-    def run(self, mode: str, values: Mapping[str, Any]) -> None:
-        """Run it with the plan of a mode, and fetch what it gives."""
+    def run(self, mode: str, values: Mapping[str, Any]) -> int:
+        """Run it with the plan of a mode, and return how many rows it returned or changed."""
         self._choose(mode)
         self._cursor.execute(self._call(_EXECUTE, values))
-        if self._cursor.description:
-            self._cursor.fetchall()
+        return max(self._cursor.rowcount, 0)
 
     def explain(self, mode: str, values: Mapping[str, Any]) -> Any:
         """The plan of a mode, as EXPLAIN gives it; nothing is run."""

@@ -23,6 +23,9 @@ class Fixtures(Protocol):
     def grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
         """Let the tables, which hold `before` of what the axis names (at first 0, in empty tables), hold `size`.
 
+        A query that promises no growth is run on "the standard data", which are grown once, to 64. Raise an error for
+        an axis that is not known: a name with a typo would else be measured on data that do not grow.
+
         The connection is in a transaction, but under a held snapshot in autocommit: what a service does in several
         transactions is to be done so there. Where both are the same, the data are to be brought up to date, if there is
         anything in them that gets old.

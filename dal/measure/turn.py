@@ -78,6 +78,11 @@ class Turns:
             lowest = lower
         return lowest
 
+    def returned(self, statement: Prepared, mode: str, values: Callable[[], Mapping[str, Any]]) -> int:
+        """Run a call in a transaction that is rolled back, and return how many rows it returned or changed."""
+        with self.connection.transaction(force_rollback=True):
+            return statement.run(mode, values())
+
     def _turn(self, statement: Prepared, mode: str, values: Mapping[str, Any], times: int) -> list[Cost]:
         costs: list[Cost] = []
         with self.connection.transaction(force_rollback=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dal.measure.judge import Outcome
 from dal.measure.promises import Never
 from dal.review.charts import chart, sparkline
 from dal.review.code import difference, highlighted, purpose
@@ -63,7 +64,7 @@ def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str
         "first": first,
         "rest": rest,
         "text": _text(query),
-        "broken": [verdict for verdict in query["verdicts"] if not verdict["kept"]],
+        "wanting": [verdict for verdict in query["verdicts"] if verdict["outcome"] != Outcome.KEPT],
         "growth": curves,
         "overview": [curve for curve in curves if curve["metric"] == "buffers"],
         "folded": {axis: fold(sizes, never) for axis, sizes in query["plans"].items()},
@@ -85,7 +86,7 @@ def _curve(query: Mapping[str, Any], bound: Mapping[str, Any]) -> dict[str, Any]
     verdict = next(verdict for verdict in query["verdicts"] if verdict["promised"] == bound["promise"])
     return {
         **bound,
-        "kept": verdict["kept"],
+        "outcome": verdict["outcome"],
         "told": verdict["measured"],
         "values": values,
         "least": values[min(values)],

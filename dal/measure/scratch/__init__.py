@@ -44,6 +44,11 @@ def pages(connection: psycopg.Connection[Any]) -> dict[str, int]:
     return dict(_statements.pages(connection))
 
 
+def tables(connection: psycopg.Connection[Any]) -> set[str]:
+    """Return the names of the schema's tables."""
+    return {name for (name,) in _statements.tables(connection)}
+
+
 @either
 async def vacuum(connection: Connection) -> None:
     """Vacuum and analyze all tables of the first schema of the search_path."""
@@ -54,6 +59,6 @@ async def vacuumed(connection: Connection) -> None:
     """What vacuum does, for functions that are made for either kind of connection themselves."""
     cursor: Any = connection.cursor(row_factory=tuple_row)
     await settled(cursor.execute(_statements.tables.sql, prepare=False))
-    tables = [sql.Identifier(name) for (name,) in await settled(cursor.fetchall())]
-    if tables:
-        await settled(cursor.execute(_VACUUM.format(sql.SQL(", ").join(tables)), prepare=False))
+    names = [sql.Identifier(name) for (name,) in await settled(cursor.fetchall())]
+    if names:
+        await settled(cursor.execute(_VACUUM.format(sql.SQL(", ").join(names)), prepare=False))
