@@ -4,6 +4,10 @@ import re
 import subprocess
 import sys
 
+from typer.testing import CliRunner
+
+from dal.cli.app import app
+
 
 def run(*arguments, script=None):
     program = ["-m", "dal.cli"] if script is None else ["-c", script]
@@ -18,3 +22,11 @@ def is_refused(done, *parts, status=1):
     assert re.fullmatch(r"dal: [^\n]+\n", done.stderr), done.stderr
     for part in parts:
         assert part in done.stderr
+
+
+def call(*arguments):
+    """Run the command line in this process, which takes a tenth of the time."""
+    called = CliRunner().invoke(app, [str(one) for one in arguments])
+    if called.exception is not None and not isinstance(called.exception, SystemExit):
+        raise called.exception
+    return subprocess.CompletedProcess(arguments, called.exit_code, called.stdout, called.stderr)

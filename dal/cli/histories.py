@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import os
-import secrets
-import sys
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import import_module
-from pathlib import Path
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dal._sync.store import SessionStore
+from dal.cli.archives import read, reading, writing
 from dal.cli.connection import connected
 from dal.cli.output import err
 from dal.cli.schema import Dsn, Schema, given
 from dal.errors import DalError
-
-_SIZE = 2**20
-"""Bytes that are read at once."""
 
 _MOST_TOLD = 20
 """Refused sessions that are named."""
@@ -57,7 +48,7 @@ def export(  # noqa: PLR0913 - options
     with (
         connected(given(dsn), schema) as connection,
         _told() as told,
-        _writing(file) as out,
+        writing(file) as out,
     ):
         for chunk in SessionStore(connection).export(user_id=user, source=source, since=since_then, until=until_then):
             out.write(chunk)
@@ -82,11 +73,11 @@ def import_(
     Examples: [bold]dal import all.jsonl.gz --schema agents[/bold], with the database in DAL_DSN,
     [bold]dal export --dsn postgresql://old/app | dal import --dsn postgresql://new/app[/bold]
     """
-    with connected(given(dsn), schema) as connection, _told() as told, _reading(file) as (source, place):
+    with connected(given(dsn), schema) as connection, _told() as told, reading(file) as (source, place):
 
         def pieces() -> Iterator[bytes]:
             lines = 0
-            while piece := _read(source, file):
+            while piece := read(source, file):
                 lines += piece.count(b"\n")
                 told(f"{lines:,} lines", place())
                 yield piece
@@ -98,7 +89,7 @@ def import_(
         f"{done.already_there:,} messages were there already."
     )
     for session_id, why in list(done.refused.items())[:_MOST_TOLD]:
-        err.print(f"Refused session {session_id!r}: {why}.", soft_wrap=True, markup=False)
+        err.print(f"Refused session {session_id!r}: {why}.", soft_wrap=True)
     if len(done.refused) > _MOST_TOLD:
         err.print(f"… and {len(done.refused) - _MOST_TOLD:,} more")
     if done.refused:
@@ -113,79 +104,6 @@ def _moment(option: str, text: str | None) -> datetime | None:
     except ValueError:
         raise DalError(f"{option}: {text!r} is not a time such as 2026-01-31 or 2026-01-31T12:00+01:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-@contextmanager
-def _writing(file: str) -> Iterator[BinaryIO]:
-    """Open what is written to; a file gets its name at the end, and nothing is left of one that is not whole."""
-    if file == "-":
-        with _compressed(sys.stdout.buffer, "", "wb") as out:
-            yield out
-        sys.stdout.flush()
-        return
-    path = Path(file).resolve()
-    direct = path.exists() and not path.is_file()  # A device, or a named pipe.
-    part = path if direct else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with _telling(file, "write"):
-            with part.open("wb") as raw:
-                with _compressed(raw, path.name, "wb") as out:
-                    yield out
-                raw.flush()
-                if not direct:
-                    os.fsync(raw.fileno())
-            if not direct:
-                part.replace(path)
-    finally:
-        if not direct:
-            part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _reading(file: str) -> Iterator[tuple[BinaryIO, Callable[[], float | None]]]:
-    """Open what is read, and give what tells the share that was."""
-    with _telling(file, "read"):
-        raw = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed below
-    size = os.fstat(raw.fileno()).st_size if file != "-" and Path(file).is_file() else 0
-
-    def place() -> float | None:
-        return raw.tell() / size if size else None
-
-    with raw, _compressed(raw, file, "rb") as source:
-        yield source, place
-
-
-def _read(source: BinaryIO, file: str) -> bytes:
-    with _telling(file, "read"):
-        return source.read(_SIZE)
-
-
-@contextmanager
-def _telling(file: str, what: str) -> Iterator[None]:
-    """Tell in a line why a file cannot be read or written."""
-    try:
-        yield
-    except (OSError, EOFError, zlib.error) as error:
-        said = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise DalError(f"cannot {what} {file}: {said}") from error
-
-
-@contextmanager
-def _compressed(raw: BinaryIO, name: str, mode: str) -> Iterator[BinaryIO]:
-    """Compress or not, as the name says."""
-    if name.endswith(".gz"):
-        # Neither the name nor the time is in it: the same sessions make the same file.
-        with gzip.GzipFile("", mode, 6, raw, mtime=0) as packed:
-            yield cast(BinaryIO, packed)
-    elif name.endswith(".zst"):
-        try:
-            zstd = import_module("compression.zstd")
-        except ModuleNotFoundError:
-            raise DalError("a .zst file needs Python 3.14 or later; use .gz, or a pipe through zstd") from None
-        with zstd.ZstdFile(raw, mode) as packed:
-            yield packed
-    else:
-        yield raw
 
 
 @contextmanager

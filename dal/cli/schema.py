@@ -122,7 +122,7 @@ def grants(
             return
         with connection.transaction():
             connection.execute(text)
-        out.print(f"Granted to {role}, in {place(connection, schema)}.", soft_wrap=True, markup=False)
+        out.print(f"Granted to {role}, in {place(connection, schema)}.", soft_wrap=True)
 
 
 def _report(what: str, connection: psycopg.Connection, schema: str | None) -> None:

@@ -6,14 +6,19 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from hashlib import sha256
+from reprlib import repr as short
 from typing import Any, NamedTuple
 
 from dal import validate
 from dal.errors import InvalidInput
+from dal.histories.parse import BYTE_ORDER_MARK, can_be_read, parsed, shown
 from dal.records import STATUSES
 
 MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
 """Bytes of a line: JSON may write a byte of content or metadata as six."""
+
+MAX_BLANK = 2**16
+"""Bytes of blank lines in a row. A small compressed file can hold billions of them."""
 
 _SESSION = frozenset(
     ("session_id", "source", "user_id", "parent_id", "status", "next_sequence", "message_count", "agent_ids",
@@ -22,9 +27,6 @@ _SESSION = frozenset(
 _MESSAGE = frozenset(
     ("session_id", "sequence", "message_id", "role", "agent_id", "content", "metadata", "created_at")
 )  # fmt: skip
-
-
-_decode = json.JSONDecoder().raw_decode
 
 
 class Line(NamedTuple):
@@ -43,14 +45,16 @@ class Lines:
         self._owner = owner
         self._sanitize = sanitize
         self._number = 0
-        self._rest: list[bytes] = []
-        """The pieces of the line that has not ended."""
+        self._rest = bytearray()
+        """What has come of the line that has not ended."""
         self._rest_is_whole = False
+        self._blank = 0
+        """Bytes of blank lines since the last line that was not blank."""
 
     def feed(self, piece: object) -> Iterator[Line]:
         """Take a piece: a line with or without its end, or any part of the file; give the lines that it ends."""
         data = self._bytes(piece)
-        if self._rest_is_whole and data[:1] not in {b"\n", b"\r", b""}:
+        if self._rest_is_whole and data.lstrip(b" \t\r")[:1] not in {b"\n", b""}:
             yield from self.end()
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
@@ -59,11 +63,7 @@ class Lines:
                 yield line
             start = end + 1
         if start < len(data):
-            self._rest.append(data[start:])
-            # A beginning of an object is no object: what can be read is a line, and its end was left out.
-            self._rest_is_whole = data.endswith(b"}") and self._can_be_read()
-            if sum(map(len, self._rest)) > MAX_LINE:
-                raise InvalidInput(f"line {self._number + 1}", f"is longer than {MAX_LINE} bytes")
+            self._keep(data[start:])
 
     def end(self) -> Iterator[Line]:
         """Give the last line, if its end was left out."""
@@ -82,23 +82,28 @@ class Lines:
             raise InvalidInput("lines", f"must be bytes or str, not {type(piece).__name__}")
         return bytes(piece)
 
-    def _can_be_read(self) -> bool:
-        try:
-            json.loads(b"".join(self._rest))
-        except (ValueError, RecursionError):
-            return False
-        return True
+    def _keep(self, part: bytes) -> None:
+        """Keep the beginning of a line. Only a line that is one piece may leave out its end: others are read once."""
+        if not self._rest:
+            self._rest_is_whole = part.endswith(b"}") and can_be_read(part)
+        elif not part.isspace():
+            self._rest_is_whole = False
+        self._rest += part
+        self._check_length(self._number + 1, len(self._rest))
 
     def _ended(self, end: bytes) -> Line | None:
         """Read the line of which this is the end, or nothing of one that is empty."""
-        text = end
+        text: bytes | bytearray = end
         if self._rest:
-            text = b"".join([*self._rest, end])
-            self._rest.clear()
-            self._rest_is_whole = False
+            self._rest += end
+            text, self._rest, self._rest_is_whole = self._rest, bytearray(), False
         self._number += 1
+        self._check_length(self._number, len(text))
+        text = text.removeprefix(BYTE_ORDER_MARK)  # Some editors write one at the beginning of a file.
         if not text or text.isspace():
+            self._count_blank(len(text) + 1)
             return None
+        self._blank = 0
         try:
             return self._read(text)
         except InvalidInput as error:
@@ -106,21 +111,25 @@ class Lines:
             where = f"{at}: {error.argument}" if error.argument else at
             raise InvalidInput(where, error.reason) from None
 
-    def _read(self, text: bytes) -> Line:
-        try:
-            line = text.decode().strip(" \t\r")
-            read, end = _decode(line)
-            if end < len(line):
-                json.loads(line)  # It says what is wrong.
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput("", f"is not JSON: {error}") from None
+    @staticmethod
+    def _check_length(number: int, size: int) -> None:
+        if size > MAX_LINE:
+            raise InvalidInput(f"line {number}", f"is longer than {MAX_LINE} bytes")
+
+    def _count_blank(self, size: int) -> None:
+        self._blank += size
+        if self._blank > MAX_BLANK:
+            raise InvalidInput(f"line {self._number}", f"more than {MAX_BLANK} bytes of blank lines in a row")
+
+    def _read(self, text: bytes | bytearray) -> Line:
+        read = parsed(text)
         kind, fields = next(iter(read.items())) if isinstance(read, dict) and len(read) == 1 else (None, None)
         if kind not in {"session", "message"} or not isinstance(fields, dict):
             raise InvalidInput("", 'must be {"session": {…}} or {"message": {…}}')
         is_session = kind == "session"
         unknown = fields.keys() - (_SESSION if is_session else _MESSAGE)
         if unknown:
-            raise InvalidInput(min(unknown), f"is no field of a {kind}")
+            raise InvalidInput(shown(min(unknown)), f"is no field of a {kind}")
         if is_session:
             checked = self._session(fields)
         elif b"\\u" in text or not _is_plain(fields):
@@ -134,7 +143,7 @@ class Lines:
     def _session(self, fields: dict[str, Any]) -> dict[str, Any]:
         status = fields.get("status", "active")
         if status not in STATUSES:
-            raise InvalidInput("status", f"is {status!r}; it must be one of {', '.join(STATUSES)}")
+            raise InvalidInput("status", f"is {short(status)}; it must be one of {', '.join(STATUSES)}")
         agent_ids = fields.get("agent_ids")
         if agent_ids is not None and not isinstance(agent_ids, list):
             raise InvalidInput("agent_ids", f"must be a list, not {type(agent_ids).__name__}")

@@ -1,0 +1,227 @@
+"""Files that are broken, or made to do harm: each is refused in one line, in bounded time and memory."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+from io import StringIO
+
+import program
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+import dal
+from dal.cli import output
+from dal.histories import lines, parse
+from dal.histories.lines import Lines
+
+ESCAPE = "\x1b[31m\x1b]0;title\x07\x9b2J\u202e"
+SAID = '{"message": {"session_id": "s", "role": "u", "content": "x"%s}}'
+WHOLE = (SAID % "").encode()
+
+
+def read(pieces):
+    """Return what the lines of an import are read as."""
+    checked = Lines(None, None)
+    found = [line for piece in pieces for line in checked.feed(piece)]
+    return found + list(checked.end())
+
+
+REFUSED = {
+    "a million blank lines": ([b"\n"] * 1_000_000, "line 65537: more than 65536 bytes of blank lines in a row"),
+    "blank lines at once": ([b"\n" * 1_000_000], "line 65537: more than 65536 bytes of blank lines in a row"),
+    "blank lines in between": ([WHOLE, b" \r\n" * 100_000], "line 21847: more than"),
+    "an endless line": ([b"x" * 2**20] * 200, f"line 1: is longer than {lines.MAX_LINE} bytes"),
+    "a long line in one piece": (
+        [b"x" * (lines.MAX_LINE + 1) + b"\n"],
+        f"line 1: is longer than {lines.MAX_LINE} bytes",
+    ),
+    "a key twice": ([SAID % ', "content": "y"'], "line 1: content: is there twice in one object"),
+    "a key twice in metadata": ([SAID % ', "metadata": {"n": [{"a": 1, "a": 1}]}'], "line 1: a: is there twice"),
+    "two messages in one object": (['{"message": {}, "message": {}}'], "line 1: message: is there twice"),
+    "many keys": (["{" + '"a": 1, ' * 100_000 + '"b": 1}'], "line 1: a: is there twice"),
+    "values that take more memory": ([b'{"message": [' + b"[]," * 2_200_000 + b"0]}"], "line 1: has more than 4194304"),
+    "deep lists": ([b'{"message": ' + b"[" * 1_000_000], "line 1: is not JSON: it is nested too deep"),
+    "UTF-16": (["\n".join([SAID % ""] * 2).encode("utf-16")], "line 1: is not JSON: it holds NUL bytes; .* as UTF-8"),
+    "UTF-16 without a mark": ([(SAID % "").encode("utf-16-be")], "line 1: is not JSON: it holds NUL bytes"),
+    "NUL bytes": ([WHOLE, b"\n\0\0\0\0"], "line 2: is not JSON: it holds NUL bytes"),
+    "Latin-1": ([b'{"message": "\xe9"}'], "line 1: is not JSON: it is not UTF-8 at byte 14"),
+    "CR alone": ([WHOLE + b"\r" + WHOLE + b"\r"], "line 1: is not JSON: its lines end with CR alone"),
+    "gzip": ([gzip.compress(WHOLE)], "line 1: is not JSON: it is compressed"),
+    "bzip2, xz and zstd": ([b"BZh91AY&SY\n"], "line 1: is not JSON: it is compressed"),
+    "two on one line": ([WHOLE + WHOLE], f"line 1: is not JSON: Extra data, at character {len(WHOLE) + 1}"),
+    "a long name": (['{"message": {"%s": 1}}' % ("x" * 10**6)], r"line 1: x{40}…: is no field of a message"),
+    "a name with escapes": ([json.dumps({"message": {ESCAPE: 1}})], r"line 1: '\\x1b\[31m.*': is no field"),
+    "a long status": (['{"session": {"session_id": "s", "status": "%s"}}' % ("x" * 10**6)], "line 1: status: is 'xxx"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_hostile_file_is_refused_in_one_short_line(name):
+    pieces, told = REFUSED[name]
+    with pytest.raises(dal.InvalidInput, match=f"^{told}") as refused:
+        read(pieces)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 250
+
+
+def test_a_line_in_small_pieces_is_parsed_once(monkeypatch):
+    """Each piece ends as a line without its end would."""
+    parsed, decode = [], parse._decode
+    monkeypatch.setattr(parse, "_decode", lambda text: parsed.append(len(text)) or decode(text))
+    content = "{}" * 20_000
+    line = (SAID % f', "agent_id": "a", "metadata": {{"text": "{content}"}}').encode()
+    (found,) = read(line[n : n + 2] for n in range(0, len(line), 2))
+    assert json.loads(found.fields["metadata"]) == {"text": content}
+    assert sum(parsed) <= 2 * len(line)
+
+
+ODD_FILE = b"\xef\xbb\xbf" + b"".join([
+    WHOLE, b"\n\n \t\r\n", (SAID % ', "metadata": {"a": "}{"}').encode(), b"\r\n", WHOLE,
+    b"\n\xef\xbb\xbf", (SAID % ', "sequence": 9').encode(), b"\n", WHOLE, b" \n\n", WHOLE,
+])  # fmt: skip
+MESSAGES = read([ODD_FILE])
+
+
+def test_byte_order_marks_and_blank_lines_are_passed_over():
+    assert [line.number for line in MESSAGES] == [1, 4, 5, 6, 7, 9]
+    assert [line.fields["sequence"] for line in MESSAGES] == [None, None, None, 9, None, None]
+    assert read([b"\xef\xbb\xbf"]) == read([b"\xef\xbb\xbf\n", b"\n" * (lines.MAX_BLANK - 1)]) == []
+
+
+@given(st.sets(st.integers(1, len(ODD_FILE) - 1)))
+def test_any_pieces_are_read_as_the_same_lines(cuts):
+    """With the ids that are derived for messages without one."""
+    places = [0, *sorted(cuts), len(ODD_FILE)]
+    assert read(ODD_FILE[start:end] for start, end in zip(places, places[1:], strict=False)) == MESSAGES
+
+
+def test_ids_stay_the_same_where_pieces_end_before_the_line_s_end():
+    whole = read([ODD_FILE])
+    assert len({line.fields["message_id"] for line in whole}) == 6
+    assert read(ODD_FILE.replace(b"}\n", b"}|\n").replace(b"}\r", b"}|\r").split(b"|")) == whole
+
+
+# The command line
+
+
+@pytest.fixture
+def imported(server, schema, tables):
+    """Import a file, or bytes as one, in this process."""
+    return lambda *given: program.call("import", *given, "--dsn", server.conninfo, "--schema", schema)
+
+
+def damaged(data):
+    """Return data as it is after a fault of a disk."""
+    middle = len(data) // 2
+    return data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 8]) + data[middle + 8 :]
+
+
+def packings():
+    noise = b"\n".join((SAID % f', "message_id": "{os.urandom(16).hex()}"').encode() for _ in range(2000))
+    yield ".gz", gzip.compress(noise)
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415 - not before
+
+        yield ".zst", zstd.compress(noise)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_compressed_file_that_is_broken_is_told(imported, tmp_path, suffix):
+    path = tmp_path / f"all.jsonl{suffix}"
+    packed = dict(packings()).get(suffix)
+    if packed is None:
+        path.write_bytes(b"")
+        program.is_refused(imported(path), "Python 3.14")
+        return
+    for broken in (packed[:-20], packed[: len(packed) // 2], damaged(packed), b"no such file", WHOLE, packed[:4]):
+        path.write_bytes(broken)
+        program.is_refused(imported(path), f"cannot read {path}: ")
+    path.write_bytes(packed)
+    assert imported(path).returncode == 0
+
+
+def test_what_is_no_file_is_told(imported, tmp_path):
+    program.is_refused(imported(tmp_path), "cannot read", "Is a directory")
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    program.is_refused(imported(loop), "cannot read", "symbolic links")
+    program.is_refused(imported(tmp_path / f"{ESCAPE}[bold]x"), r"\x1b[31m\x1b]0;title\x07\x9b2J\u202e[bold]x: No such")
+
+
+@pytest.mark.parametrize(("command", "closed"), [("import", "<&-"), ("export", ">&-")])
+def test_a_standard_stream_that_is_closed_is_told(server, schema, tables, command, closed):
+    line = f'"{sys.executable}" -m dal.cli {command} --dsn "$DSN" --schema {schema} {closed}'
+    done = subprocess.run(
+        line, shell=True, env={**os.environ, "DSN": server.conninfo}, capture_output=True, text=True, check=False
+    )
+    program.is_refused(done, "is closed")
+
+
+def test_names_of_a_file_do_not_reach_the_terminal(imported, sync_store, tmp_path):
+    sync_store.session(ESCAPE).append("user", "x")
+    sync_store.session(ESCAPE).archive()
+    path = tmp_path / "all.jsonl"
+    path.write_text(json.dumps({"message": {"session_id": ESCAPE, "role": "u", "content": "x"}}), encoding="utf-8")
+    done = imported(path)
+    assert done.returncode == 1
+    assert r"Refused session '\x1b[31m" in done.stderr
+    path.write_text((SAID % ', "message_id": "\\u001b[31m"') + "\n" + (SAID % ', "message_id": "\\u001b[31m"'))
+    done = imported(path)
+    program.is_refused(done, r"message_id twice", r"(s, \x1b[31m)")
+
+
+def test_a_small_file_of_a_gigabyte_ends_soon_and_takes_little_memory(server, schema, tables, tmp_path):
+    path = tmp_path / "endless.jsonl.gz"
+    path.write_bytes(gzip.compress(b"x" * 2**20) * 1024)
+    script = (
+        "import re; from pathlib import Path; from dal.cli.app import app\n"
+        "try: app()\n"
+        "finally: print(re.search('VmHWM: *(.*) kB', Path('/proc/self/status').read_text())[1])"
+    )
+    done = program.run("import", path, "--dsn", server.conninfo, "--schema", schema, script=script)
+    assert "line 1: is longer than" in done.stderr
+    assert int(done.stdout) < 450 * 1024, "of a GiB"
+
+
+SHOWN = {
+    "text": lambda console: console.print(ESCAPE),
+    "markup": lambda console: console.print(f"[bold]x[/bold] [link=http://x]y[/link] :smile: [/] {ESCAPE}"),
+    "styled": lambda console: console.print(Text(ESCAPE, style="red")),
+    "table": lambda console: console.print(table_of(ESCAPE)),
+    "progress": lambda console: progress_of(console, ESCAPE),
+}
+
+
+def table_of(text):
+    table = Table(title=text, caption=text)
+    table.add_column(text)
+    table.add_row(text)
+    return table
+
+
+def progress_of(console, text):
+    with Progress(console=console) as progress:
+        progress.add_task(text)
+
+
+@pytest.mark.parametrize("way", SHOWN)
+def test_no_control_character_of_a_text_reaches_the_terminal(way, monkeypatch):
+    shown = StringIO()
+    console = output._console(stderr=True)
+    monkeypatch.setattr(console, "_force_terminal", True)
+    monkeypatch.setattr(console, "_file", shown)
+    console.width = 1000
+    SHOWN[way](console)
+    own = re.compile(r"\x1b\[[0-9;?]*[mKAlh]|\r")  # Colours, and what moves a bar.
+    told = own.sub("", shown.getvalue().replace("\x1b[31m\x1b]", "not escaped"))
+    assert r"\x1b[31m\x1b]0" in told
+    assert all(char.isprintable() or char == "\n" for char in told)
+    if way == "markup":
+        assert "[bold]x[/bold] [link=http://x]y[/link] :smile: [/]" in told
