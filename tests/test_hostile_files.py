@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from io import StringIO
+from itertools import pairwise
 
 import program
 import pytest
@@ -99,7 +100,7 @@ def test_byte_order_marks_and_blank_lines_are_passed_over():
 def test_any_pieces_are_read_as_the_same_lines(cuts):
     """With the ids that are derived for messages without one."""
     places = [0, *sorted(cuts), len(ODD_FILE)]
-    assert read(ODD_FILE[start:end] for start, end in zip(places, places[1:], strict=False)) == MESSAGES
+    assert read(ODD_FILE[start:end] for start, end in pairwise(places)) == MESSAGES
 
 
 def test_ids_stay_the_same_where_pieces_end_before_the_line_s_end():
