@@ -158,3 +158,12 @@ class BlockingIterator:
 
 def unwrap(value):
     return value.inner if isinstance(value, Blocking) else value
+
+
+def pool_of(store):
+    """The pool that a store has of its own: on the asynchronous side, in the loop that it is used in."""
+
+    async def pool():
+        return store.inner._backend.runner._source._pool
+
+    return store._side.loop.run(pool()) if isinstance(store, Blocking) else store._backend.runner._source._pool

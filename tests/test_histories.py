@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from sides import unwrap
+from sides import pool_of, unwrap
 from ulid import ULID
 
 import dal
@@ -49,8 +49,7 @@ def rows(server):
     """Read all that a store has, past the library."""
 
     def read(store):
-        source = unwrap(store)._backend.runner._source
-        with psycopg.connect(source._pool.conninfo) as connection:
+        with psycopg.connect(pool_of(store).conninfo) as connection:
             return {
                 table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2").fetchall()
                 for table, columns in COLUMNS.items()
@@ -148,7 +147,7 @@ def test_a_stream_is_confined(store):
 
 def in_use(store, settles_at=0):
     """How many connections are out of the pool, which takes one back in its own time if it was in a transaction."""
-    pool = unwrap(store)._backend.runner._source._pool
+    pool = pool_of(store)
     ends = time.monotonic() + 5
     while True:
         stats = pool.get_stats()

@@ -50,8 +50,9 @@ def test_none_waits_for_the_reply_to_another(side, store, watched, connect):
     other = connect(autocommit=False)
     other.execute("SELECT FROM sessions WHERE session_id = 's' FOR UPDATE")
     with store.pipeline() as pipeline, watched() as seen, contextlib.ExitStack() as held:
-        session, runner = unwrap(pipeline.session("s")), unwrap(pipeline)._backend.runner
+        session = unwrap(pipeline.session("s"))
         if side.name == "sync":  # The first thread would send its own, before the others have come.
+            runner = pipeline._backend.runner.here
             held.enter_context(runner._turn)
 
         def let_them():
@@ -202,7 +203,7 @@ def test_an_interrupted_thread_takes_nothing_from_those_for_whom_it_sent(server,
     """They send what was theirs again, since it may be stored, and find that it is."""
     with dal.SessionStore.connect(server.conninfo, schema=schema) as store, store.pipeline() as pipeline:
         store.check_schema()
-        runner, outcomes = pipeline._backend.runner, []
+        runner, outcomes = pipeline._backend.runner.here, []
         send = runner.send
 
         def interrupted(operations):

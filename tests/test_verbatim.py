@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sides import unwrap
+from sides import pool_of, unwrap
 from test_round_trips import public
 
 import dal
@@ -135,7 +135,7 @@ def watched(request, monkeypatch, side, server, schema, options, tables):  # noq
 
         if request.param == "own pool":
             store = ends.enter_context(side.connect_store(server.conninfo, schema=schema))
-            pool = unwrap(store)._backend.runner._source._pool
+            pool = pool_of(store)
             check_early = pool._configure
 
             def watch_and_check(connection):

@@ -180,14 +180,14 @@ def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, t
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
         store.session("fine").append("user", "first")
         late, fine = writer.session("late"), writer.session("fine")
-        gathering = writer._backend.appends._gathering
+        gathering = writer._backend.appends.here._gathering
         for _ in range(2):
             gathering._underway.go(Batch([]))  # As if they took long.
         gathering.crowd = 2
         outcomes = []
 
         def append(session, timeout):
-            writer._backend.appends._runner._timeout = timeout
+            writer._backend.appends.here._runner._timeout = timeout
             try:
                 outcomes.append(session.append("user", session.id))
             except dal.DalError as error:
@@ -310,7 +310,7 @@ def test_a_task_that_gives_up_when_its_turn_comes_takes_nothing_of_the_others_al
         async with store, store.writer(batches=1) as writer:
             await store.check_schema()
             ran.clear()
-            writer._backend.appends._gathering.crowd = 2  # As if they came in numbers.
+            writer._backend.appends.here._gathering.crowd = 2  # As if they came in numbers.
             tasks.extend(asyncio.create_task(append(writer.session())) for _ in range(2 * WRITERS))
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(one) for one in outcomes if one != [0, 1, 2]] == [asyncio.CancelledError]
@@ -361,7 +361,7 @@ def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables
             first = asyncio.create_task(writer.session().append("user", "first"))
             await asyncio.sleep(0)
             second = asyncio.create_task(writer.session().append("user", "second"))
-            kept = writer._backend.appends._kept
+            kept = writer._backend.appends.here._kept
             has_more = kept._has_more
 
             def gives_up():

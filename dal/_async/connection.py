@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from math import inf
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection
@@ -14,6 +15,7 @@ from psycopg.errors import Diagnostic, lookup
 from psycopg_pool import AsyncConnectionPool
 
 from dal.errors import TooLate
+from dal.processes import detach_in_child
 from dal.retries import After, after
 
 T = TypeVar("T")
@@ -58,8 +60,15 @@ class AsyncBounded(AsyncConnection[Any]):
     pool: AsyncConnectionPool[Any]
     """The pool that it was taken from."""
 
-    why_not: psycopg.Error | None = None
-    """Of a pool's subclass: why its last attempt to connect failed."""
+    # Of a pool's subclass:
+    why_not: ClassVar[psycopg.Error | None] = None
+    """Why its last attempt to connect failed."""
+
+    renewed: ClassVar[float]
+    """When all its connections were replaced, by time.monotonic()."""
+
+    opened: ClassVar[WeakSet[AsyncBounded]]
+    """Its connections."""
 
     @classmethod
     async def connect(cls, *arguments: Any, **settings: Any) -> Self:
@@ -73,6 +82,8 @@ class AsyncBounded(AsyncConnection[Any]):
         connection.made = monotonic()
         connection.farewell = _Farewell()
         connection.add_notice_handler(connection.farewell.hear)
+        cls.opened.add(connection)
+        detach_in_child(connection)
         return connection
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109

@@ -17,6 +17,7 @@ from dal._async.kept import AsyncKept
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.sources import AsyncPooled, AsyncSingle
 from dal.errors import DalError, ServerUnavailable, StoreClosed
+from dal.processes import not_in_child, process
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
 from dal.watching import Watch, tried_again
@@ -147,12 +148,14 @@ class AsyncRunner:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
         try:
             connection = await self._take(Attempts(0, self._timeout, deadline))
-            succeeded = False
-            try:
-                yield connection
-                succeeded = True
-            finally:
-                await self._source.give_back(connection, commit=succeeded)
+            succeeded, begun_in = False, process()
+            with not_in_child(connection):
+                try:
+                    yield connection
+                    succeeded = True
+                finally:
+                    if process() == begun_in:
+                        await self._source.give_back(connection, commit=succeeded)
         except (KeyboardInterrupt, SystemExit):
             await self._source.interrupted()
             raise

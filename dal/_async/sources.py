@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection
@@ -13,8 +14,11 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from dal._async.connection import AsyncBounded
+from dal._async.per_scope import AsyncPerScope
 from dal._async.queries import async_queries
+from dal._async.scopes import Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
+from dal.processes import OfOneProcess
 from dal.retries import After, after
 from dal.schema import SchemaCheck
 
@@ -27,10 +31,12 @@ class AsyncSingle:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
+        self._home = Home()
         self._busy_with: str | None = None
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Give the connection, unless a transaction that nothing else may join is open on it."""
+        self._home.check()
         if self._busy_with is not None:
             raise StatementFailed(
                 f"this store's only connection is busy with {self._busy_with}, and free again when that has ended; "
@@ -88,7 +94,14 @@ class AsyncPooled:
     """Whether its connections lead to the server itself, as far as one knows."""
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
-        self._pool = pool
+        self._given = pool
+        self._home = Home(pool)
+
+    @property
+    def _pool(self) -> AsyncConnectionPool[Any]:
+        """The pool; StoreClosed where it does not work."""
+        self._home.check()
+        return self._given
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Take a connection out of the pool, which has a timeout of its own."""
@@ -133,8 +146,12 @@ class AsyncPooled:
         return translate(error, query)
 
 
+class AsyncStorePool(OfOneProcess, AsyncConnectionPool[AsyncBounded]):
+    """A pool of our own, in one scope."""
+
+
 class AsyncOwnPool(AsyncPooled):
-    """A pool of our own, which the first operation opens."""
+    """Pools of our own: each process and each event loop has one, which its first operation opens."""
 
     def __init__(  # noqa: PLR0913 - as AsyncSessionStore.connect
         self,
@@ -147,37 +164,24 @@ class AsyncOwnPool(AsyncPooled):
         prepare_threshold: int | None,
         is_direct: bool,
     ) -> None:
-        class Pooled(AsyncBounded):
-            """The connections of one pool."""
-
-            limit = timeout
-
-        self._kind = Pooled
         self.is_direct = is_direct
-        self._renewed = monotonic()
-
-        async def check_early(connection: AsyncConnection[Any]) -> None:
-            # While a new connection is made, so that no operation need wait for it. What is wrong is told
-            # by the first operation, which looks again.
-            if not schema.passed:
-                with suppress(psycopg.Error, SchemaMismatch):
-                    schema.compare(await async_queries.schema.version(connection))
-
-        self._make = partial(
-            AsyncConnectionPool,
-            conninfo,
-            connection_class=Pooled,
-            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
-            configure=check_early,
-            open=False,
-            timeout=timeout,
+        settings = {
+            "conninfo": conninfo,
+            "kwargs": {"autocommit": True, "prepare_threshold": prepare_threshold},
+            "configure": partial(_check_early, schema),
+            "open": False,
+            "timeout": timeout,
             # Give up early and begin anew with the next request: the default goes on for five minutes at
             # growing intervals, and a server that is back would wait for the next of them.
-            reconnect_timeout=timeout,
-            min_size=min_size,
-            max_size=max_size,
-        )
-        super().__init__(self._make())
+            "reconnect_timeout": timeout,
+            "min_size": min_size,
+            "max_size": max_size,
+        }
+        self._pools = AsyncPerScope("store", partial(_make, settings), _abandon)
+
+    @property
+    def _pool(self) -> AsyncStorePool:
+        return self._pools.get()
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Take a connection out of the pool, which is opened if this is the first."""
@@ -198,8 +202,8 @@ class AsyncOwnPool(AsyncPooled):
     async def give_back(self, connection: AsyncBounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
         try:
-            if connection.closed and connection.made > self._renewed:
-                self._renewed = monotonic()
+            if connection.closed and connection.made > connection.renewed:
+                type(connection).renewed = monotonic()
                 await connection.pool.drain()
         finally:
             await connection.pool.putconn(connection)
@@ -209,12 +213,13 @@ class AsyncOwnPool(AsyncPooled):
 
         Those that others are using are closed when they are given back.
         """
-        interrupted, self._pool = self._pool, self._make()
-        await interrupted.close(timeout=0)
+        interrupted = self._pools.pop()
+        if interrupted is not None:
+            await interrupted.close(timeout=0)
 
     async def close(self) -> None:
-        """Close the pool."""
-        await self._pool.close()
+        """Close the pools."""
+        await self._pools.close()
 
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: always, since there is another connection."""
@@ -222,5 +227,29 @@ class AsyncOwnPool(AsyncPooled):
 
     async def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate a driver's error, or why there is no connection to give."""
-        why_not = self._kind.why_not
+        why_not = self._pool.connection_class.why_not
         return translate(why_not if isinstance(error, PoolTimeout) and why_not is not None else error, query)
+
+
+def _make(settings: dict[str, Any]) -> AsyncStorePool:
+    class Pooled(AsyncBounded):
+        """The connections of one pool."""
+
+        limit = settings["timeout"]
+        renewed = monotonic()
+        opened: ClassVar[WeakSet[AsyncBounded]] = WeakSet()
+
+    return AsyncStorePool(connection_class=Pooled, **settings)
+
+
+async def _check_early(schema: SchemaCheck, connection: AsyncConnection[Any]) -> None:
+    """Check the schema while a connection is made, so that no operation waits for it; the first tells the error."""
+    if not schema.passed:
+        with suppress(psycopg.Error, SchemaMismatch):
+            schema.compare(await async_queries.schema.version(connection))
+
+
+def _abandon(pool: AsyncStorePool) -> None:
+    """End the connections of a pool whose event loop runs no more, and which can wait for nothing."""
+    for connection in list(pool.connection_class.opened):
+        connection.pgconn.finish()

@@ -19,12 +19,12 @@ from dal._async.appends import AsyncAppends
 from dal._async.backend import AsyncBackend
 from dal._async.export import export
 from dal._async.imports import import_lines
-from dal._async.pipeline import AsyncPipeline
+from dal._async.pipelines import AsyncPipelines
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
-from dal._async.writer import AsyncWriter
+from dal._async.writers import AsyncWriters
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
@@ -167,7 +167,7 @@ class AsyncSessionStore:
         runner = self._backend.runner
         if not runner.is_pooled:
             raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
-        writer = AsyncWriter(runner, batches=most_batches, waiting=most_waiting)
+        writer = AsyncWriters(runner, batches=most_batches, waiting=most_waiting)
         return self._make(replace(self._backend, appends=writer), closes=writer)
 
     def pipeline(self) -> Self:
@@ -187,7 +187,7 @@ class AsyncSessionStore:
                 "a pipeline needs the server itself: a pooler such as PgBouncer may not pass on all that is sent "
                 "before a reply; use the store as it is, or a writer"
             )
-        return self._on(runner.as_(AsyncPipeline))
+        return self._on(runner.as_(AsyncPipelines))
 
     def session(
         self,

@@ -6,7 +6,8 @@ from __future__ import annotations
 from contextlib import suppress
 from math import inf
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import Connection
@@ -15,6 +16,7 @@ from psycopg.errors import Diagnostic, lookup
 from psycopg_pool import ConnectionPool
 
 from dal.errors import TooLate
+from dal.processes import detach_in_child
 from dal.retries import After, after
 
 T = TypeVar("T")
@@ -59,8 +61,15 @@ class Bounded(Connection[Any]):
     pool: ConnectionPool[Any]
     """The pool that it was taken from."""
 
-    why_not: psycopg.Error | None = None
-    """Of a pool's subclass: why its last attempt to connect failed."""
+    # Of a pool's subclass:
+    why_not: ClassVar[psycopg.Error | None] = None
+    """Why its last attempt to connect failed."""
+
+    renewed: ClassVar[float]
+    """When all its connections were replaced, by time.monotonic()."""
+
+    opened: ClassVar[WeakSet[Bounded]]
+    """Its connections."""
 
     @classmethod
     def connect(cls, *arguments: Any, **settings: Any) -> Self:
@@ -74,6 +83,8 @@ class Bounded(Connection[Any]):
         connection.made = monotonic()
         connection.farewell = _Farewell()
         connection.add_notice_handler(connection.farewell.hear)
+        cls.opened.add(connection)
+        detach_in_child(connection)
         return connection
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:

@@ -17,6 +17,7 @@ from dal._sync.kept import Kept
 from dal._sync.queries import Query, queries
 from dal._sync.sources import Pooled, Single
 from dal.errors import DalError, ServerUnavailable, StoreClosed
+from dal.processes import not_in_child, process
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
 from dal.watching import Watch, tried_again
@@ -143,12 +144,14 @@ class Runner:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
         try:
             connection = self._take(Attempts(0, self._timeout, deadline))
-            succeeded = False
-            try:
-                yield connection
-                succeeded = True
-            finally:
-                self._source.give_back(connection, commit=succeeded)
+            succeeded, begun_in = False, process()
+            with not_in_child(connection):
+                try:
+                    yield connection
+                    succeeded = True
+                finally:
+                    if process() == begun_in:
+                        self._source.give_back(connection, commit=succeeded)
         except (KeyboardInterrupt, SystemExit):
             self._source.interrupted()
             raise

@@ -20,12 +20,12 @@ from dal._sync.appends import Appends
 from dal._sync.backend import Backend
 from dal._sync.export import export
 from dal._sync.imports import import_lines
-from dal._sync.pipeline import Pipeline
+from dal._sync.pipelines import Pipelines
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
 from dal._sync.sources import OwnPool, Pooled, Single
-from dal._sync.writer import Writer
+from dal._sync.writers import Writers
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
@@ -166,7 +166,7 @@ class SessionStore:
         runner = self._backend.runner
         if not runner.is_pooled:
             raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
-        writer = Writer(runner, batches=most_batches, waiting=most_waiting)
+        writer = Writers(runner, batches=most_batches, waiting=most_waiting)
         return self._make(replace(self._backend, appends=writer), closes=writer)
 
     def pipeline(self) -> Self:
@@ -186,7 +186,7 @@ class SessionStore:
                 "a pipeline needs the server itself: a pooler such as PgBouncer may not pass on all that is sent "
                 "before a reply; use the store as it is, or a writer"
             )
-        return self._on(runner.as_(Pipeline))
+        return self._on(runner.as_(Pipelines))
 
     def session(
         self,

@@ -115,7 +115,7 @@ async def test_cancelled_at_each_await(crew, scale, settings, *, state, crowd, l
                     others = [asyncio.create_task(do(focus, store, focus.call(session=n))) for n in range(crowd)]
                     reached = await cancelled(call, store, at, late=late)
                     await asyncio.gather(*others)
-                    if way == "writer" and (tasks := store._backend.appends._tasks):
+                    if way == "writer" and (tasks := store._backend.appends.here._tasks):
                         await asyncio.wait(tasks)  # What was cancelled goes on, in a task of its own.
                     async with asyncio.timeout(3):
                         await all_connections(store)

@@ -1,0 +1,33 @@
+"""A writer in every process and event loop that uses it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dal._async.appends import AsyncAppends
+from dal._async.per_scope import AsyncPerScope
+from dal._async.runner import AsyncRunner
+from dal._async.writer import AsyncWriter
+from dal.appends import Append
+from dal.retries import Attempts
+
+
+class AsyncWriters(AsyncAppends):
+    """Sends appends together with those of the same process and event loop, on whose pool they go."""
+
+    def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
+        super().__init__(runner)
+        self._writers = AsyncPerScope("writer", partial(AsyncWriter, runner, batches=batches, waiting=waiting))
+
+    @property
+    def here(self) -> AsyncWriter:
+        """The writer of this process and event loop."""
+        return self._writers.get()
+
+    async def send(self, append: Append, attempts: Attempts | None = None) -> None:
+        """Store what it has, with what others have, and put down what became of it."""
+        await self.here.send(append, attempts)
+
+    async def close(self) -> None:
+        """Take nothing more in, and wait until all has ended that was."""
+        await self._writers.close()

@@ -1,0 +1,65 @@
+# Generated from dal/_async/per_scope.py by .ci/async_to_sync.py: change that file, and run it.
+"""Having one of something in each scope: a pool, or what gathers appends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from dal._sync.scopes import Scope, is_over, run_in, scope
+from dal.errors import StoreClosed
+
+
+class Closable(Protocol):
+    """Something to close."""
+
+    def close(self) -> None:
+        """Close it, in its own scope."""
+
+
+T = TypeVar("T", bound=Closable)
+
+
+class PerScope(Generic[T]):
+    """One of something for each scope that asks: each process, and each event loop in it, has its own.
+
+    Those of a parent process are kept and never touched, since a finalizer might.
+    """
+
+    def __init__(self, what: str, make: Callable[[], T], abandon: Callable[[T], Any] = lambda _: None) -> None:
+        self._what = what
+        self._make = make
+        self._abandon = abandon
+        """Ends one whose scope runs no more."""
+        self._each: dict[Scope, T] = {}
+        self._is_closed = False
+
+    def get(self) -> T:
+        """Return this scope's own, which is made if this is the first time."""
+        here = scope()
+        one = self._each.get(here)
+        return self._begin(here) if one is None else one
+
+    def _begin(self, here: Scope) -> T:
+        if self._is_closed:
+            raise StoreClosed(f"this {self._what} was closed; make a new one")
+        for other in list(self._each):
+            if is_over(other):
+                self._end(other)
+        return self._each.setdefault(here, self._make())
+
+    def pop(self) -> T | None:
+        """Take this scope's own out; the next `get` makes another."""
+        return self._each.pop(scope(), None)
+
+    def _end(self, other: Scope) -> None:
+        one = self._each.pop(other, None)
+        if one is not None:
+            self._abandon(one)
+
+    def close(self) -> None:
+        """Close those of this process, each in its own scope."""
+        self._is_closed = True
+        for there, one in list(self._each.items()):
+            if not run_in(there, one.close):
+                self._end(there)
