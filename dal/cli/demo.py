@@ -27,7 +27,7 @@ from dal.cli.stop import Stopped, whole
 from dal.conninfo import with_schema
 from dal.errors import DalError
 from dal.measure import scratch
-from dal.server import serve
+from dal.server import VARIABLE, Server, serve
 
 _OLDEST = 150000
 """The first PostgreSQL whose counters can be asked for at once."""
@@ -44,7 +44,8 @@ class Kind(StrEnum):
 def demo(
     *,
     dsn: Annotated[
-        str | None, typer.Option("--dsn", metavar="CONNINFO", help="Run it on this server. Default: DAL_DSN, if set.")
+        str | None,
+        typer.Option("--dsn", metavar="CONNINFO", help=f"Run it on this server. Default: {VARIABLE}, if set."),
     ] = None,
     server: Annotated[
         Kind | None,
@@ -69,6 +70,7 @@ def demo(
         with err.status("Starting a server …"):
             with _log_unless_stopped():
                 running = stack.enter_context(whole(serve(choice(dsn, server))))
+            announce(running)
             conninfo = stack.enter_context(whole(_scratch(running.conninfo)))
         played = _play(conninfo, sizes)
     out.print(report.table(played, running))
@@ -81,8 +83,13 @@ def choice(dsn: str | None, server: Kind | None) -> str | None:
     """Choose for serve; a connection string is checked here, so that none is ever repeated in an error."""
     if server is not None:
         return server
-    given = dsn if dsn is not None else os.environ.get("DAL_DSN")
+    given = dsn if dsn is not None else os.environ.get(VARIABLE)
     return given if given in set(Kind) or not given else with_schema(given, None)
+
+
+def announce(server: Server) -> None:
+    """Say where the work is done, before it begins."""
+    err.print(f"On {server}: {server.place}", soft_wrap=True, markup=False)
 
 
 @contextmanager

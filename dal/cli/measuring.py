@@ -15,7 +15,7 @@ from aiosql.utils import SQLLoadException, SQLParseException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dal.cli.connection import connected
-from dal.cli.demo import Kind, choice
+from dal.cli.demo import Kind, announce, choice
 from dal.cli.output import complain, err
 from dal.cli.stop import whole
 from dal.conninfo import with_schema
@@ -28,7 +28,7 @@ from dal.measure.header import PromiseError
 from dal.measure.measured import Measured
 from dal.measure.outcome import Report, make
 from dal.measure.subjects import Fixtures, Subject, load, load_fixtures
-from dal.server import serve
+from dal.server import VARIABLE, serve
 
 Queries = Annotated[Path, typer.Option("--queries", exists=True, help="A folder of aiosql query files, or one.")]
 Schema = Annotated[Path, typer.Option("--schema", exists=True, dir_okay=False, help="What makes their tables.")]
@@ -36,7 +36,9 @@ OwnFixtures = Annotated[
     Path | None,
     typer.Option("--fixtures", exists=True, dir_okay=False, help="A Python file that defines grow() and parameters()."),
 ]
-Dsn = Annotated[str | None, typer.Option("--dsn", metavar="CONNINFO", help="Measure on this server.")]
+Dsn = Annotated[
+    str | None, typer.Option("--dsn", metavar="CONNINFO", help=f"Measure on this server. Default: {VARIABLE}, if set.")
+]
 ServerKind = Annotated[
     Kind | None, typer.Option("--server", metavar="KIND", help="embedded (the default), embedded-16 or container.")
 ]
@@ -72,6 +74,7 @@ def measure(  # noqa: PLR0913 - the options of two commands
         sizes = _sizes(data, large=large)
         text = schema.read_text(encoding="utf-8")
         with whole(serve(choice(dsn, server))) as running:
+            announce(running)
             measured = _measure(running.conninfo, text, data, subjects, sizes)
             return make(str(running), text, measured)
     except PromiseError as error:
