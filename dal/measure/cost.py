@@ -10,7 +10,7 @@ The operation must use the connection that is given. Over an AsyncConnection, ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,15 @@ async def locks_of(connection: Connection, operation: Callable[[], object]) -> d
     async with entered(connection.transaction(force_rollback=True)):
         await settled(operation())
         held = await _rows(connection, "locks")
-    tables = {table for table, _ in held}
-    return {table: max((mode for name, mode in held if name == table), key=LOCK_MODES.index) for table in tables}
+    return strongest(held)
+
+
+def strongest(held: Iterable[tuple[Any, ...]]) -> dict[str, str]:
+    """Return the strongest lock on each table."""
+    locks: dict[str, str] = {}
+    for table, mode in held:
+        locks[table] = max(mode, locks.get(table, mode), key=LOCK_MODES.index)
+    return locks
 
 
 def most(costs: Collection[Cost]) -> Cost:

@@ -11,16 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from dal.errors import InvalidInput
 from dal.measure import scratch
 from dal.measure.calls import FixtureCalls
-from dal.measure.cost import Cost, Counters, counters_of, locks_of
+from dal.measure.cost import Cost, Counters, counters_of
+from dal.measure.locking import locks_held, waits_for
 from dal.measure.measured import STANDARD, STANDARD_SIZE, Exercise, Measured
 from dal.measure.plans import plans_of
 from dal.measure.prepared import MODES, prepared
@@ -36,8 +35,6 @@ HELD_SIZES = (32, 128, 512)
 _LITTLE = 8
 """Pages that cost the planner as much, read one after the other, as the two in which an index finds a row. Over no
 more pages than that, or rows, a scan or a sort is right; but not at the largest size, where nothing is little."""
-
-_LOCKED = sql.SQL((Path(__file__).parent / "locked_rows.template").read_text(encoding="utf-8"))
 
 
 def sizes_up_to(largest: int) -> tuple[int, ...]:
@@ -132,6 +129,8 @@ class Gate:
         one.plans.setdefault(axis, {})[size] = plans_of(
             connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=little
         )
+        if size == self._sizes_of(axis)[0]:
+            self._wait(connection, one, axis, size)
         if is_last:
             self._at_last(connection, one, axis, size)
 
@@ -147,24 +146,18 @@ class Gate:
 
     def _at_last(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
         """Measure what does not grow."""
-
-        def run() -> None:
-            one.subject.run(connection, self._values(one.subject, axis, size))
-
         one.tables = scratch.tables(connection)
-        one.locks = _strongest(one.locks, locks_of(connection, run))
         with connection.transaction(force_rollback=True):
             with watch(connection) as wire:
-                run()
-            for promised in one.subject.promises.rows:
-                locked = self._locked_rows(promised.table) / (size if promised.each == axis else 1)
-                one.rows[promised.table] = max(locked, one.rows.get(promised.table, 0))
+                one.subject.run(connection, self._values(one.subject, axis, size))
+            one.note_locks(locks_held(connection, self._connect), axis, size)
         one.round_trips = max(one.round_trips, wire.round_trips)
 
-    def _locked_rows(self, table: str) -> float:
-        """Count the rows that another writer would have to wait for, now."""
-        with self._connect() as other:
-            return float(other.execute(_LOCKED.format(sql.Identifier(table))).fetchall()[0][0])
+    def _wait(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
+        """Run a call that promises whom it waits for, while others hold what it may wait for."""
+        if one.subject.promises.waits is not None:
+            run = partial(one.subject.run, connection, self._values(one.subject, axis, size))
+            one.waits |= waits_for(connection, self._connect, one.subject.promises.locks, run)
 
     def _under_a_snapshot(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
         self._grow(connection, axis, 0, 1)
@@ -239,8 +232,3 @@ class Gate:
 def _has_written(connection: psycopg.Connection[Any], before: Counters) -> bool:
     """Whether rows of the scratch schema were written since."""
     return (counters_of(connection) - before).rows_written > 0
-
-
-def _strongest(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
-    tables = one | other
-    return {table: max(filter(None, (one.get(table), other.get(table))), key=LOCK_MODES.index) for table in tables}

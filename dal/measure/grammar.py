@@ -11,7 +11,21 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from dal.measure.promises import GROWTHS, LOCK_MODES, METRICS, NODES, UNITS, Bound, Cap, Growth, Never, Rows
+from dal.measure.promises import (
+    GROWTHS,
+    LOCK_MODES,
+    METRICS,
+    NODES,
+    ROW_LOCKS,
+    UNITS,
+    Advisory,
+    Bound,
+    Cap,
+    Growth,
+    Never,
+    Rows,
+    Waits,
+)
 
 WORDS: dict[str, tuple[str, Collection[str] | None]] = {
     "number": (r"\d[\d,]*", None),
@@ -20,8 +34,9 @@ WORDS: dict[str, tuple[str, Collection[str] | None]] = {
     "unit": (r"\w[\w ]*?", UNITS),
     "axis": (r"[^,;]+?", None),
     "mode": (r"\w+", LOCK_MODES),
-    "table": (r"\w+", None),
-    "tables": (r"\w+(?: *, *\w+)*", None),
+    "table": (r"\w+(?:\.\w+)?", None),
+    "tables": (r"[\w.]+(?: *, *[\w.]+)*", None),
+    "row lock": (r"FOR [A-Z ]+", ROW_LOCKS),
     "node": (r"\w[\w ]*?", NODES),
     "each": ("each", None),
 }
@@ -64,7 +79,16 @@ def _cap(found: Mapping[str, str], line: int) -> Cap:
 
 
 def _lock(found: Mapping[str, str], _line: int) -> Lock:
-    return Lock(found["mode"], tuple(table.strip() for table in found["tables"].split(",")))
+    return Lock(found["mode"], _tables(found))
+
+
+def _rows(found: Mapping[str, str], _line: int) -> Rows:
+    number = _number(found) if "number" in found else None
+    return Rows(number, found["table"], found.get("axis"), found.get("row lock", ROW_LOCKS[2]))
+
+
+def _tables(found: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(table.strip() for table in found["tables"].split(","))
 
 
 def _number(found: Mapping[str, str]) -> int:
@@ -81,18 +105,18 @@ class Form:
     @property
     def words(self) -> list[str]:
         """The words in it."""
-        return re.findall(r"<(\w+)>", self.text)
+        return re.findall(r"<([\w ]+)>", self.text)
 
     def match(self, part: str) -> dict[str, str] | None:
         """Return the words of a promise that is written in this form."""
-        pattern = "".join(map(_pattern, re.split(r"(<\w+>|\[|\])", self.text)))
+        pattern = "".join(map(_pattern, re.split(r"(<[\w ]+>|\[|\])", self.text)))
         found = re.fullmatch(pattern, part)
-        return {word: value for word, value in found.groupdict().items() if value} if found else None
+        return {word.replace("_", " "): value for word, value in found.groupdict().items() if value} if found else None
 
 
 def _pattern(piece: str) -> str:
-    if word := re.fullmatch(r"<(\w+)>", piece):
-        return f"(?P<{word[1]}>{WORDS[word[1]][0]})"
+    if word := re.fullmatch(r"<([\w ]+)>", piece):
+        return f"(?P<{word[1].replace(' ', '_')}>{WORDS[word[1]][0]})"
     return {"[": "(?:", "]": ")?"}.get(piece, re.escape(piece))
 
 
@@ -114,10 +138,11 @@ LINES: dict[str, tuple[Form, ...]] = {
     "Locks": (
         _NONE,
         Form("<mode> on <tables>", _lock),
-        Form(
-            "<number> row[s] of <table>[ for each of <axis>]",
-            lambda found, _: Rows(_number(found), found["table"], found.get("axis")),
-        ),
+        Form("<number> row[s] of <table>[ <row lock>][ for each of <axis>]", _rows),
+        Form("any rows of <table> <row lock>", _rows),
+        Form("<number> advisory lock[s]", lambda found, _: Advisory(_number(found))),
+        Form("waits for nobody", lambda _found, _line: Waits()),
+        Form("waits for rows of <tables>", lambda found, _: Waits(_tables(found))),
     ),
     "Never": (
         _NONE,

@@ -8,7 +8,8 @@
 
 A line continues in lines that are indented by three spaces. `Held snapshot:` may be left out, the others may not.
 HOT: no update writes to an index. The rows locked against other writers are exactly as many as promised: with fewer,
-writers would pass each other. dal.measure.grammar has every word.
+writers would pass each other; and none is locked more strongly than FOR NO KEY UPDATE, or than the line says: `1 row
+of sessions FOR UPDATE`, `any rows of messages FOR UPDATE`. dal.measure.grammar has every word.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dal.measure.grammar import LINES, OPTIONAL, Hot, Lock, RoundTrips, expected, promise_of
-from dal.measure.promises import Bound, Cap, Never, Promises, Rows
+from dal.measure.promises import Advisory, Bound, Cap, Never, Promises, Rows, Waits
 
 T = TypeVar("T")
 
@@ -157,6 +158,8 @@ def _collect(path: Path, lines: Mapping[str, tuple[int, str]], made: Mapping[str
         held=_of(Bound, made.get("Held snapshot", ())),
         locks={table: lock.mode for lock in _of(Lock, made["Locks"]) for table in lock.tables},
         rows=_of(Rows, made["Locks"]),
+        advisory=next(iter(_of(Advisory, made["Locks"])), Advisory(0)),
+        waits=next(iter(_of(Waits, made["Locks"])), None),
         locks_line=lines["Locks"][0],
         never=_of(Never, made["Never"]),
     )

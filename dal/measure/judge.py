@@ -13,7 +13,19 @@ from dal.measure.growth import SLACK, TOLERANCE, accelerates, closest, fit
 from dal.measure.measured import STANDARD, STANDARD_SIZE, Curve, Exercise, Measured
 from dal.measure.plans import Plan
 from dal.measure.prepared import MODES
-from dal.measure.promises import LOCK_MODES, METRICS, UNITS, Bound, Cap, Growth, Never, Rows
+from dal.measure.promises import (
+    LOCK_MODES,
+    METRICS,
+    ROW_LOCKS,
+    UNITS,
+    Advisory,
+    Bound,
+    Cap,
+    Growth,
+    Never,
+    Rows,
+    Waits,
+)
 
 
 class Outcome(StrEnum):
@@ -79,8 +91,8 @@ def _promised(measured: Measured) -> Iterator[tuple[int, str, Callable[[], Judge
         yield bound.line, f"held snapshot: {bound}", partial(_held, bound, measured)
     if promises.hot:
         yield promises.line, "HOT", partial(_hot, measured)
-    for rows in promises.rows:
-        yield promises.locks_line, str(rows), partial(_rows, rows, measured)
+    for text, weigh in _row_locks(measured):
+        yield promises.locks_line, text, weigh
     tables = sorted(promises.locks | measured.locks)
     for table in tables:
         yield promises.locks_line, f"{promises.locks.get(table, 'no lock')} on {table}", partial(_lock, table, measured)
@@ -142,11 +154,39 @@ def _hot(measured: Measured) -> Judged:
     return f"{share:.0%} HOT", share == 1
 
 
+def _row_locks(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]:
+    """Yield what is promised of rows, advisory locks and waiting, and that nothing else of the kind is held."""
+    promises = measured.subject.promises
+    for rows in promises.rows:
+        yield str(rows), partial(_rows, rows, measured)
+    for table in sorted(measured.rows.keys() - {rows.table for rows in promises.rows}):
+        if measured.rows[table]:
+            yield f"no row of {table} locked", partial(_rows, Rows(0, table), measured)
+    if promises.advisory.number or measured.advisory:
+        yield str(promises.advisory), partial(_advisory, measured)
+    if promises.waits is not None:
+        yield str(promises.waits), partial(_waits, promises.waits, measured)
+
+
 def _rows(rows: Rows, measured: Measured) -> Judged:
     for axis, exercise in measured.exercise.items():
         _require_work(axis, exercise)
-    locked = measured.rows[rows.table]
-    return f"{locked:,.6g} locked", locked == rows.number
+    locked, strength = measured.rows.get(rows.table, 0), measured.row_locks.get(rows.table)
+    found = f"{locked:,.6g} locked" + (f" {strength}" if strength else "")
+    return found, rows.number in {None, locked} and _rank(strength) <= _rank(rows.strength)
+
+
+def _rank(strength: str | None) -> int:
+    """How strong a lock on a row is, beside the others; none is the weakest."""
+    return ROW_LOCKS.index(strength) if strength else -1
+
+
+def _advisory(measured: Measured) -> Judged:
+    return str(Advisory(measured.advisory)), measured.advisory <= measured.subject.promises.advisory.number
+
+
+def _waits(waits: Waits, measured: Measured) -> Judged:
+    return str(Waits(tuple(sorted(measured.waits)))), measured.waits <= set(waits.tables)
 
 
 def _lock(table: str, measured: Measured) -> Judged:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from dal.measure.cost import Cost
+from dal.measure.cost import Cost, strongest
+from dal.measure.locking import Locking
 from dal.measure.plans import Plan
+from dal.measure.promises import ROW_LOCKS
 from dal.measure.subjects import Subject
 
 Curve = dict[int, dict[str, Cost]]
@@ -47,6 +49,12 @@ class Measured:
     locks: dict[str, str] = field(default_factory=dict)
     rows: dict[str, float] = field(default_factory=dict)
     """How many rows of each table are locked against other writers, in all or for each, as promised."""
+    row_locks: dict[str, str] = field(default_factory=dict)
+    """The strongest lock on a row of each table."""
+    advisory: int = 0
+    """How many advisory locks are held."""
+    waits: set[str] = field(default_factory=set)
+    """The tables in which it waited for rows that another transaction held."""
     round_trips: int = 0
     tables: Collection[str] = ()
     """All tables of the scratch schema."""
@@ -62,3 +70,19 @@ class Measured:
     def held_axes(self) -> list[str]:
         """What the promises under a held snapshot speak of, each once."""
         return list(dict.fromkeys(bound.axis for bound in self.subject.promises.held))
+
+    def note_locks(self, held: Locking, axis: str, size: int) -> None:
+        """Add the locks that a call held at a size of an axis."""
+        self.locks = strongest([*self.locks.items(), *held.tables.items()])
+        self.advisory = max(self.advisory, held.advisory)
+        each = {rows.table: rows.each for rows in self.subject.promises.rows if rows.each}
+        for table, rows in held.rows.items():
+            if rows.strength:
+                self.row_locks[table] = max(rows.strength, self.row_locks.get(table, ""), key=_rank)
+            if each.get(table, axis) == axis:
+                number = rows.number / (size if table in each else 1)
+                self.rows[table] = max(number, self.rows.get(table, 0))
+
+
+def _rank(strength: str) -> int:
+    return ("", *ROW_LOCKS).index(strength)

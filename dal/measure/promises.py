@@ -34,7 +34,11 @@ LOCK_MODES = (
 )
 """Table locks as PostgreSQL names them, the weakest first."""
 
-METRICS = {"buffers": "buffers", "WAL": "wal_bytes", "WAL records": "wal_records", "rows": "rows_read"}
+ROW_LOCKS = ("FOR KEY SHARE", "FOR SHARE", "FOR NO KEY UPDATE", "FOR UPDATE")
+"""Row locks as PostgreSQL names them, the weakest first. An update takes the third, or the last if it changes a key; a
+deletion takes the last."""
+
+METRICS = {"buffers": "buffers", "WAL": "wal_bytes", "WAL records": "wal_records", "rows": "rows_read", "CPU": "cpu_ms"}
 """The figures whose growth can be promised, and their names in a Cost. Plain WAL is counted in bytes."""
 
 UNITS = {
@@ -45,6 +49,10 @@ UNITS = {
     "WAL records": "wal_records",
     "row": "rows_read",
     "rows": "rows_read",
+    "ms of CPU": "cpu_ms",
+    "sleep": "sleeps",
+    "sleeps": "sleeps",
+    "temporary bytes": "temporary_bytes",
 }
 """The units of a cap, and their names in a Cost. Rows are those that the server reads."""
 
@@ -104,13 +112,38 @@ class Never:
 class Rows:
     """How many rows of a table are locked against other writers: in all, or for each of what an axis counts."""
 
-    number: int
+    number: int | None
+    """None for any number."""
     table: str
-    each: str | None
+    each: str | None = None
+    strength: str = ROW_LOCKS[2]
+    """One of ROW_LOCKS: none of the rows is locked more strongly."""
 
     def __str__(self) -> str:
-        told = f"{self.number:,} row{'' if self.number == 1 else 's'} of {self.table} locked"
+        number = "any" if self.number is None else f"{self.number:,}"
+        strength = "" if self.strength == ROW_LOCKS[2] and self.number is not None else f" {self.strength}"
+        told = f"{number} row{'' if self.number == 1 else 's'} of {self.table} locked{strength}"
         return f"{told} for each of {self.each}" if self.each else told
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The tables for whose rows a call may wait while another transaction holds them; none, if it waits for nobody."""
+
+    tables: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"waits for rows of {', '.join(self.tables)}" if self.tables else "waits for nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """So many advisory locks are held, at most."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.number or 'no'} advisory lock{'' if self.number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +161,8 @@ class Promises:
     locks: dict[str, str] = field(hash=False)
     """The strongest lock on each table, by name."""
     rows: tuple[Rows, ...]
+    advisory: Advisory
+    waits: Waits | None
+    """None if nothing is promised about that."""
     locks_line: int
     never: tuple[Never, ...]

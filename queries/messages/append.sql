@@ -10,7 +10,7 @@
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
 --   WAL O(1) in the session's metadata; buffers O(log n) in the sessions
 -- Held snapshot: buffers O(n) in the appends since, at most n/30
--- Locks: RowExclusive on sessions, messages; 1 row of sessions
+-- Locks: RowExclusive on sessions, messages; 1 row of sessions; waits for rows of sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: the message_id is found, and what was stored the first time is returned. Removed in between, it
 --   is stored again, as if the removal had come first.

@@ -20,7 +20,8 @@
 --   buffers O(n log n) in the given messages; WAL O(n) in the given messages;
 --   buffers O(n log n) in the given sessions; WAL O(n) in the given sessions
 -- Held snapshot: buffers O(n) in the appends since, at most n/12
--- Locks: RowExclusive on sessions, messages; 1 row of sessions for each of the given sessions
+-- Locks: RowExclusive on sessions, messages; 1 row of sessions for each of the given sessions;
+--   waits for rows of sessions
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe, as append: the message_ids are found.
 -- Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,

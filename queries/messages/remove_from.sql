@@ -10,7 +10,8 @@
 -- Rows locked: the session's row until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; buffers O(n) in the removed messages;
 --   WAL O(n) in the removed messages
--- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions
+-- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions; any rows of messages FOR UPDATE;
+--   waits for rows of sessions, messages
 -- Never: Seq Scan on sessions
 -- Repeat: safe: the removal_id is found, and what was appended since stays.
 -- Returns: Removed; no row when no such session is stored.

@@ -15,7 +15,7 @@
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
 --   buffers O(n) in the session's agents; buffers O(n) in the given sessions
 -- Held snapshot: buffers O(n) in the appends since, at most n/50
--- Locks: RowExclusive on sessions; AccessShare on messages
+-- Locks: RowExclusive on sessions; AccessShare on messages; any rows of sessions FOR NO KEY UPDATE; waits for nobody
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: the set that it stores is final.
 -- Returns: SessionAgents, one a session that is stored; no row for one that is not.

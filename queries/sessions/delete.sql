@@ -7,7 +7,7 @@
 -- Rows locked: the session's row and its messages until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n) in the session's messages;
 --   WAL O(n) in the session's messages
--- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions
+-- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions FOR UPDATE; any rows of messages FOR UPDATE
 -- Never: Seq Scan
 -- Repeat: not safe: a session of the same name may have begun since; whether one is there tells what happened.
 -- Returns: Deleted; no row when no such session is stored.

@@ -8,7 +8,8 @@
 -- Rows locked: the deleted rows until the commit. Waits for nobody, so it cannot deadlock.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n) in the deleted sessions;
 --   WAL O(n) in the deleted sessions
--- Locks: RowExclusive on sessions, messages, removals
+-- Locks: RowExclusive on sessions, messages, removals; any rows of sessions FOR UPDATE;
+--   any rows of messages FOR UPDATE; waits for rows of messages, removals
 -- Never: Seq Scan on messages
 -- Repeat: not safe: the ids of what was deleted would be lost; call it again for those that are left.
 -- Returns: Deleted; no row when no session has been idle for so long.

@@ -1,0 +1,8 @@
+"""Known-bad versions of our queries and schema, by what they do. tests/test_canaries.py has the gate catch them."""
+
+from canaries.canary import Canary
+from canaries.elsewhere import ELSEWHERE
+from canaries.growing import GROWING
+from canaries.locking import LOCKING
+
+CANARIES: dict[str, Canary] = {**GROWING, **LOCKING, **ELSEWHERE}

@@ -1,0 +1,84 @@
+"""Calls that wait for somebody, or keep others waiting, more than they must."""
+
+from canaries.canary import quick
+
+_LAST = """last AS MATERIALIZED (
+    SELECT m.sequence FROM messages AS m WHERE m.session_id = :session_id::text
+    ORDER BY m.sequence DESC LIMIT 1 FOR KEY SHARE
+),
+
+prior AS ("""
+
+_HELD = """WITH held AS MATERIALIZED (
+    SELECT h.session_id FROM sessions AS h WHERE h.session_id = :session_id::text
+    FOR UPDATE
+)
+
+UPDATE sessions AS s SET"""
+
+_HOLD = """
+CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM FROM messages WHERE session_id = NEW.session_id ORDER BY sequence LIMIT 1 FOR SHARE;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hold AFTER INSERT ON messages FOR EACH ROW WHEN (NEW.role = 'user') EXECUTE FUNCTION hold();
+"""
+
+_QUEUE_UP = """
+CREATE FUNCTION queue_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('sessions'));
+    RETURN NEW;
+END $$;
+CREATE TRIGGER queue_up BEFORE UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION queue_up();
+"""
+
+LOCKING = {
+    "a cache that waits for its row": quick(
+        "sessions.agent_ids", "waits for nobody", ("FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE")
+    ),
+    "a cache that gives up where its row is held": quick(
+        "sessions.agent_ids", "waits for nobody", ("FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE NOWAIT")
+    ),
+    "a clean-up that waits for whoever writes": quick(
+        "sessions.delete_idle", "waits for rows of messages, removals", ("FOR UPDATE SKIP LOCKED", "FOR UPDATE")
+    ),
+    "a clean-up of a user that waits for whoever writes": quick(
+        "sessions.delete_idle_of_user", "waits for rows of messages, removals", ("FOR UPDATE SKIP LOCKED", "FOR UPDATE")
+    ),
+    "an append that waits for a message": quick(
+        "messages.append",
+        "waits for rows of sessions",
+        ("prior AS (", _LAST),
+        (
+            "WHERE NOT EXISTS (SELECT FROM prior)",
+            "WHERE NOT EXISTS (SELECT FROM prior) AND (SELECT count(*) FROM last) < 2",
+        ),
+    ),
+    "a row lock that stops foreign keys": quick(
+        "messages.remove_from", "1 row of sessions locked", ("FOR NO KEY UPDATE", "FOR UPDATE")
+    ),
+    "a change of status that stops foreign keys": quick(
+        "sessions.pause",
+        "1 row of sessions locked",
+        (
+            "UPDATE sessions AS s SET",
+            _HELD,
+        ),
+        ("WHERE s.session_id = :session_id::text", "WHERE s.session_id = (SELECT h.session_id FROM held AS h)"),
+    ),
+    "a cache that stops foreign keys": quick(
+        "sessions.agent_ids", "any rows of sessions locked FOR NO KEY UPDATE", ("FOR NO KEY UPDATE", "FOR UPDATE")
+    ),
+    "a message that is locked beside its session": quick("messages.append", "no row of messages locked", schema=_HOLD),
+    "a global advisory lock": quick(
+        "messages.append",
+        "no advisory lock",
+        ("WHERE NOT EXISTS (SELECT FROM prior)", "FROM pg_advisory_xact_lock(7) WHERE NOT EXISTS (SELECT FROM prior)"),
+    ),
+    "a shared advisory lock around a read": quick(
+        "messages.latest",
+        "no advisory lock",
+        ("LIMIT :limit::bigint", "LIMIT :limit::bigint + length(pg_advisory_xact_lock_shared(7)::text)"),
+    ),
+    "an advisory lock that a trigger takes": quick("sessions.pause", "no advisory lock", schema=_QUEUE_UP),
+}
