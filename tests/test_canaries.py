@@ -14,7 +14,7 @@ from dal.files import QUERIES, SCHEMA
 from dal.measure import fixtures, scratch
 from dal.measure.gate import Gate, default_sizes
 from dal.measure.header import parse
-from dal.measure.judge import judge
+from dal.measure.judge import Outcome, judge
 from dal.measure.subjects import Subject, load
 
 OURS = {subject.name: subject for subject in load(QUERIES)}
@@ -107,7 +107,7 @@ def test_ours_keeps_what_the_canaries_break(measure):
         verdicts = list(judge(one))
         # That nothing is locked is told only where something is.
         assert promise.startswith("no ") or promise in {verdict.promised for verdict in verdicts}
-        assert [verdict for verdict in verdicts if not verdict.kept] == []
+        assert [verdict for verdict in verdicts if verdict.outcome is Outcome.BROKEN] == []
 
 
 class OfAnotherHour:

@@ -50,6 +50,7 @@ class Locking:
 
 def locks_held(connection: psycopg.Connection[Any], connect: Connect) -> Locking:
     """Return the locks that a connection's transaction holds now; another connection tries the rows."""
+    connection.execute(_statements.immediate.sql)
     tables = strongest(_rows(connection, _statements.locks.sql))
     ((advisory,),) = _rows(connection, _statements.advisory.sql)
     with connect() as other, other.transaction(force_rollback=True):

@@ -143,7 +143,7 @@ class Advisory:
     number: int
 
     def __str__(self) -> str:
-        return f"{self.number or 'no'} advisory lock{'' if self.number == 1 else 's'}"
+        return f"{self.number or 'no'} advisory lock{'s' if self.number > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)

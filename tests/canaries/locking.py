@@ -67,7 +67,7 @@ LOCKING = {
         ("WHERE s.session_id = :session_id::text", "WHERE s.session_id = (SELECT h.session_id FROM held AS h)"),
     ),
     "a cache that stops foreign keys": quick(
-        "sessions.agent_ids", "any rows of sessions locked FOR NO KEY UPDATE", ("FOR NO KEY UPDATE", "FOR UPDATE")
+        "sessions.agent_ids", "any rows of sessions locked FOR NO KEY UPDATE", ("NO KEY UPDATE SKIP", "UPDATE SKIP")
     ),
     "a message that is locked beside its session": quick("messages.append", "no row of messages locked", schema=_HOLD),
     "a global advisory lock": quick(
