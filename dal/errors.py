@@ -8,13 +8,15 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from dal.records import Message
+from dal.redact import primary_message
 
 
 class DalError(Exception):
     """Anything that this library refuses or that went wrong under it.
 
     `query` names the query file, as in "messages.append", and `sqlstate` is PostgreSQL's code; both are
-    None where no statement was sent. The driver's own error is the cause.
+    None where no statement was sent. The driver's own error is the cause, without what may quote stored content (see
+    dal.redact).
     """
 
     def __init__(self, message: str, *, query: str | None = None, sqlstate: str | None = None) -> None:
@@ -144,10 +146,10 @@ def is_sent_twice(error: psycopg.Error) -> bool:
     )
 
 
-def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0911 - one return a rule
+def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0911, PLR0912 - one return a rule
     """Put a driver's error into the user's words; the caller raises it from the driver's."""
     state = error.sqlstate
-    said = (error.diag.message_primary or str(error)).strip()
+    said = primary_message(error)
     if isinstance(error, TooLate):
         return DeadlineExceeded(f"{said}; raise the store's timeout, or look at what the server waits for", query=query)
     if isinstance(error, PoolTimeout | TooManyRequests):

@@ -17,6 +17,7 @@ from dal.errors import InvalidInput, ServerUnavailable, StatementFailed, is_sent
 from dal.histories.batch import COMMIT, COPY_MESSAGES, COPY_SESSIONS, MOST_AHEAD, STAGING, STORE, TAKE, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
+from dal.redact import redact
 from dal.validate import Sanitize
 
 _SECONDS_A_MESSAGE = 0.001
@@ -92,6 +93,7 @@ async def _store(
         if not is_sent_twice(error):
             raise
         told = f"a session has a message_id twice: {error.diag.message_detail}"
+        redact(error)
         raise InvalidInput(batch.place, told) from error
     finally:
         until(connection, None)

@@ -18,6 +18,7 @@ from dal._sync.queries import Query, queries
 from dal._sync.sources import Pooled, Single
 from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.processes import not_in_child, process
+from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck
 from dal.watching import Watch, tried_again
@@ -224,13 +225,18 @@ class Runner:
                 connection.close()
 
     def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
-        """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome."""
+        """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome.
+
+        The driver's error, which becomes the cause, loses what may quote stored content.
+        """
         told = self._source.explain(error, query)
+        may_be_done = sent and after(error) is After.UNKNOWN
+        redact(error)
         if unknown and not isinstance(told, ServerUnavailable):
             said = f"the connection was lost, and then {told.args[0]}"
             told = ServerUnavailable(said, query=query, sqlstate=told.sqlstate)
         if isinstance(told, ServerUnavailable):
-            told.outcome_unknown = unknown or (sent and after(error) is After.UNKNOWN)
+            told.outcome_unknown = unknown or may_be_done
         return told
 
     def _after(
