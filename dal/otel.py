@@ -15,6 +15,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 import dal
 from dal.watching import Hook, Ran
 
+_QUERIES = frozenset(dal.queries)
+
 
 def spans(provider: TracerProvider | None = None) -> Hook:
     """Make a hook that makes spans, children of the span that is current where the operation is called.
@@ -40,15 +42,14 @@ def spans(provider: TracerProvider | None = None) -> Hook:
 
 def _attributes(ran: Ran) -> dict[str, str | int | None]:
     collection, _, operation = ran.query.partition(".")
-    batch = str(ran.parameters.get("places", "")).count(",") + 1  # One number a message.
     return {
         "db.system.name": "postgresql",
         "db.namespace": ran.database,
         "db.collection.name": collection,
         "db.operation.name": operation,
-        "db.operation.batch.size": batch if batch > 1 else None,
+        "db.operation.batch.size": ran.batch_size if (ran.batch_size or 0) > 1 else None,
         "db.query.summary": ran.query,
-        "db.query.text": dal.queries[ran.query].sql.decode(),
+        "db.query.text": dal.queries[ran.query].sql.decode() if ran.query in _QUERIES else None,
         "db.response.returned_rows": ran.rows,
         "db.response.status_code": getattr(ran.error, "sqlstate", None),
         "error.type": None if ran.error is None else type(ran.error).__name__,

@@ -1,7 +1,8 @@
 """Watching: what a store tells of each operation, to a hook of the caller's and to the log.
 
 The logger is `dal`: at the level DEBUG a line for each operation, at WARNING one for each that is tried again.
-No line has anything of what is stored in it. dal.otel is a hook that makes OpenTelemetry's spans.
+Neither has anything of what is stored, unless the hook asks for parameters. dal.otel is a hook that makes
+OpenTelemetry's spans.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ class Ran:
     """Of the server that answered, or was asked last; None if none was."""
     port: int | None
     database: str | None
-    parameters: Mapping[str, Any] = field(repr=False, hash=False)
-    """What the statement was sent with: contents too, so take care where they go."""
+    batch_size: int | None
+    """How many messages the statement was sent with; None if it is not one that appends many."""
+    parameters: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    """What the statement was sent with, contents too; None unless the store has hook_parameters=True."""
 
 
 Hook = Callable[[Ran], None]
@@ -48,10 +51,11 @@ Hook = Callable[[Ran], None]
 class Watch:
     """Tells a hook and the log."""
 
-    __slots__ = ("_hook",)
+    __slots__ = ("_hook", "_with_parameters")
 
-    def __init__(self, hook: Hook | None) -> None:
+    def __init__(self, hook: Hook | None, *, parameters: bool = False) -> None:
         self._hook = hook
+        self._with_parameters = parameters
 
     def __bool__(self) -> bool:
         return self._hook is not None or log.isEnabledFor(logging.DEBUG)
@@ -72,8 +76,9 @@ class Watch:
         if self._hook is None:
             return
         where = _where(attempts.connection)
+        given = parameters if self._with_parameters else None
         try:
-            self._hook(Ran(query, seconds, rows, retries, error, *where, parameters))
+            self._hook(Ran(query, seconds, rows, retries, error, *where, _batch_size(parameters), given))
         except Exception:
             log.exception("%s has ended, and the store's hook failed", query)
 
@@ -81,6 +86,11 @@ class Watch:
 def tried_again(query: str, error: psycopg.Error, pause: float) -> None:
     """Tell that an operation is tried again."""
     log.warning("%s: %s (%s), tried again in %.2f s", query, type(error).__name__, error.sqlstate or "no code", pause)
+
+
+def _batch_size(parameters: Mapping[str, Any]) -> int | None:
+    places = parameters.get("places")  # The text of an array, with one number for each message.
+    return None if places is None else places.count(",") + 1
 
 
 def _where(connection: BaseConnection[Any] | None) -> tuple[str | None, int | None, str | None]:

@@ -1,5 +1,6 @@
 """What a hook, the log and OpenTelemetry are told of each operation."""
 
+import dataclasses
 import json
 import logging
 
@@ -22,9 +23,9 @@ def watched(side, server, schema, tables):
     """Make a store with a hook, on a pool of one connection."""
     stores = []
 
-    def make(hook):
+    def make(hook, **options):
         conninfo = make_conninfo(server.conninfo, application_name=schema)
-        stores.append(side.connect_store(conninfo, schema=schema, max_size=1, hook=hook))
+        stores.append(side.connect_store(conninfo, schema=schema, max_size=1, hook=hook, **options))
         return stores[-1]
 
     yield make
@@ -54,11 +55,23 @@ def test_a_hook_sees_each_operation(watched):
         ("messages.get", 0),
         ("sessions.archive", 1),
         ("messages.append", 0),
+        ("sessions.get", 1),  # Why it was refused.
     ]
     assert all(ran.error is None and ran.retries == 0 and 0 < ran.seconds < 10 for ran in seen)
     assert {ran.database for ran in seen} == {"postgres"} or seen[0].database
-    assert seen[0].parameters["content"] == SECRET, "who asks for it may have it"
+    assert [ran.batch_size for ran in seen] == [None, 2, None, None, None, None, None]
+    assert SECRET not in repr([dataclasses.astuple(ran) for ran in seen])
+
+
+def test_a_hook_gets_parameters_only_on_request(watched, side, server, options):
+    seen = []
+    raw = side.connect(server.conninfo, **options)
+    for store in (watched(seen.append, hook_parameters=True), side.store(raw, hook=seen.append, hook_parameters=True)):
+        store.session().append("user", SECRET)
+        store.using(raw).for_user("u1").session().append("user", SECRET)
+    assert [ran.parameters["content"] for ran in seen] == [SECRET] * 4
     assert SECRET not in repr(seen)
+    raw.close()
 
 
 def test_a_hook_sees_retries_and_errors(watched, connection, schema):
@@ -175,6 +188,16 @@ def test_spans(watched, exporter, provider, server):
     }
     assert append_all.attributes["db.operation.batch.size"] == 2
     assert not any(SECRET in str(value) for span in spans for value in span.attributes.values())
+
+
+def test_a_span_of_an_import(watched, exporter, provider, caplog):
+    """Its statements are in no query file."""
+    store = watched(otel.spans(provider))
+    line = {"message": {"session_id": "s", "role": "user", "content": SECRET}}
+    assert store.import_([json.dumps(line)]).messages == 1
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, "db.query.text" in span.attributes) == ("histories.store", False)
+    assert caplog.text == ""
 
 
 def test_a_span_of_what_failed(watched, exporter, provider, connection, schema):

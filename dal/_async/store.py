@@ -40,12 +40,12 @@ class AsyncSessionStore:
     Made by `connect`, it owns a pool of connections; made from a pool or a connection of the caller's, it
     uses that one. With sanitize="replace" it replaces what PostgreSQL cannot store in a message's content
     (NUL, lone surrogates) by U+FFFD instead of refusing it. With an owner it is confined to that user's
-    sessions, as `for_user` says. The hook is that of `connect`.
+    sessions, as `for_user` says. `hook` and `hook_parameters` are those of `connect`.
     With read_only=True `agent_ids` stores nothing, so that every verb that reads works for a role, or on a server,
     that only reads.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as connect
         self,
         source: AsyncConnectionPool[Any] | AsyncConnection[Any],
         *,
@@ -53,8 +53,9 @@ class AsyncSessionStore:
         owner: str | None = None,
         read_only: bool = False,
         hook: Hook | None = None,
+        hook_parameters: bool = False,
     ) -> None:
-        runner = AsyncRunner(_source(source), SchemaCheck(), watch=Watch(hook))
+        runner = AsyncRunner(_source(source), SchemaCheck(), watch=Watch(hook, parameters=hook_parameters))
         self._backend = AsyncBackend(
             runner,
             AsyncAppends(runner),
@@ -88,6 +89,7 @@ class AsyncSessionStore:
         prepare_threshold: int | None = 5,
         pgbouncer: bool = False,
         hook: Hook | None = None,
+        hook_parameters: bool = False,
     ) -> Self:
         """Make a store with a pool of its own, of `min_size` to `max_size` connections.
 
@@ -99,7 +101,8 @@ class AsyncSessionStore:
         from the network (TCP keepalives, on both sides). None sends no such setting; one that `conninfo` has wins.
         Behind PgBouncer in transaction mode say pgbouncer=True, so that no setting is sent, and no `schema`; and
         prepare_threshold=None where prepared statements do not work, as behind an older one. `hook` is called
-        after each operation with what there is to know of it (see dal.watching).
+        after each operation with what there is to know of it (see dal.watching); with hook_parameters=True also with
+        the statement's parameters, and so with what is stored.
         """
         schema_check = SchemaCheck()
         pool = AsyncOwnPool(
@@ -118,7 +121,8 @@ class AsyncSessionStore:
             prepare_threshold=prepare_threshold,
             is_direct=not pgbouncer,
         )
-        runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=Watch(hook))
+        watch = Watch(hook, parameters=hook_parameters)
+        runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=watch)
         backend = AsyncBackend(
             runner, AsyncAppends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only
         )
