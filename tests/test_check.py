@@ -82,7 +82,7 @@ def test_large_goes_as_far_as_the_fixtures_say(server, tmp_path):
     (tmp_path / "fixtures.py").write_text(text.replace("def largest", "def another"), encoding="utf-8")
     done = check(*options, "--large")
     assert done.returncode == 2
-    assert "--large needs fixtures that define largest(axis)" in " ".join(done.stderr.split())
+    assert "--large: needs fixtures that define largest(axis)" in " ".join(done.stderr.split())
 
 
 def test_a_broken_promise_fails_with_its_file_and_line(server, broken, tmp_path):

@@ -92,7 +92,7 @@ def _show(report: reports.Report, form: Form) -> None:
         shown = verdict.query
     out.print(table)
     for verdict in report.wanting:
-        complain(ValueError(reports.where(verdict)))
+        complain(reports.where(verdict))
 
 
 def _file(text: str) -> tuple[Form, Path]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
-from aiosql.utils import SQLLoadException, SQLParseException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dal.cli.connection import connected
@@ -19,15 +19,15 @@ from dal.cli.demo import Kind, announce, choice
 from dal.cli.output import complain, err
 from dal.cli.stop import whole
 from dal.conninfo import with_schema
-from dal.errors import DalError
+from dal.errors import DalError, InvalidInput
 from dal.measure import fixtures as own_fixtures
 from dal.measure import scratch
-from dal.measure.calls import FixtureError
-from dal.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
+from dal.measure.calls import FixtureCalls, FixtureError, load_fixtures
+from dal.measure.gate import LARGEST, Gate, SchemaRefused, default_sizes, sizes_up_to
 from dal.measure.header import PromiseError
 from dal.measure.measured import Measured
 from dal.measure.outcome import Report, make
-from dal.measure.subjects import Fixtures, Subject, load, load_fixtures
+from dal.measure.subjects import Fixtures, QueryFileError, Subject, load
 from dal.server import VARIABLE, serve
 
 Queries = Annotated[Path, typer.Option("--queries", exists=True, help="A folder of aiosql query files, or one.")]
@@ -54,7 +54,7 @@ Large = Annotated[
 NOT_MEASURED = 2
 """The exit status when a promise could not be measured; `dal check` gives 1 for a broken one."""
 
-_REASONS = (SQLLoadException, SQLParseException, DalError, psycopg.Error, LookupError, TypeError)
+_REASONS = (QueryFileError, DalError, psycopg.Error)
 
 
 def measure(  # noqa: PLR0913 - the options of two commands
@@ -68,7 +68,7 @@ def measure(  # noqa: PLR0913 - the options of two commands
     large: bool,
 ) -> Report:
     """Measure every promise of these queries; if that is impossible, tell why and end with NOT_MEASURED."""
-    try:
+    with _complaining(schema):
         subjects = _subjects(queries, names)
         data: Fixtures = load_fixtures(fixtures) if fixtures else own_fixtures
         sizes = _sizes(data, large=large)
@@ -77,32 +77,42 @@ def measure(  # noqa: PLR0913 - the options of two commands
             announce(running)
             measured = _measure(running.conninfo, text, data, subjects, sizes)
             return make(str(running), text, measured)
+
+
+@contextmanager
+def _complaining(schema: Path) -> Iterator[None]:
+    """End with NOT_MEASURED on an error that is the user's to mend; one in the fixtures keeps its traceback."""
+    try:
+        yield
     except PromiseError as error:
         for problem in error.problems:
-            complain(ValueError(str(problem)))
-        raise typer.Exit(NOT_MEASURED) from error
+            complain(problem)
     except FixtureError as error:
         traceback.print_exception(error.__cause__)
         complain(error)
-        raise typer.Exit(NOT_MEASURED) from error
+    except SchemaRefused as error:
+        complain(f"{schema}: {error}")
     except _REASONS as error:
         complain(error)
-        raise typer.Exit(NOT_MEASURED) from error
+    else:
+        return
+    raise typer.Exit(NOT_MEASURED)
 
 
 def _subjects(queries: Path, names: list[str] | None) -> list[Subject]:
     subjects = load(queries)
     unknown = set(names or ()) - {subject.name for subject in subjects}
     if unknown:
-        raise LookupError(f"no query {', '.join(sorted(unknown))} in {queries}")
+        raise InvalidInput("NAME", f"no query {', '.join(sorted(unknown))} in {queries}")
     return [subject for subject in subjects if not names or subject.name in names]
 
 
 def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
     if callable(getattr(data, "largest", None)):
-        return lambda axis: sizes_up_to(data.largest(axis) if large else min(data.largest(axis), LARGEST))
+        calls = FixtureCalls(data)
+        return lambda axis: sizes_up_to(calls.largest(axis) if large else min(calls.largest(axis), LARGEST))
     if large:
-        raise TypeError("--large needs fixtures that define largest(axis): how far each axis can grow")
+        raise InvalidInput("--large", "needs fixtures that define largest(axis): how far each axis can grow")
     return default_sizes
 
 

@@ -48,6 +48,6 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
-def complain(error: BaseException) -> None:
+def complain(error: object) -> None:
     """Tell an error in one line."""
     err.print(Text(visible(f"dal: {' '.join(str(error).split())}"), style="red"), soft_wrap=True)

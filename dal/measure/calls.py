@@ -1,18 +1,37 @@
-"""Calls of a module of fixtures, whose own exceptions are told apart from the gate's."""
+"""A module of fixtures: loaded and called so that its own exceptions are told apart from the gate's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from dal.errors import InvalidInput
+from dal.measure.prepared import numbered
 from dal.measure.subjects import Fixtures, Subject
 
 
 class FixtureError(Exception):
-    """A function of the fixtures raised an exception: its cause, with the traceback, is what its author needs."""
+    """A module of fixtures raised an exception: its cause, with the traceback, is what its author needs."""
+
+
+def load_fixtures(path: Path) -> Fixtures:
+    """Load a module of fixtures from its file."""
+    spec = importlib.util.spec_from_file_location(f"fixtures_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InvalidInput("--fixtures", f"{path} is not a Python file")
+    module: Any = importlib.util.module_from_spec(spec)
+    with _named(f"{path}, when it was imported,"):
+        spec.loader.exec_module(module)
+    for name in ("grow", "parameters"):
+        if not callable(getattr(module, name, None)):
+            raise InvalidInput("--fixtures", f"{path} defines no function {name}(); see docs/gate.md")
+    fixtures: Fixtures = module
+    return fixtures
 
 
 class FixtureCalls:
@@ -20,23 +39,33 @@ class FixtureCalls:
 
     def __init__(self, fixtures: Fixtures) -> None:
         self._fixtures = fixtures
+        self.small_tables = frozenset(getattr(fixtures, "SMALL_TABLES", ()))
 
-    def grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
-        """Grow the data along an axis."""
-        with _told(f"grow(connection, {axis!r}, {before}, {size})"):
+    def grow(
+        self, connection: psycopg.Connection[Any], axis: str, before: int, size: int, subjects: Sequence[Subject]
+    ) -> None:
+        """Grow the data along an axis that these queries name."""
+        call = f"grow(connection, {axis!r}, {before}, {size})"
+        with _named(f"{call}, for {', '.join(map(str, subjects[:3]))},"):
             self._fixtures.grow(connection, axis, before, size)
 
     def parameters(self, subject: Subject, axis: str, size: int, turn: int) -> Mapping[str, Any]:
         """Return the parameters of a query's call."""
-        call = f"parameters({subject.name!r}, {axis!r}, {size}, {turn})"
-        with _told(call, f", for query {subject.name} of {subject.path}"):
-            return self._fixtures.parameters(subject.name, axis, size, turn)
+        with _named(f"parameters({subject.name!r}, {axis!r}, {size}, {turn}), for {subject},"):
+            given = self._fixtures.parameters(subject.name, axis, size, turn)
+            if missing := set(numbered(subject.text)[1]) - given.keys():
+                raise LookupError(f"the query needs {', '.join(sorted(missing))} too")
+            return given
+
+    def largest(self, axis: str) -> int:
+        """Return how far an axis can grow."""
+        with _named(f"largest({axis!r})"):
+            return self._fixtures.largest(axis)
 
 
 @contextmanager
-def _told(call: str, purpose: str = "") -> Iterator[None]:
+def _named(call: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise FixtureError(f"the fixtures' {call}{purpose} raised {said}") from error
+        raise FixtureError(f"the fixtures' {call} raised {type(error).__name__}: {error}") from error

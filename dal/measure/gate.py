@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
 
 import psycopg
 
-from dal.errors import InvalidInput
+from dal.errors import DalError, InvalidInput, translate
 from dal.measure import scratch
 from dal.measure.calls import FixtureCalls
 from dal.measure.cost import Cost, Counters, counters_of
@@ -53,6 +54,10 @@ def default_sizes(_axis: str) -> Sequence[int]:
     return sizes_up_to(LARGEST)
 
 
+class SchemaRefused(DalError):
+    """The server refused the schema in which the queries are measured."""
+
+
 class Gate:
     """Measures queries on a server, in a scratch schema at a time."""
 
@@ -84,7 +89,7 @@ class Gate:
 
     def measure(self, subjects: Sequence[Subject]) -> list[Measured]:
         """Measure everything that these queries promise."""
-        measured = [Measured(subject) for subject in subjects]
+        measured = [Measured(self._with_small_tables(subject)) for subject in subjects]
         for axis in dict.fromkeys(axis for one in measured for axis in one.axes):
             with self._tables() as connection:
                 self._along(connection, axis, [one for one in measured if axis in one.axes])
@@ -92,6 +97,21 @@ class Gate:
             with self._tables() as connection:
                 self._under_a_snapshot(connection, axis, [one for one in measured if axis in one.held_axes])
         return measured
+
+    def _with_small_tables(self, subject: Subject) -> Subject:
+        """Return a query whose promises know the tables that are small by nature."""
+        small = self._fixtures.small_tables
+        never = tuple(replace(one, small=small) for one in subject.promises.never)
+        return replace(subject, promises=replace(subject.promises, never=never))
+
+    def _check_small_tables(self, connection: psycopg.Connection[Any], axis: str, size: int) -> None:
+        pages = scratch.pages(connection)
+        for table in sorted(self._fixtures.small_tables):
+            if table not in pages:
+                raise InvalidInput("SMALL_TABLES", f"the schema has no table {table}")
+            if pages[table] > _LITTLE:
+                where = f"{pages[table]} pages at {size:,} in {axis}"
+                raise InvalidInput("SMALL_TABLES", f"{table} is not small: it has {where}; at most {_LITTLE} are small")
 
     def _sizes_of(self, axis: str) -> Sequence[int]:
         return (STANDARD_SIZE,) if axis == STANDARD else self._sizes(axis)
@@ -101,7 +121,7 @@ class Gate:
         turns = Turns(connection)
         for before, size in zip((0, *sizes), sizes, strict=False):
             self._begin(f"{axis}: {size:,}")
-            has_grown = self._grow(connection, axis, before, size)
+            has_grown = self._grow(connection, axis, before, size, [one.subject for one in measured])
             for one in measured:
                 self._begin(f"{axis}: {size:,}, {one.subject.name}")
                 exercise = one.exercise.setdefault(axis, Exercise())
@@ -141,7 +161,7 @@ class Gate:
             yield
         except psycopg.Error as error:
             if connection.closed:
-                raise
+                raise translate(error, str(one.subject)) from error
             one.failure = error.diag.message_primary or str(error)
 
     def _at_last(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
@@ -160,13 +180,14 @@ class Gate:
             one.waits |= waits_for(connection, self._connect, one.subject.promises.locks, run)
 
     def _under_a_snapshot(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
-        self._grow(connection, axis, 0, 1)
+        subjects = [one.subject for one in measured]
+        self._grow(connection, axis, 0, 1, subjects)
         turns = Turns(connection)
         with held_snapshot(connection):
             for before, size in zip((1, *HELD_SIZES), HELD_SIZES, strict=False):
                 self._begin(f"{axis}, under a held snapshot: {size:,}")
                 counted = counters_of(connection)
-                self._fixtures.grow(connection, axis, before, size)
+                self._fixtures.grow(connection, axis, before, size, subjects)
                 has_grown = _has_written(connection, counted)
                 for one in measured:
                     self._begin(f"{axis}, under a held snapshot: {size:,}, {one.subject.name}")
@@ -186,7 +207,7 @@ class Gate:
         costs = self._costs_now(turns, subject, axis, size, exercise)
         if subject.promises.hot and min(cost.hot_share for cost in costs[0].values()) < 1:
             with turns.connection.transaction():
-                self._fixtures.grow(turns.connection, axis, size, size)
+                self._fixtures.grow(turns.connection, axis, size, size, [subject])
             costs = self._costs_now(turns, subject, axis, size, exercise)
         return costs
 
@@ -203,13 +224,16 @@ class Gate:
         fewest = min(map(len, by_mode.values()))
         return [{mode: costs[time] for mode, costs in by_mode.items()} for time in range(fewest)]
 
-    def _grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> bool:
+    def _grow(
+        self, connection: psycopg.Connection[Any], axis: str, before: int, size: int, subjects: Sequence[Subject]
+    ) -> bool:
         """Grow the data, and return whether that wrote anything."""
         counted = counters_of(connection)
         with connection.transaction():
-            self._fixtures.grow(connection, axis, before, size)
+            self._fixtures.grow(connection, axis, before, size, subjects)
         has_written = _has_written(connection, counted)
         scratch.vacuum(connection)
+        self._check_small_tables(connection, axis, size)
         return has_written
 
     @contextmanager
@@ -224,9 +248,15 @@ class Gate:
             scratch.drop(connection)
             scratch.create(connection)
             scratch.runner(connection)
-            connection.execute(self._schema.encode(), prepare=False)
+            self._create_tables(connection)
             scratch.calm(connection)
             yield connection
+
+    def _create_tables(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            connection.execute(self._schema.encode(), prepare=False)
+        except psycopg.Error as error:
+            raise SchemaRefused(error.diag.message_primary or str(error), sqlstate=error.sqlstate) from error
 
 
 def _has_written(connection: psycopg.Connection[Any], before: Counters) -> bool:

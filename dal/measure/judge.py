@@ -204,7 +204,8 @@ def _never(never: Never, measured: Measured) -> Judged:
         _require_table(never.table, measured)
     if any(plan.passes_over(never) for plan in measured.plans.get(STANDARD, {}).get(STANDARD_SIZE, {}).values()):
         raise NotMeasured("it appears on so few rows that it is right there; promise a growth in the rows of its table")
-    return "never", True
+    small = sorted({table for node, table in _nodes(measured) if node == never.node and table in never.small})
+    return f"never, except on {', '.join(small)}, small by nature" if small else "never", True
 
 
 def _require_work(axis: str, exercise: Exercise) -> None:
@@ -217,16 +218,18 @@ def _require_work(axis: str, exercise: Exercise) -> None:
 
 def _require_writes(measured: Measured) -> None:
     """Raise if the statement can write, and never did."""
-    can_write = any(
-        node == "ModifyTable"
-        for sizes in measured.plans.values()
-        for plans in sizes.values()
-        for plan in plans.values()
-        for node, _, _ in plan.nodes()
-    )
+    can_write = any(node == "ModifyTable" for node, _ in _nodes(measured))
     costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
     if can_write and not any(cost.rows_written for cost in costs):
         raise NotMeasured("the statement can write, but no call wrote a row")
+
+
+def _nodes(measured: Measured) -> Iterator[tuple[str, str | None]]:
+    """Yield the nodes of all plans, each with its table."""
+    for sizes in measured.plans.values():
+        for plans in sizes.values():
+            for plan in plans.values():
+                yield from ((node, table) for node, table, _ in plan.nodes())
 
 
 def _require_table(table: str, measured: Measured) -> None:

@@ -79,7 +79,10 @@ def _query(one: Measured, report: Report) -> dict[str, Any]:
             "promised": {rows.table: {"number": rows.number, "each": rows.each} for rows in one.subject.promises.rows},
             "locked": one.rows,
         },
-        "never": [{"node": never.node, "table": never.table} for never in one.subject.promises.never],
+        "never": [
+            {"node": never.node, "table": never.table, "small": sorted(never.small)}
+            for never in one.subject.promises.never
+        ],
         "bounds": [*_bounds(one, held=False), *_bounds(one, held=True)],
         "curves": _curves(one.curves),
         "held_snapshot": _curves(one.held),

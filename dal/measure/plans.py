@@ -42,7 +42,7 @@ class Plan:
 
     def _found(self, never: Never) -> Iterator[Mapping[str, Any]]:
         for node in _walk(self.tree):
-            if node["Node Type"] == never.node and never.table in {None, _table(node)}:
+            if never.forbids(node["Node Type"], _table(node)):
                 yield node
 
     def _is_little(self, node: Mapping[str, Any]) -> bool:

@@ -81,9 +81,9 @@ def prepared(connection: psycopg.Connection[Any], text: str) -> Iterator[Prepare
     with its own statements this one too.
     """
     name = sql.Identifier(f"dal_{next(_number)}")
-    numbered, parameters = _numbered(text)
+    statement, parameters = numbered(text)
     with connection.cursor() as cursor:
-        cursor.execute(_PREPARE.format(name, numbered), prepare=False)
+        cursor.execute(_PREPARE.format(name, statement), prepare=False)
         yield Prepared(connection, name, parameters)
         cursor.execute(_DEALLOCATE.format(name), prepare=False)
 
@@ -93,7 +93,7 @@ def bound(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: Int8(value) if type(value) is int else value for name, value in values.items()}
 
 
-def _numbered(text: str) -> tuple[sql.SQL, list[str]]:
+def numbered(text: str) -> tuple[sql.SQL, list[str]]:
     """The statement with $1 and so on, as PREPARE wants them, and the parameters' names in that order."""
     names: list[str] = []
 

@@ -103,6 +103,12 @@ class Never:
     node: str
     table: str | None
     line: int
+    small: frozenset[str] = frozenset()
+    """Tables that are small by nature, on which the node may appear, unless this very promise names the table."""
+
+    def forbids(self, node: str, table: str | None) -> bool:
+        """Whether a node on a table, or fed from it, is what never appears."""
+        return node == self.node and (table == self.table if self.table else table not in self.small)
 
     def __str__(self) -> str:
         return f"{self.node} on {self.table}" if self.table else self.node

@@ -57,7 +57,7 @@ def _remove_others(folder: Path, written: set[str]) -> None:
 def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
     """All that a template shows of a query."""
     first, rest = purpose(query["source"])
-    never = [Never(one["node"], one["table"], 0) for one in query["never"]]
+    never = [Never(one["node"], one["table"], 0, frozenset(one["small"])) for one in query["never"]]
     curves = [_curve(query, bound) for bound in query["bounds"]]
     return {
         **query,

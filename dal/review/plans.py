@@ -128,7 +128,7 @@ def _folded(trees: Mapping[tuple[str, int], Mapping[str, Any]], every: Sequence[
 
 
 def _is_broken(node: Mapping[str, Any], table: str | None, never: Sequence[Never]) -> bool:
-    return any(node["Node Type"] == one.node and one.table in {None, table} for one in never)
+    return any(one.forbids(node["Node Type"], table) for one in never)
 
 
 def _node(depth: int, node: Mapping[str, Any], rows: Sequence[int], *, broken: bool) -> Node:
