@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 from sides import unwrap
 from test_round_trips import SESSION_VERBS, STORE_VERBS
@@ -60,6 +61,22 @@ def test_strict_writers_in_autocommit_are_repeated_until_they_succeed(server, sc
     with ThreadPoolExecutor(4) as threads:
         numbers = [number for some in threads.map(write, range(4)) for number in some]
     assert sorted(numbers) == list(range(80))
+
+
+def test_a_failed_statement_on_a_pool_without_autocommit_is_rolled_back(side, server, options, sync_store, caplog):
+    """By the store, which knows why; the pool would warn of a transaction that nobody has ended."""
+    sync_store._backend.runner._source._connection.execute(
+        "ALTER TABLE messages ADD CONSTRAINT polite CHECK (content <> 'damn')"
+    )
+    with side.pool(server.conninfo, kwargs=options | {"autocommit": False}, min_size=1, max_size=1) as pool:
+        session = side.store(pool).session("s")
+        session.append("user", "hello")
+        with pytest.raises(dal.StatementFailed) as refused:
+            session.append("user", "damn")
+        assert refused.value.sqlstate == "23514"
+        assert session.append("user", "sorry").sequence == 1
+    assert [message.content for message in sync_store.session("s").latest()] == ["hello", "sorry"]
+    assert [record.message for record in caplog.records if record.name.startswith("psycopg.pool")] == []
 
 
 def test_tables_that_another_path_does_not_lead_to_are_told(side, connect_side):
@@ -125,6 +142,22 @@ def test_how_the_caller_reads_json_changes_nothing(side, connect_side):
     assert session.record().metadata == {"n": 1.5}
     cursor = raw.execute("SELECT '1'::jsonb")
     assert side.name == "async" or cursor.fetchone() == ("the caller's",)
+
+
+def test_the_row_factory_of_a_connection_changes_nothing(side, connect_side, sync_store):
+    raw = connect_side()
+    raw.row_factory = dict_row
+    store = side.store(raw)
+    line = b'{"message": {"session_id": "s", "role": "user", "content": "%d"}}'
+    assert store.import_([line % n for n in range(3)]) == dal.Imported(1, 3, 0, {})
+    assert b"".join(store.export()) == b"".join(sync_store.export())
+    session = store.session("s")
+    assert session.append("user", "x").sequence == 3
+    assert tuple(session.stream()) == session.latest() == session.open().messages == sync_store.session("s").latest()
+    assert [record.session_id for record in store.sessions()] == ["s"]
+    assert len(session.append_all([dal.NewMessage(role="user", content="y")] * 2)) == 2
+    assert session.agent_ids() == ()
+    assert session.remove_from(0) == 6
 
 
 @pytest.mark.parametrize("style", ["German", "SQL", "Postgres"])

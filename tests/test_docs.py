@@ -106,13 +106,13 @@ def test_every_error_is_in_the_table_of_errors():
     assert [name for name in errors if f"`{name}`" not in table] == ["DalError"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_every_link_leads_somewhere(page):
-    for link in re.findall(r"\]\((?!https?://)([^)]+)", PAGES[page]):
-        path, _, heading = link.partition("#")
-        there = (page.parent / path).resolve() if path else page
-        assert there.exists(), link
-        headings = re.findall(r"^#+ (.*)$", PAGES.get(there, ""), re.MULTILINE)
-        assert not heading or heading in {re.sub(r"[^\w-]", "", one.lower().replace(" ", "-")) for one in headings}, (
-            link
-        )
+LINKS = sorted({(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?://)([^)]+)", PAGES[page])})
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=[f"{page.name} {link}" for page, link in LINKS])
+def test_every_link_leads_somewhere(page, link):
+    path, _, heading = link.partition("#")
+    there = (page.parent / path).resolve() if path else page
+    assert there.exists()
+    headings = re.findall(r"^#+ (.*)$", PAGES.get(there, ""), re.MULTILINE)
+    assert not heading or heading in {re.sub(r"[^\w-]", "", one.lower().replace(" ", "-")) for one in headings}

@@ -20,6 +20,7 @@ import dal
 from dal import NewMessage, grants
 from dal._sync.connection import Bounded
 from dal.histories import batch, pages
+from dal.histories.lines import MAX_LINE
 
 MOMENT = "2026-01-31T12:00:00.000001Z"
 ODD = {"n": 2**200, "f": 1e23, "small": -1.5e-9, "ü": ["☃", None, True, {"a": "\u2028\\n\"'"}], "0": 0.5}
@@ -550,6 +551,16 @@ def test_what_others_wrote_may_leave_much_out(store, rows):
     assert store.import_(["\n\n\n", *told]).messages == 7, "at another place of another file it is another message"
 
 
+def test_an_import_again_in_other_pieces_finds_its_messages_without_ids(store, rows):
+    """A piece ends between the line and its end."""
+    told = "\n".join(lines(*(message(f"s{n % 2}", str(n)) for n in range(9)))).encode()
+    assert store.import_([told]).messages == 9
+    before = rows(store)
+    again = store.import_(told.replace(b"}\n", b"}|\n").split(b"|"))
+    assert (again.messages, again.already_there) == (0, 9)
+    assert rows(store) == before
+
+
 def test_what_others_wrote_can_be_exported_again(store, other, rows):
     session = {"session_id": "b", "updated_at": MOMENT}
     store.import_(
@@ -573,6 +584,14 @@ def test_two_exports_in_one_file_are_two(store, other):
 
 GOOD = {"session_id": "s", "role": "user", "content": "x"}
 WHOLE = GOOD | {"sequence": 1, "message_id": "m1", "agent_id": None, "metadata": {}, "created_at": MOMENT}
+
+
+def with_message(**session):
+    """A session whose only message has the number 7."""
+    told = {"message": WHOLE | {"session_id": "t", "sequence": 7}}
+    return "\n".join(map(json.dumps, ({"session": {"session_id": "t", **session}}, told)))
+
+
 WRONG = [
     ("no json", "line 2: is not JSON"),
     (b'{"message": "\xff"}', "line 2: is not JSON"),
@@ -613,6 +632,10 @@ WRONG = [
     ({"session": {"session_id": "t", "agent_ids": []}}, "line 2: agent_ids: is kept for an archived session"),
     ({"session": {"session_id": "t", "message_count": 2}}, "line 2: message_count: is 2, and 0 messages follow"),
     ({"session": {"session_id": "t", "next_sequence": "x"}}, "line 2: next_sequence: must be an int"),
+    (with_message(next_sequence=7), "line 2: next_sequence: is 7, and the last message has 7"),
+    (with_message(updated_at="2026-01-31T11:59:59Z"), "line 2: updated_at: is before the last message"),
+    ({"session": {"session_id": "t", "agent_ids": "a"}}, "line 2: agent_ids: must be a list, not str"),
+    (" " * (MAX_LINE + 1), f"line 2: is longer than {MAX_LINE} bytes"),
     (
         {"session": {"session_id": "t", "status": "archived", "archived_at": MOMENT, "agent_ids": ["a"]}},
         "line 2: agent_ids: are not those of its messages",

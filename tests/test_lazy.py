@@ -1,5 +1,7 @@
 """A session exists in memory until its first message."""
 
+from contextlib import closing
+
 import pytest
 from sides import unwrap
 
@@ -52,13 +54,22 @@ def test_a_server_that_is_down_at_the_first_append(side):
 def test_a_store_may_be_made_before_its_server_runs(side, caplog):
     with serve("embedded") as server:
         server.stop()
-        with side.connect_store(server.conninfo, timeout=1) as store:
+        with side.connect_store(server.conninfo, max_size=1, timeout=1) as store:
             session = store.session()
-            with pytest.raises(dal.ServerUnavailable, match="cannot be reached"):
-                session.append("user", "hello")
+            assert why_not(session) == (dal.ServerUnavailable, "the server cannot be reached", False)
             server.start()
             store.apply_schema()
             assert session.append("user", "hello").sequence == 0
+            with closing(session.stream()) as reading:
+                next(reading)
+                assert why_not(session) == (dal.ServerUnavailable, "no connection was free", False), "not the outage"
+
+
+def why_not(session):
+    """Return how an append fails: with which class, why, and whether it may have been done."""
+    with pytest.raises(dal.DalError) as failed:
+        session.append("user", "hello")
+    return type(failed.value), str(failed.value).partition(":")[0], failed.value.outcome_unknown
 
 
 def test_connections_that_died_are_replaced_at_once(side, server, schema, tables, connection):

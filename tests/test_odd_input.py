@@ -49,6 +49,7 @@ def store(side, raw):
 def tried(figure):
     """Count what was stored and what was refused, by argument."""
     stored, refused = Counter(), Counter()
+    figure("odd input, DAL_SEED", str(SEED))
     yield stored, refused
     for argument in stored | refused:
         figure(
@@ -136,10 +137,6 @@ class Trial:
 @pytest.fixture
 def trial(raw, tried):
     return Trial(raw, tried)
-
-
-def test_the_seed(figure):
-    figure("odd input, DAL_SEED", str(SEED))
 
 
 def test_messages(store, chance, trial):

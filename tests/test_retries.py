@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import PoolTimeout
+from sides import unwrap
 
 import dal
 from dal.retries import After, Attempts, after
@@ -94,6 +95,28 @@ def test_what_one_attempt_left_unknown_no_later_one_makes_known(pooled, kill, mo
     with pytest.raises(dal.ServerUnavailable, match="no.*may have been done all the same") as lost:
         pooled.session("s").append("user", "x", message_id="m")
     assert lost.value.outcome_unknown
+    assert lost.value.message_ids == ("m",)
+
+
+def test_what_a_server_that_only_reads_refused_is_known_not_to_be_done(side, server, schema, tables):
+    conninfo = make_conninfo(server.conninfo, options=f"-c search_path={schema} -c default_transaction_read_only=on")
+    with side.connect_store(conninfo, retries=0) as store, pytest.raises(dal.DalError) as refused:
+        store.session("s").append("user", "x")
+    assert (type(refused.value), refused.value.sqlstate) == (dal.ServerUnavailable, "25006")
+    assert refused.value.outcome_unknown is False
+
+
+def test_what_was_not_sent_when_the_connection_was_lost_is_known_not_to_be_done(side, server, schema, tables, kill):
+    """The connection ends while the schema is checked, before the statement."""
+    conninfo = make_conninfo(server.conninfo, application_name=schema)
+    with side.connect_store(conninfo, schema=schema, max_size=1, retries=0) as store:
+        store.check_schema()
+        kill()
+        unwrap(store)._backend.runner.schema.passed = False
+        with pytest.raises(dal.DalError) as lost:
+            store.session("s").append("user", "x", message_id="m")
+    assert type(lost.value) is dal.ServerUnavailable
+    assert lost.value.outcome_unknown is False
     assert lost.value.message_ids == ("m",)
 
 

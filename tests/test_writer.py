@@ -14,6 +14,7 @@ import dal
 from dal import NewMessage
 from dal._sync.writer import _Waiting as Waiting
 from dal.batches import MOST_CHARACTERS, MOST_MESSAGES, Batch
+from dal.gathering import WAITED_TOO_LONG
 from dal.underway import WORTHWHILE
 
 WRITERS, ROUNDS = 16, 40
@@ -394,6 +395,33 @@ def test_no_more_wait_than_may(store, at_once, connection):
         outcomes = at_once([appending(writer.session("s"), "user", str(n)) for n in range(WRITERS)])
     assert all(isinstance(one, dal.Message) for one in outcomes)
     assert len(numbers(connection, "s")) == WRITERS
+
+
+def take_room(side, writer):
+    """Take the room of one append, as if it had waited for longer; return what gives it back."""
+
+    async def take():
+        room = unwrap(writer)._backend.appends.here._room
+        await room.acquire()
+        return room.release
+
+    if side.name == "async":
+        return side.loop.run(take())
+    room = writer._backend.appends.here._room
+    room.get()
+    return lambda: room.put(None)
+
+
+def test_who_finds_no_room_by_the_deadline_is_told(side, server, schema, tables):
+    with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store, store.writer(waiting=1) as writer:
+        session = writer.session("s")
+        give_back = take_room(side, writer)
+        with pytest.raises(dal.DalError, match=WAITED_TOO_LONG) as late:
+            session.append("user", "x")
+        assert (type(late.value), late.value.query) == (dal.DeadlineExceeded, "messages.append")
+        assert late.value.outcome_unknown is False
+        give_back()
+        assert store.session("s").latest() == ()
 
 
 def test_a_closed_writer_refuses_and_its_store_goes_on(store):
