@@ -134,7 +134,9 @@ def test_a_chart_has_a_point_for_each_figure_of_each_row(report, document, brows
 @needs_chromium
 def test_the_points_stand_where_their_figures_are(report, browse):
     """Further right for a larger n, higher for a larger figure whichever row it is of, and inside the picture."""
-    for figure in browse(report).locator("figure", has_text=re.compile("Buffers|Rows|Time")).all():
+    figures = browse(report).locator("figure", has_text=re.compile("Buffers|Rows|Time")).all()
+    assert figures
+    for figure in figures:
         frame = figure.locator("svg").bounding_box()
         points = [
             (float(point.get_attribute("data-size")), float(point.get_attribute("data-value")), point.bounding_box())

@@ -82,12 +82,14 @@ def test_a_chart_has_a_point_for_each_size_that_was_measured(folder, measured, b
 def test_the_points_stand_where_their_figures_are(folder, browse):
     """Further right for a larger size, higher for a larger figure, and inside the picture."""
     figures = browse(page_of(folder, "messages.latest")).locator("figure")
+    assert figures.count() > 0
     for number in range(figures.count()):
         frame = figures.nth(number).locator("svg").bounding_box()
         points = [
             (float(point.get_attribute("data-value")), point.bounding_box())
             for point in figures.nth(number).locator(".point").all()
         ]
+        assert len(points) > 1
         for (value, box), (following, next_box) in pairwise(points):
             assert next_box["x"] > box["x"] + 20
             assert (following > value) == (next_box["y"] < box["y"] - 0.01)
