@@ -103,10 +103,43 @@ def test_round_trips_that_are_kept(notes):
     assert wire.bytes_sent > 0
     with round_trips(notes.connection, at_most=1):
         notes.read()
-    with round_trips(notes.connection, at_most=1):
-        pass
     with round_trips(notes.connection, 0):
         pass
+
+
+def test_an_operation_that_sends_nothing_keeps_no_promise(notes, async_notes, server, family):
+    nothing = "nothing was sent on this connection"
+    with pytest.raises(AssertionError, match=f"round trips: {nothing}"), round_trips(notes.connection, at_most=1):
+        pass
+    with psycopg.connect(server.conninfo, **family) as other:
+        for promise in ({"buffers": 10}, {"wal": 0}, {"round_trips": 3}, {"hot_share": 1}):
+            with pytest.raises(AssertionError, match=f"not measured: {nothing}"):
+                assert_cost(notes.connection, Notes(other).read, **promise)
+    with pytest.raises(AssertionError, match=f"not measured at n = 20, 80, 320: {nothing}"):
+        assert_growth(notes.connection, notes.grow, lambda: None, SIZES, buffers="O(log n)")
+    with pytest.raises(AssertionError, match=f"not measured: {nothing}"):
+        async_notes.run(assert_cost(async_notes.connection, lambda: None, buffers=10))
+    assert_cost(notes.connection, lambda: None, round_trips=0)
+
+
+def test_updates_that_never_happen_are_not_hot(notes):
+    with pytest.raises(AssertionError, match="HOT share: promised at least 1, not measured: no row was updated"):
+        assert_cost(notes.connection, lambda: notes.connection.execute("UPDATE notes SET body = ''"), hot_share=1)
+
+
+@pytest.mark.parametrize(
+    ("never", "said"),
+    [
+        ("Seqscan on notes", "EXPLAIN knows no node 'Seqscan'; there are .*Seq Scan"),
+        ("Seq Scan on nots", "no table nots"),
+    ],
+)
+def test_what_no_plan_can_have_is_refused(notes, async_notes, never, said):
+    statement = "SELECT body FROM notes"
+    with pytest.raises(ValueError, match=said):
+        assert_plan_never(notes.connection, statement, [], never)
+    with pytest.raises(ValueError, match=said):
+        async_notes.run(assert_plan_never(async_notes.connection, statement, [], never))
 
 
 def test_a_begin_and_a_commit_too_many(notes):

@@ -19,8 +19,8 @@ import psycopg
 
 from dal.measure.either import Connection, either
 from dal.measure.growth import TOLERANCE, closest, fit
-from dal.measure.plans import plans_of
-from dal.measure.promises import Growth, Never
+from dal.measure.plans import Plan, plans_of
+from dal.measure.promises import NODES, Growth, Never
 from dal.measure.report import FIGURES, LABELS, NO_SIZE, report, sent
 from dal.measure.runs import SIZES, Run, run_of, runs_of
 from dal.measure.snapshot import held_snapshot, twin
@@ -31,6 +31,8 @@ __all__ = ["assert_cost", "assert_growth", "assert_plan_never", "held_snapshot",
 _statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg")
 
 _GROWTHS = {str(growth): growth for growth in Growth}
+
+_NOTHING = "nothing was sent on this connection, so nothing is measured; give the connection that the operation uses"
 
 
 def round_trips(
@@ -74,6 +76,8 @@ class _RoundTrips:
     def _judge(self) -> None:
         __tracebackhide__ = True
         wire = self._wire
+        if self._at_most and not wire.round_trips:
+            raise AssertionError(f"round trips: {_NOTHING}, or promise 0 where that is right")
         counted = wire.round_trips - wire.preparing if self._warm else wire.round_trips
         if counted == self._exactly or (self._at_most is not None and counted <= self._at_most):
             return
@@ -115,9 +119,7 @@ async def assert_cost(  # noqa: PLR0913 - a keyword for each promise
         temporary_files=temporary_files,
         hot_share=hot_share,
     )
-    run = await run_of(connection, operation, commit=commit)
-    if broken := [line for name, bound in promised.items() if (line := _broken(name, bound, {NO_SIZE: run}))]:
-        raise AssertionError(report(broken, {NO_SIZE: run}))
+    _judge(promised, {NO_SIZE: await run_of(connection, operation, commit=commit)})
 
 
 @either
@@ -152,9 +154,7 @@ async def assert_growth(  # noqa: PLR0913
     )
     if len(sizes) < 3 or list(sizes) != sorted(set(sizes)):  # noqa: PLR2004 - a line through two points always fits
         raise ValueError(f"growth is measured at three sizes or more, the least first, not at {tuple(sizes)}")
-    runs = await runs_of(connection, grow, operation, sizes, commit=commit)
-    if broken := [line for name, bound in promised.items() if (line := _broken(name, bound, runs))]:
-        raise AssertionError(report(broken, runs))
+    _judge(promised, await runs_of(connection, grow, operation, sizes, commit=commit))
 
 
 @either
@@ -169,23 +169,43 @@ async def assert_plan_never(
     __tracebackhide__ = True
     if not never:
         raise TypeError("assert_plan_never() takes what never appears, as in 'Seq Scan on messages'")
+    promised = [_never(one) for one in never]
     text, values = _named(statement, parameters)
     if isinstance(connection, psycopg.Connection):
-        plans = plans_of(connection, text, values)
+        plans = _plans(connection, text, values, promised)
     else:
         cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
         row = await (await cursor.execute(_statements.search_path.sql, prepare=False)).fetchone()
         with twin(connection) as second:
             _statements.set_search_path(second, search_path=row and row[0])
-            plans = plans_of(second, text, values)
-    broken = []
-    for one in never:
-        node, _, table = one.partition(" on ")
-        if modes := [mode for mode, plan in plans.items() if plan.breaks(Never(node, table or None, 0))]:
-            broken.append(f"plan: promised never {one}, found in the {' and the '.join(modes)} plan")
+            plans = _plans(second, text, values, promised)
+    broken = [
+        f"plan: promised never {one}, found in the {' and the '.join(modes)} plan"
+        for one in promised
+        if (modes := [mode for mode, plan in plans.items() if plan.breaks(one)])
+    ]
     if broken:
         shapes = [f"  {mode:<8}{plan.shape}" for mode, plan in plans.items()]
         raise AssertionError("\n".join([*broken, "", *shapes, "", "of:", f"  {' '.join(statement.split())}"]))
+
+
+def _never(text: str) -> Never:
+    """Read what never appears; a ValueError if no plan could have it."""
+    node, _, table = text.partition(" on ")
+    if node not in NODES:
+        raise ValueError(f"{text!r}: EXPLAIN knows no node {node!r}; there are {', '.join(NODES)}")
+    return Never(node, table or None, 0)
+
+
+def _plans(
+    connection: psycopg.Connection[Any], text: str, values: Mapping[str, Any], promised: Sequence[Never]
+) -> dict[str, Plan]:
+    """Make the plans of a statement; a ValueError if a promise names a table that is not there."""
+    for table in {never.table for never in promised} - {None}:
+        cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
+        if cursor.execute(_statements.has_table.sql, {"name": table}, prepare=False).fetchone() != (True,):
+            raise ValueError(f"the database has no table {table}")
+    return plans_of(connection, text, values)
 
 
 def _given(**promised: str | float | None) -> dict[str, Growth | float]:
@@ -202,10 +222,23 @@ def _given(**promised: str | float | None) -> dict[str, Growth | float]:
     return given
 
 
+def _judge(promised: Mapping[str, Growth | float], runs: Mapping[int, Run]) -> None:
+    """Raise an AssertionError if nothing was sent, or with every promise that is broken."""
+    __tracebackhide__ = True
+    idle = [size for size, run in runs.items() if not run.wire.round_trips]
+    if idle and promised.get("round_trips") != 0:
+        where = "" if NO_SIZE in runs else f" at n = {', '.join(f'{size:,}' for size in idle)}"
+        raise AssertionError(f"not measured{where}: {_NOTHING}")
+    if broken := [line for name, bound in promised.items() if (line := _broken(name, bound, runs))]:
+        raise AssertionError(report(broken, runs))
+
+
 def _broken(name: str, bound: Growth | float, runs: Mapping[int, Run]) -> str | None:
     """What there is to say if a promise is not kept."""
     values = {size: FIGURES[name](run) for size, run in runs.items()}
     least, most = min(values.values()), max(values.values())
+    if name == "hot_share" and not any(run.cost.updates for run in runs.values()):
+        return f"{LABELS[name]}: promised at least {bound:,}, not measured: no row was updated"
     if not isinstance(bound, Growth):
         kept = least >= bound if name == "hot_share" else most <= bound
         limit, worst = ("at least", least) if name == "hot_share" else ("at most", most)
