@@ -87,7 +87,7 @@ def alone_in_a_thread(server, schema):
     """Seconds that each append took, one by one and through a writer.
 
     Of several connections each way would have its own, by turns, and no server process is as fast as the next.
-    In the main thread a writer's would take some 20 µs more, in which it keeps interrupts for later.
+    In the main thread a writer's would take longer: another thread makes it, which no signal interrupts.
     """
     took = [], []
 

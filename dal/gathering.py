@@ -18,6 +18,8 @@ from dal.batches import PATIENCE, Batch, Call, Lane, is_for, may_be_stored, own
 from dal.errors import DeadlineExceeded, StoreClosed
 from dal.underway import WORTHWHILE, Underway
 
+CLOSED = "this writer was closed; make a new one"
+
 WAITED_TOO_LONG = "nothing was sent: the writer was busy until the time was over; let fewer callers append at once"
 
 
@@ -91,7 +93,7 @@ class Gathering:
         session_id = call.append.session_id
         with self._lock:
             if self._is_closed:
-                raise StoreClosed("this writer was closed; make a new one")
+                raise StoreClosed(CLOSED)
             if not self._lanes and self.crowd <= 1:
                 lane = self._lanes[session_id] = Lane()
                 lane.is_busy = True

@@ -288,7 +288,7 @@ def test_when_the_server_waits_for_the_next_batch_who_has_sent_the_last_one_send
 
 def test_a_writer_that_can_have_no_thread_of_its_own_has_its_callers_send(threads_store, senders, monkeypatch):
     refused = Mock(side_effect=RuntimeError("can't start new thread"))
-    monkeypatch.setattr("dal._sync.writer.Thread", refused)
+    monkeypatch.setattr("dal._sync.writer.Thread", Mock(return_value=Mock(start=refused)))
     with busy(threads_store, "shared"):
         while len(senders) < 200:
             time.sleep(0.01)

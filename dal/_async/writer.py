@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import nullcontext
+from math import inf
+from time import monotonic
 from typing import Any
 
 from dal._async.appends import AsyncAppends
@@ -84,10 +86,13 @@ class AsyncWriter(AsyncAppends):
             self._room.release()
 
     async def close(self) -> None:
-        """Take nothing more in, and wait until all has ended that was."""
+        """Take nothing more in, and wait until all has ended that was, for as long as an operation may take."""
+        deadline = self._runner.deadline() or inf
         self._gathering.close()
-        while self._gathering:  # noqa: ASYNC110 - what ends last is known in hindsight alone
+        while self._gathering and monotonic() < deadline:  # noqa: ASYNC110 - what ends last is known in hindsight alone
             await asyncio.sleep(0.001)
+        if self._looks is not None:
+            self._looks.cancel()
         await self._kept.rest()
 
     def ask(self, _: Call | None) -> _Turn:

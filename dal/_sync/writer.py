@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from contextvars import copy_context
 from itertools import pairwise, repeat
+from math import inf
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread, main_thread
 from time import monotonic, sleep
-from typing import Any
+from weakref import ref
 
 from dal._sync.appends import Appends
 from dal._sync.runner import Runner
 from dal.appends import Append
 from dal.batches import PATIENCE, Batch, Call
-from dal.errors import DeadlineExceeded
-from dal.gathering import WAITED_TOO_LONG, Gathering, Taker
+from dal.errors import DeadlineExceeded, StoreClosed
+from dal.gathering import CLOSED, WAITED_TOO_LONG, Gathering, Taker
 from dal.retries import Attempts
 
 _CROWD = 0.0005
@@ -41,14 +43,19 @@ class _Waiting(Call):
 
 
 class _Servant:
-    """A thread of the writer's own, which sends one batch after the other, and ends with the writer."""
+    """A thread of the writer's own, which sends one batch after the other, and ends with the writer.
 
-    def __init__(self, serve: Callable[[_Servant], None]) -> None:
+    Or it stands in for the main thread, which a signal handler may interrupt, and the handler may close the writer.
+    So nothing that others wait for is ever left to the main thread: no lock that it holds, no batch that it sends.
+    """
+
+    def __init__(self, writer: Writer) -> None:
         self._asleep = _asleep()
         self.batch: Batch | None = None
         """What it is to send."""
-        self.thread = Thread(target=serve, args=(self,), name="session-dal writer", daemon=True)
-        self.thread.start()
+        self.stand_in: _StandIn | None = None
+        """What it is to do for the main thread."""
+        self.thread = Thread(target=_serve, args=(self, ref(writer)), name="session-dal writer", daemon=True)
 
     def wait(self, seconds: float = -1) -> None:
         """Wait for a batch to send."""
@@ -57,6 +64,37 @@ class _Servant:
     def wake(self) -> None:
         """Have it take a batch."""
         _wake(self._asleep)
+
+    def stand_in_for(self, call: _Waiting) -> None:
+        """Have it make a call of the main thread's, which waits."""
+        stand_in = self.stand_in = _StandIn(call)
+        self.wake()
+        stand_in.wait(self.thread)
+
+
+class _StandIn:
+    """An append of the main thread's, which a servant makes."""
+
+    def __init__(self, call: _Waiting) -> None:
+        self.call = call
+        self.context = copy_context()
+        self._ended = _asleep()
+
+    def wait(self, thread: Thread) -> None:
+        """Wait until the thread has made it, and leave it if that is interrupted."""
+        try:
+            while thread.is_alive():
+                if self._ended.acquire(timeout=PATIENCE):
+                    return
+            if not self._ended.acquire(blocking=False):  # A signal handler closed the writer just before.
+                self.call.error = StoreClosed(CLOSED)
+        except BaseException:
+            self.call.is_left = True
+            raise
+
+    def end(self) -> None:
+        """Let the main thread go on."""
+        self._ended.release()
 
 
 def _asleep() -> Lock:
@@ -67,36 +105,16 @@ def _asleep() -> Lock:
 
 def _wake(asleep: Lock) -> None:
     if asleep.locked():
-        asleep.release()
+        with suppress(RuntimeError):  # Another thread was first.
+            asleep.release()
 
 
-class _Whole:
-    """A lock under which no interrupt comes: what is done under it is done as a whole."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._handler: Any = None
-        self._has_come = False
-
-    def __enter__(self) -> None:
-        if current_thread() is main_thread():  # No other is ever interrupted.
-            handler = signal.getsignal(signal.SIGINT)
-            if callable(handler):
-                signal.signal(signal.SIGINT, self._comes)
-                self._handler = handler
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-        if self._handler is not None and current_thread() is main_thread():
-            handler, self._handler = self._handler, None
-            has_come, self._has_come = self._has_come, False
-            signal.signal(signal.SIGINT, handler)
-            if has_come:
-                signal.raise_signal(signal.SIGINT)
-
-    def _comes(self, *_: object) -> None:
-        self._has_come = True
+def _serve(servant: _Servant, writer: ref[Writer]) -> None:
+    """The whole of a servant's thread. It does not hold a writer for which it has nothing to do."""
+    alive: Writer | None
+    while (alive := writer()) is not None and alive.serve(servant):
+        del alive
+        servant.wait()
 
 
 class Writer(Appends):
@@ -108,12 +126,13 @@ class Writer(Appends):
 
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
-        self._gathering = Gathering(_Whole(), self, batches)
+        self._gathering = Gathering(Lock(), self, batches)
         self._kept = runner.keep(lambda: self._gathering.has_more)
         self._room: SimpleQueue[None] = SimpleQueue()
         """As many as may still come: a semaphore that takes a tenth of the time of threading's."""
         for _ in repeat(None, waiting):
             self._room.put(None)
+        self._servants: list[_Servant] = []
         self._idle: list[_Servant] = []
         self._is_closed = False
 
@@ -126,42 +145,55 @@ class Writer(Appends):
             raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query) from None
         call = _Waiting(append, deadline)
         try:
+            servant = self._servant() if current_thread() is main_thread() else None
+            if servant is None:
+                self._take_part(call)
+            else:
+                servant.stand_in_for(call)
+        finally:
+            self._room.put(None)
+        if call.error is not None:
+            raise call.error
+
+    def _take_part(self, call: _Waiting) -> None:
+        """Wait for a call's end, and send batches meanwhile."""
+        try:
             ahead = self._gathering.put(call)
             if ahead is not None:
                 ahead.make_ready()
-            while call.batch is not None or not call.is_done:
+            while call.batch is not None or not (call.is_done or call.is_left):
                 if call.batch is not None:
                     self._send(call, call.batch)
                 elif self._gathering.asked is call:
                     self._take(call)
                 elif not call.wait():
                     self._gathering.look()
+            if call.is_left:
+                self._leave(call)
         except BaseException as error:
-            self._interrupted(call, error)
+            self._leave(call)
+            if call.batch is not None:
+                self._gathering.failed(call.batch, error)
             raise
         finally:
             if call.following is not None:
                 call.following.wake()
-            self._room.put(None)
-        if call.error is not None:
-            raise call.error
 
-    def _interrupted(self, call: Call, error: BaseException) -> None:
+    def _leave(self, call: Call) -> None:
         self._gathering.leave(call)
-        if call.batch is not None:
-            self._gathering.failed(call.batch, error)
         self._kept.rest()
 
     def close(self) -> None:
-        """Take nothing more in, and wait until all has ended that was."""
+        """Take nothing more in, and wait until all has ended that was, for as long as an operation may take."""
+        deadline = self._runner.deadline() or inf
         self._gathering.close()
-        while self._gathering:
+        while self._gathering and monotonic() < deadline:
             sleep(0.001)
-        self._kept.rest()
         self._is_closed = True
-        for servant in self._idle:
+        for servant in self._servants:
             servant.wake()
-            servant.thread.join()
+        for servant in self._servants:
+            servant.thread.join(None if deadline == inf else max(0.0, deadline - monotonic()))
 
     def ask(self, came: Call | None) -> Taker:
         """Have a servant take the batch, if the server waits for it; else who has come, or has waited the longest."""
@@ -169,12 +201,16 @@ class Writer(Appends):
 
     def _servant(self) -> _Servant | None:
         """One that sends nothing: all others wait for what they have sent."""
-        if self._idle:
+        with suppress(IndexError):
             return self._idle.pop()
+        servant = _Servant(self)
+        self._servants.append(servant)
         try:
-            return _Servant(self._serve)
+            servant.thread.start()
         except RuntimeError:  # The system, or a Python that ends, starts no more threads.
+            self._servants.remove(servant)
             return None
+        return servant
 
     def wake(self, calls: Sequence[Call]) -> None:
         """Wake the first, who wakes the next: all at once would only get into each other's way."""
@@ -192,15 +228,26 @@ class Writer(Appends):
         leader.batch = batch
         leader.wake()
 
-    def _serve(self, servant: _Servant) -> None:
-        while not self._is_closed:
-            servant.wait()
-            if self._gathering.asked is servant:
-                self._take(servant)
-                if servant.batch is not None:
-                    self._send(servant, servant.batch)
-                else:
-                    self._idle.append(servant)
+    def serve(self, servant: _Servant) -> bool:
+        """Do what a servant was woken for; False if there is nothing more to come."""
+        if servant.stand_in is not None:
+            self._stand_in(servant, servant.stand_in)
+        elif self._gathering.asked is servant:
+            self._take(servant)
+            if servant.batch is not None:
+                self._send(servant, servant.batch)
+            else:
+                self._idle.append(servant)
+        return not self._is_closed
+
+    def _stand_in(self, servant: _Servant, stand_in: _StandIn) -> None:
+        servant.stand_in = None
+        try:
+            stand_in.context.run(self._take_part, stand_in.call)
+        except BaseException as error:  # noqa: BLE001 - it is the main thread's
+            stand_in.call.error = error
+        self._idle.append(servant)
+        stand_in.end()
 
     def _take(self, taker: _Waiting | _Servant) -> None:
         """Take a batch, when those have come who are about to: the last of them wakes it."""

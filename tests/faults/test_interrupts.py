@@ -7,20 +7,19 @@ import sys
 import threading
 import time
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from dis import opmap
 
 import psycopg
 import pytest
 
 import dal
 from faults.focus import Focus
+from faults.steps import AtStep
 
 SIZE = 2
 GIVES_UP = 4.0
 """Seconds within which an interrupted call returns, even from a server that hangs; its deadline is later."""
 
 WAYS = {"store": "", "writer": ", in a writer"}
-LIBRARY = ("/dal/", "/psycopg/", "/psycopg_pool/", "/contextlib.py")
 
 
 @pytest.fixture(autouse=True)
@@ -197,24 +196,8 @@ def press():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-class Interrupter:
-    """Raises KeyboardInterrupt at the `at`-th place where the interpreter might find that a signal has come.
-
-    That is where a function begins, and where one has returned; a generator that yields has not.
-    """
-
-    def __init__(self, at):
-        self._left = at
-
-    def __call__(self, frame, event, argument):
-        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            return  # It would be kept for later.
-        yields = event == "return" and frame.f_code.co_code[frame.f_lasti] == opmap["YIELD_VALUE"]
-        if event != "c_call" and not yields and any(part in frame.f_code.co_filename for part in LIBRARY):
-            self._left -= 1
-            if self._left == 0:
-                sys.setprofile(None)
-                raise KeyboardInterrupt
+def interrupt():
+    raise KeyboardInterrupt
 
 
 def every_connection(store):
@@ -234,7 +217,7 @@ def interrupted(focus, store, call, send, at):
     """Interrupt a call; then the pool is whole, and the call made again stores each message once."""
     with call:
         try:
-            sys.setprofile(Interrupter(at))
+            sys.setprofile(AtStep(at, interrupt))
             stored = send(store, call)
         finally:
             sys.setprofile(None)

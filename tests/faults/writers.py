@@ -87,10 +87,10 @@ class Call:
             return True
         self.error = error
         self._took()
-        if isinstance(error, dal.ServerUnavailable | dal.StatementFailed):
+        if isinstance(error, dal.ServerUnavailable | dal.StatementFailed | dal.StoreClosed):
             unknown = getattr(error, "outcome_unknown", False)
             self._log.put(("unknown" if unknown else "refused", self.session, *self.keys))
-        elif isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        elif not isinstance(error, Exception):
             # Its frames may hold a connection, which is closed when nothing holds it any more.
             error.__traceback__ = error.__context__ = None
             self._log.put(("unknown", self.session, *self.keys))
