@@ -12,7 +12,7 @@ from dal.records import Appended, AppendedOne, Message, Metadata
 class Append:
     """What one call stores in one session, all or none; and, once it was sent, what became of it."""
 
-    __slots__ = ("_metadata", "message_ids", "messages", "opening", "owner", "query", "rows", "session_id")
+    __slots__ = ("_metadata", "message_ids", "messages", "opening", "owner", "query", "rows", "session_id", "token")
 
     def __init__(
         self,
@@ -35,6 +35,8 @@ class Append:
         self.rows: dict[int, Appended | AppendedOne] = {}
         """What the statement gave, by the message's place; none for those that were refused."""
         self._metadata = metadata
+        self.token: Any = None
+        """What the hook knows it by, if it is given to a writer."""
 
     @property
     def characters(self) -> int:

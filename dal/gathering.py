@@ -88,6 +88,12 @@ class Gathering:
         """Whether something is to be sent."""
         return self.waiting > 0 or self.next is not None
 
+    @property
+    def length(self) -> int:
+        """How many calls wait to be sent."""
+        ahead = self.next
+        return self.waiting + (len(ahead.calls) if ahead is not None else 0)
+
     def put(self, call: Call) -> Batch | None:
         """Take a call in; give what goes next, if that was taken ahead now: it should be made ready."""
         session_id = call.append.session_id

@@ -17,6 +17,7 @@ from its own pool or the caller's: a transaction of the caller's is the caller's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from random import uniform
 from time import monotonic
@@ -25,6 +26,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
+from dal.appends import Append
 from dal.errors import is_sent_twice
 
 RETRIES = 10
@@ -73,7 +75,19 @@ def after(error: psycopg.Error) -> After:
 class Attempts:
     """The attempts of one call: how many were made, on which connection the last, and when they must end."""
 
-    __slots__ = ("_retries", "began", "connection", "deadline", "made", "sent", "source", "unknown")
+    __slots__ = (
+        "_retries",
+        "appends",
+        "began",
+        "connection",
+        "deadline",
+        "made",
+        "sent",
+        "source",
+        "token",
+        "unknown",
+        "waited",
+    )
 
     def __init__(
         self,
@@ -94,6 +108,12 @@ class Attempts:
         """Whether one of them may have been committed."""
         self.source = source
         """Where their connections come from, if not where the runner's do."""
+        self.appends: Sequence[Append] = ()
+        """The appends of a writer that they are for."""
+        self.token: Any = None
+        """What the hook knows the call by."""
+        self.waited = 0.0
+        """Seconds that they waited for a connection."""
         self._retries = retries
 
     def pause(self) -> float | None:

@@ -8,15 +8,19 @@ OpenTelemetry's spans.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 import psycopg
 from psycopg import BaseConnection
 
+from dal.appends import Append
 from dal.retries import Attempts
 
 log = logging.getLogger("dal")
@@ -27,7 +31,11 @@ class Ran:
     """An operation that has ended, well or not."""
 
     query: str
-    """The query file, such as "messages.append"."""
+    """The query file, such as "messages.append".
+
+    "histories.store" is a transaction of an import. "writer.append" is an append through a writer, from the call to its
+    end; the writer's statements are operations of their own.
+    """
     seconds: float
     """From the call to its end: waiting for a connection and trying again are in it."""
     rows: int | None
@@ -40,25 +48,64 @@ class Ran:
     database: str | None
     batch_size: int | None
     """How many messages the statement was sent with; None if it is not one that appends many."""
+    waited: float
+    """Seconds of those that it waited for a connection."""
+    token: Any = None
+    """Of an append through a writer: what the hook's `queued` returned."""
+    tokens: tuple[Any, ...] = ()
+    """Of a writer's statement: the tokens of the appends that it was sent for."""
     parameters: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
     """What the statement was sent with, contents too; None unless the store has hook_parameters=True."""
 
 
 Hook = Callable[[Ran], None]
-"""Called after each operation, before its caller goes on: be quick. What it raises is logged, and harms nothing."""
+"""Called after each operation, before its caller goes on: be quick. What it raises is logged, and harms nothing.
+
+It runs in the context (contextvars) of the caller whose operation it was; for a writer's statement, which is sent for
+many callers, in an empty one. If it has a method `queued()`, a writer calls that for each append that it is given, and
+what it returns is the `token` of that append.
+"""
+
+
+class Queue(Protocol):
+    """Where appends wait for a writer."""
+
+    @property
+    def length(self) -> int:
+        """How many appends wait to be sent."""
 
 
 class Watch:
-    """Tells a hook and the log."""
+    """Tells hooks and the log."""
 
-    __slots__ = ("_hook", "_with_parameters")
+    __slots__ = ("_hook", "_recorders", "_with_parameters", "queues")
 
     def __init__(self, hook: Hook | None, *, parameters: bool = False) -> None:
         self._hook = hook
         self._with_parameters = parameters
+        self._recorders: tuple[Hook, ...] = ()
+        self.queues: WeakSet[Queue] = WeakSet()
+        """Those of the store's writers."""
 
     def __bool__(self) -> bool:
-        return self._hook is not None or log.isEnabledFor(logging.DEBUG)
+        return self._hook is not None or bool(self._recorders) or log.isEnabledFor(logging.DEBUG)
+
+    def add(self, recorder: Hook) -> None:
+        """Call this after each operation too."""
+        self._recorders += (recorder,)
+
+    @contextmanager
+    def queued(self, append: Append, attempts: Attempts) -> Iterator[None]:
+        """Observe an append that a writer is given, from the call to its end, in its caller's context."""
+        queued = getattr(self._hook, "queued", None)
+        if queued is not None:
+            append.token = attempts.token = _shielded("writer.append", queued)
+        try:
+            yield
+        except BaseException as error:
+            self.ended("writer.append", {}, attempts, None, error)
+            raise
+        self.ended("writer.append", {}, attempts, len(append.rows), None)
 
     def ended(
         self,
@@ -73,14 +120,37 @@ class Watch:
         said = f"{rows} row{'' if rows == 1 else 's'}" if error is None else type(error).__name__
         again = f", tried again {retries} times" if retries else ""
         log.debug("%s: %s in %.2f ms%s", query, said, seconds * 1000, again)
-        if self._hook is None:
+        if self._hook is None and not self._recorders:
             return
-        where = _where(attempts.connection)
-        given = parameters if self._with_parameters else None
-        try:
-            self._hook(Ran(query, seconds, rows, retries, error, *where, _batch_size(parameters), given))
-        except Exception:
-            log.exception("%s has ended, and the store's hook failed", query)
+        host, port, database = _where(attempts.connection)
+        ran = Ran(
+            query=query,
+            seconds=seconds,
+            rows=rows,
+            retries=retries,
+            error=error,
+            host=host,
+            port=port,
+            database=database,
+            batch_size=_batch_size(parameters),
+            waited=attempts.waited,
+            token=attempts.token,
+            tokens=tuple([append.token for append in attempts.appends]),
+            parameters=parameters if self._with_parameters else None,
+        )
+        hooks = self._recorders if self._hook is None else (self._hook, *self._recorders)
+        for hook in hooks:
+            # A writer's batch is sent by one of its callers, and the hook must not take it for that one's.
+            _shielded(query, partial(Context().run, hook, ran) if attempts.appends else partial(hook, ran))
+
+
+def _shielded(query: str, hook: Callable[[], Any]) -> Any:
+    """Call a hook, and log what it raises."""
+    try:
+        return hook()
+    except Exception:
+        log.exception("%s has ended, and the store's hook failed", query)
+        return None
 
 
 def tried_again(query: str, error: psycopg.Error, pause: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool
 
 from dal._async.connection import until
 from dal._async.kept import AsyncKept
@@ -41,7 +42,7 @@ class AsyncRunner:
         self._source = source
         self._retries = retries
         self._timeout = timeout
-        self._watch = watch or Watch(None)
+        self.watch = watch or Watch(None)
         self.schema = schema
 
     async def close(self) -> None:
@@ -56,12 +57,12 @@ class AsyncRunner:
     def on(self, connection: AsyncConnection[Any]) -> AsyncRunner:
         """Give a runner on a connection of the caller's."""
         return AsyncRunner(
-            AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch
+            AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch
         )
 
     def as_(self, kind: type[R]) -> R:
         """Give a runner of another kind on the same source."""
-        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
+        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
 
     @property
     def is_pooled(self) -> bool:
@@ -77,6 +78,11 @@ class AsyncRunner:
         """When a call that begins now must have ended."""
         return None if self._timeout is None else monotonic() + self._timeout
 
+    @property
+    def pools(self) -> list[AsyncConnectionPool[Any]]:
+        """Return the pools of this process that the connections come from."""
+        return self._source.pools
+
     def attempts(
         self, deadline: float | None = None, *, unknown: bool = False, source: AsyncKept | None = None
     ) -> Attempts:
@@ -90,15 +96,15 @@ class AsyncRunner:
     async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and tell who watches."""
         attempts = attempts or self.attempts()
-        if not self._watch:
+        if not self.watch:
             return await self._run(query, parameters, attempts)
         try:
             rows = await self._run(query, parameters, attempts)
         except BaseException as error:
-            self._watch.ended(query.name, parameters, attempts, None, error)
+            self.watch.ended(query.name, parameters, attempts, None, error)
             raise
         count = len(rows) if query.many else int(rows is not None)
-        self._watch.ended(query.name, parameters, attempts, count, None)
+        self.watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
     @asynccontextmanager
@@ -112,9 +118,9 @@ class AsyncRunner:
             except psycopg.Error as error:
                 raise await self.explain(error, what, sent=True) from error
         except BaseException as error:
-            self._watch.ended(name, {}, attempts, None, error)
+            self.watch.ended(name, {}, attempts, None, error)
             raise
-        self._watch.ended(name, {}, attempts, 1, None)
+        self.watch.ended(name, {}, attempts, 1, None)
 
     async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
@@ -261,4 +267,7 @@ class AsyncRunner:
     async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
         if self._source.ended is not None:
             raise StoreClosed(self._source.ended)
-        return await (attempts.source or self._source).take(attempts.deadline)
+        asked = monotonic()
+        connection = await (attempts.source or self._source).take(attempts.deadline)
+        attempts.waited += monotonic() - asked
+        return connection

@@ -25,6 +25,11 @@ def scope() -> Scope:
     return process(), get_running_loop()
 
 
+def is_here(one: Scope) -> bool:
+    """Return whether it is of this process."""
+    return one[0] == process()
+
+
 def is_over(one: Scope) -> bool:
     """Return whether nothing can run there any more: it is a closed event loop of this process."""
     return one[0] == process() and one[1].is_closed()

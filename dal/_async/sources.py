@@ -34,6 +34,11 @@ class AsyncSingle:
         self._home = Home()
         self._busy_with: str | None = None
 
+    @property
+    def pools(self) -> list[AsyncConnectionPool[Any]]:
+        """Return its pools: there is none."""
+        return []
+
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Give the connection, unless a transaction that nothing else may join is open on it."""
         self._home.check()
@@ -102,6 +107,11 @@ class AsyncPooled:
         """The pool; StoreClosed where it does not work."""
         self._home.check()
         return self._given
+
+    @property
+    def pools(self) -> list[AsyncConnectionPool[Any]]:
+        """Return the pool, wherever it works."""
+        return [self._given]
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Take a connection out of the pool, which has a timeout of its own."""
@@ -182,6 +192,11 @@ class AsyncOwnPool(AsyncPooled):
     @property
     def _pool(self) -> AsyncStorePool:
         return self._pools.get()
+
+    @property
+    def pools(self) -> list[AsyncConnectionPool[Any]]:
+        """Return those of all event loops of this process."""
+        return [*self._pools.all()]
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Take a connection out of the pool, which is opened if this is the first."""

@@ -95,6 +95,11 @@ class AsyncWriter(AsyncAppends):
             self._looks.cancel()
         await self._kept.rest()
 
+    @property
+    def length(self) -> int:
+        """How many appends wait to be sent."""
+        return self._gathering.length
+
     def ask(self, _: Call | None) -> _Turn:
         """Take the batch in a task of its own, so that no caller who is cancelled ends what others wait for."""
         turn = _Turn()
@@ -133,11 +138,12 @@ class AsyncWriter(AsyncAppends):
 
     async def _send(self, batch: Batch) -> None:
         attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown, source=self._kept)
+        appends = attempts.appends = batch.appends
         try:
-            if len(batch.calls) == 1:
-                await super().send(batch.calls[0].append, attempts)
+            if len(appends) == 1:
+                await super().send(appends[0], attempts)
             else:
-                await self.send_all(batch.appends, attempts, batch.make_ready())
+                await self.send_all(appends, attempts, batch.make_ready())
         except BaseException as error:
             self._gathering.failed(batch, error)
             if not isinstance(error, Exception):

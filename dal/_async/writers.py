@@ -18,6 +18,7 @@ class AsyncWriters(AsyncAppends):
     def __init__(self, runner: AsyncRunner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
         self._writers = AsyncPerScope("writer", partial(AsyncWriter, runner, batches=batches, waiting=waiting))
+        runner.watch.queues.add(self)
 
     @property
     def here(self) -> AsyncWriter:
@@ -26,7 +27,18 @@ class AsyncWriters(AsyncAppends):
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
-        await self.here.send(append, attempts)
+        watch = self._runner.watch
+        if not watch:
+            await self.here.send(append, attempts)
+            return
+        attempts = attempts or self._runner.attempts()
+        with watch.queued(append, attempts):
+            await self.here.send(append, attempts)
+
+    @property
+    def length(self) -> int:
+        """How many appends wait to be sent, in all event loops of this process."""
+        return sum(writer.length for writer in self._writers.all())
 
     async def close(self) -> None:
         """Take nothing more in, and wait until all has ended that was."""

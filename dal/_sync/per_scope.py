@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from dal._sync.scopes import Scope, is_over, run_in, scope
+from dal._sync.scopes import Scope, is_here, is_over, run_in, scope
 from dal.errors import StoreClosed
 
 
@@ -47,6 +47,10 @@ class PerScope(Generic[T]):
             if is_over(other):
                 self._end(other)
         return self._each.setdefault(here, self._make())
+
+    def all(self) -> list[T]:
+        """Return those of this process."""
+        return [one for there, one in list(self._each.items()) if is_here(there)]
 
     def pop(self) -> T | None:
         """Take this scope's own out; the next `get` makes another."""

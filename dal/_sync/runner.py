@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool
 
 from dal._sync.connection import until
 from dal._sync.kept import Kept
@@ -41,7 +42,7 @@ class Runner:
         self._source = source
         self._retries = retries
         self._timeout = timeout
-        self._watch = watch or Watch(None)
+        self.watch = watch or Watch(None)
         self.schema = schema
 
     def close(self) -> None:
@@ -55,11 +56,11 @@ class Runner:
 
     def on(self, connection: Connection[Any]) -> Runner:
         """Give a runner on a connection of the caller's."""
-        return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
+        return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
 
     def as_(self, kind: type[R]) -> R:
         """Give a runner of another kind on the same source."""
-        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self._watch)
+        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
 
     @property
     def is_pooled(self) -> bool:
@@ -75,6 +76,11 @@ class Runner:
         """When a call that begins now must have ended."""
         return None if self._timeout is None else monotonic() + self._timeout
 
+    @property
+    def pools(self) -> list[ConnectionPool[Any]]:
+        """Return the pools of this process that the connections come from."""
+        return self._source.pools
+
     def attempts(self, deadline: float | None = None, *, unknown: bool = False, source: Kept | None = None) -> Attempts:
         """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
         return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
@@ -86,15 +92,15 @@ class Runner:
     def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and tell who watches."""
         attempts = attempts or self.attempts()
-        if not self._watch:
+        if not self.watch:
             return self._run(query, parameters, attempts)
         try:
             rows = self._run(query, parameters, attempts)
         except BaseException as error:
-            self._watch.ended(query.name, parameters, attempts, None, error)
+            self.watch.ended(query.name, parameters, attempts, None, error)
             raise
         count = len(rows) if query.many else int(rows is not None)
-        self._watch.ended(query.name, parameters, attempts, count, None)
+        self.watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
     @contextmanager
@@ -108,9 +114,9 @@ class Runner:
             except psycopg.Error as error:
                 raise self.explain(error, what, sent=True) from error
         except BaseException as error:
-            self._watch.ended(name, {}, attempts, None, error)
+            self.watch.ended(name, {}, attempts, None, error)
             raise
-        self._watch.ended(name, {}, attempts, 1, None)
+        self.watch.ended(name, {}, attempts, 1, None)
 
     def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
@@ -257,4 +263,7 @@ class Runner:
     def _take(self, attempts: Attempts) -> Connection[Any]:
         if self._source.ended is not None:
             raise StoreClosed(self._source.ended)
-        return (attempts.source or self._source).take(attempts.deadline)
+        asked = monotonic()
+        connection = (attempts.source or self._source).take(attempts.deadline)
+        attempts.waited += monotonic() - asked
+        return connection

@@ -19,6 +19,11 @@ def scope() -> Scope:
     return process()
 
 
+def is_here(one: Scope) -> bool:
+    """Return whether it is of this process."""
+    return one == process()
+
+
 def is_over(_: Scope) -> bool:
     """Return whether nothing can run there any more: one that can ask is not over."""
     return False

@@ -35,6 +35,11 @@ class Single:
         self._home = Home()
         self._busy_with: str | None = None
 
+    @property
+    def pools(self) -> list[ConnectionPool[Any]]:
+        """Return its pools: there is none."""
+        return []
+
     def take(self, deadline: float | None) -> Connection[Any]:
         """Give the connection, unless a transaction that nothing else may join is open on it."""
         self._home.check()
@@ -103,6 +108,11 @@ class Pooled:
         """The pool; StoreClosed where it does not work."""
         self._home.check()
         return self._given
+
+    @property
+    def pools(self) -> list[ConnectionPool[Any]]:
+        """Return the pool, wherever it works."""
+        return [self._given]
 
     def take(self, deadline: float | None) -> Connection[Any]:
         """Take a connection out of the pool, which has a timeout of its own."""
@@ -183,6 +193,11 @@ class OwnPool(Pooled):
     @property
     def _pool(self) -> StorePool:
         return self._pools.get()
+
+    @property
+    def pools(self) -> list[ConnectionPool[Any]]:
+        """Return those of all event loops of this process."""
+        return [*self._pools.all()]
 
     def take(self, deadline: float | None) -> Connection[Any]:
         """Take a connection out of the pool, which is opened if this is the first."""

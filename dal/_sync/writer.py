@@ -195,6 +195,11 @@ class Writer(Appends):
         for servant in self._servants:
             servant.thread.join(None if deadline == inf else max(0.0, deadline - monotonic()))
 
+    @property
+    def length(self) -> int:
+        """How many appends wait to be sent."""
+        return self._gathering.length
+
     def ask(self, came: Call | None) -> Taker:
         """Have a servant take the batch, if the server waits for it; else who has come, or has waited the longest."""
         return came or (self._servant() if self._gathering.is_idle else None) or self._gathering.first
@@ -260,13 +265,14 @@ class Writer(Appends):
     def _send(self, taker: _Waiting | _Servant, batch: Batch) -> None:
         """Send the batch that somebody took, who may then be given another one; a servant, by those whom it tells."""
         attempts = self._runner.attempts(batch.deadline, unknown=batch.is_unknown, source=self._kept)
+        appends = attempts.appends = batch.appends
         servant = taker if isinstance(taker, _Servant) else None
         error: BaseException | None = None
         try:
-            if len(batch.calls) == 1:
-                super().send(batch.calls[0].append, attempts)
+            if len(appends) == 1:
+                super().send(appends[0], attempts)
             else:
-                self.send_all(batch.appends, attempts, batch.make_ready())
+                self.send_all(appends, attempts, batch.make_ready())
         except BaseException as raised:  # Whatever it is, it is told to those that it is for.
             if taker is not servant and not isinstance(raised, Exception):
                 raise  # The caller's own, such as an interrupt.

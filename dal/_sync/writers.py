@@ -19,6 +19,7 @@ class Writers(Appends):
     def __init__(self, runner: Runner, *, batches: int, waiting: int) -> None:
         super().__init__(runner)
         self._writers = PerScope("writer", partial(Writer, runner, batches=batches, waiting=waiting))
+        runner.watch.queues.add(self)
 
     @property
     def here(self) -> Writer:
@@ -27,7 +28,18 @@ class Writers(Appends):
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store what it has, with what others have, and put down what became of it."""
-        self.here.send(append, attempts)
+        watch = self._runner.watch
+        if not watch:
+            self.here.send(append, attempts)
+            return
+        attempts = attempts or self._runner.attempts()
+        with watch.queued(append, attempts):
+            self.here.send(append, attempts)
+
+    @property
+    def length(self) -> int:
+        """How many appends wait to be sent, in all event loops of this process."""
+        return sum(writer.length for writer in self._writers.all())
 
     def close(self) -> None:
         """Take nothing more in, and wait until all has ended that was."""
