@@ -7,7 +7,7 @@ import pytest
 
 from dal.errors import InvalidInput
 from dal.measure.gate import sizes_up_to
-from dal.measure.growth import TOLERANCE, accelerates, closest, fit
+from dal.measure.growth import SLACK_OF, TOLERANCE, accelerates, closest, fit
 from dal.measure.promises import Growth
 
 SIZES = (64, 256, 1024, 4096, 16_384)
@@ -65,6 +65,13 @@ def test_what_fits_a_logarithm_only_from_below_nothing_is_none():
 @pytest.mark.parametrize("curve", [{100: 5, 200: 5, 400: 400}, {32: 5, 128: 6, 512: 400}])
 def test_what_grows_late_grows(curve):
     assert fit(curve).growth >= Growth.LINEAR
+
+
+def test_a_record_of_wal_more_is_no_growth():
+    brin = {64: 598, 256: 600, 1024: 601, 4096: 601, 16_384: 674}
+    assert fit(brin, SLACK_OF["wal_bytes"]).growth == Growth.CONSTANT
+    rewritten = {n: 500 + 4 * n for n in SIZES}
+    assert fit(rewritten, SLACK_OF["wal_bytes"]).growth == Growth.LINEAR
 
 
 def test_sizes_are_spread_evenly_up_to_the_largest():

@@ -18,7 +18,7 @@ import aiosql
 import psycopg
 
 from dal.measure.either import Connection, either
-from dal.measure.growth import TOLERANCE, closest, fit
+from dal.measure.growth import SLACK, SLACK_OF, TOLERANCE, closest, fit
 from dal.measure.plans import Plan, plans_of
 from dal.measure.promises import NODES, Growth, Never
 from dal.measure.report import FIGURES, LABELS, NO_SIZE, report, sent
@@ -243,11 +243,12 @@ def _broken(name: str, bound: Growth | float, runs: Mapping[int, Run]) -> str | 
         kept = least >= bound if name == "hot_share" else most <= bound
         limit, worst = ("at least", least) if name == "hot_share" else ("at most", most)
         return None if kept else f"{LABELS[name]}: promised {limit} {bound:,}, measured {worst:,}"
-    found = fit(values).growth
+    slack = SLACK_OF["wal_bytes"] if name == "wal" else SLACK
+    found = fit(values, slack).growth
     if name == "round_trips" and bound is Growth.CONSTANT:
         kept = least == most  # They are exact, so that one more is growth.
     else:
-        kept = found <= bound or closest(values, bound).error <= TOLERANCE
+        kept = found <= bound or closest(values, bound, slack).error <= TOLERANCE
     grown = f"{least:,} to {most:,}"
     return None if kept else f"{LABELS[name]}: promised {bound}, measured {grown}, which grows as {found}"
 

@@ -130,6 +130,7 @@ LINES: dict[str, tuple[Form, ...]] = {
         Form(f"{_GROWTH}", _bound),
         Form(f"{_GROWTH}, at most <number> <unit>[ <each>]", _capped),
         Form("at most <number> <unit>", _cap),
+        Form("no <unit>", lambda found, line: Cap(0, found["unit"], line)),
     ),
     "Held snapshot": (
         Form(_GROWTH, _bound),

@@ -17,7 +17,10 @@ SHAPES: dict[Growth, Callable[[float], float]] = {
 }
 
 SLACK = 3.0
-"""What may come and go without being growth: the heights of a few indexes, a neighbour's page."""
+"""What may come and go without being growth: the heights of a few indexes, a page that is split."""
+
+SLACK_OF = {"wal_bytes": 256.0}
+"""The same for figures that are counted in smaller units, by their names in a Cost: a record or two more of WAL."""
 
 _RELATIVE_SLACK = 0.10
 
@@ -42,7 +45,7 @@ class Fit:
         return f"{self.growth} (error {self.error:.0%})"
 
 
-def fit(values: Mapping[int, float]) -> Fit:
+def fit(values: Mapping[int, float], slack: float = SLACK) -> Fit:
     """Name the growth of the values at some sizes, of which there must be three or more."""
     if len(values) < 3:  # noqa: PLR2004 - a line through two points always fits
         raise ValueError(f"growth needs three sizes or more, not {len(values)}")
@@ -51,28 +54,28 @@ def fit(values: Mapping[int, float]) -> Fit:
     # What no longer grows in the larger half does not grow: a page was not yet full, or a table so small that
     # it was read as a whole.
     settled = figures[len(figures) // 2 :]
-    if max(settled) - min(settled) <= max(SLACK, _RELATIVE_SLACK * max(settled)):
+    if max(settled) - min(settled) <= max(slack, _RELATIVE_SLACK * max(settled)):
         return constant
     best = None
     for growth in list(Growth)[1:]:
         candidate = _least_squares(growth, sizes, figures)
         if (
             candidate.step > 0
-            and _is_plausible(candidate, figures)
+            and _is_plausible(candidate, figures, slack)
             and (best is None or candidate.error < _BETTER * best.error)
         ):
             best = candidate
     return best or constant
 
 
-def closest(values: Mapping[int, float], most: Growth) -> Fit:
+def closest(values: Mapping[int, float], most: Growth, slack: float = SLACK) -> Fit:
     """The best fit among the classes up to this one."""
     fits = [_least_squares(growth, list(values), list(values.values())) for growth in Growth if growth <= most]
     figures = list(values.values())
-    return min((one for one in fits if one.step >= 0 and _is_plausible(one, figures)), key=lambda one: one.error)
+    return min((one for one in fits if one.step >= 0 and _is_plausible(one, figures, slack)), key=lambda one: one.error)
 
 
-def accelerates(values: Mapping[int, float]) -> bool:
+def accelerates(values: Mapping[int, float], slack: float = SLACK) -> bool:
     """Whether the second half of the sizes, each a multiple of the one before, adds far more than the first.
 
     What grows with log n adds as much from each size to the next; a curve that saturates, as a scan of a table
@@ -80,7 +83,7 @@ def accelerates(values: Mapping[int, float]) -> bool:
     stays below log n drawn through the first figure has not accelerated.
     """
     sizes, figures = list(values), list(values.values())
-    slack = max(SLACK, _RELATIVE_SLACK * max(figures))
+    slack = max(slack, _RELATIVE_SLACK * max(figures))
     if figures[-1] <= figures[0] * log2(sizes[-1]) / log2(sizes[0]) + slack:
         return False
     middle = len(figures) // 2
@@ -88,9 +91,9 @@ def accelerates(values: Mapping[int, float]) -> bool:
     return second > 2 * max(first, 0.0) + slack
 
 
-def _is_plausible(fitted: Fit, figures: list[float]) -> bool:
+def _is_plausible(fitted: Fit, figures: list[float], slack: float) -> bool:
     """Whether it is no logarithm that starts below nothing: what fits only such a one grows faster than log n."""
-    return fitted.growth is not Growth.LOGARITHMIC or fitted.base >= -max(SLACK, _RELATIVE_SLACK * max(figures))
+    return fitted.growth is not Growth.LOGARITHMIC or fitted.base >= -max(slack, _RELATIVE_SLACK * max(figures))
 
 
 def _least_squares(growth: Growth, sizes: list[int], figures: list[float]) -> Fit:

@@ -9,7 +9,8 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
-from dal.measure.growth import SLACK, TOLERANCE, accelerates, closest, fit
+from dal.measure.cost import Cost
+from dal.measure.growth import SLACK, SLACK_OF, TOLERANCE, accelerates, closest, fit
 from dal.measure.measured import STANDARD, STANDARD_SIZE, Curve, Exercise, Measured
 from dal.measure.plans import Plan
 from dal.measure.prepared import MODES
@@ -128,13 +129,11 @@ def _held(bound: Bound, measured: Measured) -> Judged:
 
 def _capped(cap: Cap, measured: Measured) -> Judged:
     """Hold the most of a figure against its cap, wherever it is not promised to grow with n or faster."""
-    bounds = measured.subject.promises.bounds
-    grows = {one.axis for one in bounds if one.growth > Growth.LOGARITHMIC and METRICS[one.metric] == UNITS[cap.unit]}
-    axes = [axis for axis in measured.curves if axis not in grows]
+    axes = [axis for axis in measured.curves if axis not in _growing(cap, measured)]
     if not axes:
         raise NotMeasured(f"{cap.unit} are promised to grow in all that is measured; cap those, as in `…, {cap} each`")
     value, size, mode, axis = max(
-        (float(getattr(cost, UNITS[cap.unit])), size, mode, axis)
+        (_figure(cap, cost), size, mode, axis)
         for axis in axes
         for size, at in measured.curves[axis].items()
         for mode, cost in at.items()
@@ -143,7 +142,21 @@ def _capped(cap: Cap, measured: Measured) -> Judged:
         for one in axes:
             _require_work(one, measured.exercise[one])
         _require_writes(measured)
-    return f"{value:,.0f} at {size:,} in {axis} with the {mode} plan", value <= cap.most
+    return f"{value:,.6g} at {size:,} in {axis} with the {mode} plan", value <= cap.most
+
+
+def _figure(cap: Cap, cost: Cost) -> float:
+    figure = getattr(cost, UNITS[cap.unit])
+    if figure is None:
+        raise NotMeasured("only superusers, and who may set log_statement_stats and log_min_messages, are shown it")
+    return float(figure)
+
+
+def _growing(cap: Cap, measured: Measured) -> set[str]:
+    """Return the axes with which a figure may grow: where its growth is promised, or where it never is, any growth."""
+    figure = UNITS[cap.unit]
+    bounds = [one for one in measured.subject.promises.bounds if one.growth > Growth.LOGARITHMIC]
+    return {one.axis for one in bounds if METRICS[one.metric] == figure or figure not in METRICS.values()}
 
 
 def _hot(measured: Measured) -> Judged:
@@ -252,16 +265,22 @@ def _grown(bound: Bound, curve: Curve) -> tuple[str, bool]:
     values = values_of(bound, curve)
     broken = [mode for mode in MODES if not _within(bound, values[mode])]
     if not broken:
-        return _told(max(values.values(), key=lambda one: sum(one.values()))), True
-    return "; ".join(f"{_told(values[mode])} with the {mode} plan" for mode in broken), False
+        return _told(bound, max(values.values(), key=lambda one: sum(one.values()))), True
+    return "; ".join(f"{_told(bound, values[mode])} with the {mode} plan" for mode in broken), False
 
 
 def _within(bound: Bound, values: dict[int, float]) -> bool:
-    if fit(values).growth > bound.growth and closest(values, bound.growth).error > TOLERANCE:
+    slack = slack_of(bound)
+    if fit(values, slack).growth > bound.growth and closest(values, bound.growth, slack).error > TOLERANCE:
         return False
-    if bound.growth <= Growth.LOGARITHMIC and accelerates(values):
+    if bound.growth <= Growth.LOGARITHMIC and accelerates(values, slack):
         return False
     return all(value <= most for value, most in zip(values.values(), _limits(bound, values), strict=True))
+
+
+def slack_of(bound: Bound) -> float:
+    """How much of what a bound is about may come and go without being growth."""
+    return SLACK_OF.get(METRICS[bound.metric], SLACK)
 
 
 def _limits(bound: Bound, values: dict[int, float]) -> Iterator[float]:
@@ -269,16 +288,16 @@ def _limits(bound: Bound, values: dict[int, float]) -> Iterator[float]:
     least_of_all = min(values.values())
     for size in values:
         if bound.divisor:
-            yield least_of_all + size / bound.divisor + SLACK
+            yield least_of_all + size / bound.divisor + slack_of(bound)
         elif bound.cap:
             yield bound.cap.most * (size if bound.cap.each else 1)
         else:
             yield inf
 
 
-def _told(values: dict[int, float]) -> str:
+def _told(bound: Bound, values: dict[int, float]) -> str:
     figures = ", ".join(f"{value:,.0f}" for value in values.values())
-    return f"{fit(values).growth}: {figures} at {min(values):,} to {max(values):,}"
+    return f"{fit(values, slack_of(bound)).growth}: {figures} at {min(values):,} to {max(values):,}"
 
 
 def _seen(never: Never, plans: dict[str, dict[int, dict[str, Plan]]]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from dal.measure.cost import most
 from dal.measure.growth import fit
 from dal.measure.header import name_of
-from dal.measure.judge import Outcome, Verdict, in_trips, judge, values_of
+from dal.measure.judge import Outcome, Verdict, in_trips, judge, slack_of, values_of
 from dal.measure.measured import Curve, Measured
 from dal.measure.promises import METRICS, Promises
 
@@ -208,7 +208,7 @@ def _bounds(one: Measured, *, held: bool) -> Iterator[dict[str, Any]]:
             "axis": bound.axis,
             "held_snapshot": held,
             "promised": str(bound.growth),
-            "measured": str(max(fit(one).growth for one in values)),
+            "measured": str(max(fit(one, slack_of(bound)).growth for one in values)),
             "at_most": bound.divisor,
         }
 

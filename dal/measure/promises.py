@@ -38,7 +38,7 @@ ROW_LOCKS = ("FOR KEY SHARE", "FOR SHARE", "FOR NO KEY UPDATE", "FOR UPDATE")
 """Row locks as PostgreSQL names them, the weakest first. An update takes the third, or the last if it changes a key; a
 deletion takes the last."""
 
-METRICS = {"buffers": "buffers", "WAL": "wal_bytes", "WAL records": "wal_records", "rows": "rows_read", "CPU": "cpu_ms"}
+METRICS = {"buffers": "buffers", "WAL": "wal_bytes", "WAL records": "wal_records", "rows": "rows_read"}
 """The figures whose growth can be promised, and their names in a Cost. Plain WAL is counted in bytes."""
 
 UNITS = {
@@ -77,6 +77,8 @@ class Cap:
     each: bool = False
 
     def __str__(self) -> str:
+        if not self.most:
+            return f"no {self.unit}"
         return f"at most {self.most:,} {self.unit}{' each' if self.each else ''}"
 
 

@@ -9,7 +9,8 @@
 -- Index: sessions_pkey, messages_pkey, removals_pkey.
 -- Rows locked: the session's row until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; buffers O(n) in the removed messages;
---   WAL O(n) in the removed messages
+--   WAL O(n) in the removed messages;
+--   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions; any rows of messages FOR UPDATE;
 --   waits for rows of sessions, messages
 -- Never: Seq Scan on sessions

@@ -6,7 +6,8 @@
 -- Index: sessions_pkey, and messages_pkey for the messages.
 -- Rows locked: the session's row and its messages until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n) in the session's messages;
---   WAL O(n) in the session's messages
+--   WAL O(n) in the session's messages;
+--   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions FOR UPDATE; any rows of messages FOR UPDATE
 -- Never: Seq Scan
 -- Repeat: not safe: a session of the same name may have begun since; whether one is there tells what happened.

@@ -7,7 +7,8 @@
 -- Index: sessions_of_user_by_recency, forwards; sessions_pkey, and messages_pkey for the messages.
 -- Rows locked: the deleted rows until the commit. Waits for nobody, so it cannot deadlock.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n) in the deleted sessions;
---   WAL O(n) in the deleted sessions
+--   WAL O(n) in the deleted sessions;
+--   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removals; any rows of sessions FOR UPDATE;
 --   any rows of messages FOR UPDATE; waits for rows of messages, removals
 -- Never: Seq Scan on messages
