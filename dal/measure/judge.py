@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -10,23 +10,13 @@ from math import inf
 from pathlib import Path
 
 from dal.measure.cost import Cost
+from dal.measure.exercised import Judged, NotMeasured, nodes_of, require_table, require_work, require_writes
 from dal.measure.growth import SLACK, SLACK_OF, TOLERANCE, accelerates, closest, fit
-from dal.measure.measured import STANDARD, STANDARD_SIZE, Curve, Exercise, Measured
+from dal.measure.judge_locks import lock_promises
+from dal.measure.measured import STANDARD, STANDARD_SIZE, Curve, Measured
 from dal.measure.plans import Plan
 from dal.measure.prepared import MODES
-from dal.measure.promises import (
-    LOCK_MODES,
-    METRICS,
-    ROW_LOCKS,
-    UNITS,
-    Advisory,
-    Bound,
-    Cap,
-    Growth,
-    Never,
-    Rows,
-    Waits,
-)
+from dal.measure.promises import METRICS, UNITS, Bound, Cap, Growth, Never
 
 
 class Outcome(StrEnum):
@@ -52,14 +42,6 @@ class Verdict:
     def kept(self) -> bool:
         """Whether it was measured and is kept."""
         return self.outcome is Outcome.KEPT
-
-
-class NotMeasured(Exception):
-    """Nothing was measured by which a promise could be kept; says why."""
-
-
-Judged = tuple[str, bool]
-"""What was measured, and whether that keeps the promise."""
 
 
 def judge(measured: Measured) -> Iterator[Verdict]:
@@ -92,13 +74,8 @@ def _promised(measured: Measured) -> Iterator[tuple[int, str, Callable[[], Judge
         yield bound.line, f"held snapshot: {bound}", partial(_held, bound, measured)
     if promises.hot:
         yield promises.line, "HOT", partial(_hot, measured)
-    for text, weigh in _row_locks(measured):
+    for text, weigh in lock_promises(measured):
         yield promises.locks_line, text, weigh
-    tables = sorted(promises.locks | measured.locks)
-    for table in tables:
-        yield promises.locks_line, f"{promises.locks.get(table, 'no lock')} on {table}", partial(_lock, table, measured)
-    if not tables:
-        yield promises.locks_line, "no lock on any table", lambda: ("no lock", True)
     for never in promises.never:
         yield never.line, f"never {never}", partial(_never, never, measured)
 
@@ -115,15 +92,15 @@ def _bound(bound: Bound, measured: Measured) -> Judged:
         again, kept = _grown(bound, measured.repeated[bound.axis])
         found = found if kept else f"{again}, sent again"
     if kept:
-        _require_work(bound.axis, measured.exercise[bound.axis])
-        _require_writes(measured)
+        require_work(bound.axis, measured.exercise[bound.axis])
+        require_writes(measured)
     return found, kept
 
 
 def _held(bound: Bound, measured: Measured) -> Judged:
     found, kept = _grown(bound, measured.held[bound.axis])
     if kept:
-        _require_work(f"{bound.axis}, under a held snapshot", measured.held_exercise[bound.axis])
+        require_work(f"{bound.axis}, under a held snapshot", measured.held_exercise[bound.axis])
     return found, kept
 
 
@@ -140,8 +117,8 @@ def _capped(cap: Cap, measured: Measured) -> Judged:
     )
     if value <= cap.most:
         for one in axes:
-            _require_work(one, measured.exercise[one])
-        _require_writes(measured)
+            require_work(one, measured.exercise[one])
+        require_writes(measured)
     return f"{value:,.6g} at {size:,} in {axis} with the {mode} plan", value <= cap.most
 
 
@@ -167,91 +144,15 @@ def _hot(measured: Measured) -> Judged:
     return f"{share:.0%} HOT", share == 1
 
 
-def _row_locks(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]:
-    """Yield what is promised of rows, advisory locks and waiting, and that nothing else of the kind is held."""
-    promises = measured.subject.promises
-    for rows in promises.rows:
-        yield str(rows), partial(_rows, rows, measured)
-    for table in sorted(measured.rows.keys() - {rows.table for rows in promises.rows}):
-        if measured.rows[table]:
-            yield f"no row of {table} locked", partial(_rows, Rows(0, table), measured)
-    if promises.advisory.number or measured.advisory:
-        yield str(promises.advisory), partial(_advisory, measured)
-    if promises.waits is not None:
-        yield str(promises.waits), partial(_waits, promises.waits, measured)
-
-
-def _rows(rows: Rows, measured: Measured) -> Judged:
-    for axis, exercise in measured.exercise.items():
-        _require_work(axis, exercise)
-    locked, strength = measured.rows.get(rows.table, 0), measured.row_locks.get(rows.table)
-    found = f"{locked:,.6g} locked" + (f" {strength}" if strength else "")
-    return found, rows.number in {None, locked} and _rank(strength) <= _rank(rows.strength)
-
-
-def _rank(strength: str | None) -> int:
-    """How strong a lock on a row is, beside the others; none is the weakest."""
-    return ROW_LOCKS.index(strength) if strength else -1
-
-
-def _advisory(measured: Measured) -> Judged:
-    return str(Advisory(measured.advisory)), measured.advisory <= measured.subject.promises.advisory.number
-
-
-def _waits(waits: Waits, measured: Measured) -> Judged:
-    return str(Waits(tuple(sorted(measured.waits)))), measured.waits <= set(waits.tables)
-
-
-def _lock(table: str, measured: Measured) -> Judged:
-    promised, taken = measured.subject.promises.locks.get(table), measured.locks.get(table)
-    if taken is None:
-        _require_table(table, measured)
-        raise NotMeasured("no lock was taken: promise none, or give parameters with which the call takes it")
-    return taken, promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised)
-
-
 def _never(never: Never, measured: Measured) -> Judged:
     if seen := list(_seen(never, measured.plans)):
         return "; ".join(seen), False
     if never.table:
-        _require_table(never.table, measured)
+        require_table(never.table, measured)
     if any(plan.passes_over(never) for plan in measured.plans.get(STANDARD, {}).get(STANDARD_SIZE, {}).values()):
         raise NotMeasured("it appears on so few rows that it is right there; promise a growth in the rows of its table")
-    small = sorted({table for node, table in _nodes(measured) if node == never.node and table in never.small})
+    small = sorted({table for node, table in nodes_of(measured) if node == never.node and table in never.small})
     return f"never, except on {', '.join(small)}, small by nature" if small else "never", True
-
-
-def _require_work(axis: str, exercise: Exercise) -> None:
-    """Raise unless every call along an axis did something, on data or with parameters of another size each time."""
-    if idle := [size for size, matched in exercise.matched.items() if not matched]:
-        raise NotMeasured(f"the call returned and changed no row at {_listed(idle)} in {axis}")
-    if exercise.still:
-        raise NotMeasured(f"the fixtures changed no row and no parameter up to {_listed(exercise.still)} in {axis}")
-
-
-def _require_writes(measured: Measured) -> None:
-    """Raise if the statement can write, and never did."""
-    can_write = any(node == "ModifyTable" for node, _ in _nodes(measured))
-    costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
-    if can_write and not any(cost.rows_written for cost in costs):
-        raise NotMeasured("the statement can write, but no call wrote a row")
-
-
-def _nodes(measured: Measured) -> Iterator[tuple[str, str | None]]:
-    """Yield the nodes of all plans, each with its table."""
-    for sizes in measured.plans.values():
-        for plans in sizes.values():
-            for plan in plans.values():
-                yield from ((node, table) for node, table, _ in plan.nodes())
-
-
-def _require_table(table: str, measured: Measured) -> None:
-    if table not in measured.tables:
-        raise NotMeasured(f"the schema has no table {table}")
-
-
-def _listed(sizes: Iterable[int]) -> str:
-    return ", ".join(f"{size:,}" for size in sizes)
 
 
 def values_of(bound: Bound, curve: Curve) -> dict[str, dict[int, float]]:

@@ -4,5 +4,6 @@ from canaries.canary import Canary
 from canaries.elsewhere import ELSEWHERE
 from canaries.growing import GROWING
 from canaries.locking import LOCKING
+from canaries.working import WORKING
 
-CANARIES: dict[str, Canary] = {**GROWING, **LOCKING, **ELSEWHERE}
+CANARIES: dict[str, Canary] = {**GROWING, **LOCKING, **ELSEWHERE, **WORKING}

@@ -1,0 +1,63 @@
+"""Hold the locks that a call took, and its waiting, against what was promised of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from dal.measure.exercised import Judged, NotMeasured, require_table, require_work
+from dal.measure.measured import Measured
+from dal.measure.promises import LOCK_MODES, ROW_LOCKS, Advisory, Rows, Waits
+
+
+def lock_promises(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]:
+    """Yield what is promised of locks and of waiting, and that nothing else of the kind is held."""
+    yield from _row_locks(measured)
+    promises = measured.subject.promises
+    if promises.advisory.number or measured.advisory:
+        yield str(promises.advisory), partial(_advisory, measured)
+    if promises.waits is not None:
+        yield str(promises.waits), partial(_waits, promises.waits, measured)
+    tables = sorted(promises.locks | measured.locks)
+    for table in tables:
+        yield f"{promises.locks.get(table, 'no lock')} on {table}", partial(_lock, table, measured)
+    if not tables:
+        yield "no lock on any table", lambda: ("no lock", True)
+
+
+def _row_locks(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]:
+    promises = measured.subject.promises
+    for rows in promises.rows:
+        yield str(rows), partial(_rows, rows, measured)
+    for table in sorted(measured.rows.keys() - {rows.table for rows in promises.rows}):
+        if measured.rows[table]:
+            yield f"no row of {table} locked", partial(_rows, Rows(0, table), measured)
+
+
+def _rows(rows: Rows, measured: Measured) -> Judged:
+    for axis, exercise in measured.exercise.items():
+        require_work(axis, exercise)
+    locked, strength = measured.rows.get(rows.table, 0), measured.row_locks.get(rows.table)
+    found = f"{locked:,.6g} locked" + (f" {strength}" if strength else "")
+    return found, rows.number in {None, locked} and _rank(strength) <= _rank(rows.strength)
+
+
+def _rank(strength: str | None) -> int:
+    """How strong a lock on a row is, beside the others; none is the weakest."""
+    return ROW_LOCKS.index(strength) if strength else -1
+
+
+def _advisory(measured: Measured) -> Judged:
+    return str(Advisory(measured.advisory)), measured.advisory <= measured.subject.promises.advisory.number
+
+
+def _waits(waits: Waits, measured: Measured) -> Judged:
+    return str(Waits(tuple(sorted(measured.waits)))), measured.waits <= set(waits.tables)
+
+
+def _lock(table: str, measured: Measured) -> Judged:
+    promised, taken = measured.subject.promises.locks.get(table), measured.locks.get(table)
+    if taken is None:
+        require_table(table, measured)
+        raise NotMeasured("no lock was taken: promise none, or give parameters with which the call takes it")
+    return taken, promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised)
