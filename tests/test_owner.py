@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sides import unwrap
+from test_round_trips import public
 
 import dal
 from dal import NewMessage
@@ -47,6 +49,7 @@ HIDDEN = {
     "message": (lambda session: session.message("m1"), None),
     "agent_ids": (lambda session: session.agent_ids(), ()),
     "delete": (lambda session: session.delete(), False),
+    "reset": (lambda session: session.reset().parent_id, None),
 }
 REFUSED = {
     "append": lambda session: session.append("user", "x"),
@@ -66,6 +69,74 @@ REFUSED = {
     "archive": lambda session: session.archive(),
     "update_metadata": lambda session: session.update_metadata({"title": "mine"}),
 }
+APPEND = '{"message": {"session_id": "theirs", "role": "user", "content": "x"}}'
+STORE = {
+    # verb: what it gives, or which error of ours it raises, where a session is another's
+    "session": (lambda mine: mine.session("theirs").latest(), ()),
+    "append_all": (lambda mine: mine.append_all([(unwrap(mine.session("theirs")), NEW)]), dal.PartlyRefused),
+    "sessions": (lambda mine: mine.sessions().sessions, ()),
+    "sessions of a source": (lambda mine: mine.sessions(source="telegram").sessions, ()),
+    "agent_ids": (lambda mine: mine.agent_ids(["theirs"]), {"theirs": ()}),
+    "delete_idle": (lambda mine: mine.delete_idle(TOMORROW), ()),
+    "export": (lambda mine: list(mine.export()), []),
+    "import_": (lambda mine: mine.import_([APPEND]).refused, {"theirs": "it is another user's"}),
+    "for_user": (lambda mine: mine.for_user("u1").session("theirs").delete(), False),
+    "for_user of another": (lambda mine: mine.for_user("u2"), dal.InvalidInput),
+    "writer": (lambda mine: within(mine.writer()), dal.SessionNotFound),
+    "pipeline": (lambda mine: within(mine.pipeline()), dal.SessionNotFound),
+    "transaction": (lambda mine: within(mine.transaction()), dal.SessionNotFound),
+}
+NEW = NewMessage(role="user", content="x")
+TRIED_BELOW = {"using": "test_transactions_and_connections_stay_confined"}
+NOT_CONFINED = {
+    "connect": "it makes a store of everybody's sessions",
+    "close": "it sends nothing",
+    "apply_schema": "it makes tables",
+    "check_schema": "it reads the version",
+}
+
+
+def within(manager):
+    with manager as store:
+        store.session("theirs").append("user", "x")
+
+
+class Recorder:
+    """An object whose methods are called, and which of them were."""
+
+    def __init__(self, inner):
+        self._inner, self.called = inner, set()
+
+    def __getattr__(self, name):
+        self.called.add(name)
+        return getattr(self._inner, name)
+
+
+def names(*tables):
+    return {verb.split()[0] for table in tables for verb in table}
+
+
+def test_every_public_method_was_tried():
+    for kind in (dal.Session, dal.AsyncSession):
+        assert public(kind) == names(HIDDEN, REFUSED)
+    for kind in (dal.SessionStore, dal.AsyncSessionStore):
+        assert public(kind) == names(STORE, TRIED_BELOW, NOT_CONFINED)
+    assert set(TRIED_BELOW.values()) <= globals().keys()
+
+
+@pytest.mark.parametrize("verb", STORE)
+def test_a_store_shows_and_changes_nothing_of_anothers(mine, theirs, everything, verb):
+    theirs.archive()
+    before = everything()
+    operation, expected = STORE[verb]
+    tried = Recorder(mine)
+    try:
+        outcome = operation(tried)
+    except dal.DalError as error:
+        outcome = type(error)
+    assert outcome == expected
+    assert everything() == before
+    assert verb.split()[0] in tried.called
 
 
 @pytest.mark.parametrize("verb", HIDDEN)
@@ -75,8 +146,10 @@ def test_what_is_anothers_is_not_found(mine, theirs, everything, verb, archived)
         theirs.archive()
     before = everything()
     operation, nothing = HIDDEN[verb]
-    assert operation(mine.session("theirs")) == nothing
+    tried = Recorder(mine.session("theirs"))
+    assert operation(tried) == nothing
     assert everything() == before
+    assert verb.split()[0] in tried.called
 
 
 @pytest.mark.parametrize("verb", REFUSED)
@@ -86,8 +159,9 @@ def test_what_is_anothers_cannot_be_changed(mine, theirs, everything, verb, arch
         theirs.archive()
     before = everything()
     with pytest.raises(dal.SessionNotFound, match="is not stored, or is another user's"):
-        REFUSED[verb](mine.session("theirs"))
+        REFUSED[verb](tried := Recorder(mine.session("theirs")))
     assert everything() == before
+    assert verb.split()[0] in tried.called
 
 
 def test_a_reset_continues_nothing_of_anothers(mine, theirs, everything):
