@@ -15,20 +15,30 @@ TIMEOUT = 10.0
 """Of the stores, in seconds."""
 
 
-class Child:
-    """A child process that calls a function, and tells what that returned."""
+class Fork:
+    """A fork in the middle of something, and what the child process tells of it."""
 
-    def __init__(self, call):
-        self._reads, writes = os.pipe()
+    pid = None
+    """The child's; 0 in the child itself."""
+
+    def now(self):
+        self._reads, self._writes = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # That there are threads is what is tested.
             self.pid = os.fork()
-        if self.pid == 0:
-            _be_the_child(call, writes)
-        os.close(writes)
+        if self.pid:
+            os.close(self._writes)
+
+    def tell(self, failed, value):
+        """Tell the parent, and end: the child must not go on with the test."""
+        try:
+            with os.fdopen(self._writes, "wb") as file:
+                pickle.dump((failed, value), file)
+        finally:
+            os._exit(0)
 
     def result(self, seconds=60):
-        """Wait for what the function returned; a child that takes longer is killed."""
+        """Wait for what the child tells; one that takes longer is killed."""
         told = b""
         ends = time.monotonic() + seconds
         try:
@@ -48,17 +58,20 @@ class Child:
         return value
 
 
-def _be_the_child(call, writes):
-    """It never returns: the child must not go on with the test."""
-    try:
+class Child(Fork):
+    """A child process that calls a function, and tells what that returned."""
+
+    def __init__(self, call):
+        self.now()
+        if self.pid == 0:
+            self._be_the_child(call)
+
+    def _be_the_child(self, call):
         try:
             told = False, call()
         except BaseException:  # noqa: BLE001 - the parent raises it
             told = True, traceback.format_exc()
-        with os.fdopen(writes, "wb") as file:
-            pickle.dump(told, file)
-    finally:
-        os._exit(0)
+        self.tell(*told)
 
 
 class Seen:
