@@ -41,6 +41,13 @@ class Focus:
         given = [f"id-{key}" for key in keys] if ids else None
         return Call(self._log, f"{self.generation}-{session}", keys, given, timeout=self.timeout)
 
+    def calls_of(self, name, count):
+        """Give so many calls of another process, with a log and keys of its own."""
+        log = Log(self.crew.folder, f"{self.generation}.{name}")
+        for n in range(count):
+            key = f"{self.generation}.{name}.{n:05}"
+            yield Call(log, f"{self.generation}-{n % 3}", [key], timeout=self.timeout)
+
     def once(self, store, call):
         """Make a call, which may fail."""
         with call:
