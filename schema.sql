@@ -27,10 +27,17 @@ DECLARE
     made constant integer := 2;
     target text;
     found integer;
+    strange text;
 BEGIN
+    IF current_setting('server_version_num')::integer < 150000 THEN
+        RAISE EXCEPTION 'session-dal needs PostgreSQL 15 or later, and this server is %',
+            current_setting('server_version')
+        USING ERRCODE = 'feature_not_supported';
+    END IF;
     -- 'session-' in ASCII: a key that no other program takes by accident.
     PERFORM pg_advisory_xact_lock(x'73657373696F6E2D'::bigint);
-    IF current_schema() IS NULL THEN
+    -- Where the path ends with pg_temp, that is the current schema if no other one exists.
+    IF current_schema() IS NULL OR starts_with(current_schema(), 'pg_temp') THEN
         target := (parse_ident(current_setting('search_path'), false))[1];
         IF target IS NULL OR target = '$user' THEN
             RAISE EXCEPTION 'no schema of the search_path (%) exists', current_setting('search_path')
@@ -38,6 +45,28 @@ BEGIN
                 HINT = 'Name the schema that is to hold the tables, as in dal schema apply --schema agents.';
         END IF;
         EXECUTE format('CREATE SCHEMA %I', target);
+    END IF;
+    -- Whoever may create tables here could have planted some, with triggers or as views: only those are taken as
+    -- ours whose owner is the current role, or has the rights of the schema's or the database's owner.
+    SELECT string_agg(format('%s of %s', c.oid::regclass, pg_get_userbyid(c.relowner)), ', ') INTO strange
+    FROM unnest('{dal_schema,sessions,messages,removals}'::text[]) AS w (name)
+    INNER JOIN pg_class AS c
+        ON c.oid IN (to_regclass(format('%I.%I', current_schema(), w.name)), to_regclass('pg_temp.' || w.name))
+    INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+    INNER JOIN pg_database AS d ON d.datname = current_database()
+    WHERE
+        c.relkind NOT IN ('r', 'p')
+        OR c.relpersistence = 't'
+        OR (
+            c.relowner <> quote_ident(current_user)::regrole
+            AND NOT pg_has_role(c.relowner, n.nspowner, 'MEMBER')
+            AND NOT pg_has_role(c.relowner, d.datdba, 'MEMBER')
+        );
+    IF strange IS NOT NULL THEN
+        RAISE EXCEPTION 'not session-dal''s tables, though named so: %', strange
+        USING ERRCODE = 'duplicate_table',
+            HINT = 'They are views or temporary tables, or their owner owns neither the schema nor the database. '
+                'Drop them, or choose a schema of its own, as in dal schema apply --schema agents.';
     END IF;
     IF to_regclass(format('%I.dal_schema', current_schema())) IS NULL THEN
         IF to_regclass(format('%I.sessions', current_schema())) IS NOT NULL

@@ -22,12 +22,15 @@ _LONGEST = 2_000_000
 
 
 def with_schema(conninfo: str, schema: str | None) -> str:
-    """Check a connection string, and make its connections begin with this schema alone on their search_path."""
+    """Check a connection string, and make its connections begin with this schema alone on their search_path.
+
+    Temporary tables come last: unless pg_temp is named, they come first, and would hide ours.
+    """
     given = _given(conninfo)
     if schema is None:
         return conninfo
     name = '"' + identifier("schema", schema).replace('"', '""') + '"'
-    setting = "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", name)
+    setting = "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", name) + ",pg_temp"
     return make_conninfo(conninfo, options=" ".join(filter(None, (given.get("options"), setting))))
 
 

@@ -71,7 +71,12 @@ class PartlyRefused(DalError):
 
 
 class SchemaMismatch(DalError):
-    """The tables are missing, or are not those of this release."""
+    """The tables are missing or are not those of this release, or the server is too old.
+
+    `differences` has everything that is wrong with tables of the right version, a sentence each.
+    """
+
+    differences: tuple[str, ...] = ()
 
 
 class ServerUnavailable(DalError):
@@ -110,8 +115,8 @@ class TooLate(psycopg.OperationalError):
 _NO_TABLES = ("3F000", "42703", "42704", "42P01")
 """SQLSTATEs of a missing schema, column, type or table."""
 
-_TABLES_IN_THE_WAY = ("42P07", "55000")
-"""SQLSTATEs with which schema.sql refuses tables of another project, or of another version."""
+_REFUSED_BY_SCHEMA = ("0A000", "42P07", "55000")
+"""SQLSTATEs with which schema.sql refuses an old server, or tables of another project or another version."""
 
 _SERVER_GOES = ("57P01", "57P02", "57P03", "57P05", "53300")
 """SQLSTATEs of a server that shuts down, has crashed, is starting, ends idle sessions, or has no connection left."""
@@ -168,7 +173,7 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0
         return StatementFailed(f"{said}: {cause}", query=query, sqlstate=state)
     if state in _NO_TABLES:
         return SchemaMismatch(f"{said}: session-dal's tables are not here; {APPLY}", query=query, sqlstate=state)
-    if state in _TABLES_IN_THE_WAY and query == "schema.sql":
+    if state in _REFUSED_BY_SCHEMA and query == "schema.sql":
         hint = error.diag.message_hint or ""
         return SchemaMismatch(f"{said}. {hint}".strip(), query=query, sqlstate=state)
     if state == _NO_PRIVILEGE and query == "import":

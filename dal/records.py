@@ -196,6 +196,23 @@ class SchemaVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaFact:
+    """One thing about the tables, such as a column: of which table, of which kind, its name, and how it is defined."""
+
+    table_name: str
+    kind: str
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPath:
+    """A connection's search_path."""
+
+    search_path: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionAgents:
     """A session's agents, in order of first appearance."""
 

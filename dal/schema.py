@@ -2,32 +2,102 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakSet
+
+from psycopg import BaseConnection
+
+from dal import drift
 from dal.errors import APPLY, SchemaMismatch
-from dal.records import SchemaVersion
+from dal.records import SchemaFact
+
+log = logging.getLogger("dal")
 
 VERSION = 2
 """The version of schema.sql that the query files are written for."""
 
+_OLDEST_SERVER = 150_000
+"""PostgreSQL 15, as the server counts."""
+
+_QUERY = "schema.check"
+
+_MOST = 3
+"""Errors that a message lists."""
+
 
 class SchemaCheck:
-    """The check of the schema's version, made once for a store and all that are derived from it."""
+    """The check of the tables, made once on each connection for a store and all that are derived from it.
 
-    __slots__ = ("passed",)
+    A connection of the caller's may lead to other tables than the one before, by its search_path or a temporary table.
+    Those of a pool of our own are all alike, so `trust` takes the others as checked.
+    """
+
+    __slots__ = ("_checked",)
 
     def __init__(self) -> None:
-        self.passed = False
+        self._checked: WeakSet[BaseConnection[Any]] = WeakSet()
 
-    def compare(self, found: SchemaVersion | None) -> None:
-        """Raise SchemaMismatch unless the query files can use this version: their own, or a newer that says so."""
-        if found is None:
-            raise SchemaMismatch(f"the tables here were never applied whole; {APPLY}", query="schema.version")
-        if not found.usable_from <= VERSION <= found.version:
-            older = found.version < VERSION
-            raise SchemaMismatch(
-                f"the tables here are version {found.version}, and this release of session-dal "
-                + (
-                    f"needs {VERSION}; run `dal schema upgrade`" if older else f"is made for {VERSION}; use a newer one"
-                ),
-                query="schema.version",
-            )
-        self.passed = True
+    @property
+    def passed(self) -> bool:
+        """Whether a connection was checked."""
+        return bool(self._checked)
+
+    def is_due(self, connection: BaseConnection[Any]) -> bool:
+        """Return whether this connection must be checked before its first statement."""
+        return connection not in self._checked
+
+    def trust(self, connection: BaseConnection[Any]) -> None:
+        """Take a connection as checked."""
+        self._checked.add(connection)
+
+    def compare(self, found: Sequence[SchemaFact], connection: BaseConnection[Any]) -> None:
+        """Raise SchemaMismatch unless the query files can use these tables, which this connection leads to."""
+        version = _usable(found)
+        if version == VERSION:
+            refuse(drift.errors(found))
+            for note in drift.notes(found):
+                log.debug("schema: %s", note)
+        self.trust(connection)
+
+
+def require_server(connection: BaseConnection[Any]) -> None:
+    """Raise SchemaMismatch if the server is too old."""
+    if connection.info.server_version < _OLDEST_SERVER:
+        version = connection.info.parameter_status("server_version")
+        raise SchemaMismatch(f"session-dal needs PostgreSQL 15 or later, and this server is {version}")
+
+
+def versions(found: Sequence[SchemaFact]) -> tuple[int, int]:
+    """Return the tables' version, and from which on releases can use it."""
+    refuse(drift.misplaced(found))
+    for fact in found:
+        if fact.kind == "version":
+            return int(fact.name), int(fact.definition)
+    raise SchemaMismatch(f"the tables here were never applied whole; {APPLY}", query=_QUERY)
+
+
+def _usable(found: Sequence[SchemaFact]) -> int:
+    """Return the tables' version if it is this release's own, or a newer one that serves it."""
+    version, usable_from = versions(found)
+    if version < VERSION:
+        told = f"needs {VERSION}; run `dal schema upgrade`"
+    elif usable_from > VERSION:
+        told = f"is made for {VERSION}; use a newer one"
+    else:
+        return version
+    raise SchemaMismatch(f"the tables here are version {version}, and this release of session-dal {told}", query=_QUERY)
+
+
+def refuse(errors: Sequence[str]) -> None:
+    """Raise SchemaMismatch if there are any."""
+    if errors:
+        more = f" (and {len(errors) - _MOST} more)" if len(errors) > _MOST else ""
+        mismatch = SchemaMismatch(
+            f"the tables here are not as session-dal needs them: {'; '.join(errors[:_MOST])}{more}. `dal schema check` "
+            "lists everything, and `dal schema apply` creates missing tables and indexes",
+            query=_QUERY,
+        )
+        mismatch.differences = tuple(errors)
+        raise mismatch

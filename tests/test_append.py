@@ -232,7 +232,7 @@ def test_a_thousand_appends_are_a_thousand_statements(side, server, options, tab
     log = server.log()[before:]
     statements = [line for line in log.splitlines() if "execute " in line or "statement: " in line]
     appends = [line for line in statements if "/* dal:messages.append */" in line]
-    check = [line for line in statements if "/* dal:schema.version */" in line]
+    check = [line for line in statements if "/* dal:schema.check */" in line]
     assert len(appends) == 1000
     assert len(statements) == len(appends) + len(check) == 1001, "check_schema() is the one that is no append"
     assert "count(" not in log.lower()

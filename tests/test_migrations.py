@@ -36,6 +36,7 @@ APPEND = {
 def old(server, schema):
     """A connection to tables as the first release made them."""
     with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
+        connection.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
         connection.execute((RELEASE_1 / "schema.sql").read_bytes())
         yield connection
 

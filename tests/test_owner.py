@@ -254,6 +254,8 @@ def test_every_query_is_confined_or_of_a_user():
     """A query file to come has an owner, or a user_id that the store gives, or shows nothing of anyone."""
     everyones = {name for name in dal.queries if not {"owner", "user_id", "confined"} & dal.queries[name].parameters}
     assert everyones == {
+        "schema.check",
+        "schema.hide_temporary",
         "schema.version",
         "sessions.export",  # A store that is confined sends export_of_user instead,
         "sessions.list",  # list_of_user,

@@ -10,8 +10,9 @@ import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg_pool import PoolTimeout
 
+from dal._async.checking import check
 from dal._async.connection import until
-from dal._async.queries import AsyncQuery, async_queries
+from dal._async.queries import AsyncQuery
 from dal._async.runner import AsyncRunner
 from dal.errors import StoreClosed
 from dal.retries import Attempts
@@ -70,8 +71,8 @@ class AsyncPipelining(AsyncRunner):
             async with self.connection(deadline) as connection:
                 until(connection, deadline)
                 try:
-                    if not self.schema.passed:
-                        self.schema.compare(await async_queries.schema.version(connection))
+                    if self.schema.is_due(connection):
+                        await check(self.schema, connection)
                     await self._exchange(connection, operations)
                 finally:
                     until(connection, None)

@@ -185,6 +185,20 @@ class _Messages:
     remove_from: _MessagesRemoveFrom
     stream: _MessagesStream
 
+class _SchemaCheck(AsyncQuery):
+    async def __call__(self, connection: AsyncConnection[Any], /) -> list[records.SchemaFact]:
+        """Read how the tables that the search_path leads to are made, for a comparison with how schema.sql makes them.
+
+        Returns: SchemaFact; none of kind version when a schema was never applied whole.
+        """
+
+class _SchemaHideTemporary(AsyncQuery):
+    async def __call__(self, connection: AsyncConnection[Any], /) -> records.SearchPath | None:
+        """Put temporary tables last on this connection's search_path, so that none can hide a table of ours.
+
+        Returns: SearchPath; no row where the path is empty or names pg_temp.
+        """
+
 class _SchemaVersion(AsyncQuery):
     async def __call__(self, connection: AsyncConnection[Any], /) -> records.SchemaVersion | None:
         """Read which version of the schema the search_path leads to, and from which version on releases can use it.
@@ -193,6 +207,8 @@ class _SchemaVersion(AsyncQuery):
         """
 
 class _Schema:
+    check: _SchemaCheck
+    hide_temporary: _SchemaHideTemporary
     version: _SchemaVersion
 
 class _SessionsAgentIds(AsyncQuery):

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
+from dal._async.checking import check
 from dal._async.connection import until
 from dal._async.kept import AsyncKept
 from dal._async.queries import AsyncQuery, async_queries
@@ -21,7 +22,7 @@ from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
-from dal.schema import SchemaCheck
+from dal.schema import SchemaCheck, require_server
 from dal.watching import Watch, tried_again
 
 R = TypeVar("R", bound="AsyncRunner")
@@ -107,6 +108,13 @@ class AsyncRunner:
         self.watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
+    async def check(self) -> None:
+        """Check the tables, although that was done before."""
+        attempts = self.attempts()
+        found = await self.run(async_queries.schema.check, attempts)
+        connection: Any = attempts.connection
+        self.schema.compare(found, connection)
+
     @asynccontextmanager
     async def watched(self, what: str, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
         """Tell who watches of a block that runs statements of no query file, and commits."""
@@ -140,8 +148,10 @@ class AsyncRunner:
         succeeded = False
         until(connection, attempts.deadline)
         try:
-            if not self.schema.passed and query is not async_queries.schema.version:
-                self.schema.compare(await async_queries.schema.version(connection))
+            if query is async_queries.schema.check:
+                require_server(connection)
+            elif self.schema.is_due(connection):
+                await check(self.schema, connection)
             attempts.sent = True
             rows = await query(connection, **parameters)
             succeeded = True
@@ -198,8 +208,8 @@ class AsyncRunner:
             begun = False
             try:
                 async with self.connection() as connection, self._only(connection, what, isolation, read_only):
-                    if not self.schema.passed:
-                        self.schema.compare(await async_queries.schema.version(connection))
+                    if self.schema.is_due(connection):
+                        await check(self.schema, connection)
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from dal._async.checking import check
 from dal._async.connection import AsyncBounded
 from dal._async.per_scope import AsyncPerScope
 from dal._async.queries import async_queries
@@ -175,10 +176,12 @@ class AsyncOwnPool(AsyncPooled):
         is_direct: bool,
     ) -> None:
         self.is_direct = is_direct
+        # A connection string that we made from `schema` names it already.
+        may_be_hidden = is_direct and "pg_temp" not in conninfo
         settings = {
             "conninfo": conninfo,
             "kwargs": {"autocommit": True, "prepare_threshold": prepare_threshold},
-            "configure": partial(_check_early, schema),
+            "configure": partial(_check_early, schema, may_be_hidden),
             "open": False,
             "timeout": timeout,
             # Give up early and begin anew with the next request: the default goes on for five minutes at
@@ -257,11 +260,15 @@ def _make(settings: dict[str, Any]) -> AsyncStorePool:
     return AsyncStorePool(connection_class=Pooled, **settings)
 
 
-async def _check_early(schema: SchemaCheck, connection: AsyncConnection[Any]) -> None:
+async def _check_early(schema: SchemaCheck, may_be_hidden: bool, connection: AsyncConnection[Any]) -> None:  # noqa: FBT001
     """Check the schema while a connection is made, so that no operation waits for it; the first tells the error."""
-    if not schema.passed:
-        with suppress(psycopg.Error, SchemaMismatch):
-            schema.compare(await async_queries.schema.version(connection))
+    with suppress(psycopg.Error, SchemaMismatch):
+        if may_be_hidden:
+            await async_queries.schema.hide_temporary(connection)
+        if schema.passed:
+            schema.trust(connection)
+        else:
+            await check(schema, connection)
 
 
 def _abandon(pool: AsyncStorePool) -> None:

@@ -355,11 +355,10 @@ class AsyncSessionStore:
                 raise await self._backend.runner.explain(error, "schema.sql", sent=True) from error
         except psycopg.Error as error:
             raise await self._backend.runner.explain(error, "schema.sql", sent=True) from error
-        self._backend.runner.schema.passed = True
 
     async def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        self._backend.runner.schema.compare(await self._backend.runner.run(async_queries.schema.version))
+        await self._backend.runner.check()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:

@@ -11,8 +11,9 @@ import psycopg
 from psycopg import Connection, RawCursor
 from psycopg_pool import PoolTimeout
 
+from dal._sync.checking import check
 from dal._sync.connection import until
-from dal._sync.queries import Query, queries
+from dal._sync.queries import Query
 from dal._sync.runner import Runner
 from dal.errors import StoreClosed
 from dal.retries import Attempts
@@ -71,8 +72,8 @@ class Pipelining(Runner):
             with self.connection(deadline) as connection:
                 until(connection, deadline)
                 try:
-                    if not self.schema.passed:
-                        self.schema.compare(queries.schema.version(connection))
+                    if self.schema.is_due(connection):
+                        check(self.schema, connection)
                     self._exchange(connection, operations)
                 finally:
                     until(connection, None)

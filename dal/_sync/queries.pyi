@@ -186,6 +186,20 @@ class _Messages:
     remove_from: _MessagesRemoveFrom
     stream: _MessagesStream
 
+class _SchemaCheck(Query):
+    def __call__(self, connection: Connection[Any], /) -> list[records.SchemaFact]:
+        """Read how the tables that the search_path leads to are made, for a comparison with how schema.sql makes them.
+
+        Returns: SchemaFact; none of kind version when a schema was never applied whole.
+        """
+
+class _SchemaHideTemporary(Query):
+    def __call__(self, connection: Connection[Any], /) -> records.SearchPath | None:
+        """Put temporary tables last on this connection's search_path, so that none can hide a table of ours.
+
+        Returns: SearchPath; no row where the path is empty or names pg_temp.
+        """
+
 class _SchemaVersion(Query):
     def __call__(self, connection: Connection[Any], /) -> records.SchemaVersion | None:
         """Read which version of the schema the search_path leads to, and from which version on releases can use it.
@@ -194,6 +208,8 @@ class _SchemaVersion(Query):
         """
 
 class _Schema:
+    check: _SchemaCheck
+    hide_temporary: _SchemaHideTemporary
     version: _SchemaVersion
 
 class _SessionsAgentIds(Query):

@@ -13,6 +13,7 @@ from psycopg import Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
+from dal._sync.checking import check
 from dal._sync.connection import until
 from dal._sync.kept import Kept
 from dal._sync.queries import Query, queries
@@ -21,7 +22,7 @@ from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
-from dal.schema import SchemaCheck
+from dal.schema import SchemaCheck, require_server
 from dal.watching import Watch, tried_again
 
 R = TypeVar("R", bound="Runner")
@@ -103,6 +104,13 @@ class Runner:
         self.watch.ended(query.name, parameters, attempts, count, None)
         return rows
 
+    def check(self) -> None:
+        """Check the tables, although that was done before."""
+        attempts = self.attempts()
+        found = self.run(queries.schema.check, attempts)
+        connection: Any = attempts.connection
+        self.schema.compare(found, connection)
+
     @contextmanager
     def watched(self, what: str, name: str, connection: Connection[Any]) -> Iterator[None]:
         """Tell who watches of a block that runs statements of no query file, and commits."""
@@ -136,8 +144,10 @@ class Runner:
         succeeded = False
         until(connection, attempts.deadline)
         try:
-            if not self.schema.passed and query is not queries.schema.version:
-                self.schema.compare(queries.schema.version(connection))
+            if query is queries.schema.check:
+                require_server(connection)
+            elif self.schema.is_due(connection):
+                check(self.schema, connection)
             attempts.sent = True
             rows = query(connection, **parameters)
             succeeded = True
@@ -194,8 +204,8 @@ class Runner:
             begun = False
             try:
                 with self.connection() as connection, self._only(connection, what, isolation, read_only):
-                    if not self.schema.passed:
-                        self.schema.compare(queries.schema.version(connection))
+                    if self.schema.is_due(connection):
+                        check(self.schema, connection)
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:

@@ -14,6 +14,7 @@ from psycopg import Connection
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from dal._sync.checking import check
 from dal._sync.connection import Bounded
 from dal._sync.per_scope import PerScope
 from dal._sync.queries import queries
@@ -176,10 +177,12 @@ class OwnPool(Pooled):
         is_direct: bool,
     ) -> None:
         self.is_direct = is_direct
+        # A connection string that we made from `schema` names it already.
+        may_be_hidden = is_direct and "pg_temp" not in conninfo
         settings = {
             "conninfo": conninfo,
             "kwargs": {"autocommit": True, "prepare_threshold": prepare_threshold},
-            "configure": partial(_check_early, schema),
+            "configure": partial(_check_early, schema, may_be_hidden),
             "open": False,
             "timeout": timeout,
             # Give up early and begin anew with the next request: the default goes on for five minutes at
@@ -258,11 +261,15 @@ def _make(settings: dict[str, Any]) -> StorePool:
     return StorePool(connection_class=Pooled, **settings)
 
 
-def _check_early(schema: SchemaCheck, connection: Connection[Any]) -> None:
+def _check_early(schema: SchemaCheck, may_be_hidden: bool, connection: Connection[Any]) -> None:  # noqa: FBT001
     """Check the schema while a connection is made, so that no operation waits for it; the first tells the error."""
-    if not schema.passed:
-        with suppress(psycopg.Error, SchemaMismatch):
-            schema.compare(queries.schema.version(connection))
+    with suppress(psycopg.Error, SchemaMismatch):
+        if may_be_hidden:
+            queries.schema.hide_temporary(connection)
+        if schema.passed:
+            schema.trust(connection)
+        else:
+            check(schema, connection)
 
 
 def _abandon(pool: StorePool) -> None:

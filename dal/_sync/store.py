@@ -352,11 +352,10 @@ class SessionStore:
                 raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
         except psycopg.Error as error:
             raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
-        self._backend.runner.schema.passed = True
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are there and are those of this release."""
-        self._backend.runner.schema.compare(self._backend.runner.run(queries.schema.version))
+        self._backend.runner.check()
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:

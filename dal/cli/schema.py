@@ -8,14 +8,16 @@ from typing import Annotated
 import psycopg
 import typer
 
+from dal import drift, migrations
 from dal import grants as privileges
-from dal import migrations
 from dal._sync.queries import queries
 from dal._sync.store import SessionStore
 from dal.cli.connection import connected, place
 from dal.cli.output import err, out
-from dal.errors import DalError
+from dal.errors import DalError, SchemaMismatch
 from dal.files import SCHEMA
+from dal.records import SchemaFact
+from dal.schema import SchemaCheck, require_server
 
 app = typer.Typer(
     help="Print, create, upgrade or check the tables: "
@@ -61,6 +63,7 @@ def apply(*, schema: Schema = None, dsn: Dsn = None) -> None:
     """
     with connected(given(dsn), schema) as connection:
         SessionStore(connection).apply_schema()
+        _checked(connection)
         _report("Applied", connection, schema)
 
 
@@ -88,13 +91,16 @@ def upgrade(
 
 @app.command()
 def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
-    """Check that this release can use the tables; exits with 1 and says what to run if it cannot.
+    """Check that this release can use the tables; exits with 1 and says what is wrong if it cannot.
+
+    Prints every difference from what schema.sql makes. What a service has added is a note, and no error.
 
     Example: [bold]dal schema check --schema agents[/bold], with the database in DAL_DSN
     """
     with connected(given(dsn), schema) as connection:
-        SessionStore(connection).check_schema()
-        _report("As they should be", connection, schema)
+        for note in drift.notes(_checked(connection)):
+            out.print(f"note: {note}", soft_wrap=True, markup=False)
+        _report("OK", connection, schema)
 
 
 @app.command()
@@ -115,7 +121,7 @@ def grants(
     Example: [bold]dal schema grants service --schema agents --apply[/bold], with the database in DAL_DSN
     """
     with connected(given(dsn), schema) as connection:
-        SessionStore(connection).check_schema()
+        _checked(connection)
         text = privileges.grants(connection, role, read_only=read_only)
         if not apply:
             sys.stdout.write(text.as_string(connection))
@@ -123,6 +129,19 @@ def grants(
         with connection.transaction():
             connection.execute(text)
         out.print(f"Granted to {role}, in {place(connection, schema)}.", soft_wrap=True)
+
+
+def _checked(connection: psycopg.Connection) -> list[SchemaFact]:
+    """Return how the tables are made; SchemaMismatch, and a line for each error, unless this release can use them."""
+    require_server(connection)
+    found = queries.schema.check(connection)
+    try:
+        SchemaCheck().compare(found, connection)
+    except SchemaMismatch as error:
+        for difference in error.differences:
+            out.print(f"error: {difference}", soft_wrap=True, markup=False)
+        raise
+    return found
 
 
 def _report(what: str, connection: psycopg.Connection, schema: str | None) -> None:

@@ -1,5 +1,5 @@
 -- The sessions, when what their messages tell of them is known.
-COPY dal_import_sessions (
+COPY pg_temp.dal_import_sessions (
     session_id, source, user_id, parent_id, status, next_sequence, message_count, agent_ids, metadata, created_at,
     updated_at, archived_at, owner
 ) FROM STDIN;

@@ -10,7 +10,7 @@ WITH state AS (
         s.updated_at,
         (s.status = 'archived') AS is_archived,
         (i.owner IS NOT NULL AND (s.user_id IS NULL OR s.user_id <> i.owner)) AS is_anothers
-    FROM dal_import_sessions AS i
+    FROM pg_temp.dal_import_sessions AS i
     CROSS JOIN LATERAL (
         SELECT
             s.next_sequence,
@@ -34,7 +34,7 @@ there AS (
             AND m.content = g.content
             AND m.metadata = g.metadata
         ) AS is_same
-    FROM dal_import_messages AS g
+    FROM pg_temp.dal_import_messages AS g
     INNER JOIN state AS t ON g.session_id = t.session_id
     CROSS JOIN LATERAL (
         SELECT
@@ -60,7 +60,7 @@ missing AS (
         g.metadata,
         t.next_sequence + row_number() OVER (PARTITION BY g.session_id ORDER BY g.sequence) - 1 AS sequence,
         greatest(t.updated_at, coalesce(g.created_at, transaction_timestamp())) AS created_at
-    FROM dal_import_messages AS g
+    FROM pg_temp.dal_import_messages AS g
     INNER JOIN state AS t ON g.session_id = t.session_id
     WHERE
         NOT t.is_new
@@ -112,7 +112,7 @@ stored AS (
         g.content,
         g.metadata,
         coalesce(g.created_at, transaction_timestamp())
-    FROM dal_import_messages AS g
+    FROM pg_temp.dal_import_messages AS g
     INNER JOIN state AS t ON g.session_id = t.session_id
     WHERE t.is_new
     UNION ALL
@@ -145,7 +145,7 @@ ended AS (
         status = i.status,
         archived_at = i.archived_at,
         agent_ids = i.agent_ids
-    FROM dal_import_sessions AS i
+    FROM pg_temp.dal_import_sessions AS i
     WHERE s.session_id = i.session_id AND i.is_new AND i.status <> 'active'
 )
 

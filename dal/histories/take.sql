@@ -15,7 +15,7 @@ WITH stored AS (
         i.message_count,
         coalesce(i.created_at, transaction_timestamp()),
         coalesce(i.updated_at, transaction_timestamp())
-    FROM dal_import_sessions AS i
+    FROM pg_temp.dal_import_sessions AS i
     ORDER BY i.session_id
     ON CONFLICT (session_id) DO UPDATE SET
         next_sequence = s.next_sequence
@@ -23,6 +23,6 @@ WITH stored AS (
     RETURNING s.session_id
 )
 
-UPDATE dal_import_sessions AS i SET is_new = true
+UPDATE pg_temp.dal_import_sessions AS i SET is_new = true
 FROM stored AS s
 WHERE i.session_id = s.session_id;

@@ -16,7 +16,7 @@ from psycopg import errors
 from dal._sync.queries import queries
 from dal.errors import StatementFailed, translate
 from dal.retries import Attempts
-from dal.schema import VERSION, SchemaCheck
+from dal.schema import VERSION, SchemaCheck, versions
 
 _AGAIN = 19
 """How often a step is tried again."""
@@ -34,13 +34,13 @@ def steps(version: int) -> list[Path]:
 def missing(connection: psycopg.Connection) -> list[Path]:
     """List the steps that the tables lack; SchemaMismatch unless they can be brought to this release's version."""
     try:
-        found = queries.schema.version(connection)
+        found = queries.schema.check(connection)
     except psycopg.Error as error:
-        raise translate(error, "schema.version") from error
-    if found is None or found.version >= VERSION:
-        SchemaCheck().compare(found)
-        return []
-    return steps(found.version)
+        raise translate(error, "schema.check") from error
+    version, _ = versions(found)
+    if version >= VERSION:
+        SchemaCheck().compare(found, connection)
+    return steps(version)
 
 
 def upgrade(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:

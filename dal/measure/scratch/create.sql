@@ -1,9 +1,11 @@
 -- name: create#
--- Make the schema that the search_path names, and mark it as one that may be dropped.
+-- Make the first schema that the search_path names, and mark it as one that may be dropped.
 DO $$
+DECLARE
+    name constant text := (parse_ident(current_setting('search_path'), false))[1];
 BEGIN
-    EXECUTE format('CREATE SCHEMA %s', current_setting('search_path'));
-    EXECUTE format('COMMENT ON SCHEMA %s IS %L', current_setting('search_path'), 'scratch of session-dal');
+    EXECUTE format('CREATE SCHEMA %I', name);
+    EXECUTE format('COMMENT ON SCHEMA %I IS %L', name, 'scratch of session-dal');
 END
 $$;
 

@@ -1,0 +1,179 @@
+-- name: check()
+-- Read how the tables that the search_path leads to are made, for a comparison with how schema.sql makes them.
+--
+-- One statement: the version, and a row for each table, column, constraint, index, storage parameter, trigger, rule,
+--   policy, and foreign key of another table; and one for each table whose owner could not have been trusted to make
+--   it, since it is not the current role, nor has the rights of the schema's or the database's owner.
+--   Definitions are the server's own text, without what depends on the connection: an interval is in seconds, and
+--   moments are left out, since both are written in the connection's own style and time zone. Named NOT NULL
+--   constraints (PostgreSQL 18) are columns' properties here, as before.
+-- Index: the catalog's own.
+-- Rows locked: none.
+-- Promises: 1 round trip; buffers O(1) in the sessions
+-- Locks: AccessShare on dal_schema, sessions, messages, removals
+-- Never: none
+-- Repeat: safe: it only reads.
+-- Returns: SchemaFact; none of kind version when a schema was never applied whole.
+WITH ours AS (
+    SELECT
+        c.oid,
+        c.relname AS table_name,
+        c.relowner,
+        c.reloptions,
+        c.relrowsecurity,
+        n.nspname,
+        n.nspowner,
+        concat(
+            CASE c.relpersistence WHEN 't' THEN 'temporary ' WHEN 'u' THEN 'unlogged ' END,
+            CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' ELSE 'other relation' END
+        ) AS kind
+    FROM unnest('{dal_schema,sessions,messages,removals}'::text[]) AS w (name)
+    INNER JOIN pg_class AS c ON c.oid = to_regclass(w.name)
+    INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+),
+
+columns AS (
+    SELECT
+        o.table_name,
+        a.attname,
+        a.attnotnull,
+        a.attgenerated,
+        format_type(a.atttypid, a.atttypmod) AS type,
+        CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || quote_ident(l.collname) END AS collation,
+        pg_get_expr(d.adbin, d.adrelid) AS expression
+    FROM ours AS o
+    INNER JOIN pg_attribute AS a ON o.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+    INNER JOIN pg_type AS t ON a.atttypid = t.oid
+    LEFT JOIN pg_collation AS l ON a.attcollation = l.oid
+    LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+)
+
+SELECT
+    'dal_schema' AS table_name,
+    'version' AS kind,
+    v.version::text AS name,
+    v.usable_from AS definition
+FROM (
+    SELECT
+        s.version,
+        coalesce(to_jsonb(s) ->> 'usable_from', s.version::text) AS usable_from
+    FROM dal_schema AS s
+    ORDER BY s.version DESC
+    LIMIT 1
+) AS v
+UNION ALL
+SELECT
+    o.table_name,
+    'table' AS kind,
+    o.nspname AS name,
+    o.kind AS definition
+FROM ours AS o
+UNION ALL
+SELECT
+    o.table_name,
+    'stranger' AS kind,
+    pg_get_userbyid(o.relowner) AS name,
+    o.nspname AS definition
+FROM ours AS o
+INNER JOIN pg_database AS d ON d.datname = current_database()
+WHERE
+    o.relowner <> quote_ident(current_user)::regrole
+    AND NOT pg_has_role(o.relowner, o.nspowner, 'MEMBER')
+    AND NOT pg_has_role(o.relowner, d.datdba, 'MEMBER')
+UNION ALL
+SELECT
+    c.table_name,
+    'column' AS kind,
+    c.attname AS name,
+    concat_ws(
+        ' ',
+        c.type,
+        c.collation,
+        CASE WHEN c.attnotnull THEN 'NOT NULL' END,
+        CASE WHEN c.attgenerated = '' THEN 'DEFAULT' ELSE 'GENERATED ALWAYS AS' END || ' ' || e.expression,
+        'seconds ' || e.seconds
+    ) AS definition
+FROM columns AS c
+CROSS JOIN LATERAL (
+    SELECT
+        regexp_replace(
+            c.expression, '''[^'']*''::(interval|timestamp with time zone)', '…::\1', 'g'
+        ) AS expression,
+        extract(
+            EPOCH FROM (regexp_match(c.expression, '''([^'']*)''::interval'))[1]::interval
+        )::bigint AS seconds
+) AS e
+UNION ALL
+SELECT
+    o.table_name,
+    'constraint' AS kind,
+    k.conname AS name,
+    concat(
+        pg_get_constraintdef(k.oid),
+        CASE WHEN NOT i.indisvalid THEN ' INVALID' END,
+        CASE WHEN EXISTS (
+            SELECT FROM pg_trigger AS g
+            WHERE g.tgconstraint = k.oid AND g.tgenabled = 'D'
+        ) THEN ' DISABLED' END
+    ) AS definition
+FROM ours AS o
+INNER JOIN pg_constraint AS k ON o.oid = k.conrelid AND k.contype NOT IN ('n', 't')
+LEFT JOIN pg_index AS i ON k.conindid = i.indexrelid AND k.contype <> 'f'
+UNION ALL
+SELECT
+    o.table_name,
+    'index' AS kind,
+    c.relname AS name,
+    concat(
+        CASE WHEN i.indisunique THEN 'UNIQUE ' END,
+        regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING | WITH \([^)]*\)', '', 'g'),
+        CASE WHEN NOT i.indisvalid THEN ' INVALID' END
+    ) AS definition
+FROM ours AS o
+INNER JOIN pg_index AS i ON o.oid = i.indrelid
+INNER JOIN pg_class AS c ON i.indexrelid = c.oid
+WHERE NOT EXISTS (
+    SELECT FROM pg_constraint AS k
+    WHERE k.conrelid = o.oid AND k.conindid = i.indexrelid AND k.contype <> 'f'
+)
+UNION ALL
+SELECT
+    o.table_name,
+    'parameter' AS kind,
+    split_part(p.parameter, '=', 1) AS name,
+    split_part(p.parameter, '=', 2) AS definition
+FROM ours AS o
+CROSS JOIN LATERAL unnest(o.reloptions) AS p (parameter)
+UNION ALL
+SELECT
+    o.table_name,
+    CASE WHEN g.tgisinternal THEN 'foreign key' ELSE 'trigger' END AS kind,
+    coalesce(k.conname, g.tgname) AS name,
+    CASE
+        WHEN g.tgisinternal THEN 'of table ' || g.tgconstrrelid::regclass
+        ELSE 'calls ' || g.tgfoid::regprocedure
+    END AS definition
+FROM ours AS o
+INNER JOIN pg_trigger AS g ON o.oid = g.tgrelid
+LEFT JOIN pg_constraint AS k ON g.tgconstraint = k.oid AND g.tgisinternal
+WHERE
+    NOT g.tgisinternal
+    -- Of a foreign key, the table that it refers to has two: for a deletion, and for an update.
+    OR (g.tgtype & 8 = 8 AND k.contype = 'f' AND g.tgconstrrelid NOT IN (SELECT c.oid FROM ours AS c))
+UNION ALL
+SELECT
+    o.table_name,
+    'rule' AS kind,
+    r.rulename AS name,
+    pg_get_ruledef(r.oid) AS definition
+FROM ours AS o
+INNER JOIN pg_rewrite AS r ON o.oid = r.ev_class AND r.rulename <> '_RETURN'
+UNION ALL
+SELECT
+    o.table_name,
+    'row-level security' AS kind,
+    coalesce(p.polname, 'no policy') AS name,
+    coalesce(pg_get_expr(p.polqual, p.polrelid), '') AS definition
+FROM ours AS o
+LEFT JOIN pg_policy AS p ON o.oid = p.polrelid
+WHERE o.relrowsecurity;

@@ -1,0 +1,229 @@
+"""What was changed on the tables since schema.sql made them: errors are refused, and notes are only told."""
+
+import logging
+import re
+
+import pytest
+from program import run
+from psycopg.conninfo import make_conninfo
+from sides import unwrap
+
+import dal
+from dal import drift, wire
+from dal.schema import VERSION
+
+ERRORS = {
+    "DROP TABLE removals": "table removals is missing",
+    "ALTER TABLE removals RENAME TO r; CREATE VIEW removals AS SELECT * FROM r": "removals in schema .* is a view",
+    "ALTER TABLE removals SET UNLOGGED": "removals in schema .* is a unlogged table",
+    "ALTER TABLE messages DROP COLUMN content": "column content of messages is missing; schema.sql makes it text NOT N",
+    "ALTER TABLE messages ALTER content TYPE varchar(9)": r"content of messages is character varying\(9\) NOT NULL;",
+    'ALTER TABLE messages ALTER role TYPE text COLLATE "default"': "column role of messages is text NOT NULL;",
+    "ALTER TABLE messages ALTER content DROP NOT NULL": "column content of messages is text;",
+    "ALTER TABLE sessions ALTER status SET DEFAULT 'paused'": "status of sessions is .* DEFAULT 'paused'::text;",
+    "ALTER TABLE sessions ALTER active_hour DROP EXPRESSION": "active_hour of sessions is timestamp .* NOT NULL;",
+    "ALTER TABLE messages ADD own text NOT NULL": "column own of messages is NOT NULL without a default",
+    "ALTER TABLE messages DROP CONSTRAINT messages_message_id_key": "constraint messages_message_id_key .* is missing",
+    "ALTER TABLE messages DROP CONSTRAINT messages_pkey": "constraint messages_pkey of messages is missing",
+    "ALTER TABLE messages DROP CONSTRAINT messages_ids_fit": "constraint messages_ids_fit of messages is missing",
+    "ALTER TABLE messages DROP CONSTRAINT messages_ids_fit; "
+    "ALTER TABLE messages ADD CONSTRAINT messages_ids_fit CHECK (length(role) > 0)": "messages_ids_fit of messages is",
+    "ALTER TABLE messages DROP CONSTRAINT messages_session_id_fkey; ALTER TABLE messages ADD CONSTRAINT "
+    "messages_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions ON DELETE CASCADE NOT VALID": "NOT VALID;",
+    "ALTER TABLE messages DROP CONSTRAINT messages_session_id_fkey; ALTER TABLE messages ADD CONSTRAINT "
+    "messages_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions": r"REFERENCES sessions\(session_id\);",
+    "ALTER TABLE messages DISABLE TRIGGER ALL": "messages_session_id_fkey .* ON DELETE CASCADE DISABLED;",
+    "DROP INDEX messages_by_agent": "index messages_by_agent of messages is missing",
+    "DROP INDEX messages_by_agent; CREATE INDEX messages_by_agent ON messages (session_id)": "is btree .session_id.;",
+    "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'messages_by_agent'::regclass": r"NULL\) INVALID;",
+    "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'messages_message_id_key'::regclass": r"_id\) INVALID;",
+    "CREATE RULE own AS ON UPDATE TO sessions DO ALSO NOTHING": "rule own on sessions: .* use a trigger",
+    "CREATE TEMPORARY TABLE messages (LIKE messages)": "messages in schema pg_temp_.* is a temporary table",
+    "CREATE TEMPORARY TABLE dal_schema AS SELECT * FROM dal_schema": "dal_schema in schema pg_temp_",
+    "CREATE SCHEMA {other}; CREATE TABLE {other}.messages (LIKE messages); "
+    "SET search_path = {other}, {schema}": r"several schemas \(.*messages in .*_other\b",
+}
+"""Statements, and what is told of them."""
+
+NOTES = {
+    "CREATE INDEX own ON messages (created_at)": r"index own of messages is not session-dal's: btree \(created_at\)",
+    "CREATE UNIQUE INDEX own ON messages (session_id, role)": "index own of messages is not .*: UNIQUE btree",
+    "CREATE TRIGGER own BEFORE UPDATE ON messages EXECUTE FUNCTION suppress_redundant_updates_trigger()": "trigger own",
+    "CREATE TABLE own (session_id text REFERENCES sessions ON DELETE CASCADE)": "own_session_id_fkey of sessions .*",
+    "ALTER TABLE sessions ADD own integer": "column own of sessions is not session-dal's: integer",
+    "ALTER TABLE sessions ADD own integer NOT NULL DEFAULT 7": "column own .*: integer NOT NULL DEFAULT 7",
+    "ALTER TABLE messages ADD CONSTRAINT own CHECK (role <> 'system')": "constraint own of messages is not",
+    "ALTER TABLE sessions SET (fillfactor = 90)": "parameter fillfactor of sessions is 90; schema.sql makes it 50",
+    "ALTER TABLE sessions RESET (fillfactor)": "parameter fillfactor of sessions is missing; schema.sql makes it 50",
+    "ALTER TABLE messages SET (autovacuum_enabled = off)": "parameter autovacuum_enabled of messages is not",
+    "ALTER TABLE messages ENABLE ROW LEVEL SECURITY": "row-level security no policy of messages",
+}
+
+UNCHANGED = [
+    "SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'iso_8601'",
+    "REINDEX INDEX messages_by_agent",
+    "ALTER INDEX messages_by_agent SET (fillfactor = 90)",
+    "ALTER TABLE sessions ALTER source SET STATISTICS 500; COMMENT ON TABLE sessions IS 'ours'; ANALYZE",
+]
+"""Statements that change nothing that is compared."""
+
+
+@pytest.fixture
+def alter(connection, schema):
+    """Run statements as the tables' owner."""
+
+    def alter(statements):
+        connection.execute(statements.replace("{other}", f"{schema}_other").replace("{schema}", schema).encode())
+
+    yield alter
+    connection.execute(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {schema}_other CASCADE")
+
+
+@pytest.fixture
+def found(connection):
+    return lambda: dal.queries.schema.check(connection)
+
+
+@pytest.mark.parametrize("change", ERRORS)
+def test_an_error_is_refused_before_anything_is_stored(alter, sync_store, connection, change):
+    alter(change)
+    for _ in range(2):
+        with pytest.raises(dal.SchemaMismatch, match=ERRORS[change]) as refused:
+            sync_store.session("s").append("user", "x")
+        assert "`dal schema check`" in str(refused.value)
+        assert len(refused.value.differences) <= 2, "the change, and the constraint that it takes along"
+
+
+@pytest.mark.parametrize("change", NOTES)
+def test_a_note_hinders_nothing_and_is_logged(alter, sync_store, found, caplog, change):
+    alter(change)
+    with caplog.at_level(logging.DEBUG, logger="dal"):
+        sync_store.check_schema()
+    (note,) = drift.notes(found())
+    assert re.search(NOTES[change], note)
+    assert f"schema: {note}" in caplog.messages
+
+
+@pytest.mark.parametrize("change", UNCHANGED)
+def test_what_changes_nothing_that_matters_is_not_told(alter, sync_store, found, change):
+    alter(change)
+    sync_store.check_schema()
+    assert drift.notes(found()) == []
+
+
+def test_the_generated_file_is_what_schema_sql_makes_on_this_server(found, tables):
+    made = {(one.table_name, one.kind, one.name): one.definition for one in found() if one.kind in drift.KINDS}
+    assert made == drift.EXPECTED, "run `uv run .ci/schema_facts.py`"
+    assert {table for table, _, _ in made} == set(drift.TABLES) == {"dal_schema", "sessions", "messages", "removals"}
+
+
+NEWER = [
+    change for change in ERRORS if any(word in change for word in ("VIEW", "RULE", "TEMPORARY", "UNLOGGED", "other"))
+]
+"""Errors whatever the version."""
+
+
+@pytest.mark.parametrize("change", ERRORS)
+def test_of_newer_tables_only_their_place_is_checked(alter, sync_store, connection, change):
+    connection.execute("INSERT INTO dal_schema VALUES (%s, now(), %s)", [VERSION + 1, VERSION])
+    alter(change)
+    if change in NEWER:
+        with pytest.raises(dal.SchemaMismatch, match=ERRORS[change]):
+            sync_store.check_schema()
+    else:
+        sync_store.check_schema()
+
+
+def test_the_command_lists_errors_and_notes(server, schema, alter, tables):
+    options = ("--schema", schema, "--dsn", server.conninfo)
+    alter("CREATE INDEX own ON messages (created_at)")
+    noted = run("schema", "check", *options)
+    assert (noted.returncode, noted.stderr) == (0, "")
+    assert noted.stdout.startswith("note: index own of messages is not session-dal's: btree (created_at)\nOK: ")
+    alter(
+        "DROP TABLE removals; ALTER TABLE messages "
+        "DROP CONSTRAINT messages_pkey, DROP CONSTRAINT messages_ids_fit, ALTER content DROP NOT NULL"
+    )
+    for command, left in (("check", 4), ("apply", 3), ("check", 3)):
+        refused = run("schema", command, *options)
+        assert refused.returncode == 1
+        errors = re.findall("^error: .*$", refused.stdout, re.MULTILINE)
+        assert len(errors) == left, "apply has created the table"
+        assert refused.stdout.count("\n") == left
+        assert refused.stderr.startswith("dal: the tables here are not as session-dal needs them: ")
+        assert ("(and 1 more)" in refused.stderr) == (left == 4)
+
+
+HIDING = "CREATE TEMPORARY TABLE messages AS TABLE messages"
+
+
+def test_each_connection_of_the_callers_is_checked(side, server, options, tables, connection):
+    pool = side.pool(server.conninfo, kwargs=options, min_size=2, max_size=2)
+    store = side.store(pool)
+    store.session("s").append("user", "x")
+    taken = [pool.getconn(), pool.getconn()]
+    for one in taken:
+        one.execute(HIDING)
+        pool.putconn(one)
+    with pytest.raises(dal.SchemaMismatch, match="messages in schema pg_temp"):
+        for _ in range(2):  # One of them was checked before it had the table.
+            store.session("s").append("user", "x")
+    own = side.connect(server.conninfo, **options)
+    own.execute(HIDING)
+    with pytest.raises(dal.SchemaMismatch, match="messages in schema pg_temp"):
+        store.using(own).session("s").append("user", "x")
+    own.execute("DROP TABLE pg_temp.messages")
+    store.using(own).session("other").append("user", "x")
+    own.close()
+    pool.close()
+
+
+@pytest.fixture
+def hide(connection, tables):
+    """Let a message that says "hide" make temporary tables of our tables' names, on the connection that stores it."""
+    connection.execute(
+        """
+        CREATE FUNCTION hide() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            name text;
+        BEGIN
+            FOREACH name IN ARRAY '{dal_schema,sessions,messages,removals}'::text[] LOOP
+                EXECUTE format('CREATE TEMPORARY TABLE %1$I AS TABLE %2$I.%1$I', name, TG_TABLE_SCHEMA);
+            END LOOP;
+            RETURN NULL;
+        END
+        $$;
+        CREATE TRIGGER hide AFTER INSERT ON messages
+        FOR EACH ROW WHEN (NEW.content = 'hide') EXECUTE FUNCTION hide()
+        """
+    )
+    return connection
+
+
+@pytest.mark.parametrize("by", ["schema", "options"])
+def test_no_temporary_table_hides_ours_on_a_pool_of_our_own(side, server, schema, hide, by):
+    where = {"schema": schema} if by == "schema" else {}
+    conninfo = make_conninfo(server.conninfo, **({} if where else {"options": f"-c search_path={schema},public"}))
+    with side.connect_store(conninfo, max_size=1, **where) as store:
+        store.session("s").append("user", "hide")
+        stored = store.session("s").append("user", "second")
+        assert stored.sequence == 1
+        assert store.session("s").messages()[1] == stored
+        assert hide.execute("SELECT count(*) FROM messages").fetchone() == (2,)
+        exported = [line.replace(b'"hide"', b'"hidden"') for line in store.export()]
+        store.session("s").delete()
+        assert store.import_(exported).messages == 2
+        assert [message.content for message in store.session("s").messages()] == ["hidden", "second"]
+        store.check_schema()
+
+
+def test_a_connection_is_checked_once(side, server, options, tables):
+    raw = side.connect(server.conninfo, **options)
+    store = side.store(raw)
+    trips = []
+    for _ in range(3):
+        with wire.watch(unwrap(raw)) as watched:
+            store.using(raw).session("s").latest()
+        trips.append(watched.round_trips)
+    assert trips == [2, 1, 1]
+    raw.close()
