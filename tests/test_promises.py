@@ -115,6 +115,8 @@ def test_caps(tmp_path):
     assert [str(cap) for cap in promises.caps] == ["at most 1,200 buffers", "at most 6 WAL records"]
     assert str(promises.bounds[1]) == "WAL O(n) in the list's tasks, at most 300 WAL bytes each"
     assert promises.bounds[1].cap.each
+    promises = parse(written(tmp_path, GOOD.replace("the list's tasks;", "the list's tasks, at most n/7;")), "one")
+    assert str(promises.bounds[0]) == "buffers O(log n) in the list's tasks, at most n/7"
 
 
 @pytest.mark.parametrize("path", sorted(QUERIES.rglob("*.sql")), ids=lambda path: f"{path.parent.name}.{path.stem}")

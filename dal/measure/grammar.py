@@ -122,20 +122,18 @@ def _pattern(piece: str) -> str:
 
 _NONE = Form("none", lambda _found, _line: None)
 _GROWTH = "<metric> O(<growth>) in <axis>"
+_BOUNDS = (Form(_GROWTH, _bound), Form(f"{_GROWTH}, at most n/<number>", _bound))
 
 LINES: dict[str, tuple[Form, ...]] = {
     "Promises": (
         Form("<number> round trip[s]", lambda found, _: RoundTrips(_number(found))),
         Form("HOT", lambda _found, _line: Hot()),
-        Form(f"{_GROWTH}", _bound),
+        *_BOUNDS,
         Form(f"{_GROWTH}, at most <number> <unit>[ <each>]", _capped),
         Form("at most <number> <unit>", _cap),
         Form("no <unit>", lambda found, line: Cap(0, found["unit"], line)),
     ),
-    "Held snapshot": (
-        Form(_GROWTH, _bound),
-        Form(f"{_GROWTH}, at most n/<number>", _bound),
-    ),
+    "Held snapshot": _BOUNDS,
     "Locks": (
         _NONE,
         Form("<mode> on <tables>", _lock),

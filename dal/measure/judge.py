@@ -112,7 +112,8 @@ def _capped(cap: Cap, measured: Measured) -> Judged:
     value, size, mode, axis = max(
         (_figure(cap, cost), size, mode, axis)
         for axis in axes
-        for size, at in measured.curves[axis].items()
+        for curve in (measured.curves[axis], measured.repeated.get(axis, {}))
+        for size, at in curve.items()
         for mode, cost in at.items()
     )
     if value <= cap.most:
@@ -133,7 +134,12 @@ def _growing(cap: Cap, measured: Measured) -> set[str]:
     """Return the axes with which a figure may grow: where its growth is promised, or where it never is, any growth."""
     figure = UNITS[cap.unit]
     bounds = [one for one in measured.subject.promises.bounds if one.growth > Growth.LOGARITHMIC]
-    return {one.axis for one in bounds if METRICS[one.metric] == figure or figure not in METRICS.values()}
+    return {one.axis for one in bounds if _kind(METRICS[one.metric]) == _kind(figure) or figure not in METRICS.values()}
+
+
+def _kind(figure: str) -> str:
+    """Return what a figure is of: records and bytes are both of the WAL."""
+    return figure.partition("_")[0]
 
 
 def _hot(measured: Measured) -> Judged:

@@ -210,6 +210,7 @@ def _bounds(one: Measured, *, held: bool) -> Iterator[dict[str, Any]]:
             "promised": str(bound.growth),
             "measured": str(max(fit(one, slack_of(bound)).growth for one in values)),
             "at_most": bound.divisor,
+            "cap": str(bound.cap) if bound.cap else None,
         }
 
 

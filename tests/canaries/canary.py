@@ -9,6 +9,7 @@ class Canary:
 
     query: str
     breaks: str
+    """The promise, with * for a figure."""
     edits: tuple[tuple[str, str], ...] = ()
     """What is replaced in the query's file, and by what."""
     schema: str = ""
