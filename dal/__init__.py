@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dal import libpq
+
 if TYPE_CHECKING:
     from dal._async.queries import async_queries
     from dal._async.session import AsyncSession
@@ -98,7 +100,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _FROM.items():
         if name in names:
-            value = globals()[name] = getattr(import_module(module), name)
+            with libpq.needed():
+                value = globals()[name] = getattr(import_module(module), name)
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

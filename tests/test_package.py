@@ -10,7 +10,10 @@ import pytest
 
 import dal
 
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+UV = [sys.executable, "-m", "uv"]
+CORE = {"session-dal", "psycopg", "psycopg-pool", "aiosql", "python-ulid", "typing-extensions", "tzdata"}
 TEXTS = {".sql", ".template", ".html", ".css"}
 
 USE = """
@@ -23,18 +26,62 @@ with dal.SessionStore.connect(sys.argv[1], schema=sys.argv[2]) as store:
 """
 
 
-def run(*command, **options):
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=300, check=False, **options
+SERVICE_TEST = """
+import psycopg
+
+def test_one_round_trip(round_trips):
+    with psycopg.connect({conninfo!r}, autocommit=True) as connection, round_trips(connection, 1):
+        connection.execute("SELECT 1")
+
+def test_two(round_trips):
+    with psycopg.connect({conninfo!r}) as connection, round_trips(connection, 1):
+        connection.execute("SELECT 1")
+"""
+
+NO_LIBPQ = """
+import ctypes.util, sys
+sys.modules |= dict.fromkeys(["psycopg_binary", "psycopg_c"])
+ctypes.util.find_library = lambda name: None
+"""
+
+
+def start(*command, **options):
+    """Run a command in an environment without this one's Python."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=300, check=False, env=clean, **options
     )
+
+
+def run(*command, **options):
+    done = start(*command, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+class Environment:
+    """A Python with nothing installed."""
+
+    def __init__(self, folder, python):
+        run(*UV, "venv", "--python", python, folder)
+        self.python = next(folder.glob("[bS]*/python*"))
+
+    def install(self, *requirements):
+        """Install these; return the names of all that is installed then."""
+        run(*UV, "pip", "install", "--python", self.python, *requirements)
+        listed = run(*UV, "pip", "list", "--python", self.python, "--format", "freeze")
+        return {line.partition("==")[0].lower() for line in listed.splitlines()}
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return Environment(tmp_path / "venv", sys.executable)
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "uv", "build", "--wheel", "--out-dir", folder, ROOT)
+    run(*UV, "build", "--wheel", "--out-dir", folder, ROOT)
     return next(folder.glob("session_dal-*.whl"))
 
 
@@ -48,19 +95,48 @@ def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
     assert all(name.startswith(("dal/", "session_dal-")) for name in names)
 
 
-def test_it_works_in_an_empty_environment(wheel, server, schema, tmp_path):
-    uv = [sys.executable, "-m", "uv"]
-    run(*uv, "venv", "--python", sys.executable, tmp_path / "venv")
-    python = next((tmp_path / "venv").glob("[bS]*/python*"))
-    run(*uv, "pip", "install", "--python", python, wheel)
-    listed = run(*uv, "pip", "list", "--python", python, "--format", "freeze")
-    installed = {line.partition("==")[0].lower() for line in listed.splitlines()}
-    core = {"session-dal", "psycopg", "psycopg-binary", "psycopg-pool", "aiosql", "python-ulid", "typing-extensions"}
-    assert installed <= core | {"tzdata"}
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    said = run(python, "-c", USE, server.conninfo, schema, cwd=tmp_path, env=clean)
+def test_it_works_in_an_empty_environment(environment, wheel, server, schema, tmp_path):
+    assert environment.install(wheel) <= CORE
+    assert environment.install(f"{wheel}[binary]") <= CORE | {"psycopg-binary"}
+    said = run(environment.python, "-c", USE, server.conninfo, schema, cwd=tmp_path)
     assert said.startswith("0 ")
     assert "dal/sql/queries" in Path(said.split(maxsplit=1)[1]).as_posix()
+
+
+def test_the_pytest_plugin_works_with_the_lowest_pytest(environment, wheel, server, tmp_path):
+    environment.install(f"{wheel}[binary,measure]", "pytest==8.0.0")
+    (tmp_path / "test_service.py").write_text(SERVICE_TEST.format(conninfo=server.conninfo))
+    done = start(environment.python, "-m", "pytest", "-p", "no:cacheprovider", cwd=tmp_path)
+    assert "pytest-8.0.0" in done.stdout
+    assert "round trips: promised 1, measured 2" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
+def free_threaded():
+    """Return the path of an interpreter without a GIL."""
+    for version in ("3.14t", "3.13t"):
+        found = start(*UV, "python", "find", "--no-python-downloads", version)
+        if found.returncode == 0:
+            return found.stdout.strip()
+    pytest.skip("no free-threaded Python is installed (python3.14t or python3.13t)")
+
+
+def test_it_works_without_a_gil(wheel, server, schema, tables, tmp_path):
+    environment = Environment(tmp_path / "venv", free_threaded())
+    assert environment.install(wheel) <= CORE
+    said = start(environment.python, HERE / "free_threads.py", server.conninfo, schema)
+    if "libpq library not found" in said.stderr:
+        pytest.skip("psycopg in Python alone needs libpq, which is not installed (Debian's package libpq5 has it)")
+    assert (said.returncode, said.stderr, said.stdout) == (0, "", "1280")
+
+
+def test_without_a_libpq_it_says_what_to_install():
+    used = start(sys.executable, "-c", NO_LIBPQ + "import dal; dal.SessionStore")
+    assert "dal.libpq.NoLibpq: psycopg finds no libpq: pip install 'session-dal[binary]', or " in used.stderr
+    command = start(sys.executable, "-c", NO_LIBPQ + "import dal.cli; dal.cli.main()")
+    assert command.returncode == 2
+    assert command.stderr.startswith("dal: psycopg finds no libpq: pip install 'session-dal[binary]', or ")
+    assert command.stderr.count("\n") == 1
 
 
 def test_every_public_name_can_be_imported():

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 
+from dal import libpq
+
 _EXTRA = {"rich", "typer"}
 
 
 def main() -> None:
     """Run the command line."""
     try:
-        from dal.cli.app import run  # noqa: PLC0415 - needs an extra
+        with libpq.needed():
+            from dal.cli.app import run  # noqa: PLC0415 - needs an extra
+    except libpq.NoLibpq as error:
+        print(f"dal: {error}", file=sys.stderr)
+        sys.exit(2)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
