@@ -317,8 +317,10 @@ class Simulated:
 @given(st.data(), st.integers(1, 3))
 def test_nothing_is_lost_or_overtakes_whatever_happens(data, batches):
     with pytest.MonkeyPatch.context() as few:
+        ticks = count(0.0, 0.001)
         for module in ("dal.gathering", "dal.underway"):
             few.setattr(f"{module}.WORTHWHILE", 2)
+            few.setattr(f"{module}.monotonic", ticks.__next__)  # What it does must not depend on the machine's load.
         it = Simulated(data.draw, batches)
         what = [it.put, it.put, it.put, it.take, it.take, it.leave, it.look, it.change_the_way, it.end]
         for happens in data.draw(st.lists(st.sampled_from(what), min_size=5, max_size=80)):
