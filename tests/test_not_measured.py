@@ -50,7 +50,7 @@ SELECT o.shipped FROM orders AS o WHERE o.order_id = :order_id::bigint;
 
 -- name: updates_no_row(order_id)!
 -- Promises: 1 round trip; HOT; buffers O(log n) in the orders; at most 6 WAL records
--- Locks: RowExclusive on orders; 1 row of orders
+-- Locks: RowExclusive on orders; 1 row of orders; waits for rows of orders
 -- Never: Seq Scan
 UPDATE orders SET shipped = true WHERE order_id = :order_id::bigint;
 
@@ -82,7 +82,7 @@ SELECT count(*) FROM orders AS o WHERE o.order_id <> :order_id::bigint;
 
 -- name: all_warehouses()
 -- Promises: 1 round trip
--- Locks: AccessShare on warehouses
+-- Locks: AccessShare on warehouses; waits for rows of warehouses
 -- Never: Seq Scan
 SELECT w.name FROM warehouses AS w;
 """
@@ -106,6 +106,7 @@ EXPECTED = {
     ("updates_no_row", "buffers O(log n) in the orders"): "the call returned and changed no row",
     ("updates_no_row", "at most 6 WAL records"): "the call returned and changed no row",
     ("updates_no_row", "1 row of orders locked"): "the call returned and changed no row",
+    ("updates_no_row", "waits for rows of orders"): "the call returned and changed no row",
     ("writes_no_row", "WAL O(1) in the orders"): "the statement can write, but no call wrote a row",
     ("adds", "HOT"): "no row was updated",
     ("adds", "RowExclusive on warehouses"): "no lock was taken",
@@ -113,6 +114,7 @@ EXPECTED = {
     ("adds", "never Seq Scan on ordres"): "the schema has no table ordres",
     ("still", "buffers O(log n) in nothing"): "the fixtures changed no row and no parameter up to 128, 256, 512, 1,024",
     ("still", "held snapshot: buffers O(n) in nothing, at most n/30"): "the fixtures changed no row and no parameter",
+    ("all_warehouses", "waits for rows of warehouses"): "no call waited for rows of warehouses",
     ("all_warehouses", "never Seq Scan"): "it appears on so few rows that it is right there",
 }
 
@@ -184,7 +186,7 @@ def test_the_review_pages_say_so(project, checked, tmp_path):
     done = run("review", "--out", tmp_path, "--from", project / "json")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "queries/updates_no_row.html").read_text(encoding="utf-8")
-    assert "✗ 4 not measured of 7 promises" in " ".join(page.split())
+    assert "✗ 5 not measured of 8 promises" in " ".join(page.split())
     assert "✓ kept" in page
     assert "not measured: no row was updated" in page
     assert "the query failed" in (tmp_path / "queries/fails.html").read_text(encoding="utf-8")

@@ -35,8 +35,7 @@ def _row_locks(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]
 
 
 def _rows(rows: Rows, measured: Measured) -> Judged:
-    for axis, exercise in measured.exercise.items():
-        require_work(axis, exercise)
+    _require_all_work(measured)
     locked, strength = measured.rows.get(rows.table, 0), measured.row_locks.get(rows.table)
     found = f"{locked:,.6g} locked" + (f" {strength}" if strength else "")
     return found, rows.number in {None, locked} and _rank(strength) <= _rank(rows.strength)
@@ -48,11 +47,21 @@ def _rank(strength: str | None) -> int:
 
 
 def _advisory(measured: Measured) -> Judged:
+    _require_all_work(measured)
     return str(Advisory(measured.advisory)), measured.advisory <= measured.subject.promises.advisory.number
 
 
 def _waits(waits: Waits, measured: Measured) -> Judged:
+    _require_all_work(measured)
+    if unseen := set(waits.tables) - measured.waits:
+        raise NotMeasured(f"no call waited for rows of {', '.join(sorted(unseen))}")
     return str(Waits(tuple(sorted(measured.waits)))), measured.waits <= set(waits.tables)
+
+
+def _require_all_work(measured: Measured) -> None:
+    """Raise unless every call along every axis did something: one that finds no row locks none."""
+    for axis, exercise in measured.exercise.items():
+        require_work(axis, exercise)
 
 
 def _lock(table: str, measured: Measured) -> Judged:
