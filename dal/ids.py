@@ -16,8 +16,8 @@ _AT_ONCE = 256
 _DIGITS = bytes(base32.ENCODE.encode()[byte % 32] for byte in range(256))
 """The digit that a random byte gives: each of the 32 as often as the others."""
 
-_drawn: list[str] = []
-"""Random digits that no id has yet."""
+_drawn: dict[int, list[str]] = {}
+"""Random digits that no id has yet, of this process: by its pid, since a fork copies them, and may run no hooks."""
 
 _moment = 0, ""
 """The last millisecond that an id was made in, and its digits."""
@@ -31,11 +31,11 @@ def new_id() -> str:
     if then != now:
         digits = base32.encode_timestamp(now.to_bytes(constants.TIMESTAMP_LEN, "big"))
         _moment = now, digits
+    process = os.getpid()
     try:
-        return digits + _drawn.pop()
-    except IndexError:
-        random, *more = _draw()
-        _drawn.extend(more)
+        return digits + _drawn[process].pop()
+    except (KeyError, IndexError):
+        random, *_drawn[process] = _draw()
         return digits + random
 
 
@@ -46,4 +46,4 @@ def _draw() -> list[str]:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drawn.clear)  # Or both processes would give what was drawn.
+    os.register_at_fork(after_in_child=_drawn.clear)  # Its pid may be that of an ancestor that has ended.

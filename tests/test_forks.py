@@ -19,6 +19,7 @@ import psycopg_pool
 import pytest
 from forks import TIMEOUT, Child, Fork, check, use, use_async
 from psycopg.conninfo import make_conninfo
+from sides import pool_of
 
 import dal
 
@@ -330,6 +331,54 @@ def test_a_child_that_ends_normally_sends_nothing_to_the_parents_server(server, 
     )
     assert done.returncode == 0, done.stderr
     assert stored(connection) == {"s": 2, "other": 7 if how == "used" else 6}
+
+
+def test_a_child_finalizes_no_pool_of_its_parent(server, schema, tables):
+    """Another thread of the parent may have held the pool's locks, which nobody releases in the child."""
+    with dal.SessionStore.connect(server.conninfo, schema=schema) as store:
+        store.check_schema()
+        pool = pool_of(store)
+        with pool._sched._lock:
+            child = Child(pool.__del__)
+        assert child.result(10) is None
+        store.check_schema()
+
+
+WITHOUT_HOOKS = """
+import ctypes, os, sys, time
+import dal
+from dal.ids import new_id
+
+store = dal.SessionStore.connect(sys.argv[1], schema=sys.argv[2])
+writer = store.writer()
+new_id()
+sessions = [store.session("store"), writer.session("writer")]
+for session in sessions:
+    session.append("user", "before")
+reads, writes = os.pipe()
+pid = ctypes.PyDLL(None).fork()
+ids = {new_id()[10:] for _ in range(100)}
+for session in sessions:
+    for _ in range(20):
+        session.append("user", "after")
+if pid == 0:
+    os.write(writes, " ".join(ids).encode())
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert ids.isdisjoint(os.read(reads, 1 << 16).decode().split())
+writer.close()
+store.close()
+"""
+
+
+def test_a_fork_that_runs_no_hooks(server, schema, connection):
+    """As uWSGI's, unless it is told to."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_HOOKS, server.conninfo, schema],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert stored(connection) == {"store": 41, "writer": 41}
 
 
 APP = """
