@@ -98,7 +98,7 @@ def _serve(listener: socket.socket, link: Link, done: threading.Event) -> None:
 
 def _pass_on(client: socket.socket, link: Link) -> None:
     asked, requests = threading.Event(), Requests()
-    with client, _upstream(link.conninfo) as server:
+    with client, upstream(link.conninfo) as server:
         back = threading.Thread(target=_reply, args=(server, client, asked, link), daemon=True)
         back.start()
         with suppress(OSError):
@@ -121,7 +121,8 @@ def _reply(server: socket.socket, client: socket.socket, asked: threading.Event,
         client.shutdown(socket.SHUT_RDWR)
 
 
-def _upstream(conninfo: str) -> socket.socket:
+def upstream(conninfo: str) -> socket.socket:
+    """Connect to the server, over TCP or by its socket in the file system."""
     given = conninfo_to_dict(conninfo)
     host, port = str(given.get("host") or "127.0.0.1"), int(given.get("port") or 5432)
     if host.startswith("/"):

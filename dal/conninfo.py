@@ -12,13 +12,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
 from dal.errors import InvalidInput
-from dal.validate import identifier
+from dal.validate import identifier, seconds
 
 _PROBES = 3
 """TCP keepalive probes that go unanswered before a peer counts as vanished."""
-
-_LONGEST = 2_000_000
-"""Seconds: the server takes milliseconds as 32 bits."""
 
 
 def with_schema(conninfo: str, schema: str | None) -> str:
@@ -53,10 +50,10 @@ def for_pool(  # noqa: PLR0913 - as SessionStore.connect
         raise InvalidInput(
             "schema", "cannot be sent through PgBouncer; give the search_path to the role, or to the database's entry"
         )
-    probes = _probes(_seconds("keepalive", keepalive))
+    probes = _probes(seconds("keepalive", keepalive))
     limits = {
         "statement_timeout": timeout,
-        "idle_in_transaction_session_timeout": _seconds("idle_timeout", idle_timeout),
+        "idle_in_transaction_session_timeout": seconds("idle_timeout", idle_timeout),
         "tcp_user_timeout": keepalive,
     }
     settings = {name: ceil(limit * 1000) for name, limit in limits.items() if limit is not None}
@@ -67,18 +64,12 @@ def for_pool(  # noqa: PLR0913 - as SessionStore.connect
     return _with_settings(kept_alive, settings | {f"tcp_{name}": value for name, value in probes.items()})
 
 
-def _probes(seconds: float | None) -> dict[str, int]:
+def _probes(within: float | None) -> dict[str, int]:
     """Return TCP keepalive settings that detect a vanished peer in this time: half of it idle, then probes."""
-    if seconds is None:
+    if within is None:
         return {}
-    interval = ceil(seconds / 2 / _PROBES)
-    return {"keepalives_idle": ceil(seconds / 2), "keepalives_interval": interval, "keepalives_count": _PROBES}
-
-
-def _seconds(argument: str, value: float | None) -> float | None:
-    if value is not None and not 0 < value <= _LONGEST:
-        raise InvalidInput(argument, f"must be None, or above 0 and at most {_LONGEST} seconds; got {value}")
-    return value
+    interval = ceil(within / 2 / _PROBES)
+    return {"keepalives_idle": ceil(within / 2), "keepalives_interval": interval, "keepalives_count": _PROBES}
 
 
 def _with_missing(conninfo: str, parameters: dict[str, int]) -> str:

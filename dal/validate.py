@@ -39,6 +39,9 @@ MAX_DIGITS = 4300
 MAX_WAITING = 1_000_000
 """How many a writer may let wait: each needs memory."""
 
+MAX_SECONDS = 2_000_000
+"""Of a timeout: the server takes milliseconds as 32 bits."""
+
 MAX_MANY = 10_000
 """Messages or ids in one call: other writers of the session wait until all of them are stored."""
 
@@ -158,6 +161,13 @@ def number(argument: str, value: object, *, least: int, most: int = MAX_NUMBER) 
     if not least <= value <= most:
         raise InvalidInput(argument, f"is {value}; it must be from {least} to {most}")
     return int(value)  # Not a subclass, as with text.
+
+
+def seconds(argument: str, value: float | None) -> float | None:
+    """A duration above 0 that the server can keep, or None."""
+    if value is not None and not (isinstance(value, int | float) and 0 < value <= MAX_SECONDS):
+        raise InvalidInput(argument, f"must be None, or above 0 and at most {MAX_SECONDS} seconds; got {value!r}")
+    return value
 
 
 def moment(argument: str, value: object) -> datetime:

@@ -85,6 +85,7 @@ STORE = {
     "writer": (lambda mine: within(mine.writer()), dal.SessionNotFound),
     "pipeline": (lambda mine: within(mine.pipeline()), dal.SessionNotFound),
     "transaction": (lambda mine: within(mine.transaction()), dal.SessionNotFound),
+    "connection": (lambda mine: within(mine.connection()), dal.StatementFailed),
 }
 NEW = NewMessage(role="user", content="x")
 TRIED_BELOW = {"using": "test_transactions_and_connections_stay_confined"}

@@ -44,7 +44,7 @@ STORE_VERBS = {
 WHOLE = {"export", "import_", "stream"}
 """Verbs that take as many round trips as what they read or store is long; a short one is measured below."""
 
-NO_VERBS = {"close", "connect", "for_user", "pipeline", "session", "transaction", "using", "writer"}
+NO_VERBS = {"close", "connect", "connection", "for_user", "pipeline", "session", "transaction", "using", "writer"}
 """What sends nothing of its own; a transaction is measured below."""
 
 
@@ -135,6 +135,13 @@ def test_a_transaction_is_its_operations_and_two_more(wired, raw):
         session.append("user", "x")
         session.append("user", "y")
     assert watched.round_trips == 4
+
+
+def test_lending_a_connection_sends_nothing(side, raw):
+    store = side.store(raw)
+    with wire.watch(unwrap(raw)) as watched, store.connection():
+        pass
+    assert watched.messages == []
 
 
 @pytest.mark.parametrize(("messages", "pages"), [(0, 0), (1, 1), (100, 1), (101, 2), (1_100, 2), (1_101, 3)])

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from dal._async.connection import until
 from dal._async.sources import AsyncPooled, AsyncSingle
 
 _IN_A_ROW = 1000
@@ -39,6 +40,7 @@ class AsyncKept:
         """Keep it, or put it back, and then all that are kept."""
         self._sent += 1
         if commit and self._has_more() and self._sent % _IN_A_ROW and self._source.may_keep(connection):
+            until(connection, None)
             self._kept.append(connection)
             await self.rest()  # What was to be sent may be so no more.
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -17,8 +17,9 @@ from dal._async.checking import check
 from dal._async.connection import until
 from dal._async.kept import AsyncKept
 from dal._async.queries import AsyncQuery, async_queries
+from dal._async.settings import settings_kept
 from dal._async.sources import AsyncPooled, AsyncSingle
-from dal.errors import DalError, ServerUnavailable, StoreClosed
+from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
@@ -156,7 +157,6 @@ class AsyncRunner:
             rows = await query(connection, **parameters)
             succeeded = True
         finally:
-            until(connection, None)
             await (attempts.source or self._source).give_back(connection, commit=succeeded)
         return rows
 
@@ -176,6 +176,22 @@ class AsyncRunner:
         except (KeyboardInterrupt, SystemExit):
             await self._source.interrupted()
             raise
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection for a caller's own SQL, whose errors pass as they are, and have its settings restored."""
+        lent = False
+        try:
+            async with self.connection() as connection, self._settings_kept(connection):
+                lent = True
+                yield connection
+        except psycopg.Error as error:
+            if lent and not isinstance(error, TooLate):
+                raise
+            raise await self.explain(error, "connection", sent=lent) from error
+
+    def _settings_kept(self, connection: AsyncConnection[Any]) -> AbstractAsyncContextManager[None]:
+        return settings_kept(connection) if self.is_pooled else nullcontext()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:

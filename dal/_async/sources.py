@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from dal._async.checking import check
-from dal._async.connection import AsyncBounded
+from dal._async.connection import AsyncBounded, AsyncLent, until
 from dal._async.per_scope import AsyncPerScope
 from dal._async.queries import async_queries
 from dal._async.scopes import Home
@@ -30,8 +30,9 @@ class AsyncSingle:
     ended: str | None = None
     """Why nothing is to be sent any more."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], timeout: float | None = None) -> None:
         self._connection = connection
+        self._timeout = timeout
         self._home = Home()
         self._busy_with: str | None = None
 
@@ -48,6 +49,8 @@ class AsyncSingle:
                 f"this store's only connection is busy with {self._busy_with}, and free again when that has ended; "
                 "a store with a pool does both at once"
             )
+        if self._timeout is not None:
+            AsyncLent(self._connection, self._timeout)
         return self._connection
 
     def occupy(self, what: str) -> None:
@@ -66,6 +69,9 @@ class AsyncSingle:
 
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """Leave it as it is: its transaction is the caller's."""
+        until(connection, None)
+        if self._timeout is not None:
+            AsyncLent.end(connection)
 
     def may_keep(self, connection: AsyncConnection[Any]) -> bool:
         """Whether it may be kept for the next statement: it is the caller's."""
@@ -99,8 +105,9 @@ class AsyncPooled:
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Any], timeout: float | None = None) -> None:
         self._given = pool
+        self._timeout = timeout
         self._home = Home(pool)
 
     @property
@@ -115,8 +122,11 @@ class AsyncPooled:
         return [self._given]
 
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
-        """Take a connection out of the pool, which has a timeout of its own."""
-        connection: AsyncConnection[Any] = await self._pool.getconn()
+        """Take a connection out of the pool, which has a timeout of its own for those without a deadline."""
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        connection: AsyncConnection[Any] = await self._pool.getconn(left)
+        if self._timeout is not None:
+            AsyncLent(connection, self._timeout)
         return connection
 
     def occupy(self, what: str) -> None:
@@ -135,6 +145,7 @@ class AsyncPooled:
                     with suppress(psycopg.Error):  # What led here is being told already.
                         await connection.rollback()
         finally:
+            AsyncLent.end(connection)
             await self._pool.putconn(connection)
 
     def may_keep(self, connection: AsyncConnection[Any]) -> bool:
@@ -219,6 +230,7 @@ class AsyncOwnPool(AsyncPooled):
 
     async def give_back(self, connection: AsyncBounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
+        until(connection, None)
         try:
             if connection.closed and connection.made > connection.renewed:
                 type(connection).renewed = monotonic()

@@ -40,7 +40,9 @@ class AsyncSessionStore:
     Made by `connect`, it owns a pool of connections; made from a pool or a connection of the caller's, it
     uses that one. With sanitize="replace" it replaces what PostgreSQL cannot store in a message's content
     (NUL, lone surrogates) by U+FFFD instead of refusing it. With an owner it is confined to that user's
-    sessions, as `for_user` says. `hook` and `hook_parameters` are those of `connect`.
+    sessions, as `for_user` says. `hook` and `hook_parameters` are those of `connect`,
+    and so are `timeout` and `retries`. The server is not told of that timeout: at the deadline the connection is
+    closed, which a pool replaces, and the server may still finish the statement.
     With read_only=True `agent_ids` stores nothing, so that every verb that reads works for a role, or on a server,
     that only reads.
     """
@@ -52,10 +54,18 @@ class AsyncSessionStore:
         sanitize: validate.Sanitize = None,
         owner: str | None = None,
         read_only: bool = False,
+        timeout: float | None = None,
+        retries: int = RETRIES,
         hook: Hook | None = None,
         hook_parameters: bool = False,
     ) -> None:
-        runner = AsyncRunner(_source(source), SchemaCheck(), watch=Watch(hook, parameters=hook_parameters))
+        runner = AsyncRunner(
+            _source(source, validate.seconds("timeout", timeout)),
+            SchemaCheck(),
+            retries=validate.number("retries", retries, least=0),
+            timeout=timeout,
+            watch=Watch(hook, parameters=hook_parameters),
+        )
         self._backend = AsyncBackend(
             runner,
             AsyncAppends(runner),
@@ -361,6 +371,24 @@ class AsyncSessionStore:
         await self._backend.runner.check()
 
     @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection of the store's pool for SQL of your own.
+
+        Waiting for it may take the store's `timeout`, and so may each statement: then the connection is closed, and the
+        block ends with DeadlineExceeded. All other errors of your SQL pass as the driver raises them, and nothing is
+        tried again. The connection is in autocommit mode; one of a pool of yours is in that pool's mode, and is
+        committed at the end of the block, or rolled back if an error leaves it. Python settings such as row_factory are
+        restored; reset what you SET on the server. Within a `transaction()` it is the transaction's connection. A store
+        that is confined to a user gives none, since nothing confines your SQL.
+        """
+        if self._backend.owner is not None:
+            raise StatementFailed(
+                "SQL of your own cannot be confined to a user; use connection() of a store that is not confined"
+            )
+        async with self._backend.runner.lend() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:
         """Run several operations in one transaction, committed at the end of the block.
 
@@ -394,10 +422,10 @@ class AsyncSessionStore:
         return self._make(replace(self._backend, runner=runner, appends=AsyncAppends(runner)), closes=runner)
 
 
-def _source(source: object) -> AsyncPooled | AsyncSingle:
+def _source(source: object, timeout: float | None) -> AsyncPooled | AsyncSingle:
     """Return the source of connections that a caller's pool or connection is."""
     if isinstance(source, AsyncConnectionPool):
-        return AsyncPooled(source)
+        return AsyncPooled(source, timeout)
     if isinstance(source, AsyncConnection):
-        return AsyncSingle(source)
+        return AsyncSingle(source, timeout)
     raise InvalidInput("source", f"must be an AsyncConnectionPool or an AsyncConnection, not {type(source).__name__}")

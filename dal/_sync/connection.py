@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, ClassVar, Self, TypeVar
@@ -40,17 +42,45 @@ class _Farewell:
                 self.error = lookup(notice.sqlstate)(notice.message_primary or "")
 
 
-class Bounded(Connection[Any]):
-    """A connection of the store's own pool: it is given up at the deadline of the call that uses it.
-
-    The server's statement_timeout does the same there, but a server that hangs keeps no time.
-    """
+class Bounds:
+    """What a connection waits for at most."""
 
     deadline: float | None = None
     """When the call that uses the connection ends, by time.monotonic()."""
 
     limit: float | None = None
     """How many seconds anything else may take on it, such as the pool's own checks."""
+
+    def _left(self, timeout: float | None) -> float | None:
+        if timeout is not None:
+            return timeout
+        return self.limit if self.deadline is None else self.deadline - monotonic()
+
+
+class Lent(Bounds):
+    """The bounds of a caller's connection while a store uses it. All that is sent on it goes through its `wait`."""
+
+    def __init__(self, connection: Connection[Any], limit: float) -> None:
+        self.limit = limit
+        self._connection = connection
+        vars(connection)["wait"] = self.wait
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait for the server as the connection does, until the deadline."""
+        wait = partial(type(self._connection).wait, self._connection)
+        return _within(self._left(timeout), self._connection, wait, gen, interval)
+
+    @staticmethod
+    def end(connection: Connection[Any]) -> None:
+        """Bound the connection no more."""
+        vars(connection).pop("wait", None)
+
+
+class Bounded(Bounds, Connection[Any]):
+    """A connection of the store's own pool: it is given up at the deadline of the call that uses it.
+
+    The server's statement_timeout does the same there, but a server that hangs keeps no time.
+    """
 
     made: float
     """When it was connected."""
@@ -92,15 +122,11 @@ class Bounded(Connection[Any]):
 
         One that only reads is closed too: the next may lead to the server that writes.
         """
-        if timeout is None:
-            timeout = self.limit if self.deadline is None else self.deadline - monotonic()
-        ends = inf if timeout is None else monotonic() + timeout
         try:
-            return super().wait(gen, interval, timeout)
+            return _within(self._left(timeout), self, super().wait, gen, interval)
+        except TooLate:
+            raise
         except psycopg.Error as error:
-            if error.sqlstate is None and monotonic() >= ends:
-                self.close()
-                raise TooLate("no answer came in time") from error
             if after(error) is After.STALE:
                 self.close()
             if error.sqlstate is None and self.farewell.error is not None:
@@ -119,7 +145,23 @@ class Bounded(Connection[Any]):
             raise
 
 
+def _within(
+    seconds: float | None, connection: Connection[Any], wait: Callable[..., Any], gen: PQGen[T], interval: float
+) -> T:
+    """Wait so many seconds at most; then close the connection, since the answer may still come."""
+    ends = inf if seconds is None else monotonic() + seconds
+    try:
+        waited_for: T = wait(gen, interval, seconds)
+    except psycopg.Error as error:
+        if error.sqlstate is None and monotonic() >= ends:
+            connection.close()
+            raise TooLate("no answer came in time") from error
+        raise
+    return waited_for
+
+
 def until(connection: Connection[Any], deadline: float | None) -> None:
-    """Give the connection up at this time, if it is one of our own; with None, let each of its waits take its limit."""
-    if isinstance(connection, Bounded):
-        connection.deadline = deadline
+    """Give the connection up at this time, if it is bounded; with None, let each of its waits take its limit."""
+    bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or what bounds a caller's.
+    if isinstance(bounds, Bounds):
+        bounds.deadline = deadline

@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from dal._sync.connection import until
 from dal._sync.sources import Pooled, Single
 
 _IN_A_ROW = 1000
@@ -40,6 +41,7 @@ class Kept:
         """Keep it, or put it back, and then all that are kept."""
         self._sent += 1
         if commit and self._has_more() and self._sent % _IN_A_ROW and self._source.may_keep(connection):
+            until(connection, None)
             self._kept.append(connection)
             self.rest()  # What was to be sent may be so no more.
             return

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
@@ -17,8 +17,9 @@ from dal._sync.checking import check
 from dal._sync.connection import until
 from dal._sync.kept import Kept
 from dal._sync.queries import Query, queries
+from dal._sync.settings import settings_kept
 from dal._sync.sources import Pooled, Single
-from dal.errors import DalError, ServerUnavailable, StoreClosed
+from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
@@ -152,7 +153,6 @@ class Runner:
             rows = query(connection, **parameters)
             succeeded = True
         finally:
-            until(connection, None)
             (attempts.source or self._source).give_back(connection, commit=succeeded)
         return rows
 
@@ -172,6 +172,22 @@ class Runner:
         except (KeyboardInterrupt, SystemExit):
             self._source.interrupted()
             raise
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection[Any]]:
+        """Lend a connection for a caller's own SQL, whose errors pass as they are, and have its settings restored."""
+        lent = False
+        try:
+            with self.connection() as connection, self._settings_kept(connection):
+                lent = True
+                yield connection
+        except psycopg.Error as error:
+            if lent and not isinstance(error, TooLate):
+                raise
+            raise self.explain(error, "connection", sent=lent) from error
+
+    def _settings_kept(self, connection: Connection[Any]) -> AbstractContextManager[None]:
+        return settings_kept(connection) if self.is_pooled else nullcontext()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:

@@ -15,7 +15,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from dal._sync.checking import check
-from dal._sync.connection import Bounded
+from dal._sync.connection import Bounded, Lent, until
 from dal._sync.per_scope import PerScope
 from dal._sync.queries import queries
 from dal._sync.scopes import Home
@@ -31,8 +31,9 @@ class Single:
     ended: str | None = None
     """Why nothing is to be sent any more."""
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection[Any], timeout: float | None = None) -> None:
         self._connection = connection
+        self._timeout = timeout
         self._home = Home()
         self._busy_with: str | None = None
 
@@ -49,6 +50,8 @@ class Single:
                 f"this store's only connection is busy with {self._busy_with}, and free again when that has ended; "
                 "a store with a pool does both at once"
             )
+        if self._timeout is not None:
+            Lent(self._connection, self._timeout)
         return self._connection
 
     def occupy(self, what: str) -> None:
@@ -67,6 +70,9 @@ class Single:
 
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
         """Leave it as it is: its transaction is the caller's."""
+        until(connection, None)
+        if self._timeout is not None:
+            Lent.end(connection)
 
     def may_keep(self, connection: Connection[Any]) -> bool:
         """Whether it may be kept for the next statement: it is the caller's."""
@@ -100,8 +106,9 @@ class Pooled:
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""
 
-    def __init__(self, pool: ConnectionPool[Any]) -> None:
+    def __init__(self, pool: ConnectionPool[Any], timeout: float | None = None) -> None:
         self._given = pool
+        self._timeout = timeout
         self._home = Home(pool)
 
     @property
@@ -116,8 +123,11 @@ class Pooled:
         return [self._given]
 
     def take(self, deadline: float | None) -> Connection[Any]:
-        """Take a connection out of the pool, which has a timeout of its own."""
-        connection: Connection[Any] = self._pool.getconn()
+        """Take a connection out of the pool, which has a timeout of its own for those without a deadline."""
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        connection: Connection[Any] = self._pool.getconn(left)
+        if self._timeout is not None:
+            Lent(connection, self._timeout)
         return connection
 
     def occupy(self, what: str) -> None:
@@ -136,6 +146,7 @@ class Pooled:
                     with suppress(psycopg.Error):  # What led here is being told already.
                         connection.rollback()
         finally:
+            Lent.end(connection)
             self._pool.putconn(connection)
 
     def may_keep(self, connection: Connection[Any]) -> bool:
@@ -220,6 +231,7 @@ class OwnPool(Pooled):
 
     def give_back(self, connection: Bounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
+        until(connection, None)
         try:
             if connection.closed and connection.made > connection.renewed:
                 type(connection).renewed = monotonic()

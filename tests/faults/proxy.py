@@ -7,7 +7,8 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from proxy import upstream
+from psycopg.conninfo import make_conninfo
 
 REQUEST, REPLY = "request", "reply"
 
@@ -61,7 +62,8 @@ class Link:
         self.ends = (client, server)
         self._reset = False
         for one in self.ends:
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if one.family != socket.AF_UNIX:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def end(self, *, reset=False):
         self._reset = self._reset or reset
@@ -78,8 +80,7 @@ class Proxy:
     """Passes connections on to a server, but for the fault that is armed, which happens once."""
 
     def __init__(self, conninfo):
-        given = conninfo_to_dict(conninfo)
-        self._server = (given["host"], int(given["port"]))
+        self._conninfo = conninfo
         self._listener = socket.create_server(("127.0.0.1", 0))
         host, port = self._listener.getsockname()
         self.conninfo = make_conninfo(conninfo, host=host, port=port, sslmode="disable", gssencmode="disable")
@@ -125,7 +126,7 @@ class Proxy:
                     client.close()
                     continue
                 try:
-                    server = socket.create_connection(self._server)
+                    server = upstream(self._conninfo)
                 except OSError:
                     client.close()
                     continue

@@ -1,0 +1,39 @@
+# Generated from dal/_async/settings.py by .ci/async_to_sync.py: change that file, and run it.
+"""The settings of a pool's connection, while somebody else uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+
+_OF_ROWS = ("row_factory", "cursor_factory", "prepare_threshold")
+
+_OF_TRANSACTIONS = ("autocommit", "isolation_level", "read_only", "deferrable")
+
+
+@contextmanager
+def settings_kept(connection: Connection[Any]) -> Iterator[None]:
+    """Commit at the end of the block, unless the connection is in autocommit mode, and restore its settings."""
+    before = {name: getattr(connection, name) for name in (*_OF_ROWS, *_OF_TRANSACTIONS)}
+    try:
+        yield
+        if not connection.autocommit:
+            connection.commit()
+    finally:
+        with suppress(psycopg.Error):  # It is broken then, and the pool replaces it.
+            _restore(connection, before)
+
+
+def _restore(connection: Connection[Any], before: dict[str, Any]) -> None:
+    for name in _OF_ROWS:
+        setattr(connection, name, before[name])
+    changed = [name for name in _OF_TRANSACTIONS if getattr(connection, name) != before[name]]
+    if changed and connection.info.transaction_status != TransactionStatus.IDLE:
+        connection.rollback()
+    for name in changed:
+        getattr(connection, f"set_{name}")(before[name])
