@@ -16,7 +16,13 @@ from dal.measure import fixtures, scratch
 from dal.measure.gate import Gate, default_sizes
 from dal.measure.header import parse
 from dal.measure.judge import Outcome, judge
+from dal.measure.snapshot import Patience, held_snapshot
 from dal.measure.subjects import Subject, load
+
+
+def quick_sizes(_axis):
+    return 16, 64, 256
+
 
 OURS = {subject.name: subject for subject in load(QUERIES)}
 
@@ -84,7 +90,7 @@ def verdicts_of(measure, tmp_path_factory):
     def judged(patch, quick):
         names = [name for name, canary in CANARIES.items() if (canary.schema, canary.quick) == (patch, quick)]
         subjects = [narrowed(hatch(name, folder), CANARIES[name].breaks) for name in names]
-        measured = measure(subjects, patch, sizes=(lambda _: (16, 64, 256)) if quick else default_sizes)
+        measured = measure(subjects, patch, sizes=quick_sizes if quick else default_sizes)
         return {name: list(judge(one)) for name, one in zip(names, measured, strict=True)}
 
     return lambda name: judged(CANARIES[name].schema, CANARIES[name].quick)[name]
@@ -127,6 +133,17 @@ class OfAnotherHour:
 def test_data_that_got_old_are_brought_up_to_date(measure):
     (measured,) = measure([narrowed(OURS["messages.append"], "HOT")], fixtures=OfAnotherHour)
     assert [verdict for verdict in judge(measured) if verdict.promised == "HOT" and not verdict.kept] == []
+
+
+def test_a_neighbours_snapshot_is_no_false_alarm(server, measure, monkeypatch):
+    """It keeps what is rolled back from being cleaned up, until an update no longer fits into its page."""
+    monkeypatch.setattr("dal.measure.gate.Patience", partial(Patience, 0))
+    writers = [
+        narrowed(OURS[name], "HOT") for name in ("messages.append", "sessions.update_metadata") for _ in range(3)
+    ]
+    with held_snapshot(server.conninfo):
+        measured = measure(writers, sizes=quick_sizes)
+    assert [verdict for one in measured for verdict in judge(one) if verdict.outcome is Outcome.BROKEN] == []
 
 
 def test_every_canary_breaks_a_promise_that_its_query_makes():

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 
 import psycopg
 import pytest
@@ -9,7 +10,7 @@ from psycopg.rows import class_row, dict_row, namedtuple_row, scalar_row
 
 import dal
 from dal.measure.cost import Cost, cost_of, least, locks_of
-from dal.measure.snapshot import held_snapshot
+from dal.measure.snapshot import Patience, held_snapshot
 from dal.measure.trips import round_trips_of
 
 TABLES = """
@@ -266,6 +267,22 @@ def test_a_held_snapshot_keeps_old_row_versions(kind, measured, server, family, 
     assert holder.closed
     assert beside >= alone + 3
     assert touched() <= alone + 1
+
+
+def test_waiting_for_older_snapshots_ends_with_them(server, family):
+    with psycopg.connect(server.conninfo, **family) as connection:
+        Patience(0).wait(connection)
+        with held_snapshot(connection):
+            connection.execute("UPDATE parents SET counter = counter + 1")
+            started = monotonic()
+            patience = Patience(0.3)
+            patience.wait(connection)
+            assert monotonic() - started >= 0.3
+            patience.wait(connection)  # It is used up.
+            assert monotonic() - started < 60
+        started = monotonic()
+        Patience(60).wait(connection)
+        assert monotonic() - started < 60
 
 
 def test_round_trips_cold_and_warm(kind, measured):

@@ -25,7 +25,7 @@ from dal.measure.measured import STANDARD, STANDARD_SIZE, Exercise, Measured
 from dal.measure.plans import plans_of
 from dal.measure.prepared import MODES, prepared
 from dal.measure.promises import LOCK_MODES
-from dal.measure.snapshot import held_snapshot
+from dal.measure.snapshot import Patience, held_snapshot
 from dal.measure.subjects import Fixtures, Subject
 from dal.measure.turn import Turns
 from dal.wire import watch
@@ -77,6 +77,7 @@ class Gate:
         self._sizes = sizes
         self._begin = begin
         self._turn = count()
+        self._patience = Patience()
 
     def steps(self, subjects: Sequence[Subject]) -> int:
         """How often `begin` will be called, for a progress bar: once to grow the data, and once for each query."""
@@ -203,7 +204,10 @@ class Gate:
         return self._fixtures.parameters(subject, axis, size, next(self._turn))
 
     def _costs(self, turns: Turns, subject: Subject, axis: str, size: int, exercise: Exercise) -> list[dict[str, Cost]]:
-        """What it costs with either plan; once more if an update is not HOT: data get old, as ours do by the hour."""
+        """What it costs with either plan; once more if an update is not HOT.
+
+        Data get old, as ours do by the hour; and beside a neighbour's snapshot, what was rolled back fills the page.
+        """
         costs = self._costs_now(turns, subject, axis, size, exercise)
         if subject.promises.hot and min(cost.hot_share for cost in costs[0].values()) < 1:
             with turns.connection.transaction():

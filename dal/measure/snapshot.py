@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import aiosql
@@ -16,6 +17,8 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from dal.measure.either import Connection
+
+_A_MOMENT = 0.02
 
 _statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg", attribute=None)
 
@@ -34,6 +37,29 @@ def held_snapshot(where: Connection | str) -> Iterator[psycopg.Connection[Any]]:
             if held is None or not held[0]:
                 raise RuntimeError("the server holds no snapshot for a transaction that has run a query")
             yield holder
+
+
+class Patience:
+    """Waits until nobody else's snapshot is older than what has just been stored, but no longer than it is worth.
+
+    Three gates on one server hold snapshots, and so do backups. Beside one, versions of a row that were rolled back
+    fill its page until an update is no longer HOT, and scans of an index look into its table: figures are then not
+    those of the statement.
+    """
+
+    def __init__(self, seconds: float = 60) -> None:
+        """Wait so long in all."""
+        self._seconds = seconds
+
+    def wait(self, connection: psycopg.Connection[Any]) -> None:
+        """Wait, outside of any transaction."""
+        xid = _statements.next_xid(connection)[0]
+        started = monotonic()
+        while _statements.older_snapshots(connection, xid=xid)[0]:
+            if monotonic() - started > self._seconds:
+                break
+            sleep(_A_MOMENT)
+        self._seconds -= monotonic() - started
 
 
 @contextmanager
