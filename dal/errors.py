@@ -171,6 +171,8 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0
     cause = _of_the_service(error, query)
     if cause is not None:
         return StatementFailed(f"{said}: {cause}", query=query, sqlstate=state)
+    if isinstance(error, psycopg.errors.FeatureNotSupported) and "TABLESAMPLE" in said:  # See schema/check.sql.
+        return SchemaMismatch("dal_schema is a view, and must be a table; drop it", query=query, sqlstate=state)
     if state in _NO_TABLES:
         return SchemaMismatch(f"{said}: session-dal's tables are not here; {APPLY}", query=query, sqlstate=state)
     if state in _REFUSED_BY_SCHEMA and query == "schema.sql":

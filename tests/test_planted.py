@@ -1,0 +1,151 @@
+"""Tables that someone else has made under our tables' names are never taken for ours."""
+
+from secrets import token_hex
+
+import psycopg
+import pytest
+from program import run
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+import dal
+from dal import migrations
+from dal.conninfo import with_schema
+from dal.files import SCHEMA
+
+SPY = """
+CREATE TABLE stolen (content text);
+CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO stolen VALUES (NEW.content); RETURN NEW; END $$;
+GRANT ALL ON stolen TO PUBLIC;
+CREATE TRIGGER spy BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION spy();
+GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO PUBLIC;
+"""
+
+PLANTED = {
+    "all tables, with a trigger that copies": SCHEMA.read_text(encoding="utf-8") + SPY,
+    "one table": "CREATE TABLE messages (LIKE pg_class)",
+    "the table of versions": "CREATE TABLE dal_schema (version integer, usable_from integer)",
+    "a view": "CREATE VIEW sessions AS SELECT 1 AS session_id",
+    "a view that runs code": """
+        CREATE FUNCTION run() RETURNS integer LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN RAISE EXCEPTION 'ran as %%', current_user; END $$;
+        CREATE VIEW dal_schema AS SELECT run() AS version, 1 AS usable_from;
+    """,
+}
+"""What a role makes that may create tables in the schema."""
+
+
+@pytest.fixture
+def roles(server, schema):
+    """Make roles that may log in; return connection strings that lead to the test's schema as them."""
+    made = []
+
+    def make():
+        name = f"dal_test_{token_hex(4)}"
+        made.append(name)
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(name)))
+        return name, with_schema(make_conninfo(server.conninfo, user=name, password="secret"), schema)
+
+    with psycopg.connect(server.conninfo, autocommit=True) as owner:
+        yield make
+        for name in made:
+            owner.execute(sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def owner(server, schema):
+    """A connection as the owner of the schema, which is there and holds nothing."""
+    with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        yield connection
+
+
+@pytest.fixture
+def stranger(owner, roles, schema):
+    """A role that may create tables in the schema, and its connection."""
+    name, conninfo = roles()
+    owner.execute(sql.SQL("GRANT ALL ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(name)))
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        yield name, connection
+
+
+@pytest.fixture
+def plant(stranger, schema):
+    def plant(what):
+        stranger[1].execute(PLANTED[what].replace("{schema}", schema).replace("%%", "%").encode())
+
+    return plant
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_a_stranger_planted_is_refused(side, owner, plant, stranger, what):
+    plant(what)
+    before = owner.execute("SELECT count(*) FROM pg_class").fetchone()
+    with pytest.raises(psycopg.errors.DuplicateTable, match=rf"not session-dal's tables.*{stranger[0]}"):
+        owner.execute(SCHEMA.read_bytes())
+    with side.connect_store(owner.info.dsn) as store:
+        with pytest.raises(dal.SchemaMismatch, match=f"{stranger[0]}.*choose a schema of its own"):
+            store.apply_schema()
+        with pytest.raises(dal.SchemaMismatch):
+            store.session("s").append("user", "secret")
+    assert owner.execute("SELECT count(*) FROM pg_class").fetchone() == before
+    if "copies" in what:
+        assert owner.execute("SELECT count(*) FROM stolen").fetchone() == (0,)
+
+
+COMMANDS = {
+    "apply": lambda *_: ("apply",),
+    "check": lambda *_: ("check",),
+    "upgrade": lambda *_: ("upgrade",),
+    "grants": lambda name: ("grants", name, "--apply"),
+}
+
+
+@pytest.mark.parametrize("command", ["apply", "grants"])
+def test_the_commands_refuse_it(server, schema, plant, stranger, command):
+    plant("all tables, with a trigger that copies")
+    done = run("schema", *COMMANDS[command](stranger[0]), "--schema", schema, "--dsn", server.conninfo)
+    assert done.returncode == 1
+    assert f"{stranger[0]}" in done.stderr
+    assert "Granted" not in done.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "upgrade", "grants"])
+def test_no_command_runs_a_planted_view(server, schema, plant, stranger, command):
+    plant("a view that runs code")
+    done = run("schema", *COMMANDS[command](stranger[0]), "--schema", schema, "--dsn", server.conninfo)
+    assert done.returncode == 1
+    assert "ran as" not in done.stderr
+    assert "dal_schema is a view" in done.stderr
+
+
+def test_tables_of_who_has_the_rights_of_the_schemas_owner_are_ours(owner, roles, schema):
+    """The schema is a group's, one member applies the file, and another service connects."""
+    (group, _), (member, deploys), (service, serves) = roles(), roles(), roles()
+    names = {"schema": schema, "grp": group, "member": member, "service": service}
+    for statement in ("ALTER SCHEMA {schema} OWNER TO {grp}", "GRANT {grp} TO {member}"):
+        owner.execute(sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()}))
+    with dal.SessionStore.connect(deploys) as store:
+        store.apply_schema()
+        store.apply_schema()
+        store.session("s").append("user", "x")
+    owner.execute(dal.grants.grants(owner, service, read_only=False))
+    with dal.SessionStore.connect(serves) as store:
+        assert store.session("s").append("user", "x").sequence == 1
+
+
+def test_ones_own_tables_are_ours(stranger):
+    store = dal.SessionStore(stranger[1])
+    store.apply_schema()
+    assert store.session("s").append("user", "x").sequence == 0
+
+
+def test_an_owner_who_came_later_is_refused(owner, stranger):
+    store = dal.SessionStore(owner)
+    store.apply_schema()
+    assert migrations.missing(owner) == []
+    owner.execute(sql.SQL("ALTER TABLE removals OWNER TO {}").format(sql.Identifier(stranger[0])))
+    for attempt in (lambda: store.session("s").latest(), store.apply_schema, lambda: migrations.missing(owner)):
+        with pytest.raises(dal.SchemaMismatch, match=stranger[0]):
+            attempt()
