@@ -1,0 +1,56 @@
+"""The oldest server that is refused, and a version that no other test runs on."""
+
+import psycopg
+import pytest
+from npm_server import npm_server
+from program import is_refused, run
+
+import dal
+from dal import drift
+from dal.files import SCHEMA
+
+TOO_OLD = r"session-dal needs PostgreSQL 15 or later, and this server is 14\."
+
+
+@pytest.fixture(scope="module")
+def postgresql_14():
+    with npm_server(14) as conninfo:
+        yield conninfo
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_postgresql_14_is_refused_by_a_store(side, postgresql_14, pooled):
+    raw = side.connect(postgresql_14, autocommit=True)
+    store = side.connect_store(postgresql_14, schema="agents") if pooled else side.store(raw)
+    with store:
+        for attempt in (
+            lambda: store.session("s").append("user", "x"),
+            lambda: store.sessions(),
+            lambda: list(store.session("s").stream()),
+            store.check_schema,
+            store.apply_schema,
+        ):
+            with pytest.raises(dal.SchemaMismatch, match=TOO_OLD):
+                attempt()
+    raw.close()
+
+
+def test_postgresql_14_is_refused_by_the_file(postgresql_14):
+    with psycopg.connect(postgresql_14, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match=TOO_OLD):
+            connection.execute(SCHEMA.read_bytes())
+        assert connection.execute("SELECT to_regclass('sessions')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("command", ["apply", "check"])
+def test_postgresql_14_is_refused_by_the_command(postgresql_14, command):
+    is_refused(run("schema", command, "--dsn", postgresql_14), "needs PostgreSQL 15 or later, and this server is 14.")
+
+
+def test_postgresql_17_makes_what_the_generated_file_says():
+    with npm_server(17) as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
+        store = dal.SessionStore(connection)
+        store.apply_schema()
+        store.check_schema()
+        assert drift.notes(dal.queries.schema.check(connection)) == []
+        assert store.session("s").append("user", "x").sequence == 0
