@@ -24,7 +24,7 @@
 DO $$
 DECLARE
     -- The version that this file makes.
-    made constant integer := 2;
+    made constant integer := 5;
     target text;
     found integer;
     strange text;
@@ -102,7 +102,7 @@ CREATE TABLE IF NOT EXISTS dal_schema (
     usable_from integer
 );
 
-INSERT INTO dal_schema (version, usable_from) VALUES (2, 1) ON CONFLICT (version) DO NOTHING;
+INSERT INTO dal_schema (version, usable_from) VALUES (5, 5) ON CONFLICT (version) DO NOTHING;
 
 -- The columns that an append changes stand first and side by side, and the wide ones last: an update
 -- logs the bytes from the first changed one to the last, so wide columns between them would be written
@@ -112,10 +112,11 @@ CREATE TABLE IF NOT EXISTS sessions (
     next_sequence bigint NOT NULL,
     message_count bigint NOT NULL,
     updated_at timestamptz NOT NULL,
-    -- Listing by recency needs an index, and an index on updated_at would end HOT updates: every
-    -- append would write to every index of the table. The hour changes once an hour.
-    active_hour timestamptz NOT NULL
-    GENERATED ALWAYS AS (date_bin('1 hour', updated_at, '2000-01-01 00:00+00')) STORED,
+    -- The place in lists. Listing by recency needs an index, and an index on updated_at would end HOT
+    -- updates: every append would write to every index of the table. So a session moves up at most once a
+    -- minute: a statement that finds listed_at a minute old brings it up to date, and any other leaves it.
+    -- updated_at is then never as much as a minute later.
+    listed_at timestamptz NOT NULL DEFAULT statement_timestamp(),
     created_at timestamptz NOT NULL,
     archived_at timestamptz,
     session_id text COLLATE "C" NOT NULL,
@@ -155,14 +156,21 @@ CREATE TABLE IF NOT EXISTS sessions (
     autovacuum_analyze_scale_factor = 0.1
 );
 
--- Listing sessions by recency: in a status, of a user, from a source. The pages of a listing walk one
--- of these backwards, for each wanted status, and sort only within an hour: a page of 20 among 20,000
--- sessions touches 24 to 50 buffers, and that grows with the height of the index alone.
-CREATE INDEX IF NOT EXISTS sessions_by_recency ON sessions (status, active_hour);
-CREATE INDEX IF NOT EXISTS sessions_of_user_by_recency ON sessions (user_id, status, active_hour)
+-- Lists by recency: in a status, of a user, from a source. For each wanted status, a page walks one of these
+-- backwards and stops when it is full. The index has the rows in the order of the list, so nothing is sorted,
+-- however many sessions were active in the same hour.
+-- The predicate of the first is true of every row. It keeps the planner from walking the index for one user, since
+-- it could find few of that user's sessions among all: only lists of all sessions repeat it.
+CREATE INDEX IF NOT EXISTS sessions_listed ON sessions (status, listed_at, session_id)
+WHERE status <> '';
+CREATE INDEX IF NOT EXISTS sessions_listed_of_user ON sessions (user_id, status, listed_at, session_id)
 WHERE user_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS sessions_of_source_by_recency ON sessions (source, status, active_hour)
+CREATE INDEX IF NOT EXISTS sessions_listed_of_source ON sessions (source, status, listed_at, session_id)
 WHERE source IS NOT NULL;
+
+-- A generic plan is made for the average user. That one has few sessions, and the planner would sort them all, which
+-- takes thousands of buffers for a user with 30,000. So it is told of ten users, and walks the index.
+ALTER TABLE sessions ALTER COLUMN user_id SET (n_distinct = 10), ALTER COLUMN source SET (n_distinct = 10);
 
 CREATE TABLE IF NOT EXISTS messages (
     sequence bigint NOT NULL,
@@ -197,7 +205,8 @@ CREATE INDEX IF NOT EXISTS messages_by_agent ON messages (session_id, agent_id, 
 WHERE agent_id IS NOT NULL;
 
 -- What was removed, one row a removal: sent again because its answer was lost, it must not remove what
--- was appended in the meantime. Few: a removal regenerates an answer, or takes one back.
+-- was appended in the meantime. Few: a removal regenerates an answer, or takes one back; one that removes
+-- nothing leaves no row, and each deletes those of its session that are more than an hour old.
 CREATE TABLE IF NOT EXISTS removals (
     sequence bigint NOT NULL,
     messages bigint NOT NULL,
@@ -220,8 +229,8 @@ COMMENT ON COLUMN dal_schema.usable_from IS 'Releases that were made for this ve
 COMMENT ON TABLE sessions IS 'One row a conversation, created with its first message. The row is the lock of all that happens in it.';
 COMMENT ON COLUMN sessions.next_sequence IS 'The number that the next message gets. It never falls, so a removed number is never given out again.';
 COMMENT ON COLUMN sessions.message_count IS 'How many messages are there: next_sequence less those that were removed.';
-COMMENT ON COLUMN sessions.updated_at IS 'The last message, removal, change of status or of metadata. Reads never move it. Never falls.';
-COMMENT ON COLUMN sessions.active_hour IS 'The hour of updated_at, for the indexes that list by recency: an index on updated_at itself would end HOT updates.';
+COMMENT ON COLUMN sessions.updated_at IS 'The last message, removal, change of status or of metadata. Reads never move it. It falls only where it was more than an hour ahead of the clock.';
+COMMENT ON COLUMN sessions.listed_at IS 'The place in lists by recency: updated_at, brought up to date at most once a minute.';
 COMMENT ON COLUMN sessions.created_at IS 'When the first message was stored.';
 COMMENT ON COLUMN sessions.archived_at IS 'When it was archived; null before.';
 COMMENT ON COLUMN sessions.session_id IS 'A ULID, or a name of the caller''s, such as a chat''s key.';
@@ -234,7 +243,7 @@ COMMENT ON COLUMN sessions.metadata IS 'Whatever the service wants to keep with 
 
 COMMENT ON TABLE messages IS 'One row a message, numbered within its session.';
 COMMENT ON COLUMN messages.sequence IS 'The message''s number in its session: from 0, without gaps, in the order of the commits.';
-COMMENT ON COLUMN messages.created_at IS 'When it was stored; never before the message with the number below.';
+COMMENT ON COLUMN messages.created_at IS 'When it was stored; never before the message with the number below, unless the clock was set back by more than an hour.';
 COMMENT ON COLUMN messages.session_id IS 'The session.';
 COMMENT ON COLUMN messages.message_id IS 'A ULID unless the caller names its own; the same one sent again is stored once.';
 COMMENT ON COLUMN messages.role IS 'Who speaks: user, assistant, tool or whatever the service uses.';

@@ -91,8 +91,10 @@ def _query(query: Statement) -> str:
     declared = re.match(r"-- name: \w+\((.*)\)", text)
     names = [name.strip() for name in declared[1].split(",")] if declared and declared[1] else []
     casts = dict(re.findall(r"(?<!:):(\w+)::(\w+(?:\[\])?)", text))
-    stored = NULLABLE if "INSERT INTO" in text else set()
-    parameters = "".join(f", {_parameter(name, casts[name], stored)}" for name in names)
+    nullable = set(re.findall(r"(?<!:):(\w+)::\w+ IS (?:NOT )?NULL", text))
+    if "INSERT INTO" in text:
+        nullable |= NULLABLE
+    parameters = "".join(f", {_parameter(name, casts[name], nullable)}" for name in names)
     record: Any = query.record
     returned = f"list[records.{record.__name__}]" if query.many else f"records.{record.__name__} | None"
     return (

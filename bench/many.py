@@ -69,8 +69,8 @@ def _first(connection: psycopg.Connection, size: int) -> Callable[[], object]:
 
 
 def _middle(connection: psycopg.Connection, size: int) -> Callable[[], object]:
-    session_id, updated_at = listing.middle(connection)
-    return partial(dal.SessionStore(connection).sessions, limit=PAGE, cursor=make_cursor(updated_at, session_id))
+    session_id, place = listing.middle(connection)
+    return partial(dal.SessionStore(connection).sessions, limit=PAGE, cursor=make_cursor(place, session_id))
 
 
 def _of_a_user(connection: psycopg.Connection, size: int) -> Callable[[], object]:

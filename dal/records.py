@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -70,6 +70,20 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedSession(SessionRecord):
+    """A row of a list: a session, and its place there."""
+
+    place: datetime
+    is_ahead: bool
+    """Whether its place is ahead of the clock, and so above all others."""
+
+    @property
+    def record(self) -> SessionRecord:
+        """Return the session alone."""
+        return SessionRecord(*[getattr(self, one.name) for one in fields(SessionRecord)])
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """What a turn begins with: the session's record, its latest messages, and the agents that spoke in it.
 
@@ -117,6 +131,13 @@ class AppendedOne:
 @dataclass(frozen=True, slots=True)
 class Deleted:
     """A session that was deleted."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relisted:
+    """A session that got the present time as its place in lists."""
 
     session_id: str
 
@@ -222,10 +243,10 @@ class SessionAgents:
 
 @dataclass(frozen=True, slots=True)
 class ExportedSession:
-    """A session's line of an export."""
+    """A session's line of an export, and its place among them."""
 
     session_id: str
-    updated_at: datetime
+    listed_at: datetime
     messages: int
     """How many of them there are."""
     line: bytes

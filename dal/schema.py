@@ -15,7 +15,7 @@ from dal.records import SchemaFact
 
 log = logging.getLogger("dal")
 
-VERSION = 2
+VERSION = 5
 """The version of schema.sql that the query files are written for."""
 
 _OLDEST_SERVER = 150_000

@@ -231,23 +231,23 @@ def together(argument: str, checked: Sequence[Mapping[str, Any]], sessions: Sequ
 
 
 def cursor(argument: str, value: str | None) -> tuple[str, str]:
-    """A page's cursor as (updated_at, session_id), the first page's for None."""
+    """Read a page's cursor as (place, session_id); None is the first page's."""
     if value is None:
         return "infinity", ""
     moment_text, separator, session_id = text(argument, value).partition("/")
     try:
-        updated_at = moment(argument, datetime.fromisoformat(moment_text)) if separator else None
+        place = moment(argument, datetime.fromisoformat(moment_text)) if separator else None
     except ValueError:
-        updated_at = None
-    if updated_at is None:
+        place = None
+    if place is None:
         raise InvalidInput(argument, "is not a cursor; use the cursor of the page before, as it is")
     # Not as it was given: Python reads forms that PostgreSQL does not, such as 2026-W01-1.
-    return updated_at.isoformat(), identifier(argument, session_id)
+    return place.isoformat(), identifier(argument, session_id)
 
 
-def make_cursor(updated_at: datetime, session_id: str) -> str:
-    """The cursor that asks for what follows this session."""
-    return f"{updated_at.isoformat()}/{session_id}"
+def make_cursor(place: datetime, session_id: str) -> str:
+    """Write the cursor that asks for what follows this session."""
+    return f"{place.isoformat()}/{session_id}"
 
 
 def _many(argument: str, value: object, of: str) -> list[Any]:

@@ -7,7 +7,7 @@ library's own error. Times are the server's: `settle` takes them over from its r
 import json
 from collections import ChainMap
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dal
 
@@ -59,6 +59,8 @@ class Stored:
     lines: tuple[Line, ...] = ()
     cached: tuple[str, ...] | None = None
     updated_at: datetime | None = None
+    listed_at: datetime | None = None
+    """The place in lists: None if it moves with the operation under way, whenever it last did."""
     touched: bool = True
     """Whether updated_at moves with the operation under way."""
 
@@ -172,7 +174,7 @@ class Model:
         stored = self.record(handle)
         self.locked.add(handle.id)
         if stored.status != "archived":
-            stored = self._write(replace(stored, status="archived", touched=True))
+            stored = self._write(replace(stored, status="archived", touched=True, listed_at=None))
         return stored
 
     def update_metadata(self, handle, metadata):
@@ -202,18 +204,22 @@ class Model:
 
     def sessions_page(self, wanted, limit, cursor):
         """Return a page, and whether there are more."""
+
+        def place(stored):
+            return (stored.updated_at if "user_id" in wanted else stored.listed_at), stored.session_id
+
         rows = [stored for stored in self.all() if all(getattr(stored, name) == is_ for name, is_ in wanted.items())]
         if cursor is not None:
             moment, _, session_id = cursor.partition("/")
             end = datetime.fromisoformat(moment), session_id
-            rows = [stored for stored in rows if (stored.updated_at, stored.session_id) < end]
-        rows.sort(key=lambda stored: (stored.updated_at, stored.session_id), reverse=True)
+            rows = [stored for stored in rows if place(stored) < end]
+        rows.sort(key=place, reverse=True)
         return tuple(rows[:limit]), len(rows) > limit
 
     def delete_idle(self, before, limit, said):
         """Of those that were idle as long as each other, whichever the server says that it took."""
         idle = [stored for stored in self.all() if stored.updated_at < before]
-        idle.sort(key=lambda one: (one.updated_at, one.session_id not in said, one.session_id not in self.held))
+        idle.sort(key=lambda one: (one.listed_at, one.session_id not in said, one.session_id not in self.held))
         taken = [stored.session_id for stored in idle[:limit] if stored.session_id not in self.held]
         for session_id in taken:
             self.locked.add(session_id)
@@ -225,7 +231,10 @@ class Model:
         stored = self.sessions[session_id]
         if stored.touched:
             assert stored.updated_at is None or updated_at >= stored.updated_at, "updated_at never falls"
-            self.sessions[session_id] = replace(stored, updated_at=updated_at, touched=False)
+            listed_at = stored.listed_at
+            if listed_at is None or updated_at >= listed_at + timedelta(minutes=1):
+                listed_at = updated_at
+            self.sessions[session_id] = replace(stored, updated_at=updated_at, listed_at=listed_at, touched=False)
         else:
             assert updated_at == stored.updated_at, "only what is an activity moves updated_at"
 
@@ -266,7 +275,7 @@ class Model:
         if stored.status == "archived":
             raise dal.SessionArchived("")
         if stored.status in allowed:
-            stored = self._write(replace(stored, status=allowed[stored.status], touched=True))
+            stored = self._write(replace(stored, status=allowed[stored.status], touched=True, listed_at=None))
         return stored
 
     def _found(self, handle):

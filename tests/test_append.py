@@ -51,11 +51,27 @@ def test_times_never_fall(store):
     assert session.record().updated_at == times[-1]
 
 
-def test_a_clock_that_went_back_does_not_turn_the_order_round(store, connection):
+def test_a_clock_that_went_back_a_little_does_not_turn_the_order_round(store, connection):
     session = store.session()
-    ahead = session.append("user", "0").created_at + timedelta(days=1)
+    ahead = session.append("user", "0").created_at + timedelta(minutes=59)
     connection.execute("UPDATE sessions SET updated_at = %s", [ahead])
     assert session.append("user", "1").created_at == ahead
+
+
+APPENDS = {
+    "append": lambda session: session.append("user", "1"),
+    "append_all": lambda session: session.append_all([dal.NewMessage(role="user", content="1")] * 2)[1],
+}
+
+
+@pytest.mark.parametrize("append", APPENDS.values(), ids=APPENDS)
+def test_a_clock_that_was_far_ahead_is_forgotten(store, connection, append):
+    session = store.session()
+    first = session.append("user", "0").created_at
+    connection.execute("UPDATE sessions SET updated_at = updated_at + interval '1 year'")
+    message = append(session)
+    assert first < message.created_at < first + timedelta(hours=1)
+    assert session.record().updated_at == message.created_at
 
 
 def test_the_same_message_again_gives_what_was_stored(store):

@@ -91,11 +91,11 @@ def fill_sessions(connection):
     connection.execute(
         """
         INSERT INTO sessions (session_id, user_id, source, status, archived_at, metadata, next_sequence,
-                              message_count, created_at, updated_at)
+                              message_count, created_at, updated_at, listed_at)
         SELECT 's' || n, 'u' || n % 100, 's' || n % 7, status, CASE status WHEN 'archived' THEN at END,
-               '{}', 1, 1, at, at
+               '{}', 1, 1, at, at, at
         FROM generate_series(1, 20000) AS n,
-        LATERAL (SELECT timestamptz '2026-01-01 00:00+00' + n * interval '26 minutes' AS at,
+        LATERAL (SELECT timestamptz '2025-01-01 00:00+00' + n * interval '26 minutes' AS at,
                         CASE WHEN n % 200 = 0 THEN 'paused' WHEN n % 3 = 0 THEN 'active' ELSE 'archived' END
                         AS status) AS x
         """
@@ -112,12 +112,13 @@ def test_a_page_of_sessions_reads_a_page(connection, sync_store, figure, wanted,
     """Among twenty thousand sessions over a year, of which the tables hold more than a thousand buffers."""
     fill_sessions(connection)
     connection.execute("VACUUM ANALYZE sessions")
-    cursor = "2026-10-31T00:00:00+00:00/x" if rank == "later page" else None
+    cursor = "2025-10-31T00:00:00+00:00/x" if rank == "later page" else None
     rows = sync_store.sessions(limit=20, cursor=cursor, **wanted)
     assert len(rows) == 20
     touched = [cost(connection, lambda: sync_store.sessions(limit=20, cursor=cursor, **wanted)) for _ in range(8)]
     figure(f"buffers a {rank} of 20 sessions among 20,000, by {'+'.join(wanted) or 'recency alone'}", str(max(touched)))
-    assert max(touched) <= 250, "with a generic plan as with a custom one"
+    # Of a user and a source, all 200 sessions of the user are looked at, twice.
+    assert max(touched) <= (450 if len(wanted) == 2 else 150), "with a generic plan as with a custom one"
 
 
 def updates(connection) -> tuple[int, int]:
@@ -229,7 +230,7 @@ def asked(name, **parameters):
     return lambda store, _: dal.queries[name](store._backend.runner._source._connection, **parameters)
 
 
-PAGE = {"updated_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None} | {
+PAGE = {"listed_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None} | {
     "limit": 20,
 }
 CALLS = {
@@ -260,6 +261,7 @@ CALLS = {
     "sessions.list_of_user_and_source": lambda store, session: store.sessions(user_id="u1", source="s1", limit=5),
     "sessions.open": lambda store, session: session.open(5),
     "sessions.pause": lambda store, session: session.pause(),
+    "sessions.relist": asked("sessions.relist"),
     "sessions.resume": lambda store, session: session.resume(),
     "sessions.update_metadata": lambda store, session: session.update_metadata({"a": 1}),
 }

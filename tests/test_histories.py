@@ -27,7 +27,7 @@ ODD = {"n": 2**200, "f": 1e23, "small": -1.5e-9, "ü": ["☃", None, True, {"a":
 COLUMNS = {
     "sessions": (
         "session_id, source, user_id, parent_id, status, next_sequence, message_count, agent_ids, metadata::text, "
-        "created_at, updated_at, archived_at, active_hour"
+        "created_at, updated_at, archived_at"
     ),
     "messages": "session_id, sequence, message_id, role, agent_id, content, metadata::text, created_at",
 }
@@ -625,7 +625,7 @@ WRONG = [
     ({"message": GOOD | {"created_at": 7}}, "line 2: created_at: must be a time as text"),
     ({"message": GOOD | {"created_at": "2025-01-01T00:00Z"}}, "line 2: created_at: is before"),
     ({"session": {}}, "line 2: session_id: must be a str"),
-    ({"session": {"session_id": "t", "active_hour": MOMENT}}, "line 2: active_hour: is no field of a session"),
+    ({"session": {"session_id": "t", "listed_at": MOMENT}}, "line 2: listed_at: is no field of a session"),
     ({"session": {"session_id": "t", "status": "gone"}}, "line 2: status: is 'gone'"),
     ({"session": {"session_id": "t", "status": []}}, "line 2: status: is"),
     ({"session": {"session_id": "t", "status": "archived"}}, "line 2: archived_at: must be given"),

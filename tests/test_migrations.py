@@ -71,6 +71,10 @@ def upgraded(connection):
     return told
 
 
+def finished(connection):
+    migrations.finish(connection, lambda _: None)
+
+
 def dump(server, schema):
     done = subprocess.run(
         [PG_DUMP, "--schema-only", "--no-owner", "--schema", schema, "--dbname", server.conninfo],
@@ -82,7 +86,13 @@ def dump(server, schema):
     # What pg_dump marks its own output with is new each time; and so is what some builds of the server stamp each
     # column with, which no statement of ours has set.
     marks = r"^(\\(un)?restrict .*|ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);)$"
-    return re.sub(marks, "", done.stdout, flags=re.MULTILINE).replace(schema, "the_schema")
+    text = re.sub(marks, "", done.stdout, flags=re.MULTILINE).replace(schema, "the_schema")
+    # A column that was added stands last, with its comment; apart from that, the tables are alike.
+    return "\n".join(sorted(re.sub(r"(?<=\(\n)    [^;]*(?=\n\))", _in_any_order, text).split("\n\n\n")))
+
+
+def _in_any_order(columns):
+    return "\n".join(sorted(line.rstrip(",") for line in columns[0].splitlines()))
 
 
 @contextmanager
@@ -132,6 +142,8 @@ def test_there_is_a_step_for_each_version():
 
 def test_the_steps_and_the_file_make_the_same_tables(server, schema, old, connect_old):
     assert upgraded(old) == [migrations.purpose(path) for path in migrations.steps(1)]
+    assert "active_hour" in dump(server, schema), "older releases list by it"
+    finished(old)
     by_steps = dump(server, schema)
     old.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
     dal.SessionStore(old).apply_schema()
@@ -141,6 +153,8 @@ def test_the_steps_and_the_file_make_the_same_tables(server, schema, old, connec
 
 def test_the_last_step_and_the_file_record_the_same(server, schema, old):
     upgraded(old)
+    assert old.execute("SELECT max(usable_from) FROM dal_schema").fetchone() == (1,), "until it is finished"
+    finished(old)
     by_steps = old.execute("SELECT version, usable_from FROM dal_schema ORDER BY version").fetchall()
     assert [version for version, _ in by_steps] == list(range(1, VERSION + 1))
     old.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
@@ -173,6 +187,59 @@ def test_old_releases_go_on_writing_before_during_and_after(old, connect_old):
     assert release_1(old, "remove_from", session_id="s0-0", sequence=1)[0] == "active"
     assert store.session("s0-0").record().message_count == 1
     assert old.execute("SELECT FROM removals").fetchall() == [], "the old release notes none, and is not kept from it"
+
+
+def test_each_session_has_its_place_in_lists_whichever_release_moves_it(old, connect_old):
+    for n in range(1100):  # More than two of the transactions in which places are filled in.
+        append(old, f"s{n:04}", "m")
+    old.execute(
+        "UPDATE sessions SET updated_at = timestamptz '2026-01-01' + substr(session_id, 2)::integer * interval '1 h'"
+    )
+    in_order = [f"s{n:04}" for n in reversed(range(1100))]
+    upgraded(old)
+    store = dal.SessionStore(old)
+    assert [record.session_id for record in store.sessions(limit=2000)] == in_order
+    append(old, "s0500", "by the old release")
+    append(old, "s0700", "by the old release")
+    assert [record.session_id for record in store.sessions(limit=2)] == ["s0700", "s0500"]
+    finished(old)
+    store.session("s0600").append("user", "x")
+    page = store.sessions(limit=2000)
+    assert [record.session_id for record in page][:3] == ["s0600", "s0700", "s0500"]
+    assert len(page) == 1100
+
+
+def test_places_that_were_filled_in_part_are_filled_in_whole(old, connect_old, impatient):
+    for n in range(600):
+        append(old, f"s{n:04}", "m")
+    for step in migrations.steps(1)[:2]:
+        migrations._run(old, step.read_text(encoding="utf-8"))
+    with connect_old(autocommit=False) as other:
+        append(other, "s0550", "held")
+        with pytest.raises(dal.StatementFailed, match="gave up"):
+            upgraded(old)
+        assert old.execute("SELECT count(*) FROM sessions WHERE listed_at = '-infinity'").fetchone() == (100,)
+    upgraded(old)
+    assert old.execute("SELECT count(*) FROM sessions WHERE listed_at = '-infinity'").fetchone() == (0,)
+
+
+def test_an_index_that_was_left_unfinished_is_built_anew(old):
+    for step in migrations.steps(1)[:-1]:
+        migrations._run(old, step.read_text(encoding="utf-8"))
+    old.execute("CREATE INDEX sessions_listed ON sessions (status)")
+    old.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sessions_listed'::regclass")
+    upgraded(old)
+    made = old.execute("SELECT pg_get_indexdef('sessions_listed'::regclass)").fetchone()[0]
+    assert "(status, listed_at, session_id)" in made
+
+
+def test_it_finishes_only_what_is_up_to_date(old):
+    with pytest.raises(dal.StatementFailed, match="run `dal schema upgrade` first"):
+        finished(old)
+    upgraded(old)
+    for _ in range(2):
+        finished(old)
+    assert old.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal").fetchall() == []
 
 
 def test_a_long_transaction_delays_the_step_and_the_writers_hardly(old, connect_old):
@@ -246,8 +313,7 @@ def test_a_step_that_fails_leaves_nothing(old, monkeypatch, tmp_path):
 @pytest.mark.parametrize("step", migrations.steps(1), ids=lambda path: path.stem)
 def test_a_step_alone_refuses_any_but_the_version_before(connection, step, sync_store):
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=f"holds version {VERSION} ") as error:
-        with connection.transaction():
-            connection.execute(step.read_bytes())
+        migrations._run(connection, step.read_text(encoding="utf-8"))
     assert error.value.diag.message_hint == "Run dal schema upgrade, which runs what is missing."
 
 
@@ -280,3 +346,5 @@ def test_the_command_shows_takes_and_reports_the_steps(server, schema, old):
     assert done.stdout.startswith(f"Up to date: version {VERSION}, in schema {schema} ")
     assert run("schema", "upgrade", "--dry-run", *options).stdout == ""
     assert run("schema", "check", *options).returncode == 0
+    done = run("schema", "upgrade", "--finish", *options)
+    assert done.stderr == "".join(f"{migrations.purpose(path)}\n" for path in migrations.finishing())

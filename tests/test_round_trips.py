@@ -184,8 +184,12 @@ PAGES = {"messages.export", "messages.export_escaped", "sessions.export", "sessi
 """Which look at all that is on a page anyway, and so may count it."""
 
 
+DELETIONS = {"sessions.delete_idle", "sessions.delete_idle_of_user"}
+"""Which pass over the few sessions that they have found they cannot delete."""
+
+
 @pytest.mark.parametrize("statement", list(dal.queries))
 def test_no_statement_counts_or_looks_for_the_greatest(statement):
     sql = dal.queries[statement].sql.lower()
     assert statement in PAGES or (b"count(" not in sql and b"max(" not in sql)
-    assert b"offset" not in sql
+    assert statement in DELETIONS or b"offset" not in sql

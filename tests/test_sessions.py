@@ -1,5 +1,6 @@
 """Sessions: their record, listing, status, metadata, deletion, reset."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -109,9 +110,20 @@ def listed(store, connection):
         if n % 4 == 2:
             session.archive()
         connection.execute(
-            "UPDATE sessions SET updated_at = %s WHERE session_id = %s", [start + n * timedelta(minutes=12), session.id]
+            "UPDATE sessions SET updated_at = %(at)s, listed_at = %(at)s WHERE session_id = %(id)s",
+            {"at": start + n * timedelta(minutes=12), "id": session.id},
         )
     return store
+
+
+def paged(store, limit, **wanted):
+    """The ids of each page of a list, to its end."""
+    cursor = None
+    while True:
+        page = store.sessions(limit=limit, cursor=cursor, **wanted)
+        yield [record.session_id for record in page]
+        if (cursor := page.cursor) is None:
+            return
 
 
 @pytest.mark.parametrize("user_id", [None, "u0", "u1", "nobody"])
@@ -123,26 +135,14 @@ def test_listing_by_recency_with_every_filter(listed, user_id, source, status):
         return user_id in {None, f"u{n % 2}"} and source in {None, f"from{n % 3}"} and status in {None, state}
 
     expected = [f"s{n:02}" for n in reversed(range(12)) if wanted(n)]
-    found, cursor = [], None
-    while True:
-        page = listed.sessions(user_id=user_id, source=source, status=status, limit=2, cursor=cursor)
-        found += [record.session_id for record in page]
-        assert len(page) <= 2
-        cursor = page.cursor
-        if cursor is None:
-            break
-        assert len(page) == 2
-    assert found == expected
+    pages = list(paged(listed, 2, user_id=user_id, source=source, status=status))
+    assert all(len(page) == 2 for page in pages[:-1])
+    assert [one for page in pages for one in page] == expected
 
 
 def test_sessions_of_the_same_moment_are_neither_lost_nor_repeated(listed, connection):
-    connection.execute("UPDATE sessions SET updated_at = '2026-01-01 00:30+00'")
-    found, cursor = [], None
-    while True:
-        page = listed.sessions(limit=5, cursor=cursor)
-        found += [record.session_id for record in page]
-        if (cursor := page.cursor) is None:
-            break
+    connection.execute("UPDATE sessions SET updated_at = '2026-01-01 00:30+00', listed_at = '2026-01-01 00:30+00'")
+    found = [one for page in paged(listed, 5) for one in page]
     assert found == [f"s{n:02}" for n in reversed(range(12))]
 
 
@@ -180,3 +180,103 @@ def test_delete_idle_passes_over_a_session_that_is_being_written_to(connect):
     assert store.delete_idle(datetime.now(UTC)) == ("quiet",)
     other.commit()
     assert store.session("busy").record().message_count == 2
+
+
+def test_a_list_of_all_sessions_is_exact_to_within_a_minute(store):
+    for name in ("first", "second"):
+        store.session(name, user_id="u1").append("user", "x")
+    store.session("first").append("user", "again")
+    assert ids(store.sessions()) == ["second", "first"], "a session moves up once a minute"
+    assert ids(store.sessions(user_id="u1")) == ["first", "second"], "a user's own list is exact"
+    store.session("second").pause()
+    store.session("first").pause()
+    assert ids(store.sessions()) == ["first", "second"], "and at each change of its status"
+
+
+def test_a_session_moves_up_when_a_minute_has_passed(store, connection):
+    for name in ("first", "second"):
+        store.session(name).append_all([dal.NewMessage(role="user", content="x")] * 3)
+    for change in (
+        lambda session: session.append("user", "x"),
+        lambda session: session.append_all([dal.NewMessage(role="user", content="x")] * 2),
+        lambda session: session.update_metadata({"a": 1}),
+        lambda session: session.remove_from(1),
+    ):
+        connection.execute(
+            "UPDATE sessions SET listed_at = now() - interval '1 min' * CASE session_id WHEN 'first' THEN 2 ELSE 1 END"
+        )
+        assert ids(store.sessions()) == ["second", "first"]
+        change(store.session("first"))
+        assert ids(store.sessions()) == ["first", "second"]
+
+
+def ids(page):
+    return [record.session_id for record in page]
+
+
+@pytest.mark.parametrize("user_id", [None, "u1"])
+def test_a_clock_that_was_ahead_keeps_no_session_at_the_top(store, connection, user_id):
+    for name in ("ahead", "later"):
+        store.session(name, user_id="u1").append("user", "x")
+    connection.execute(
+        "UPDATE sessions SET updated_at = updated_at + interval '1 year', listed_at = listed_at + interval '1 year'"
+        " WHERE session_id = 'ahead'"
+    )
+    store.sessions(user_id=user_id)
+    store.session("later").pause()
+    assert ids(store.sessions(user_id=user_id)) == ["later", "ahead"]
+    assert ids(store.sessions(user_id=user_id, limit=1)) == ["later"]
+
+
+@pytest.mark.parametrize("of", [None, "u1"])
+def test_a_clock_that_was_ahead_hides_no_session_from_delete_idle(store, connection, of):
+    store.session("ahead", user_id="u1").append("user", "x")
+    connection.execute("UPDATE sessions SET updated_at = '2999-01-01', listed_at = '2999-01-01'")
+    idle = store if of is None else store.for_user(of)
+    assert idle.delete_idle(datetime.now(UTC) + timedelta(minutes=1)) == (), "from now on it counts as idle"
+    assert idle.delete_idle(datetime.now(UTC) + timedelta(minutes=1)) == ("ahead",)
+
+
+def test_an_import_from_the_year_9999_is_listed_and_deleted_as_others_are(store):
+    far = "9999-12-31T00:00:00Z"
+    session = {"session_id": "far", "user_id": "u1", "updated_at": far}
+    message = {"session_id": "far", "role": "user", "content": "x", "created_at": far}
+    store.import_([json.dumps({"session": session}), json.dumps({"message": message})])
+    store.session("now", user_id="u1").append("user", "x")
+    assert ids(store.sessions()) == ids(store.sessions(user_id="u1")) == ["now", "far"]
+    assert store.session("far").record().updated_at.year == 9999
+    assert set(store.delete_idle(datetime.now(UTC) + timedelta(minutes=1))) == {"now", "far"}
+
+
+@pytest.fixture
+def bookmarks(store, connection):
+    """A table of a service's own that refers to messages, and five sessions with one of the first."""
+    connection.execute(
+        "CREATE TABLE bookmarks (session_id text, sequence bigint, note text DEFAULT '', FOREIGN KEY (session_id,"
+        " sequence) REFERENCES messages (session_id, sequence) ON DELETE CASCADE)"
+    )
+    for n in range(5):
+        store.session(f"s{n}").append("user", "x")
+    connection.execute("INSERT INTO bookmarks VALUES ('s0', 0), ('s3', 0)")
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "SELECT FROM messages WHERE session_id IN ('s0', 's3') FOR KEY SHARE",
+        "INSERT INTO bookmarks VALUES ('s0', 0), ('s3', 0)",
+        "UPDATE bookmarks SET note = 'held'",
+    ],
+)
+def test_delete_idle_waits_for_no_row_of_any_table(store, connect, bookmarks, hold):
+    holder = connect(autocommit=False)
+    holder.execute("SET deadlock_timeout = '100ms'")
+    holder.execute(hold)
+    before = datetime.now(UTC) + timedelta(minutes=1)
+    assert sorted(store.delete_idle(before, limit=2)) in (["s1", "s2"], ["s1"])
+    assert sorted(store.delete_idle(before)) in (["s2", "s4"], ["s4"])
+    assert store.delete_idle(before) == (), "the two that are held are passed over"
+    # Who holds them can append to them: nothing that was deleted waits for it, or it for that.
+    dal.SessionStore(holder).session("s0").append("user", "y")
+    holder.commit()
+    assert sorted(ids(store.sessions())) == ["s0", "s3"]

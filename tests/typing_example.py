@@ -90,7 +90,8 @@ def query_files(connection: psycopg.Connection) -> None:
     assert_type(latest(connection, session_id="chat-1", limit=20), list[dal.Message])
     assert_type(dal.queries.sessions.get(connection, session_id="chat-1"), dal.SessionRecord | None)
     idle = datetime.now(UTC)
-    assert_type(dal.queries.sessions.delete_idle(connection, idle_since=idle, limit=5), list[Deleted])
+    deleted = dal.queries.sessions.delete_idle(connection, idle_since=idle, passed_over=0, limit=5, patience=None)
+    assert_type(deleted, list[Deleted])
     stored = dal.queries.messages.append(
         connection,
         session_id="chat-1",

@@ -12,7 +12,7 @@ WITH length AS (
 
 stored AS (
     INSERT INTO sessions (
-        session_id, user_id, source, metadata, next_sequence, message_count, created_at, updated_at
+        session_id, user_id, source, metadata, next_sequence, message_count, created_at, updated_at, listed_at
     )
     SELECT
         '01KDVNQ8' || lpad(l.n::text, 18, '0') AS session_id,
@@ -22,7 +22,8 @@ stored AS (
         l.messages AS next_sequence,
         l.messages AS message_count,
         l.began_at,
-        l.began_at + l.messages * interval '7.654321 seconds'
+        l.began_at + l.messages * interval '7.654321 seconds' AS updated_at,
+        l.began_at + l.messages * interval '7.654321 seconds' AS listed_at
     FROM length AS l
     ORDER BY l.n
     RETURNING session_id, message_count, created_at

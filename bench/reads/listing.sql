@@ -3,7 +3,8 @@
 -- name: fill(before, size)!
 -- Sessions of a hundred users, one every 26 minutes, a third of them active.
 INSERT INTO sessions (
-    session_id, user_id, source, status, archived_at, metadata, next_sequence, message_count, created_at, updated_at
+    session_id, user_id, source, status, archived_at, metadata, next_sequence, message_count, created_at, updated_at,
+    listed_at
 )
 SELECT
     'session-' || g.n,
@@ -15,7 +16,8 @@ SELECT
     1,
     1,
     s.active_at AS created_at,
-    s.active_at AS updated_at
+    s.active_at AS updated_at,
+    s.active_at AS listed_at
 FROM generate_series(:before::bigint + 1, :size::bigint) AS g (n)
 CROSS JOIN LATERAL (
     SELECT
@@ -29,9 +31,9 @@ VACUUM ANALYZE sessions;
 -- name: middle()^
 SELECT
     s.session_id,
-    s.updated_at
+    s.listed_at
 FROM sessions AS s
-ORDER BY s.updated_at
+ORDER BY s.listed_at
 LIMIT 1 OFFSET (SELECT count(*) / 2 FROM sessions);
 
 -- name: prepare_offset#

@@ -72,6 +72,11 @@ class AsyncRunner:
         return isinstance(self._source, AsyncPooled)
 
     @property
+    def has_own_transaction(self) -> bool:
+        """Whether each statement is a transaction of its own, or at least not the caller's."""
+        return self._source.has_own_transaction
+
+    @property
     def may_pipeline(self) -> bool:
         """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
         return isinstance(self._source, AsyncPooled) and self._source.is_direct

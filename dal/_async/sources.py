@@ -41,6 +41,12 @@ class AsyncSingle:
         """Return its pools: there is none."""
         return []
 
+    @property
+    def has_own_transaction(self) -> bool:
+        """Whether each statement is a transaction of its own: on a connection in autocommit, outside a block."""
+        is_idle = self._connection.info.transaction_status == TransactionStatus.IDLE
+        return self._connection.autocommit and is_idle
+
     async def take(self, deadline: float | None) -> AsyncConnection[Any]:
         """Give the connection, unless a transaction that nothing else may join is open on it."""
         self._home.check()
@@ -101,6 +107,9 @@ class AsyncPooled:
 
     ended: str | None = None
     """Why nothing is to be sent any more."""
+
+    has_own_transaction = True
+    """Whether each statement is a transaction of its own."""
 
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""

@@ -18,6 +18,7 @@ from dal import validate
 from dal._async.appends import AsyncAppends
 from dal._async.backend import AsyncBackend
 from dal._async.export import export
+from dal._async.idle import delete_idle
 from dal._async.imports import import_lines
 from dal._async.pipelines import AsyncPipelines
 from dal._async.queries import AsyncQuery, async_queries
@@ -264,11 +265,15 @@ class AsyncSessionStore:
         limit: int = 50,
         cursor: str | None = None,
     ) -> SessionPage:
-        """List sessions, the latest activity first: a page of `limit`, and the cursor of the next one."""
-        updated_before, id_before = validate.cursor("cursor", cursor)
+        """List sessions, the latest activity first: a page of `limit`, and the cursor of the next one.
+
+        A user's sessions are in the exact order. In a list over all users, those that were active within the same
+        minute may stand in any order.
+        """
+        place_before, id_before = validate.cursor("cursor", cursor)
         wanted: dict[str, Any] = {
             "statuses": validate.statuses("status", status),
-            "updated_before": updated_before,
+            "place_before": place_before,
             "id_before": id_before,
             # One more than asked for: whether it is there tells if there is a next page.
             "limit": validate.number("limit", limit, least=1) + 1,
@@ -284,9 +289,20 @@ class AsyncSessionStore:
         if user_id is not None and source is not None:
             query = async_queries.sessions.list_of_user_and_source
         rows = await self._backend.runner.run(query, **wanted)
-        page = tuple(rows[:limit])
+        if rows and rows[0].is_ahead and await self._relisted():
+            rows = await self._backend.runner.run(query, **wanted)
+        page = tuple([row.record for row in rows[:limit]])
         more = len(rows) > limit
-        return SessionPage(page, validate.make_cursor(page[-1].updated_at, page[-1].session_id) if more else None)
+        return SessionPage(page, validate.make_cursor(rows[limit - 1].place, page[-1].session_id) if more else None)
+
+    async def _relisted(self) -> bool:
+        """Give sessions that a clock put ahead of all others their place back, if the store may write."""
+        if self._backend.read_only or not self._backend.runner.has_own_transaction:
+            return False
+        try:
+            return bool(await self._backend.runner.run(async_queries.sessions.relist, owner=self._backend.owner))
+        except DalError:  # A role that only reads, say. The list is right, but for its order.
+            return False
 
     async def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """List the agents of many sessions at once, each in order of first appearance.
@@ -306,19 +322,15 @@ class AsyncSessionStore:
     async def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
         """Delete sessions in which nothing has happened since `before`, at most `limit`; return their ids.
 
-        Sessions that are being written to at this moment are passed over. Call it again until it returns
-        nothing.
+        Sessions that are being written to at this moment are passed over; so are those of which somebody holds a
+        row of another table, such as one of yours that refers to a message. Call it again until it returns nothing.
         """
-        wanted: dict[str, Any] = {
-            "idle_since": validate.moment("before", before),
-            "limit": validate.number("limit", limit, least=1),
-        }
+        wanted: dict[str, Any] = {"idle_since": validate.moment("before", before)}
         query: AsyncQuery = async_queries.sessions.delete_idle
         if self._backend.owner is not None:
             wanted["user_id"] = self._backend.owner
             query = async_queries.sessions.delete_idle_of_user
-        rows = await self._backend.runner.run(query, **wanted)
-        return tuple(row.session_id for row in rows)
+        return await delete_idle(self._backend.runner, query, validate.number("limit", limit, least=1), **wanted)
 
     def export(
         self,

@@ -68,7 +68,7 @@ class _MessagesAppendAll(Query):
         parent_ids: list[str] | list[str | None],
         session_metadata: list[str] | list[Jsonb],
         confined: bool,
-        patience: str,
+        patience: str | None,
         places: list[int],
         calls: list[int],
         message_ids: list[str],
@@ -252,7 +252,14 @@ class _SessionsDelete(Query):
 
 class _SessionsDeleteIdle(Query):
     def __call__(
-        self, connection: Connection[Any], /, *, idle_since: datetime | str, limit: int
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        idle_since: datetime | str,
+        passed_over: int,
+        limit: int,
+        patience: str | None,
     ) -> list[records.Deleted]:
         """Delete sessions, with their messages, in which nothing has happened since a time; the longest idle
         first, at most so many at once (so that no statement runs for hours: repeat until none is left).
@@ -262,7 +269,15 @@ class _SessionsDeleteIdle(Query):
 
 class _SessionsDeleteIdleOfUser(Query):
     def __call__(
-        self, connection: Connection[Any], /, *, user_id: str, idle_since: datetime | str, limit: int
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        user_id: str,
+        idle_since: datetime | str,
+        passed_over: int,
+        limit: int,
+        patience: str | None,
     ) -> list[records.Deleted]:
         """Delete a user's sessions, with their messages, in which nothing has happened since a time; the longest idle
         first, at most so many at once (so that no statement runs for hours: repeat until none is left).
@@ -276,15 +291,15 @@ class _SessionsExport(Query):
         connection: Connection[Any],
         /,
         *,
-        updated_after: datetime | str,
+        listed_after: datetime | str,
         id_after: str,
-        source: str,
-        since: datetime | str,
-        until: datetime | str,
+        source: str | None,
+        since: datetime | str | None,
+        until: datetime | str | None,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read sessions as lines of JSON, in the order in which something last happened in them: a page. The first page
-        comes after ('-infinity', ''), the next after the (updated_at, session_id) of the last row of this one.
+        """Read sessions as lines of JSON, in the order of listed_at: a page. The first page
+        comes after ('-infinity', ''), the next after the (listed_at, session_id) of the last row of this one.
 
         Returns: ExportedSession, in the order of the pages; no row when there are no more.
         """
@@ -296,15 +311,15 @@ class _SessionsExportOfUser(Query):
         /,
         *,
         user_id: str,
-        updated_after: datetime | str,
+        listed_after: datetime | str,
         id_after: str,
-        source: str,
-        since: datetime | str,
-        until: datetime | str,
+        source: str | None,
+        since: datetime | str | None,
+        until: datetime | str | None,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read sessions of a user as lines of JSON, in the order in which something last happened in them: a page. The
-        first page comes after ('-infinity', ''), the next after the last row's (updated_at, session_id).
+        """Read sessions of a user as lines of JSON, in the order of listed_at: a page. The
+        first page comes after ('-infinity', ''), the next after the last row's (listed_at, session_id).
 
         Returns: ExportedSession, in the order of the pages; no row when there are no more.
         """
@@ -325,14 +340,14 @@ class _SessionsList(Query):
         /,
         *,
         statuses: list[str],
-        updated_before: datetime | str,
+        place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.SessionRecord]:
+    ) -> list[records.ListedSession]:
         """List sessions, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        Returns: ListedSession, the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfSource(Query):
@@ -343,14 +358,14 @@ class _SessionsListOfSource(Query):
         *,
         source: str,
         statuses: list[str],
-        updated_before: datetime | str,
+        place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.SessionRecord]:
+    ) -> list[records.ListedSession]:
         """List the sessions from a source, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        Returns: ListedSession, the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfUser(Query):
@@ -361,14 +376,14 @@ class _SessionsListOfUser(Query):
         *,
         user_id: str,
         statuses: list[str],
-        updated_before: datetime | str,
+        place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.SessionRecord]:
+    ) -> list[records.ListedSession]:
         """List a user's sessions, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        Returns: ListedSession, the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfUserAndSource(Query):
@@ -380,14 +395,14 @@ class _SessionsListOfUserAndSource(Query):
         user_id: str,
         source: str,
         statuses: list[str],
-        updated_before: datetime | str,
+        place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.SessionRecord]:
+    ) -> list[records.ListedSession]:
         """List a user's sessions from a source, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: SessionRecord, the latest activity first; no row when there are no more.
+        Returns: ListedSession, the latest activity first; no row when there are no more.
         """
 
 class _SessionsOpen(Query):
@@ -409,6 +424,13 @@ class _SessionsPause(Query):
 
         Returns: SessionRecord, as it is now; no row when no such session is stored.
           An archived session stays archived: the status tells. A paused one stays as it is.
+        """
+
+class _SessionsRelist(Query):
+    def __call__(self, connection: Connection[Any], /, *, owner: str | None = None) -> list[records.Relisted]:
+        """Give the present time as their place in lists to sessions whose place is ahead of the clock.
+
+        Returns: Relisted; no row when no session was ahead.
         """
 
 class _SessionsResume(Query):
@@ -447,6 +469,7 @@ class _Sessions:
     list_of_user_and_source: _SessionsListOfUserAndSource
     open: _SessionsOpen
     pause: _SessionsPause
+    relist: _SessionsRelist
     resume: _SessionsResume
     update_metadata: _SessionsUpdateMetadata
 

@@ -42,6 +42,12 @@ class Single:
         """Return its pools: there is none."""
         return []
 
+    @property
+    def has_own_transaction(self) -> bool:
+        """Whether each statement is a transaction of its own: on a connection in autocommit, outside a block."""
+        is_idle = self._connection.info.transaction_status == TransactionStatus.IDLE
+        return self._connection.autocommit and is_idle
+
     def take(self, deadline: float | None) -> Connection[Any]:
         """Give the connection, unless a transaction that nothing else may join is open on it."""
         self._home.check()
@@ -102,6 +108,9 @@ class Pooled:
 
     ended: str | None = None
     """Why nothing is to be sent any more."""
+
+    has_own_transaction = True
+    """Whether each statement is a transaction of its own."""
 
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""

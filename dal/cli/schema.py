@@ -73,6 +73,10 @@ def upgrade(
     schema: Schema = None,
     dsn: Dsn = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL of what is missing instead.")] = False,
+    finish: Annotated[
+        bool,
+        typer.Option("--finish", help="Then drop what only older releases need, when none of them runs any more."),
+    ] = False,
 ) -> None:
     """Bring the tables of an older release to this one's version, while services go on writing.
 
@@ -82,10 +86,16 @@ def upgrade(
     """
     with connected(given(dsn), schema) as connection:
         if dry_run:
-            for step in migrations.missing(connection):
+            for step in [*migrations.missing(connection), *(migrations.finishing() if finish else [])]:
                 sys.stdout.write(step.read_text(encoding="utf-8"))
             return
-        migrations.upgrade(connection, lambda told: err.print(told, soft_wrap=True))
+
+        def tell(told: str) -> None:
+            err.print(told, soft_wrap=True)
+
+        migrations.upgrade(connection, tell)
+        if finish:
+            migrations.finish(connection, tell)
         _report("Up to date", connection, schema)
 
 

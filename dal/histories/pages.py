@@ -67,9 +67,9 @@ def steps(query: str, wanted: dict[str, Any]) -> Generator[Step | None, Any, Non
         return rows
 
     last = "-infinity", ""
-    while found := (yield from ask(query, updated_after=last[0], id_after=last[1], limit=heads.limit, **wanted)):
+    while found := (yield from ask(query, listed_after=last[0], id_after=last[1], limit=heads.limit, **wanted)):
         heads.went(len(found), sum(len(session.line) for session in found))
-        last = found[-1].updated_at.isoformat(), found[-1].session_id
+        last = found[-1].listed_at.isoformat(), found[-1].session_id
         todo, after, page = deque[ExportedSession](found), -1, Page()
         while todo:
             limit = pace.limit

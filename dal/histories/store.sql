@@ -134,7 +134,8 @@ continued AS (
     UPDATE sessions AS s SET
         next_sequence = s.next_sequence + c.messages,
         message_count = s.message_count + c.messages,
-        updated_at = greatest(s.updated_at, c.updated_at)
+        updated_at = greatest(s.updated_at, c.updated_at),
+        listed_at = greatest(s.listed_at, least(c.updated_at, transaction_timestamp()))
     FROM counted AS c
     WHERE s.session_id = c.session_id AND c.session_id NOT IN (SELECT r.session_id FROM refused AS r)
 ),

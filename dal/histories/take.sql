@@ -1,9 +1,11 @@
 -- Store the sessions that are not there, and lock those that are, in the order of their ids as append_all does, so
 -- that neither deadlocks with the other. It is a statement apart, so that the next one sees what those whom it waited
--- for have committed. The update that is never made is what locks.
+-- for have committed. The update that is never made is what locks. A time that is ahead of the clock stays as it is,
+-- but the session's place in lists is the present at the latest.
 WITH stored AS (
     INSERT INTO sessions AS s (
-        session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
+        session_id, source, user_id, parent_id, metadata, next_sequence, message_count,
+        created_at, updated_at, listed_at
     )
     SELECT
         i.session_id,
@@ -14,7 +16,8 @@ WITH stored AS (
         i.next_sequence,
         i.message_count,
         coalesce(i.created_at, transaction_timestamp()),
-        coalesce(i.updated_at, transaction_timestamp())
+        coalesce(i.updated_at, transaction_timestamp()),
+        least(i.updated_at, transaction_timestamp())
     FROM pg_temp.dal_import_sessions AS i
     ORDER BY i.session_id
     ON CONFLICT (session_id) DO UPDATE SET

@@ -1,7 +1,8 @@
-"""Bringing the tables of an older release to this one's while services go on writing: a file here for each version.
+"""Upgrade the tables of an older release while services go on writing: a file here for each version.
 
-Each is run in a transaction of its own. It sets a lock_timeout, so that no writer queues up for long behind a file
-that waits for a lock; it is then run again, after a random pause.
+A file runs in a transaction of its own, or says in a line `-- Run: each statement on its own`. It waits for a lock
+half a second at most, so that no writer queues up for long behind it, and is then run again, after a random pause.
+What only older releases need is dropped by the files in finish/, when none of those releases runs any more.
 """
 
 from __future__ import annotations
@@ -18,16 +19,25 @@ from dal.errors import StatementFailed, translate
 from dal.retries import Attempts
 from dal.schema import VERSION, SchemaCheck, versions
 
+_FOLDER = Path(__file__).parent
+
 _AGAIN = 19
 """How often a step is tried again."""
 
-_FREE_LATER = (errors.LockNotAvailable, errors.DeadlockDetected, errors.ObjectNotInPrerequisiteState)
-"""A lock was not free in time, or someone else had taken the step meanwhile: look again."""
+_FREE_LATER = (
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+    errors.ObjectNotInPrerequisiteState,
+    errors.UniqueViolation,
+)
+"""A lock was not free in time, or someone else was taking the step at the same time: look again."""
+
+_ON_ITS_OWN = "\n-- Run: each statement on its own"
 
 
 def steps(version: int) -> list[Path]:
     """List the files that lead from this version to the release's own, in their order."""
-    files = {int(path.name[:4]): path for path in Path(__file__).parent.glob("*.sql")}
+    files = {int(path.name[:4]): path for path in _FOLDER.glob("*.sql")}
     return [files[n] for n in range(version + 1, VERSION + 1)]
 
 
@@ -44,29 +54,57 @@ def missing(connection: psycopg.Connection) -> list[Path]:
 
 
 def upgrade(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:
-    """Take every missing step, each in a transaction on this connection, and tell of it."""
+    """Take every missing step on this connection, and tell of each."""
     attempts = Attempts(_AGAIN, None)
     while left := missing(connection):
-        step = left[0]
-        try:
-            with connection.transaction():
-                connection.execute(step.read_bytes(), prepare=False)
-        except _FREE_LATER as error:
-            pause = attempts.pause()
-            if pause is None:
-                raise StatementFailed(
-                    f"gave up after {attempts.made} times: {error.diag.message_primary}. A transaction that stays open "
-                    "holds the tables (see pg_stat_activity); nothing was changed by this step, run it again later",
-                    query=step.name,
-                    sqlstate=error.sqlstate,
-                ) from error
-            tell(f"not yet: {error.diag.message_primary}; trying again")
-            sleep(pause)
-        except psycopg.Error as error:
-            raise translate(error, step.name) from error
-        else:
+        if _taken(connection, left[0], attempts, tell):
             attempts = Attempts(_AGAIN, None)
-            tell(purpose(step))
+
+
+def finish(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:
+    """Drop what only releases need that were made for older tables than these."""
+    if missing(connection):
+        raise StatementFailed("the tables are not this release's yet; run `dal schema upgrade` first")
+    for step in finishing():
+        attempts = Attempts(_AGAIN, None)
+        while not _taken(connection, step, attempts, tell):
+            pass
+
+
+def finishing() -> list[Path]:
+    """List the files that drop what only older releases need."""
+    return sorted((_FOLDER / "finish").glob("*.sql"))
+
+
+def _taken(connection: psycopg.Connection, step: Path, attempts: Attempts, tell: Callable[[str], None]) -> bool:
+    """Run a file and tell of it; return False, after a pause, if a lock that it needs was not free."""
+    try:
+        _run(connection, step.read_text(encoding="utf-8"))
+    except _FREE_LATER as error:
+        pause = attempts.pause()
+        if pause is None:
+            raise StatementFailed(
+                f"gave up after {attempts.made} times: {error.diag.message_primary}. A transaction that stays open "
+                "holds the tables (see pg_stat_activity); nothing was changed by this step, run it again later",
+                query=step.name,
+                sqlstate=error.sqlstate,
+            ) from error
+        tell(f"not yet: {error.diag.message_primary}; trying again")
+        sleep(pause)
+        return False
+    except psycopg.Error as error:
+        raise translate(error, step.name) from error
+    tell(purpose(step))
+    return True
+
+
+def _run(connection: psycopg.Connection, text: str) -> None:
+    if _ON_ITS_OWN in text:
+        for statement in text.split(";\n\n"):
+            connection.execute(statement.encode(), prepare=False)
+        return
+    with connection.transaction():
+        connection.execute(text.encode(), prepare=False)
 
 
 def purpose(step: Path) -> str:

@@ -38,7 +38,8 @@ WITH prior AS (
 
 session AS (
     INSERT INTO sessions AS s (
-        session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
+        session_id, source, user_id, parent_id, metadata, next_sequence, message_count,
+        created_at, updated_at, listed_at
     )
     SELECT
         :session_id::text,
@@ -49,12 +50,23 @@ session AS (
         1,
         1,
         statement_timestamp(),
+        statement_timestamp(),
         statement_timestamp()
     WHERE NOT EXISTS (SELECT FROM prior)
     ON CONFLICT (session_id) DO UPDATE SET
         next_sequence = s.next_sequence + 1,
         message_count = s.message_count + 1,
-        updated_at = greatest(s.updated_at, excluded.updated_at)
+        updated_at = CASE
+            WHEN s.updated_at > excluded.updated_at + interval '1 hour' THEN excluded.updated_at
+            ELSE greatest(s.updated_at, excluded.updated_at)
+        END,
+        listed_at = CASE
+            WHEN
+                excluded.updated_at < s.listed_at + interval '1 minute'
+                AND s.listed_at < excluded.updated_at + interval '1 hour'
+                THEN s.listed_at
+            ELSE excluded.updated_at
+        END
     WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)
     RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at
 ),
@@ -89,7 +101,8 @@ SELECT
 FROM prior AS p
 WHERE
     (SELECT :owner::text) IS NULL
-    OR EXISTS (
-        SELECT FROM sessions AS s
-        WHERE s.session_id = p.session_id AND s.user_id = (SELECT :owner::text)
+    OR (SELECT :owner::text) = (
+        SELECT s.user_id
+        FROM sessions AS s
+        WHERE s.session_id = :session_id::text
     );

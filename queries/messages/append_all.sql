@@ -137,7 +137,8 @@ patience AS (
 
 session AS (
     INSERT INTO sessions AS s (
-        session_id, source, user_id, parent_id, metadata, next_sequence, message_count, created_at, updated_at
+        session_id, source, user_id, parent_id, metadata, next_sequence, message_count,
+        created_at, updated_at, listed_at
     )
     SELECT
         o.session_id,
@@ -148,6 +149,7 @@ session AS (
         c.messages AS next_sequence,
         c.messages AS message_count,
         statement_timestamp(),
+        statement_timestamp(),
         statement_timestamp()
     FROM counted AS c
     INNER JOIN opening AS o ON c.session_id = o.session_id
@@ -156,7 +158,17 @@ session AS (
     ON CONFLICT (session_id) DO UPDATE SET
         next_sequence = s.next_sequence + excluded.next_sequence,
         message_count = s.message_count + excluded.message_count,
-        updated_at = greatest(s.updated_at, excluded.updated_at)
+        updated_at = CASE
+            WHEN s.updated_at > excluded.updated_at + interval '1 hour' THEN excluded.updated_at
+            ELSE greatest(s.updated_at, excluded.updated_at)
+        END,
+        listed_at = CASE
+            WHEN
+                excluded.updated_at < s.listed_at + interval '1 minute'
+                AND s.listed_at < excluded.updated_at + interval '1 hour'
+                THEN s.listed_at
+            ELSE excluded.updated_at
+        END
     WHERE s.status <> 'archived' AND (NOT :confined::boolean OR s.user_id = excluded.user_id)
     RETURNING s.session_id, s.next_sequence, s.updated_at
 ),

@@ -64,9 +64,10 @@ CROSS JOIN LATERAL (
             AND m.sequence > :after::bigint
             AND (
                 (SELECT :owner::text) IS NULL
-                OR EXISTS (
-                    SELECT FROM sessions AS o
-                    WHERE o.session_id = wanted.session_id AND o.user_id = (SELECT :owner::text)
+                OR (SELECT :owner::text) = (
+                    SELECT o.user_id
+                    FROM sessions AS o
+                    WHERE o.session_id = wanted.session_id
                 )
             )
         ORDER BY m.sequence

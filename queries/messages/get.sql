@@ -26,8 +26,9 @@ WHERE
     AND m.message_id = :message_id::text
     AND (
         (SELECT :owner::text) IS NULL
-        OR EXISTS (
-            SELECT FROM sessions AS o
-            WHERE o.session_id = :session_id::text AND o.user_id = (SELECT :owner::text)
+        OR (SELECT :owner::text) = (
+            SELECT o.user_id
+            FROM sessions AS o
+            WHERE o.session_id = :session_id::text
         )
     );

@@ -4,7 +4,8 @@
 --
 -- One statement: the session's row is locked first, as by an append, so no append can come between the
 --   removal and the count; what an append stored while this waited keeps its (higher) number.
---   Each removal is noted, so that sending one again removes nothing that was appended since.
+--   A removal that removed something is noted for an hour, so that sending it again removes nothing that was
+--   appended since. One that removed nothing is not: sent again, it is as if it had been sent later.
 --   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey, messages_pkey, removals_pkey.
 -- Rows locked: the session's row until the commit, then the removed messages.
@@ -56,7 +57,17 @@ total AS (
 counted AS (
     UPDATE sessions AS s SET
         message_count = s.message_count - t.messages,
-        updated_at = greatest(s.updated_at, statement_timestamp())
+        updated_at = CASE
+            WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
+            ELSE greatest(s.updated_at, statement_timestamp())
+        END,
+        listed_at = CASE
+            WHEN
+                statement_timestamp() < s.listed_at + interval '1 minute'
+                AND s.listed_at < statement_timestamp() + interval '1 hour'
+                THEN s.listed_at
+            ELSE statement_timestamp()
+        END
     FROM total AS t
     WHERE s.session_id = :session_id::text AND t.messages > 0
     RETURNING s.session_id
@@ -72,8 +83,16 @@ noted AS (
         statement_timestamp()
     FROM session AS s
     CROSS JOIN total AS t
-    WHERE s.status <> 'archived'
-    RETURNING r.removal_id
+    WHERE t.messages > 0
+),
+
+pruned AS (
+    DELETE FROM removals AS r
+    USING total AS t
+    WHERE
+        r.session_id = :session_id::text
+        AND r.removed_at < statement_timestamp() - interval '1 hour'
+        AND t.messages > 0
 )
 
 SELECT
@@ -88,7 +107,8 @@ SELECT
 FROM prior AS p
 WHERE
     (SELECT :owner::text) IS NULL
-    OR EXISTS (
-        SELECT FROM sessions AS s
-        WHERE s.session_id = p.session_id AND s.user_id = (SELECT :owner::text)
+    OR (SELECT :owner::text) = (
+        SELECT s.user_id
+        FROM sessions AS s
+        WHERE s.session_id = :session_id::text
     );

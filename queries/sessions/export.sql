@@ -1,12 +1,12 @@
--- name: export(updated_after, id_after, source, since, until, limit)
--- Read sessions as lines of JSON, in the order in which something last happened in them: a page. The first page
--- comes after ('-infinity', ''), the next after the (updated_at, session_id) of the last row of this one.
+-- name: export(listed_after, id_after, source, since, until, limit)
+-- Read sessions as lines of JSON, in the order of listed_at: a page. The first page
+-- comes after ('-infinity', ''), the next after the (listed_at, session_id) of the last row of this one.
 --
 -- One statement: for each status one walk along the index, which stops after so many sessions; those of another
 --   source, or created at another time, are passed over. The page ends where it is a MiB long. Null for source, since
 --   and until lets all through, written as a CASE, of which the planner does not expect that it lets hardly any through.
 --   The order is no promise across snapshots: an export reads all its pages in one.
--- Index: sessions_by_recency, forwards.
+-- Index: sessions_listed, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
@@ -27,7 +27,8 @@ WITH candidate AS (
         s.metadata,
         s.created_at,
         s.updated_at,
-        s.archived_at
+        s.archived_at,
+        s.listed_at
     FROM unnest(ARRAY['active', 'paused', 'archived']) AS wanted (status)
     CROSS JOIN LATERAL (
         SELECT
@@ -42,37 +43,35 @@ WITH candidate AS (
             s.metadata,
             s.created_at,
             s.updated_at,
-            s.archived_at
+            s.archived_at,
+            s.listed_at
         FROM sessions AS s
         WHERE
             s.status = wanted.status
-            AND (s.active_hour, s.updated_at, s.session_id) > (
-                date_bin('1 hour', :updated_after::timestamptz, '2000-01-01 00:00+00'),
-                :updated_after::timestamptz,
-                :id_after::text
-            )
+            AND s.status <> ''
+            AND (s.listed_at, s.session_id) > (:listed_after::timestamptz, :id_after::text)
             AND CASE WHEN :source::text IS NULL THEN true ELSE s.source = :source::text END
             AND CASE WHEN :since::timestamptz IS NULL THEN true ELSE s.created_at >= :since::timestamptz END
             AND CASE WHEN :until::timestamptz IS NULL THEN true ELSE s.created_at < :until::timestamptz END
-        ORDER BY s.active_hour, s.updated_at, s.session_id
+        ORDER BY s.listed_at, s.session_id
         LIMIT :limit::bigint
     ) AS s
-    ORDER BY s.updated_at, s.session_id
+    ORDER BY s.listed_at, s.session_id
     LIMIT :limit::bigint
 )
 
 SELECT
     e.session_id,
-    e.updated_at,
+    e.listed_at,
     e.messages,
     e.line
 FROM (
     SELECT
         c.session_id,
-        c.updated_at,
+        c.listed_at,
         c.message_count AS messages,
         written.line,
-        sum(octet_length(written.line)) OVER (ORDER BY c.updated_at, c.session_id) - octet_length(written.line) AS bytes
+        sum(octet_length(written.line)) OVER (ORDER BY c.listed_at, c.session_id) - octet_length(written.line) AS bytes
     FROM candidate AS c
     CROSS JOIN LATERAL (
         SELECT
@@ -94,4 +93,4 @@ FROM (
     ) AS written
 ) AS e
 WHERE e.bytes < 1048576
-ORDER BY e.updated_at, e.session_id;
+ORDER BY e.listed_at, e.session_id;

@@ -1,11 +1,13 @@
--- name: list_of_source(source, statuses, updated_before, id_before, limit)
+-- name: list_of_source(source, statuses, place_before, id_before, limit)
 -- List the sessions from a source, the latest activity first: a page. The first page comes before
--- ('infinity', ''), the next before the (updated_at, session_id) of the last row of this one.
+-- ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 --
--- One statement: for each wanted status one walk along the index, which stops after a page; the sort is
---   within an hour alone. The statuses stand in a subquery so that the planner does not count them and
---   plan anew for each call. A session that becomes active between two pages moves ahead of them.
--- Index: sessions_of_source_by_recency, backwards.
+-- One statement: for each wanted status one walk along the index, which has the rows in the order of the page and
+--   stops when the page is full, so that nothing is sorted but the rows of the page. Sessions that were active
+--   within the same minute may stand in any order: a session moves up at most once a minute (see schema.sql), and
+--   one that becomes active between two pages moves ahead of them.
+--   The statuses stand in a subquery so that the planner does not count them and plan anew for each call.
+-- Index: sessions_listed_of_source, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;
 --   buffers O(n) in the page;
@@ -13,7 +15,7 @@
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: SessionRecord, the latest activity first; no row when there are no more.
+-- Returns: ListedSession, the latest activity first; no row when there are no more.
 SELECT
     s.session_id,
     s.source,
@@ -26,7 +28,9 @@ SELECT
     s.metadata,
     s.created_at,
     s.updated_at,
-    s.archived_at
+    s.archived_at,
+    s.place,
+    s.place > statement_timestamp() + interval '1 hour' AS is_ahead
 FROM unnest((SELECT :statuses::text[])) AS wanted (status)
 CROSS JOIN LATERAL (
     SELECT
@@ -41,18 +45,15 @@ CROSS JOIN LATERAL (
         s.metadata,
         s.created_at,
         s.updated_at,
-        s.archived_at
+        s.archived_at,
+        s.listed_at AS place
     FROM sessions AS s
     WHERE
         s.status = wanted.status
         AND s.source = :source::text
-        AND (s.active_hour, s.updated_at, s.session_id) < (
-            date_bin('1 hour', :updated_before::timestamptz, '2000-01-01 00:00+00'),
-            :updated_before::timestamptz,
-            :id_before::text
-        )
-    ORDER BY s.active_hour DESC, s.updated_at DESC, s.session_id DESC
+        AND (s.listed_at, s.session_id) < (:place_before::timestamptz, :id_before::text)
+    ORDER BY s.listed_at DESC, s.session_id DESC
     LIMIT :limit::bigint
 ) AS s
-ORDER BY s.updated_at DESC, s.session_id DESC
+ORDER BY s.place DESC, s.session_id DESC
 LIMIT :limit::bigint;

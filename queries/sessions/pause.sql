@@ -4,7 +4,7 @@
 -- One statement: the update itself decides by the newest version of the row, whatever the session was
 --   when it began, and writes back what was there where it may not change it.
 --   With an owner, a session that is not that user's is as one that is not stored.
--- Index: sessions_pkey; the change of status writes to the indexes by recency.
+-- Index: sessions_pkey; the change of status writes to the indexes of lists.
 -- Rows locked: the session's row until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
 --   WAL O(1) in the session's messages;
@@ -15,8 +15,13 @@
 -- Returns: SessionRecord, as it is now; no row when no such session is stored.
 --   An archived session stays archived: the status tells. A paused one stays as it is.
 UPDATE sessions AS s SET
-    status = CASE s.status WHEN 'active' THEN 'paused' ELSE s.status END,
-    updated_at = CASE s.status WHEN 'active' THEN greatest(s.updated_at, statement_timestamp()) ELSE s.updated_at END
+    status = CASE WHEN s.status = 'active' THEN 'paused' ELSE s.status END,
+    updated_at = CASE
+        WHEN s.status <> 'active' THEN s.updated_at
+        WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
+        ELSE greatest(s.updated_at, statement_timestamp())
+    END,
+    listed_at = CASE WHEN s.status <> 'active' THEN s.listed_at ELSE statement_timestamp() END
 WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
 RETURNING
     s.session_id,

@@ -5,7 +5,7 @@
 -- One statement: the merge happens on the newest version of the row, so two merges at the same moment
 --   both stay (reading, changing and writing back would lose one).
 --   With an owner, a session that is not that user's is as one that is not stored.
--- Index: sessions_pkey; writes to no index within the hour (HOT).
+-- Index: sessions_pkey; writes to no index (HOT), but moves the session up in lists at most once a minute.
 -- Rows locked: the session's row until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
 --   WAL O(1) in the session's messages;
@@ -16,7 +16,17 @@
 -- Returns: SessionRecord, as it is now; no row when no such session is stored.
 UPDATE sessions AS s SET
     metadata = s.metadata || :metadata::jsonb,
-    updated_at = greatest(s.updated_at, statement_timestamp())
+    updated_at = CASE
+        WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
+        ELSE greatest(s.updated_at, statement_timestamp())
+    END,
+    listed_at = CASE
+        WHEN
+            statement_timestamp() < s.listed_at + interval '1 minute'
+            AND s.listed_at < statement_timestamp() + interval '1 hour'
+            THEN s.listed_at
+        ELSE statement_timestamp()
+    END
 WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
 RETURNING
     s.session_id,

@@ -33,7 +33,17 @@ GROWING = {
                     "DO UPDATE SET\n"
                     "        next_sequence = s.next_sequence + 1,\n"
                     "        message_count = s.message_count + 1,\n"
-                    "        updated_at = greatest(s.updated_at, excluded.updated_at)\n"
+                    "        updated_at = CASE\n"
+                    "            WHEN s.updated_at > excluded.updated_at + interval '1 hour' THEN excluded.updated_at\n"
+                    "            ELSE greatest(s.updated_at, excluded.updated_at)\n"
+                    "        END,\n"
+                    "        listed_at = CASE\n"
+                    "            WHEN\n"
+                    "                excluded.updated_at < s.listed_at + interval '1 minute'\n"
+                    "                AND s.listed_at < excluded.updated_at + interval '1 hour'\n"
+                    "                THEN s.listed_at\n"
+                    "            ELSE excluded.updated_at\n"
+                    "        END\n"
                     "    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)\n"
                     "    RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at\n),"
                 ),
@@ -72,14 +82,13 @@ GROWING = {
         "messages.append",
         "WAL O(1) in the session's metadata",
         schema="ALTER TABLE sessions DROP COLUMN updated_at CASCADE;"
-        "ALTER TABLE sessions ADD COLUMN updated_at timestamptz NOT NULL;"
-        "ALTER TABLE sessions ADD COLUMN active_hour timestamptz NOT NULL DEFAULT '2026-01-01';",
+        "ALTER TABLE sessions ADD COLUMN updated_at timestamptz NOT NULL;",
     ),
     "a lost index on agents": Canary(
         "sessions.agent_ids", "buffers O(log n) in the session's messages", schema="DROP INDEX messages_by_agent;"
     ),
     "a lost index on recency": Canary(
-        "sessions.list", "buffers O(log n) in the sessions", schema="DROP INDEX sessions_by_recency;"
+        "sessions.list", "buffers O(log n) in the sessions", schema="DROP INDEX sessions_listed;"
     ),
     "an OFFSET page": Canary(
         "messages.after",
@@ -132,9 +141,7 @@ GROWING = {
     "a limit that comes too late": Canary(
         "sessions.list",
         "buffers O(log n) in the sessions",
-        edits=(
-            ("    ORDER BY s.active_hour DESC, s.updated_at DESC, s.session_id DESC\n    LIMIT :limit::bigint\n", ""),
-        ),
+        edits=(("    ORDER BY s.listed_at DESC, s.session_id DESC\n    LIMIT :limit::bigint\n", ""),),
     ),
     "a function around the key": Canary(
         "sessions.get",

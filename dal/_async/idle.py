@@ -1,0 +1,36 @@
+"""Deleting idle sessions without waiting for anybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dal._async.queries import AsyncQuery
+from dal._async.runner import AsyncRunner
+from dal.errors import StatementFailed
+
+_PATIENCE = "20ms"
+"""How long the statement waits for a row that somebody holds: far less than the second after which PostgreSQL looks
+for a deadlock, so that no append can be the victim of one."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+async def delete_idle(runner: AsyncRunner, query: AsyncQuery, most: int, **wanted: Any) -> tuple[str, ...]:
+    """Delete at most so many sessions, and return their ids.
+
+    The statement passes over sessions whose own row somebody holds. A row that goes with a session, such as one of a
+    service's table that refers to it, is found held only when it is to be deleted, and then nothing is. So fewer
+    sessions are tried, down to the one that cannot be deleted, and that one is passed over.
+    In a transaction of the caller's, the statement waits as any other does: a lock_timeout would outlast it.
+    """
+    patience = _PATIENCE if runner.has_own_transaction else None
+    passed_over, limit = 0, most
+    while True:
+        try:
+            rows = await runner.run(query, passed_over=passed_over, limit=limit, patience=patience, **wanted)
+        except StatementFailed as error:
+            if error.sqlstate != _LOCK_NOT_AVAILABLE or patience is None:
+                raise
+            passed_over, limit = (passed_over, limit // 2) if limit > 1 else (passed_over + 1, most)
+        else:
+            return tuple([row.session_id for row in rows])

@@ -1,0 +1,22 @@
+-- Drop what only releases made for version 2 and before need: their column, its indexes and the trigger.
+--
+-- Run: each statement on its own, outside a transaction, when no such release runs any more, and none will be gone
+--   back to. It may be run again.
+-- Locks: sessions against all, by the last statement, until its commit that follows at once.
+--
+--     psql --set ON_ERROR_STOP=1 --file 0005.sql
+DROP INDEX CONCURRENTLY IF EXISTS sessions_by_recency;
+
+DROP INDEX CONCURRENTLY IF EXISTS sessions_of_user_by_recency;
+
+DROP INDEX CONCURRENTLY IF EXISTS sessions_of_source_by_recency;
+
+DO $$
+BEGIN
+    PERFORM set_config('lock_timeout', '500ms', true);
+    DROP TRIGGER IF EXISTS sessions_keep_listed_at ON sessions;
+    DROP FUNCTION IF EXISTS sessions_keep_listed_at();
+    ALTER TABLE sessions DROP COLUMN IF EXISTS active_hour;
+    UPDATE dal_schema SET usable_from = version WHERE version = 5;
+END
+$$;
