@@ -104,5 +104,5 @@ WHERE
     OR (SELECT :owner::text) = (
         SELECT s.user_id
         FROM sessions AS s
-        WHERE s.session_id = :session_id::text
+        WHERE s.session_id = p.session_id
     );

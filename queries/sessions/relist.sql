@@ -8,7 +8,7 @@
 -- Rows locked: at most a thousand of those sessions until the commit. Waits for nobody: a row that another has
 --   locked is left to a later list.
 -- Promises: 1 round trip; buffers O(log n) in the sessions
--- Locks: RowExclusive on sessions
+-- Locks: RowExclusive on sessions; any rows of sessions FOR NO KEY UPDATE
 -- Never: Seq Scan
 -- Repeat: safe: they are found ahead of the clock no more.
 -- Returns: Relisted; no row when no session was ahead.
