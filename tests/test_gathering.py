@@ -130,6 +130,22 @@ def test_what_was_refused_with_others_is_known(gathering):
     assert not any(batch.is_unknown for batch in gathering.apart())
 
 
+def test_each_caller_has_an_error_of_its_own(gathering):
+    first, second = put("first", message_id="1"), put("second", message_id="2")
+    for call in (first, second):
+        gathering.put(call)
+    gathering.take(gathering.asked)
+    lost = dal.ServerUnavailable("the connection was lost")
+    lost.outcome_unknown, lost.message_ids, lost.__cause__ = True, ("1", "2"), OSError("reset")
+    gathering.failed(first.batch, lost)
+    assert first.error is not second.error
+    for call in (first, second):
+        assert type(call.error) is dal.ServerUnavailable
+        assert call.error.message_ids == call.append.message_ids
+        assert call.error.outcome_unknown
+        assert call.error.__cause__ is lost.__cause__
+
+
 def come(gathering, *session_ids, message_ids=NUMBERS):
     """Let a call come for each of these."""
     calls = [put(session_id, message_id=f"{next(message_ids)}") for session_id in session_ids]

@@ -12,6 +12,8 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
+from dal._sync.kept import Kept
+from dal._sync.writer import Writer
 from dal._sync.writer import _Waiting as Waiting
 from dal.batches import MOST_CHARACTERS, MOST_MESSAGES, Batch
 from dal.gathering import WAITED_TOO_LONG
@@ -183,6 +185,23 @@ def test_a_session_that_somebody_holds_delays_its_own_alone(store, at_once, held
     assert [one.sequence for one in outcomes] == [1, *[0] * WRITERS, 1, 1, 2]
 
 
+def test_others_pass_each_time_that_somebody_holds_a_session(store, at_once, held, connection):
+    with store.writer(batches=1) as writer:
+        for n in range(1, 4):
+            store.session("held").append("user", "x")
+            other = held("held")
+            operations = [appending(writer.session(name), "user", "y") for name in ("held", "held", "fine")]
+            waiting = threading.Thread(target=at_once, args=(operations,))
+            waiting.start()
+            ends = time.monotonic() + 10
+            while len(numbers(connection, "fine")) < n:
+                assert time.monotonic() < ends
+                time.sleep(0.01)
+            other.rollback()
+            waiting.join()
+    assert len(numbers(connection, "held")) == 9
+
+
 def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, tables, held):
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
         store.session("fine").append("user", "first")
@@ -243,6 +262,14 @@ def test_threads_that_went_together_wake_each_other(server, schema, tables, monk
         assert {store.session(name).record().message_count for name in names} == {ROUNDS}
     assert not unwoken
     assert True in interrupted, "none was interrupted that had others to wake"
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_sender_waits_for_more_calls_only_while_its_batch_is_not_complete(is_complete):
+    writer, taker = Mock(), Mock(batch=None)
+    writer._gathering.is_complete = is_complete
+    Writer._take(writer, taker)
+    assert taker.wait.called is not is_complete
 
 
 @contextlib.contextmanager
@@ -357,6 +384,14 @@ def test_a_connection_is_not_kept_for_what_was_given_up_meanwhile(server, schema
         runner.run(dal.queries.sessions.get, runner.attempts(source=kept), session_id="none")
         assert runner._source._pool.get_stats()["pool_available"] == 1
         assert next(answers, None) is None
+
+
+def test_a_connection_is_not_kept_after_an_error():
+    source = Mock()
+    kept = Kept(source, lambda: True)
+    kept.give_back("broken", commit=False)
+    source.give_back.assert_called_once_with("broken", commit=False)
+    assert kept.take(None) is source.take.return_value
 
 
 def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables):
