@@ -279,10 +279,13 @@ class EscapedMessages:
 class Imported:
     """What an import did: how many sessions it stored, and messages, and how many messages were there already.
 
-    `refused` has the sessions that took nothing that was missing there, and why.
+    `refused` has the sessions that took nothing that was missing there, and why. `analyzed` is False if the import
+    added much, and could not update the planner's statistics: run ANALYZE as the tables' owner, or statements may be
+    slow until autovacuum does.
     """
 
     sessions: int
     messages: int
     already_there: int
     refused: Mapping[str, str] = field(hash=False)
+    analyzed: bool = True

@@ -573,6 +573,48 @@ def test_what_others_wrote_can_be_exported_again(store, other, rows):
         store.import_(lines(message("d"), message("d", created_at=MOMENT)))
 
 
+@pytest.fixture
+def statistics(connection):
+    """Read what the planner knows of the messages: how many there are, and which versions its rows are of."""
+
+    def read():
+        return connection.execute(
+            "SELECT c.reltuples, array_agg(s.xmin::text ORDER BY s.staattnum) FROM pg_class AS c "
+            "LEFT JOIN pg_statistic AS s ON s.starelid = c.oid WHERE c.oid = 'messages'::regclass GROUP BY c.reltuples"
+        ).fetchone()
+
+    return read
+
+
+def test_an_import_of_much_updates_the_planners_statistics(store, statistics):
+    assert store.import_(lines(*(message("s", message_id=f"m{n}") for n in range(1000)))).analyzed
+    known = statistics()
+    assert known[0] == 1000
+    assert store.import_(lines(message("s", message_id="m1"), *[message("s")] * 99)).analyzed
+    assert statistics() == known, "less than a tenth is not much"
+    assert store.import_(lines(*[message("u")] * 110)).analyzed
+    assert statistics()[0] == 1209
+
+
+def test_an_import_does_not_wait_for_a_vacuum(side, server, schema, connect):
+    holder = connect(autocommit=False)
+    holder.execute("LOCK TABLE messages IN SHARE UPDATE EXCLUSIVE MODE")
+    with side.connect_store(server.conninfo, schema=schema, timeout=60) as store:
+        began = time.monotonic()
+        done = store.import_(lines(message("s")))
+        assert time.monotonic() - began < 30
+    assert (done.messages, done.analyzed) == (1, False)
+    holder.rollback()
+
+
+def test_statistics_that_take_too_long_cost_no_import(side, server, schema, tables, monkeypatch):
+    monkeypatch.setattr(f"dal._{side.name}.imports.ANALYZE", b"SELECT pg_sleep(60)")
+    with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
+        done = store.import_(lines(message("s")))
+        assert (done.messages, done.analyzed) == (1, False)
+        assert store.session("s").append("user", "x").sequence == 1
+
+
 def test_two_exports_in_one_file_are_two(store, other):
     store.session("s").append("user", "1")
     first = exported(store)
@@ -817,7 +859,8 @@ def test_without_temporary_tables_it_says_what_to_grant(side, server, connection
     conninfo = psycopg.conninfo.make_conninfo(server.conninfo, user=name, password="secret")
     try:
         with side.connect_store(conninfo, schema=schema) as store:
-            assert store.import_(lines(message("s"))).messages == 1
+            done = store.import_(lines(message("s")))
+            assert (done.messages, done.analyzed) == (1, False), "a service's role may not ANALYZE"
             connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
             with pytest.raises(dal.StatementFailed, match=r"GRANT TEMPORARY ON DATABASE.*\[import, 42501\]"):
                 store.import_(lines(message("t")))

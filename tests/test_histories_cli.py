@@ -17,6 +17,7 @@ from test_histories import lines as written
 from test_histories import message as said
 
 import dal
+from dal._sync import imports
 
 
 @pytest.fixture
@@ -99,6 +100,19 @@ def test_what_is_refused_is_named(store, place, tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert "Imported 1 new sessions, and 1 messages" in done.stderr
     assert "Refused session 'archived': it is archived, and messages are missing there." in done.stderr
+
+
+def test_old_statistics_are_told(store, place, tmp_path, monkeypatch):
+    path = tmp_path / "more.jsonl"
+    path.write_text("\n".join(written(said("new"))), encoding="utf-8")
+    monkeypatch.setattr(imports, "ANALYZE", b"SELECT no_such_column")
+    done = program.call("import", path, *place(store))
+    assert done.returncode == 0
+    assert (
+        done.stderr.splitlines()[1]
+        == "The planner's statistics are old: run ANALYZE sessions, messages as their owner."
+    )
+    assert store.session("new").record().message_count == 1
 
 
 def test_what_cannot_be_read_or_written_is_told(store, place, tmp_path):

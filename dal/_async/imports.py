@@ -13,8 +13,19 @@ from psycopg.rows import tuple_row
 from dal._async.connection import until
 from dal._async.pieces import pieces
 from dal._async.runner import AsyncRunner
-from dal.errors import InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
-from dal.histories.batch import COMMIT, COPY_MESSAGES, COPY_SESSIONS, MOST_AHEAD, STAGING, STORE, TAKE, Batch, Tally
+from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
+from dal.histories.batch import (
+    ANALYZE,
+    COMMIT,
+    COPY_MESSAGES,
+    COPY_SESSIONS,
+    MOST_AHEAD,
+    STAGING,
+    STORE,
+    TAKE,
+    Batch,
+    Tally,
+)
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
 from dal.redact import redact
@@ -49,7 +60,8 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
         except (ServerUnavailable, StatementFailed) as error:
             error.args = (tally.told(error.args[0]),)
             raise
-    return tally.total()
+        analyzed = not tally.is_much or await _analyze(runner)
+    return tally.total(analyzed=analyzed)
 
 
 async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]) -> None:
@@ -97,6 +109,23 @@ async def _store(
         raise InvalidInput(batch.place, told) from error
     finally:
         until(connection, None)
+
+
+async def _analyze(runner: AsyncRunner) -> bool:
+    """Update the planner's statistics; return False if they are not up to date: the role may not, or not in time."""
+    warnings: list[Any] = []
+    try:
+        async with runner.connection() as connection, connection.transaction():
+            connection.add_notice_handler(warnings.append)
+            until(connection, runner.deadline())
+            try:
+                await connection.execute(ANALYZE, prepare=False)
+            finally:
+                until(connection, None)
+                connection.remove_notice_handler(warnings.append)
+    except (psycopg.Error, DalError):  # What was imported is stored all the same.
+        return False
+    return not warnings
 
 
 async def _read(each: AsyncGenerator[Line], batch: Batch, most: int) -> None:

@@ -14,8 +14,19 @@ from psycopg.rows import tuple_row
 from dal._sync.connection import until
 from dal._sync.pieces import pieces
 from dal._sync.runner import Runner
-from dal.errors import InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
-from dal.histories.batch import COMMIT, COPY_MESSAGES, COPY_SESSIONS, MOST_AHEAD, STAGING, STORE, TAKE, Batch, Tally
+from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
+from dal.histories.batch import (
+    ANALYZE,
+    COMMIT,
+    COPY_MESSAGES,
+    COPY_SESSIONS,
+    MOST_AHEAD,
+    STAGING,
+    STORE,
+    TAKE,
+    Batch,
+    Tally,
+)
 from dal.histories.lines import Line, Lines
 from dal.records import Imported
 from dal.redact import redact
@@ -50,7 +61,8 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
         except (ServerUnavailable, StatementFailed) as error:
             error.args = (tally.told(error.args[0]),)
             raise
-    return tally.total()
+        analyzed = not tally.is_much or _analyze(runner)
+    return tally.total(analyzed=analyzed)
 
 
 def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> None:
@@ -98,6 +110,23 @@ def _store(
         raise InvalidInput(batch.place, told) from error
     finally:
         until(connection, None)
+
+
+def _analyze(runner: Runner) -> bool:
+    """Update the planner's statistics; return False if they are not up to date: the role may not, or not in time."""
+    warnings: list[Any] = []
+    try:
+        with runner.connection() as connection, connection.transaction():
+            connection.add_notice_handler(warnings.append)
+            until(connection, runner.deadline())
+            try:
+                connection.execute(ANALYZE, prepare=False)
+            finally:
+                until(connection, None)
+                connection.remove_notice_handler(warnings.append)
+    except (psycopg.Error, DalError):  # What was imported is stored all the same.
+        return False
+    return not warnings
 
 
 def _read(each: Generator[Line, None, None], batch: Batch, most: int) -> None:

@@ -92,6 +92,8 @@ def import_(
         err.print(f"Refused session {session_id!r}: {why}.", soft_wrap=True)
     if len(done.refused) > _MOST_TOLD:
         err.print(f"… and {len(done.refused) - _MOST_TOLD:,} more")
+    if not done.analyzed:
+        err.print("The planner's statistics are old: run ANALYZE sessions, messages as their owner.")
     if done.refused:
         raise typer.Exit(1)
 

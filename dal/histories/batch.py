@@ -19,6 +19,7 @@ COPY_SESSIONS = (_FOLDER / "copy_sessions.sql").read_bytes()
 TAKE = (_FOLDER / "take.sql").read_bytes()
 STORE = (_FOLDER / "store.sql").read_bytes()
 COMMIT = (_FOLDER / "commit.sql").read_bytes()
+ANALYZE = (_FOLDER / "analyze.sql").read_bytes()
 
 MOST_LINES = 20_000
 """Lines after which a transaction takes no other session in."""
@@ -177,11 +178,13 @@ class Tally:
         self._sessions = self._messages = self._already_there = 0
         self._refused: dict[str, str] = {}
         self._last = 0
+        self._known = 0.0, 0.0
 
-    def add(self, outcome: tuple[int, int, int, list[str], list[str]], batch: Batch) -> None:
+    def add(self, outcome: tuple[int, int, int, list[str], list[str], float, float], batch: Batch) -> None:
         """Take the outcome of a batch."""
         self._last = batch.last
-        sessions, messages, already_there, refused, reasons = outcome
+        sessions, messages, already_there, refused, reasons, *known = outcome
+        self._known = known[0], known[1]
         self._sessions += sessions
         self._messages += messages
         self._already_there += already_there
@@ -193,6 +196,12 @@ class Tally:
             return wrong
         return f"{wrong}; lines 1 to {self._last} are stored: import the same again, and what is missing follows"
 
-    def total(self) -> Imported:
+    @property
+    def is_much(self) -> bool:
+        """Whether a tenth of a table is new, so that autovacuum would analyze it next."""
+        added = self._sessions, self._messages
+        return any(new and 10 * new >= known for new, known in zip(added, self._known, strict=True))
+
+    def total(self, *, analyzed: bool = True) -> Imported:
         """Say what became of it all."""
-        return Imported(self._sessions, self._messages, self._already_there, self._refused)
+        return Imported(self._sessions, self._messages, self._already_there, self._refused, analyzed)

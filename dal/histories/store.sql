@@ -172,4 +172,14 @@ SELECT
     (
         SELECT coalesce(array_agg(r.reason ORDER BY r.session_id), '{}')
         FROM refused AS r
-    ) AS reasons;
+    ) AS reasons,
+    (
+        SELECT c.reltuples
+        FROM pg_catalog.pg_class AS c
+        WHERE c.oid = 'sessions'::regclass
+    ) AS sessions_known_to_planner,
+    (
+        SELECT c.reltuples
+        FROM pg_catalog.pg_class AS c
+        WHERE c.oid = 'messages'::regclass
+    ) AS messages_known_to_planner;
