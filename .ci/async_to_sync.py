@@ -25,6 +25,7 @@ RULES = [
     (r"\bawait ", ""),
     (r"\basync_queries\b", "queries"),
     (r"\b_async\b", "_sync"),
+    (r"\bpool_async\b", "pool"),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\baclosing\b", "closing"),
     (r"\banext\b", "next"),

@@ -81,6 +81,7 @@ class Attempts:
         "began",
         "connection",
         "deadline",
+        "is_back",
         "made",
         "sent",
         "source",
@@ -102,6 +103,8 @@ class Attempts:
         self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
         self.made = 1
         self.connection: psycopg.BaseConnection[Any] | None = None
+        self.is_back = False
+        """Whether the last one's connection was given back."""
         self.sent = False
         """Whether the last one came so far as to send the statement."""
         self.unknown = unknown

@@ -14,9 +14,11 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.abc import PQGen
 from psycopg.errors import Diagnostic, lookup
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from dal.errors import TooLate
+from dal.interrupts import interrupts
 from dal.processes import detach_in_child
 from dal.retries import After, after
 
@@ -87,6 +89,9 @@ class AsyncBounded(AsyncBounds, AsyncConnection[Any]):
     farewell: _Farewell
     """Why the server ended it."""
 
+    is_discarded = False
+    """Whether it was closed because its user was interrupted: it did not break."""
+
     pool: AsyncConnectionPool[Any]
     """The pool that it was taken from."""
 
@@ -130,6 +135,11 @@ class AsyncBounded(AsyncBounds, AsyncConnection[Any]):
                 await self.close()
             if error.sqlstate is None and self.farewell.error is not None:
                 raise self.farewell.error from error
+            raise
+        except BaseException as error:
+            if interrupts(error) and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(psycopg.Error):  # The driver does that after KeyboardInterrupt and SystemExit alone.
+                    await self.cancel_safe()
             raise
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109

@@ -20,6 +20,7 @@ from dal._async.queries import AsyncQuery, async_queries
 from dal._async.settings import settings_kept
 from dal._async.sources import AsyncPooled, AsyncSingle
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
+from dal.interrupts import interrupts
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
@@ -143,13 +144,15 @@ class AsyncRunner:
                 return await self._attempt(query, parameters, attempts)
             except psycopg.Error as error:
                 pause = await self._after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
-            except (KeyboardInterrupt, SystemExit):
-                await self._source.interrupted()
+            except BaseException as error:
+                if interrupts(error) and not attempts.is_back:
+                    await self._source.interrupted(error)
                 raise
             await sleep(pause)
 
     async def _attempt(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+        attempts.is_back = False
         connection = attempts.connection = await self._take(attempts)
         succeeded = False
         until(connection, attempts.deadline)
@@ -161,25 +164,37 @@ class AsyncRunner:
             attempts.sent = True
             rows = await query(connection, **parameters)
             succeeded = True
+        except BaseException as error:
+            if interrupts(error):
+                await self._source.discard(connection)
+            raise
         finally:
             await (attempts.source or self._source).give_back(connection, commit=succeeded)
+            attempts.is_back = True
         return rows
 
     @asynccontextmanager
     async def connection(self, deadline: float | None = None) -> AsyncIterator[AsyncConnection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
+        attempts = Attempts(0, self._timeout, deadline)
         try:
-            connection = await self._take(Attempts(0, self._timeout, deadline))
+            connection = await self._take(attempts)
             succeeded, begun_in = False, process()
             with not_in_child(connection):
                 try:
                     yield connection
                     succeeded = True
+                except BaseException as error:
+                    if interrupts(error):
+                        await self._source.discard(connection)
+                    raise
                 finally:
                     if process() == begun_in:
                         await self._source.give_back(connection, commit=succeeded)
-        except (KeyboardInterrupt, SystemExit):
-            await self._source.interrupted()
+                    attempts.is_back = True
+        except BaseException as error:
+            if interrupts(error) and not attempts.is_back:
+                await self._source.interrupted(error)
             raise
 
     @asynccontextmanager

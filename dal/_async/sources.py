@@ -16,12 +16,16 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from dal._async.checking import check
 from dal._async.connection import AsyncBounded, AsyncLent, until
 from dal._async.per_scope import AsyncPerScope
+from dal._async.pool_queue import leave_queue
 from dal._async.queries import async_queries
 from dal._async.scopes import Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
 from dal.retries import After, after
 from dal.schema import SchemaCheck
+
+_INTERRUPTED = 0.1
+"""Seconds that an interrupted caller waits for the workers of a pool to end."""
 
 
 class AsyncSingle:
@@ -86,8 +90,11 @@ class AsyncSingle:
     async def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    async def interrupted(self) -> None:
+    async def interrupted(self, error: BaseException) -> None:
         """Leave it to the caller, who may find it closed."""
+
+    async def discard(self, connection: AsyncConnection[Any]) -> None:
+        """As interrupted."""
 
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
@@ -165,8 +172,11 @@ class AsyncPooled:
     async def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    async def interrupted(self) -> None:
+    async def interrupted(self, error: BaseException) -> None:
         """Leave it to the caller: it may have lost a connection."""
+
+    async def discard(self, connection: AsyncConnection[Any]) -> None:
+        """As interrupted."""
 
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
@@ -241,20 +251,28 @@ class AsyncOwnPool(AsyncPooled):
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
         until(connection, None)
         try:
-            if connection.closed and connection.made > connection.renewed:
+            broke = connection.closed and not connection.is_discarded
+            if broke and connection.made > connection.renewed:
                 type(connection).renewed = monotonic()
                 await connection.pool.drain()
         finally:
             await connection.pool.putconn(connection)
 
-    async def interrupted(self) -> None:
+    async def interrupted(self, error: BaseException) -> None:
         """Begin with a new pool: an interrupt between two steps of the pool's own may have cost it a connection.
 
-        Those that others are using are closed when they are given back.
+        Not so where the caller waited for one. Those that others are using are closed when they are given back.
         """
+        if await leave_queue(error):
+            return
         interrupted = self._pools.pop()
         if interrupted is not None:
-            await interrupted.close(timeout=0)
+            await interrupted.close(timeout=_INTERRUPTED)
+
+    async def discard(self, connection: AsyncBounded) -> None:  # type: ignore[override] # Its own.
+        """End a connection whose user was interrupted, maybe between two steps of the driver's own."""
+        connection.is_discarded = True
+        await connection.close()
 
     async def close(self) -> None:
         """Close the pools."""

@@ -15,9 +15,11 @@ import psycopg
 from psycopg import Connection
 from psycopg.abc import PQGen
 from psycopg.errors import Diagnostic, lookup
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
 from dal.errors import TooLate
+from dal.interrupts import interrupts
 from dal.processes import detach_in_child
 from dal.retries import After, after
 
@@ -88,6 +90,9 @@ class Bounded(Bounds, Connection[Any]):
     farewell: _Farewell
     """Why the server ended it."""
 
+    is_discarded = False
+    """Whether it was closed because its user was interrupted: it did not break."""
+
     pool: ConnectionPool[Any]
     """The pool that it was taken from."""
 
@@ -131,6 +136,11 @@ class Bounded(Bounds, Connection[Any]):
                 self.close()
             if error.sqlstate is None and self.farewell.error is not None:
                 raise self.farewell.error from error
+            raise
+        except BaseException as error:
+            if interrupts(error) and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(psycopg.Error):  # The driver does that after KeyboardInterrupt and SystemExit alone.
+                    self.cancel_safe()
             raise
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:

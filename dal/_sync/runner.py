@@ -20,6 +20,7 @@ from dal._sync.queries import Query, queries
 from dal._sync.settings import settings_kept
 from dal._sync.sources import Pooled, Single
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
+from dal.interrupts import interrupts
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
@@ -139,13 +140,15 @@ class Runner:
                 return self._attempt(query, parameters, attempts)
             except psycopg.Error as error:
                 pause = self._after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
-            except (KeyboardInterrupt, SystemExit):
-                self._source.interrupted()
+            except BaseException as error:
+                if interrupts(error) and not attempts.is_back:
+                    self._source.interrupted(error)
                 raise
             sleep(pause)
 
     def _attempt(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+        attempts.is_back = False
         connection = attempts.connection = self._take(attempts)
         succeeded = False
         until(connection, attempts.deadline)
@@ -157,25 +160,37 @@ class Runner:
             attempts.sent = True
             rows = query(connection, **parameters)
             succeeded = True
+        except BaseException as error:
+            if interrupts(error):
+                self._source.discard(connection)
+            raise
         finally:
             (attempts.source or self._source).give_back(connection, commit=succeeded)
+            attempts.is_back = True
         return rows
 
     @contextmanager
     def connection(self, deadline: float | None = None) -> Iterator[Connection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
+        attempts = Attempts(0, self._timeout, deadline)
         try:
-            connection = self._take(Attempts(0, self._timeout, deadline))
+            connection = self._take(attempts)
             succeeded, begun_in = False, process()
             with not_in_child(connection):
                 try:
                     yield connection
                     succeeded = True
+                except BaseException as error:
+                    if interrupts(error):
+                        self._source.discard(connection)
+                    raise
                 finally:
                     if process() == begun_in:
                         self._source.give_back(connection, commit=succeeded)
-        except (KeyboardInterrupt, SystemExit):
-            self._source.interrupted()
+                    attempts.is_back = True
+        except BaseException as error:
+            if interrupts(error) and not attempts.is_back:
+                self._source.interrupted(error)
             raise
 
     @contextmanager

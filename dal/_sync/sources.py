@@ -17,12 +17,16 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from dal._sync.checking import check
 from dal._sync.connection import Bounded, Lent, until
 from dal._sync.per_scope import PerScope
+from dal._sync.pool_queue import leave_queue
 from dal._sync.queries import queries
 from dal._sync.scopes import Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
 from dal.retries import After, after
 from dal.schema import SchemaCheck
+
+_INTERRUPTED = 0.1
+"""Seconds that an interrupted caller waits for the workers of a pool to end."""
 
 
 class Single:
@@ -87,8 +91,11 @@ class Single:
     def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    def interrupted(self) -> None:
+    def interrupted(self, error: BaseException) -> None:
         """Leave it to the caller, who may find it closed."""
+
+    def discard(self, connection: Connection[Any]) -> None:
+        """As interrupted."""
 
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
@@ -166,8 +173,11 @@ class Pooled:
     def close(self) -> None:
         """Leave it open: it is the caller's."""
 
-    def interrupted(self) -> None:
+    def interrupted(self, error: BaseException) -> None:
         """Leave it to the caller: it may have lost a connection."""
+
+    def discard(self, connection: Connection[Any]) -> None:
+        """As interrupted."""
 
     def may_repeat(self, known: After) -> bool:
         """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
@@ -242,20 +252,28 @@ class OwnPool(Pooled):
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
         until(connection, None)
         try:
-            if connection.closed and connection.made > connection.renewed:
+            broke = connection.closed and not connection.is_discarded
+            if broke and connection.made > connection.renewed:
                 type(connection).renewed = monotonic()
                 connection.pool.drain()
         finally:
             connection.pool.putconn(connection)
 
-    def interrupted(self) -> None:
+    def interrupted(self, error: BaseException) -> None:
         """Begin with a new pool: an interrupt between two steps of the pool's own may have cost it a connection.
 
-        Those that others are using are closed when they are given back.
+        Not so where the caller waited for one. Those that others are using are closed when they are given back.
         """
+        if leave_queue(error):
+            return
         interrupted = self._pools.pop()
         if interrupted is not None:
-            interrupted.close(timeout=0)
+            interrupted.close(timeout=_INTERRUPTED)
+
+    def discard(self, connection: Bounded) -> None:  # type: ignore[override] # Its own.
+        """End a connection whose user was interrupted, maybe between two steps of the driver's own."""
+        connection.is_discarded = True
+        connection.close()
 
     def close(self) -> None:
         """Close the pools."""

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from functools import partial
 
 import psycopg
 import pytest
@@ -196,8 +197,15 @@ def press():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-def interrupt():
-    raise KeyboardInterrupt
+class TimeIsUp(BaseException):
+    """What a signal handler of a service's own may raise."""
+
+
+INTERRUPTS = [KeyboardInterrupt, SystemExit, TimeIsUp]
+
+
+def interrupt(kind):
+    raise kind
 
 
 def every_connection(store):
@@ -217,7 +225,7 @@ def interrupted(focus, store, call, send, at):
     """Interrupt a call; then the pool is whole, and the call made again stores each message once."""
     with call:
         try:
-            sys.setprofile(AtStep(at, interrupt))
+            sys.setprofile(AtStep(at, partial(interrupt, INTERRUPTS[at % len(INTERRUPTS)])))
             stored = send(store, call)
         finally:
             sys.setprofile(None)
@@ -233,7 +241,7 @@ def interrupted(focus, store, call, send, at):
 def test_interrupted_at_each_step(crew, scale, settings, state):
     send = in_transaction if state == "transaction" else lambda store, call: call.send(store)
     at, reached = 1, True
-    with Focus(crew, "KeyboardInterrupt at each step", timeout=5.0) as focus, ExitStack() as stores:
+    with Focus(crew, "interrupted at each step", timeout=5.0) as focus, ExitStack() as stores:
         store = stores.enter_context(dal.SessionStore.connect(**settings))
         if state == "writer":
             store = stores.enter_context(store.writer(batches=1))
