@@ -13,6 +13,7 @@ from sides import unwrap
 
 import dal
 from dal.retries import After, Attempts, after
+from dal.schema import SchemaCheck
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -112,7 +113,7 @@ def test_what_was_not_sent_when_the_connection_was_lost_is_known_not_to_be_done(
     with side.connect_store(conninfo, schema=schema, max_size=1, retries=0) as store:
         store.check_schema()
         kill()
-        unwrap(store)._backend.runner.schema.passed = False
+        unwrap(store)._backend.runner.schema = SchemaCheck()
         with pytest.raises(dal.DalError) as lost:
             store.session("s").append("user", "x", message_id="m")
     assert type(lost.value) is dal.ServerUnavailable
