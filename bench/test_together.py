@@ -2,7 +2,9 @@
 
     uv run pytest bench/test_together.py
 
-synchronous_commit is on. The ways take turns, so that all meet the same neighbours. Times never fail a run.
+synchronous_commit is on. The ways take turns, so that all meet the same neighbours: in a closed loop, where each calls
+again as soon as its last call has returned, and in open loops, where calls arrive at a fixed rate (see arrivals.py).
+Times never fail a run.
 """
 
 import asyncio
@@ -13,74 +15,96 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 
 import pytest
+from arrivals import BEYOND, RATES, ROUNDS, SECONDS, SHARES, p99, plan
 from proxy import passed_on
 from report import ratio
 from test_append import pgbench
 
 import dal
+from dal.batches import MOST_MESSAGES
 from dal.files import QUERIES
 
-CALLERS, ROUNDS, SECONDS = 64, 5, 0.4
+CALLERS = 64
 FAR = 0.005
 ALONE_ROUNDS = 1000
 CONTENT = "What was said, at the length of a line or so."
 TITLE = f"{CALLERS} who append at once: messages in the time that single appends on the same pool need for one"
+OPEN = f"appends that {CALLERS} take as they arrive: the 99th percentile of the time, from when each is due"
 
 pytestmark = pytest.mark.usefixtures("durable")
 
 
-def in_threads(conninfo, schema, session_of, beside=None):
-    """Seconds that each append took, by round and way: one by one or through a writer of these options, and ours."""
+def in_threads(conninfo, schema, session_of):
+    """What appends took by each way, one by one or through a writer, as it was planned."""
     with ExitStack() as stack:
         store = stack.enter_context(dal.SessionStore.connect(conninfo, schema=schema, max_size=8))
         store.check_schema()
-        other = store if beside is None else stack.enter_context(store.writer(**beside))
-        ways = {"the other": other, "ours": stack.enter_context(store.writer())}
+        ways = {"the other": store, "ours": stack.enter_context(store.writer())}
 
-        def append(way, n, ends, took):
-            session = way.session(session_of(n))
-            while time.monotonic() < ends:
-                began = time.perf_counter()
+        def append(session, arrivals, took):
+            for due in arrivals:
+                if due > time.perf_counter():
+                    time.sleep(max(0.0, due - time.perf_counter()))
                 session.append("user", CONTENT, agent_id="agent-1")
-                took.append(time.perf_counter() - began)
+                took.append(time.perf_counter() - due)
 
-        def run(way):
-            took, ends = [], time.monotonic() + SECONDS
-            threads = [threading.Thread(target=append, args=(way, n, ends, took)) for n in range(CALLERS)]
+        def run(way, arrivals):
+            took, sessions = [], [ways[way].session(session_of(n)) for n in range(CALLERS)]
+            threads = [threading.Thread(target=append, args=(session, arrivals, took)) for session in sessions]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
             return took
 
-        return [{name: run(way) for name, way in ways.items()} for _ in range(ROUNDS)]
+        planned = plan(RATES)
+        way, arrivals = next(planned)
+        try:
+            while True:
+                way, arrivals = planned.send(run(way, arrivals))
+        except StopIteration as done:
+            return done.value
 
 
-def in_tasks(conninfo, schema, session_of, beside=None, hook=None):
-    """As in_threads."""
+def in_tasks(  # noqa: PLR0913 - what one test or the other varies
+    conninfo, schema, session_of, *, rates=RATES, plainly=False, hook=None
+):
+    """As in_threads; the other way may be a writer that sends one batch at a time, of all that wait."""
 
-    async def append(way, n, ends, took):
-        session = way.session(session_of(n))
-        while time.monotonic() < ends:
-            began = time.perf_counter()
+    async def append(session, arrivals, took):
+        for due in arrivals:
+            if due > time.perf_counter():
+                await asyncio.sleep(due - time.perf_counter())
             await session.append("user", CONTENT, agent_id="agent-1")
-            took.append(time.perf_counter() - began)
+            took.append(time.perf_counter() - due)
 
-    async def run(way):
-        took, ends = [], time.monotonic() + SECONDS
-        await asyncio.gather(*(append(way, n, ends, took) for n in range(CALLERS)))
+    async def run(way, arrivals):
+        took, sessions = [], [way.session(session_of(n)) for n in range(CALLERS)]
+        await asyncio.gather(*(append(session, arrivals, took) for session in sessions))
         return took
 
-    async def rounds():
+    async def main():
         async with AsyncExitStack() as stack:
             store = dal.AsyncSessionStore.connect(conninfo, schema=schema, max_size=8, hook=hook)
             await stack.enter_async_context(store)
             await store.check_schema()
-            other = store if beside is None else await stack.enter_async_context(store.writer(**beside))
+            other = plain(await stack.enter_async_context(store.writer(batches=1))) if plainly else store
             ways = {"the other": other, "ours": await stack.enter_async_context(store.writer())}
-            return [{name: await run(way) for name, way in ways.items()} for _ in range(ROUNDS)]
+            planned = plan(rates)
+            way, arrivals = next(planned)
+            try:
+                while True:
+                    way, arrivals = planned.send(await run(ways[way], arrivals))
+            except StopIteration as done:
+                return done.value
 
-    return asyncio.run(rounds())
+    return asyncio.run(main())
+
+
+def plain(writer):
+    """Have a writer send all that wait whenever its one batch is back: the least that a writer does."""
+    writer._backend.appends.here._gathering._underway.share = lambda *_: MOST_MESSAGES  # noqa: SLF001
+    return writer
 
 
 def alone_in_a_thread(server, schema):
@@ -124,9 +148,19 @@ def alone_in_a_task(server, schema):
     return asyncio.run(append())
 
 
-def compared(rounds):
-    """What the appends of each way took, by round, without the first, which warms them up."""
-    return [[one[way] for one in rounds[1:]] for way in ("the other", "ours")]
+def compare(ledger, row, measured):
+    """Tell how ours compares with the other way, in a closed loop and in open ones."""
+    pairs = [(one["the other"], one["ours"]) for one in measured.closed[1:]]  # The first round warms them up.
+    table = ledger.table(TITLE)
+    table.tell(row, "messages", f"{statistics.median(len(ours) / len(other) for other, ours in pairs):.2f} x")
+    late = statistics.median(p99(ours) / p99(other) for other, ours in pairs)
+    table.tell(row, "the 99th percentile of the time", f"{late:.2f} x")
+    table = ledger.table(OPEN)
+    for share in SHARES:
+        table.tell(row, f"at {share:.0%} of the others' capacity", f"{measured.beside(share):.2f} x")
+    if (BEYOND, "ours") in measured.open:
+        column = f"at {BEYOND} times it, beside the others at {SHARES[0]:.0%}"
+        table.tell(row, column, f"{measured.beside(BEYOND, SHARES[0]):.2f} x")
 
 
 @pytest.fixture
@@ -147,24 +181,17 @@ SESSIONS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_at_once(here, ledger, kind, sessions):
     server, schema = here
-    singly, together = compared(KINDS[kind](server.conninfo, schema, SESSIONS[sessions]))
-    more = statistics.median(len(many) / len(few) for few, many in zip(singly, together, strict=True))
-    late = statistics.median(p99(many) / p99(few) for few, many in zip(singly, together, strict=True))
-    table = ledger.table(TITLE)
-    row = f"{kind}, {sessions}"
-    table.tell(row, "messages", f"{more:.1f} x")
-    table.tell(row, "the 99th percentile of the time", f"{late:.2f} x")
+    measured = KINDS[kind](server.conninfo, schema, SESSIONS[sessions])
+    compare(ledger, f"{kind}, {sessions}", measured)
 
 
 def test_many_at_once_to_a_server_that_is_far_away(here, ledger):
-    """Beside a writer that has only one batch on its way: the server would wait for each."""
+    """Beside a writer that sends one batch at a time, of all that wait."""
     server, schema = here
     with passed_on(server.conninfo, delay=FAR) as far:
-        rounds = in_tasks(far, schema, SESSIONS["each in its own session"], beside={"batches": 1})
-    one, several = compared(rounds)
-    more = statistics.median(len(many) / len(few) for few, many in zip(one, several, strict=True))
-    row = f"tasks, each in its own session, replies {FAR * 1000:.0f} ms late, beside one batch at a time"
-    ledger.table(TITLE).tell(row, "messages", f"{more:.2f} x")
+        measured = in_tasks(far, schema, SESSIONS["each in its own session"], rates=RATES[:-1], plainly=True)
+    row = f"tasks, each in its own session, replies {FAR * 1000:.0f} ms late, beside one batch of all that wait"
+    compare(ledger, row, measured)
 
 
 @pytest.mark.parametrize("kind", ALONE)
@@ -182,8 +209,8 @@ def test_against_pgbench(here, options, ledger, tmp_path):
         return
     ran = []
     server, schema = here
-    rounds = in_tasks(server.conninfo, schema, SESSIONS["each in its own session"], hook=ran.append)
-    ours = statistics.median(len(one) for one in compared(rounds)[1]) / SECONDS
+    measured = in_tasks(server.conninfo, schema, SESSIONS["each in its own session"], rates=(), hook=ran.append)
+    ours = statistics.median(len(one["ours"]) for one in measured.closed[1:]) / SECONDS
     each = round(statistics.mean(one.rows for one in ran if one.query == "messages.append_all"))
     script = (QUERIES / "messages/append_all.sql").read_text(encoding="utf-8")
     new_ids = f"(SELECT array_agg(gen_random_uuid()::text) FROM generate_series(1, {each}))"
@@ -204,7 +231,3 @@ def test_against_pgbench(here, options, ledger, tmp_path):
         rate = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps ="))
         row = f"tasks, each in its own session, beside pgbench with {each} in each batch, {clients} at once"
         table.tell(row, "messages", f"{ratio(ours, rate * each)}")
-
-
-def p99(took):
-    return sorted(took)[int(len(took) * 0.99)]
