@@ -252,3 +252,24 @@ def test_a_thousand_appends_are_a_thousand_statements(side, server, options, tab
     assert len(appends) == 1000
     assert len(statements) == len(appends) + len(check) == 1001, "check_schema() is the one that is no append"
     assert "count(" not in log.lower()
+
+
+def test_a_removal_of_nothing_leaves_nothing(store, connection):
+    session = store.session("s")
+    session.append("user", "x")
+    assert session.remove_from(1) == 0
+    assert connection.execute("SELECT FROM removals").fetchall() == []
+    assert session.remove_from(0) == 1
+    assert len(connection.execute("SELECT FROM removals").fetchall()) == 1
+
+
+def test_a_removal_prunes_those_that_nobody_can_send_again(store, connection):
+    for name in ("s", "other"):
+        for _ in range(3):
+            store.session(name).append("user", "x")
+            store.session(name).remove_from(store.session(name).latest(1)[0].sequence)
+    connection.execute("UPDATE removals SET removed_at = removed_at - interval '61 minutes'")
+    store.session("s").append("user", "x")
+    assert store.session("s").remove_from(0) == 1
+    left = connection.execute("SELECT session_id, count(*) FROM removals GROUP BY 1 ORDER BY 1").fetchall()
+    assert left == [("other", 3), ("s", 1)], "of its own session, in the same statement"

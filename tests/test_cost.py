@@ -160,14 +160,42 @@ def test_an_append_touches_no_index_of_sessions(connect, connection, sync_store,
     assert shares[50] > shares[100]
 
 
-def wal(connection, operation) -> float:
+def wal(connection, operation, times=30) -> float:
     position = "SELECT pg_current_wal_insert_lsn() - '0/0'"
     written = []
-    for _ in range(30):
+    for _ in range(times):
         before = connection.execute(position).fetchone()[0]
         operation()
         written.append(int(connection.execute(position).fetchone()[0] - before))
     return statistics.median(written)
+
+
+def test_moving_up_in_lists_costs_an_append_a_minute(connection, sync_store, figure):
+    """Turns of six messages, two minutes apart, in 200 sessions: one append of each turn moves its session up."""
+    sessions = [sync_store.session(user_id=f"u{n % 20}", source="s", metadata={"a": "b" * 100}) for n in range(200)]
+    for session in sessions:
+        session.append("user", "x")
+    before, each = updates(connection), []
+    for turn in range(5):
+        for session in sessions:
+            age = "UPDATE sessions SET listed_at = listed_at - interval '2 min' WHERE session_id = %s"
+            connection.execute(age, [session.id])
+            if turn == 4 and len(each) < 30:
+                each.append([wal(connection, lambda: session.append("user", "x"), 1) for _ in range(6)])  # noqa: B023
+                continue
+            for _ in range(6):
+                session.append("user", "x")
+    hot, every = (now - then for now, then in zip(updates(connection), before, strict=True))
+    every -= 1000  # Those that let the time pass, none of which is HOT.
+    moves, stays = (statistics.median(one) for one in ([turn[0] for turn in each], [turn[1] for turn in each]))
+    mean = (moves + 5 * stays) / 6
+    figure(
+        "turns of six appends, two minutes apart",
+        f"{hot / every:.1%} HOT; WAL bytes: {stays:.0f} an append, {moves:.0f} one that moves its session up in lists, "
+        f"{mean:.0f} on average",
+    )
+    assert 0.7 < hot / every < 5 / 6 + 0.01
+    assert mean < 1.4 * stays
 
 
 def test_hot_columns_side_by_side_keep_the_metadata_out_of_the_wal(connection, sync_store, figure):
