@@ -2,10 +2,11 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
+from npm_server import npm_server
 from psycopg import sql
 from sides import AsyncSide, SyncSide
 from ulid import ULID
@@ -20,10 +21,20 @@ _FIGURES = pytest.StashKey[dict[str, str]]()
 def pytest_addoption(parser):
     parser.addoption(
         "--postgres",
-        metavar=CHOICES,
+        metavar=f"{CHOICES}|npm-17",
         help="the server to test on: DAL_TEST_DSN, or else a container where an engine answers and has the image, "
         "or else the embedded one",
     )
+
+
+@contextmanager
+def _started(choice):
+    if choice == "npm-17":
+        with npm_server(17) as conninfo, serve(conninfo) as server:
+            yield server
+    else:
+        with serve(choice, prefer_container=True) as server:
+            yield server
 
 
 def pytest_configure(config):
@@ -31,7 +42,7 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Started here so that the header can say which it is.
-    started = serve(config.option.postgres, prefer_container=True)
+    started = _started(config.option.postgres)
     server = config.stash[_SERVER] = started.__enter__()
     config.add_cleanup(lambda: started.__exit__(None, None, None))
     if server.kind != "given":
