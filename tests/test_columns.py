@@ -13,7 +13,6 @@ from test_histories import exported, other  # noqa: F401 - a fixture
 import dal
 
 DERIVED = {
-    "active_hour": "the hour of updated_at",
     "listed_at": "the place in lists, which follows updated_at",
 }
 """Columns that no verb gives or returns, and why: an import computes them anew."""
