@@ -211,3 +211,16 @@ async def test_a_transaction_in_another_loop(server, schema, tables, other_loop)
         with ELSEWHERE:
             other_loop(tx.session("s").append("user", "x"))
         assert (await tx.session("s").append("user", "x")).sequence == 1
+
+
+def test_a_pool_that_is_opened_after_its_store_was_tried(server, options, tables):
+    pool = psycopg_pool.AsyncConnectionPool(server.conninfo, kwargs=options, min_size=1, max_size=1, open=False)
+    store = dal.AsyncSessionStore(pool)
+
+    async def use():
+        async with pool:
+            return (await store.session("s").append("user", "x")).sequence
+
+    with pytest.raises(dal.StoreClosed, match="not open"):
+        asyncio.run(store.session("s").append("user", "x"))
+    assert asyncio.run(use()) == 0

@@ -66,8 +66,8 @@ class Home:
             raise StoreClosed(FORKED)
         loop = get_running_loop()
         if self._loop is None:
-            self._loop = self._opened_in() or loop
-        if loop is not self._loop:
+            self._loop = loop if self._pool is None else self._opened_in()
+        if self._loop not in {None, loop}:
             raise StoreClosed(_OTHER_LOOP)
 
     def _opened_in(self) -> AbstractEventLoop | None:

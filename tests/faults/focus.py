@@ -21,6 +21,8 @@ class Focus:
         self._numbers = count()
         self.injected = self._checked = 0
         self.late = 0.0
+        self.foreign = 0
+        """Messages of another user that a confined store returned."""
 
     def __enter__(self):
         return self
@@ -30,7 +32,9 @@ class Focus:
         if kind is None:
             self.crew.after(self.fault, 0)
             with self.crew.harness() as connection:
-                self.crew.check(connection, self.fault, self.generation, self.injected, late=self.late)
+                figures = {"late": self.late, "foreign": self.foreign}
+                self.crew.check(connection, self.fault, self.generation, self.injected, **figures)
+            assert not self.foreign, f"{self.fault}: {self.foreign} messages of other users were read"
 
     def call(self, messages=1, *, session=0, ids=False):
         """Give the next call, of so many messages; with ids of its own or with the store's."""
@@ -42,11 +46,23 @@ class Focus:
         return Call(self._log, f"{self.generation}-{session}", keys, given, timeout=self.timeout)
 
     def calls_of(self, name, count):
-        """Give so many calls of another process, with a log and keys of its own."""
+        """Give so many calls of another process or thread, with a log and keys of its own, to sessions of all."""
         log = Log(self.crew.folder, f"{self.generation}.{name}")
         for n in range(count):
-            key = f"{self.generation}.{name}.{n:05}"
-            yield Call(log, f"{self.generation}-{n % 3}", [key], timeout=self.timeout)
+            yield Call(log, f"{self.generation}-{n % 3}", [self._key(name, n)], timeout=self.timeout)
+
+    def calls_of_user(self, name, count):
+        """Give so many calls to a session of this user's own."""
+        log = Log(self.crew.folder, f"{self.generation}.{name}.own")
+        for n in range(count):
+            yield Call(log, f"{self.generation}-of.{name}", [self._key(f"{name}.own", n)], timeout=self.timeout)
+
+    def _key(self, name, n):
+        return f"{self.generation}.{name}.{n:05}"
+
+    def foreign_of(self, name, messages):
+        """Count the messages that are not this user's own."""
+        return sum(not message.content.startswith(f"{self.generation}.{name}.own.") for message in messages)
 
     def once(self, store, call):
         """Make a call, which may fail."""

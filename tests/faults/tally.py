@@ -11,6 +11,7 @@ class Row:
     lost: int = 0
     duplicated: int = 0
     gaps: int = 0
+    foreign: int = 0
     wrong: int = 0
     late: float = 0.0
     recovery: float = 0.0
@@ -27,6 +28,7 @@ class Tally:
         "lost",
         "duplicated",
         "gaps",
+        "foreign",
         "latest, s",
         "slowest recovery, s",
     )
@@ -34,9 +36,10 @@ class Tally:
     def __init__(self):
         self.rows = {}
 
-    def add(self, fault, injected, verdict, *, late=0.0, recovery=0.0):
+    def add(self, fault, injected, verdict, *, late=0.0, recovery=0.0, foreign=0):
         row = self.rows.setdefault(fault, Row())
         row.injected += injected
+        row.foreign += foreign
         row.acknowledged += verdict.acknowledged
         row.unacknowledged += verdict.unacknowledged
         for name in ("lost", "duplicated", "gaps", "wrong"):
@@ -47,12 +50,29 @@ class Tally:
         """As Markdown."""
         total = Row()
         for row in self.rows.values():
-            for name in ("injected", "acknowledged", "unacknowledged", "lost", "duplicated", "gaps", "wrong"):
+            for name in (
+                "injected",
+                "acknowledged",
+                "unacknowledged",
+                "lost",
+                "duplicated",
+                "gaps",
+                "foreign",
+                "wrong",
+            ):
                 setattr(total, name, getattr(total, name) + getattr(row, name))
             total.late, total.recovery = max(total.late, row.late), max(total.recovery, row.recovery)
         lines = ["| " + " | ".join(self.HEAD) + " |", "|---" + "|---:" * (len(self.HEAD) - 1) + "|"]
         for name, row in [*self.rows.items(), ("**in all**", total)]:
-            counts = (row.injected, row.acknowledged, row.unacknowledged, row.lost, row.duplicated, row.gaps)
+            counts = (
+                row.injected,
+                row.acknowledged,
+                row.unacknowledged,
+                row.lost,
+                row.duplicated,
+                row.gaps,
+                row.foreign,
+            )
             cells = [name, *(f"{count:,}" for count in counts), f"{row.late:.2f}", f"{row.recovery:.2f}"]
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
