@@ -192,6 +192,12 @@ class Begun:
             tx.session("s").append("user", "before")
             self._fork()
 
+    def connection(self):
+        with self._store.connection() as connection:
+            connection.execute("SELECT 1")
+            self._fork()
+            connection.execute("SELECT 1")
+
     def stream(self):
         messages = self._session.stream()
         next(messages)
@@ -307,6 +313,9 @@ pid = os.fork()
 if pid == 0:
     if "used" in sys.argv:
         assert writer.session("other").append("user", "x").sequence == 3
+    if "closed" in sys.argv:
+        for way in (pipeline, writer, store):
+            way.close()
     if "collected" in sys.argv:
         del store, writer, pipeline, held, inside, way, stream
         gc.collect()
@@ -323,7 +332,7 @@ store.close()
 """
 
 
-@pytest.mark.parametrize("how", ["", "used", "collected"])
+@pytest.mark.parametrize("how", ["", "used", "closed", "collected"])
 def test_a_child_that_ends_normally_sends_nothing_to_the_parents_server(server, schema, connection, how):
     command = [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", ENDS_NORMALLY]
     done = subprocess.run(
