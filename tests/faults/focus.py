@@ -21,8 +21,8 @@ class Focus:
         self._numbers = count()
         self.injected = self._checked = 0
         self.late = 0.0
-        self.foreign = 0
-        """Messages of another user that a confined store returned."""
+        self.foreign = None
+        """Messages of another user that a confined store returned, if one was asked."""
 
     def __enter__(self):
         return self

@@ -11,7 +11,8 @@ class Row:
     lost: int = 0
     duplicated: int = 0
     gaps: int = 0
-    foreign: int = 0
+    foreign: int | None = None
+    """None if nothing was read as a user."""
     wrong: int = 0
     late: float = 0.0
     recovery: float = 0.0
@@ -36,10 +37,11 @@ class Tally:
     def __init__(self):
         self.rows = {}
 
-    def add(self, fault, injected, verdict, *, late=0.0, recovery=0.0, foreign=0):
+    def add(self, fault, injected, verdict, *, late=0.0, recovery=0.0, foreign=None):
         row = self.rows.setdefault(fault, Row())
         row.injected += injected
-        row.foreign += foreign
+        if foreign is not None:
+            row.foreign = (row.foreign or 0) + foreign
         row.acknowledged += verdict.acknowledged
         row.unacknowledged += verdict.unacknowledged
         for name in ("lost", "duplicated", "gaps", "wrong"):
@@ -73,6 +75,7 @@ class Tally:
                 row.gaps,
                 row.foreign,
             )
-            cells = [name, *(f"{count:,}" for count in counts), f"{row.late:.2f}", f"{row.recovery:.2f}"]
+            foreign = "–" if row.foreign is None else f"{row.foreign:,}"
+            cells = [name, *(f"{count:,}" for count in counts), foreign, f"{row.late:.2f}", f"{row.recovery:.2f}"]
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)

@@ -51,7 +51,7 @@ async def use_async(focus, store, name, calls):
 def note(focus, told):
     late, foreign = told
     focus.late = max(focus.late, late)
-    focus.foreign += foreign
+    focus.foreign = (focus.foreign or 0) + foreign
 
 
 @contextmanager
