@@ -52,29 +52,13 @@ class Tally:
         """As Markdown."""
         total = Row()
         for row in self.rows.values():
-            for name in (
-                "injected",
-                "acknowledged",
-                "unacknowledged",
-                "lost",
-                "duplicated",
-                "gaps",
-                "foreign",
-                "wrong",
-            ):
+            for name in ("injected", "acknowledged", "unacknowledged", "lost", "duplicated", "gaps", "wrong"):
                 setattr(total, name, getattr(total, name) + getattr(row, name))
+            total.foreign = (total.foreign or 0) + (row.foreign or 0)
             total.late, total.recovery = max(total.late, row.late), max(total.recovery, row.recovery)
         lines = ["| " + " | ".join(self.HEAD) + " |", "|---" + "|---:" * (len(self.HEAD) - 1) + "|"]
         for name, row in [*self.rows.items(), ("**in all**", total)]:
-            counts = (
-                row.injected,
-                row.acknowledged,
-                row.unacknowledged,
-                row.lost,
-                row.duplicated,
-                row.gaps,
-                row.foreign,
-            )
+            counts = (row.injected, row.acknowledged, row.unacknowledged, row.lost, row.duplicated, row.gaps)
             foreign = "–" if row.foreign is None else f"{row.foreign:,}"
             cells = [name, *(f"{count:,}" for count in counts), foreign, f"{row.late:.2f}", f"{row.recovery:.2f}"]
             lines.append("| " + " | ".join(cells) + " |")
