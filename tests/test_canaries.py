@@ -55,10 +55,11 @@ def hatch(name, folder):
     return subject
 
 
-def narrowed(subject, breaks):
-    """The query with what it promises along the axis of one promise."""
+def narrowed(subject, breaks, along=""):
+    """The query with what it promises along one axis: that of the promise, another one, or the first."""
     promises = subject.promises
-    bounds = [bound for bound in promises.bounds if fnmatch(str(bound), breaks)] or list(promises.bounds[:1])
+    wanted = [bound for bound in promises.bounds if fnmatch(str(bound), breaks) or bound.axis == along]
+    bounds = wanted or list(promises.bounds[:1])
     held = [bound for bound in promises.held if breaks == f"held snapshot: {bound}"]
     return replace(subject, promises=replace(promises, bounds=tuple(bounds), held=tuple(held)))
 
@@ -89,7 +90,7 @@ def verdicts_of(measure, tmp_path_factory):
     @cache
     def judged(patch, quick):
         names = [name for name, canary in CANARIES.items() if (canary.schema, canary.quick) == (patch, quick)]
-        subjects = [narrowed(hatch(name, folder), CANARIES[name].breaks) for name in names]
+        subjects = [narrowed(hatch(name, folder), CANARIES[name].breaks, CANARIES[name].along) for name in names]
         measured = measure(subjects, patch, sizes=quick_sizes if quick else default_sizes)
         return {name: list(judge(one)) for name, one in zip(names, measured, strict=True)}
 

@@ -125,7 +125,7 @@ class Gate:
             has_grown = self._grow(connection, axis, before, size, [one.subject for one in measured])
             for one in measured:
                 self._begin(f"{axis}: {size:,}, {one.subject.name}")
-                exercise = one.exercise.setdefault(axis, Exercise())
+                exercise = one.exercise_along(axis)
                 if not (has_grown or self._is_other_call(one.subject, axis, before, size)):
                     exercise.still.append(size)
                 with self._noting_failure(connection, one):
@@ -192,7 +192,7 @@ class Gate:
                 has_grown = _has_written(connection, counted)
                 for one in measured:
                     self._begin(f"{axis}, under a held snapshot: {size:,}, {one.subject.name}")
-                    exercise = one.held_exercise.setdefault(axis, Exercise())
+                    exercise = one.exercise_along(axis, held=True)
                     if not has_grown:
                         exercise.still.append(size)
                     with self._noting_failure(connection, one):

@@ -56,6 +56,11 @@ class Hot:
 
 
 @dataclass(frozen=True, slots=True)
+class MayMatchNothing:
+    """A call that returns and changes no row is measured like any other."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """A lock on tables, and none that is stronger."""
 
@@ -128,6 +133,7 @@ LINES: dict[str, tuple[Form, ...]] = {
     "Promises": (
         Form("<number> round trip[s]", lambda found, _: RoundTrips(_number(found))),
         Form("HOT", lambda _found, _line: Hot()),
+        Form("may match nothing", lambda _found, _line: MayMatchNothing()),
         *_BOUNDS,
         Form(f"{_GROWTH}, at most <number> <unit>[ <each>]", _capped),
         Form("at most <number> <unit>", _cap),

@@ -7,7 +7,8 @@
     -- Never: Seq Scan; Sort on messages
 
 A line continues in lines that are indented by three spaces. `Held snapshot:` may be left out, the others may not.
-HOT: no update writes to an index. The rows locked against other writers are exactly as many as promised: with fewer,
+HOT: no update writes to an index. A call that returns and changes no row keeps no promise, unless the header says that
+it `may match nothing`. The rows locked against other writers are exactly as many as promised: with fewer,
 writers would pass each other; and none is locked more strongly than FOR NO KEY UPDATE, or than the line says: `1 row
 of sessions FOR UPDATE`, `any rows of messages FOR UPDATE`. dal.measure.grammar has every word.
 """
@@ -23,7 +24,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from dal.measure.grammar import LINES, OPTIONAL, Hot, Lock, RoundTrips, expected, promise_of
+from dal.measure.grammar import LINES, OPTIONAL, Hot, Lock, MayMatchNothing, RoundTrips, expected, promise_of
 from dal.measure.promises import Advisory, Bound, Cap, Never, Promises, Rows, Waits
 
 T = TypeVar("T")
@@ -152,6 +153,7 @@ def _collect(path: Path, lines: Mapping[str, tuple[int, str]], made: Mapping[str
         path=path,
         round_trips=trips.number,
         hot=bool(_of(Hot, made["Promises"])),
+        may_match_nothing=bool(_of(MayMatchNothing, made["Promises"])),
         line=lines["Promises"][0],
         bounds=_of(Bound, made["Promises"]),
         caps=_of(Cap, made["Promises"]),

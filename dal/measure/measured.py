@@ -25,6 +25,7 @@ STANDARD_SIZE = 64
 class Exercise:
     """Whether the calls along an axis did anything: a promise is not kept by a call that does nothing."""
 
+    may_match_nothing: bool = False
     matched: dict[int, int] = field(default_factory=dict)
     """By size: how many rows the call returned, or changed, with the plan with which it did least."""
     still: list[int] = field(default_factory=list)
@@ -60,6 +61,11 @@ class Measured:
     """All tables of the scratch schema."""
     failure: str | None = None
     """The database's error, if the query failed: nothing more was measured then."""
+
+    def exercise_along(self, axis: str, *, held: bool = False) -> Exercise:
+        """Return what is known of the calls along an axis."""
+        of = self.held_exercise if held else self.exercise
+        return of.setdefault(axis, Exercise(self.subject.promises.may_match_nothing))
 
     @property
     def axes(self) -> list[str]:

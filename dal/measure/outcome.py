@@ -187,6 +187,7 @@ def told(promises: Promises) -> list[str]:
         *map(str, promises.bounds),
         *map(str, promises.caps),
         *(["HOT"] if promises.hot else []),
+        *(["may match nothing"] if promises.may_match_nothing else []),
         *(f"held snapshot: {bound}" for bound in promises.held),
         *(f"{mode} on {table}" for table, mode in promises.locks.items()),
         *map(str, promises.rows),

@@ -161,6 +161,8 @@ class Promises:
     path: Path
     round_trips: int
     hot: bool
+    may_match_nothing: bool
+    """Whether a call that returns and changes no row is a measurement too."""
     line: int
     """The line of `Promises:`."""
     bounds: tuple[Bound, ...]

@@ -17,8 +17,10 @@
 -- Rows locked: the sessions' rows until the commit, in the order in which the sessions are given: by session_id,
 --   so that no two of these deadlock. Waits for other writers of the same sessions alone.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
---   buffers O(n log n) in the given messages; WAL O(n) in the given messages;
---   buffers O(n log n) in the given sessions; WAL O(n) in the given sessions;
+--   buffers O(n log n) in the given messages, at most 23 buffers each;
+--   WAL O(n) in the given messages, at most 599 WAL bytes each;
+--   buffers O(n log n) in the given sessions, at most 29 buffers each;
+--   WAL O(n) in the given sessions, at most 780 WAL bytes each; at most 64 buffers; at most 18 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/12
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions for each of the given sessions;

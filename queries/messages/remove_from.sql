@@ -9,8 +9,9 @@
 --   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey, messages_pkey, removals_pkey.
 -- Rows locked: the session's row until the commit, then the removed messages.
--- Promises: 1 round trip; buffers O(log n) in the session's messages; buffers O(n) in the removed messages;
---   WAL O(n) in the removed messages;
+-- Promises: 1 round trip; buffers O(log n) in the session's messages;
+--   buffers O(n) in the removed messages, at most 3 buffers each;
+--   WAL O(n) in the removed messages, at most 75 WAL bytes each; at most 30 buffers; at most 7 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions; any rows of messages FOR UPDATE;
 --   waits for rows of sessions, messages

@@ -11,8 +11,8 @@
 --   view that somebody planted under this name could otherwise run code as the role that connects.
 -- Index: the catalog's own.
 -- Rows locked: none.
--- Promises: 1 round trip; buffers O(1) in the sessions
--- Locks: AccessShare on dal_schema, sessions, messages, removals
+-- Promises: 1 round trip; buffers O(1) in the sessions; at most 3 buffers
+-- Locks: AccessShare on dal_schema
 -- Never: none
 -- Repeat: safe: it only reads.
 -- Returns: SchemaFact; none of kind version when a schema was never applied whole.

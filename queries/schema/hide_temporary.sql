@@ -4,7 +4,7 @@
 -- One statement: the server looks for a table among the temporary ones first, unless the path names pg_temp.
 -- Index: none.
 -- Rows locked: none.
--- Promises: 1 round trip; buffers O(1) in the sessions
+-- Promises: 1 round trip; may match nothing; buffers O(1) in the sessions; at most 2 buffers
 -- Locks: none
 -- Never: none
 -- Repeat: safe: a path that names pg_temp is left as it is.

@@ -5,8 +5,8 @@
 --   to be read too, so that a store can say what to run.
 -- Index: dal_schema_pkey, backwards.
 -- Rows locked: none.
--- Promises: 1 round trip; buffers O(1) in the sessions;
---   at most 10 ms of CPU; no sleeps; no temporary bytes
+-- Promises: 1 round trip; buffers O(1) in the sessions; at most 3 buffers; at most 10 ms of CPU; no sleeps;
+--   no temporary bytes
 -- Locks: AccessShare on dal_schema
 -- Never: none
 -- Repeat: safe: it only reads.

@@ -8,8 +8,8 @@
 --   The order is no promise across snapshots: an export reads all its pages in one.
 -- Index: sessions_listed_of_user, forwards.
 -- Rows locked: none.
--- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page;
---   at most 10 ms of CPU; no sleeps; no temporary bytes
+-- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page, at most n/10;
+--   at most 17 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: it only reads.

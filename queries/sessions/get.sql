@@ -5,8 +5,8 @@
 --   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_pkey.
 -- Rows locked: none.
--- Promises: 1 round trip; buffers O(log n) in the sessions;
---   at most 10 ms of CPU; no sleeps; no temporary bytes
+-- Promises: 1 round trip; buffers O(log n) in the sessions; at most 6 buffers; at most 10 ms of CPU; no sleeps;
+--   no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/50
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan; Sort

@@ -13,9 +13,8 @@
 -- Index: sessions_listed_of_user (of the user's sessions, those from elsewhere are passed over), backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;
---   buffers O(n) in the page;
---   buffers O(n) in the user's sessions from elsewhere;
---   at most 10 ms of CPU; no sleeps; no temporary bytes
+--   buffers O(n) in the page, at most n/4; buffers O(n) in the user's sessions from elsewhere, at most n/3;
+--   at most 34 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.

@@ -7,8 +7,8 @@
 -- Index: sessions_pkey; the change of status writes to the indexes of lists.
 -- Rows locked: the session's row until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
---   WAL O(1) in the session's messages;
---   at most 10 ms of CPU; no sleeps; no temporary bytes
+--   WAL O(1) in the session's messages; at most 22 buffers; at most 7 WAL records; at most 10 ms of CPU;
+--   no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
 -- Repeat: safe: the status is what it would be if it had been sent later.

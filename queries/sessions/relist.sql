@@ -7,9 +7,9 @@
 -- Index: sessions_listed, backwards; sessions_pkey.
 -- Rows locked: at most a thousand of those sessions until the commit. Waits for nobody: a row that another has
 --   locked is left to a later list.
--- Promises: 1 round trip; buffers O(log n) in the sessions
+-- Promises: 1 round trip; buffers O(log n) in the sessions; at most 39 buffers; at most 9 WAL records
 -- Locks: RowExclusive on sessions; any rows of sessions FOR NO KEY UPDATE
--- Never: Seq Scan
+-- Never: none
 -- Repeat: safe: they are found ahead of the clock no more.
 -- Returns: Relisted; no row when no session was ahead.
 WITH ahead AS MATERIALIZED (

@@ -20,6 +20,8 @@ class Canary:
     """The only plan with which it breaks it, if it is not both."""
     quick: bool = False
     """It shows at small sizes too."""
+    along: str = ""
+    """The axis in which it is measured, if that is not in the promise that it breaks."""
 
 
 def quick(query: str, breaks: str, *edits: tuple[str, str], schema: str = "") -> Canary:

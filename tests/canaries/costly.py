@@ -1,0 +1,50 @@
+"""What costs more, and grows no faster: only a cap shows it."""
+
+from canaries.canary import Canary, quick
+
+_FIVE_OF_MESSAGES = (
+    "CREATE INDEX m1 ON messages (created_at); CREATE INDEX m2 ON messages (session_id, created_at);"
+    "CREATE INDEX m3 ON messages (role, created_at); CREATE INDEX m4 ON messages (agent_id, created_at);"
+    "CREATE INDEX m5 ON messages USING hash (message_id);"
+)
+
+_FIVE_OF_SESSIONS = "".join(f"CREATE INDEX s{n} ON sessions (parent_id, status, session_id);" for n in range(5))
+
+
+def _indexed(query: str, unit: str, along: str, schema: str) -> Canary:
+    return Canary(query, f"at most * {unit}", schema=schema, along=along)
+
+
+COSTLY: dict[str, Canary] = {
+    "five more indexes of messages, in buffers": _indexed(
+        "messages.append", "buffers", "the sessions", _FIVE_OF_MESSAGES
+    ),
+    "five more indexes of messages, in WAL": _indexed(
+        "messages.append", "WAL records", "the sessions", _FIVE_OF_MESSAGES
+    ),
+    "five more indexes of messages, for a few at once": _indexed(
+        "messages.append_all", "buffers", "the session's messages", _FIVE_OF_MESSAGES
+    ),
+    "five more indexes of messages, for each of many": Canary(
+        "messages.append_all",
+        "buffers O(n log n) in the given messages, at most * buffers each",
+        schema=_FIVE_OF_MESSAGES,
+    ),
+    "five more indexes of sessions, in buffers": _indexed(
+        "sessions.pause", "buffers", "the session's messages", _FIVE_OF_SESSIONS
+    ),
+    "five more indexes of sessions, in WAL": _indexed(
+        "sessions.pause", "WAL records", "the session's messages", _FIVE_OF_SESSIONS
+    ),
+    "a look at the messages that nobody needs": quick(
+        "sessions.get",
+        "at most * buffers",
+        (
+            "s.user_id = :owner::text);",
+            (
+                "s.user_id = :owner::text)\n"
+                "    AND EXISTS (SELECT FROM messages AS m WHERE m.session_id = s.session_id);"
+            ),
+        ),
+    ),
+}
