@@ -97,6 +97,7 @@ def in_transaction(store):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_the_server_quotes_is_withheld(store, connection, logged, fault):
     harm, state = FAULTS[fault]
+    store.check_schema()  # Later, it would find what is wrong before PostgreSQL does.
     if state == "23505":
         store.session("first").append("user", SECRET)
     connection.execute(harm)
