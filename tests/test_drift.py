@@ -21,7 +21,7 @@ ERRORS = {
     'ALTER TABLE messages ALTER role TYPE text COLLATE "default"': "column role of messages is text NOT NULL;",
     "ALTER TABLE messages ALTER content DROP NOT NULL": "column content of messages is text;",
     "ALTER TABLE sessions ALTER status SET DEFAULT 'paused'": "status of sessions is .* DEFAULT 'paused'::text;",
-    "ALTER TABLE sessions ALTER active_hour DROP EXPRESSION": "active_hour of sessions is timestamp .* NOT NULL;",
+    "ALTER TABLE sessions ALTER listed_at DROP DEFAULT": "listed_at of sessions is timestamp .* NOT NULL;",
     "ALTER TABLE messages ADD own text NOT NULL": "column own of messages is NOT NULL without a default",
     "ALTER TABLE messages DROP CONSTRAINT messages_message_id_key": "constraint messages_message_id_key .* is missing",
     "ALTER TABLE messages DROP CONSTRAINT messages_pkey": "constraint messages_pkey of messages is missing",
