@@ -4,9 +4,8 @@
 -- One statement: the version, and a row for each table, column, constraint, index, storage parameter, trigger, rule,
 --   policy, and foreign key of another table; and one for each table whose owner could not have been trusted to make
 --   it, since it is not the current role, nor has the rights of the schema's or the database's owner.
---   Definitions are the server's own text, without what depends on the connection: an interval is in seconds, and
---   moments are left out, since both are written in the connection's own style and time zone. Named NOT NULL
---   constraints (PostgreSQL 18) are columns' properties here, as before.
+--   Definitions are the server's own text. Named NOT NULL constraints (PostgreSQL 18) are columns' properties here, as
+--   before.
 --   TABLESAMPLE takes all rows. It is there because the server refuses it on a view before it plans the statement: a
 --   view that somebody planted under this name could otherwise run code as the role that connects.
 -- Index: the catalog's own.
@@ -32,22 +31,6 @@ WITH ours AS (
     FROM unnest('{dal_schema,sessions,messages,removals}'::text[]) AS w (name)
     INNER JOIN pg_class AS c ON c.oid = to_regclass(w.name)
     INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
-),
-
-columns AS (
-    SELECT
-        o.table_name,
-        a.attname,
-        a.attnotnull,
-        a.attgenerated,
-        format_type(a.atttypid, a.atttypmod) AS type,
-        CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || quote_ident(l.collname) END AS collation,
-        pg_get_expr(d.adbin, d.adrelid) AS expression
-    FROM ours AS o
-    INNER JOIN pg_attribute AS a ON o.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
-    INNER JOIN pg_type AS t ON a.atttypid = t.oid
-    LEFT JOIN pg_collation AS l ON a.attcollation = l.oid
-    LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 )
 
 SELECT
@@ -84,27 +67,22 @@ WHERE
     AND NOT pg_has_role(o.relowner, d.datdba, 'MEMBER')
 UNION ALL
 SELECT
-    c.table_name,
+    o.table_name,
     'column' AS kind,
-    c.attname AS name,
+    a.attname AS name,
     concat_ws(
         ' ',
-        c.type,
-        c.collation,
-        CASE WHEN c.attnotnull THEN 'NOT NULL' END,
-        CASE WHEN c.attgenerated = '' THEN 'DEFAULT' ELSE 'GENERATED ALWAYS AS' END || ' ' || e.expression,
-        'seconds ' || e.seconds
+        format_type(a.atttypid, a.atttypmod),
+        CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || quote_ident(l.collname) END,
+        CASE WHEN a.attnotnull THEN 'NOT NULL' END,
+        CASE WHEN a.attgenerated = '' THEN 'DEFAULT ' ELSE 'GENERATED ALWAYS AS ' END
+        || pg_get_expr(d.adbin, d.adrelid)
     ) AS definition
-FROM columns AS c
-CROSS JOIN LATERAL (
-    SELECT
-        regexp_replace(
-            c.expression, '''[^'']*''::(interval|timestamp with time zone)', '…::\1', 'g'
-        ) AS expression,
-        extract(
-            EPOCH FROM (regexp_match(c.expression, '''([^'']*)''::interval'))[1]::interval
-        )::bigint AS seconds
-) AS e
+FROM ours AS o
+INNER JOIN pg_attribute AS a ON o.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+INNER JOIN pg_type AS t ON a.atttypid = t.oid
+LEFT JOIN pg_collation AS l ON a.attcollation = l.oid
+LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 UNION ALL
 SELECT
     o.table_name,
