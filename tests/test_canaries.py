@@ -8,6 +8,7 @@ from functools import cache, partial
 import psycopg
 import pytest
 from canaries import CANARIES
+from canaries.harmless import HARMLESS
 from ulid import ULID
 
 from dal.conninfo import with_schema
@@ -24,6 +25,7 @@ def quick_sizes(_axis):
     return 16, 64, 256
 
 
+ALL = CANARIES | HARMLESS
 OURS = {subject.name: subject for subject in load(QUERIES)}
 
 
@@ -40,14 +42,14 @@ class Chatty(Subject):
 
 def hatch(name, folder):
     """Write the changed file, and load it with the promises of ours."""
-    canary = CANARIES[name]
+    canary = ALL[name]
     ours = OURS[canary.query]
     text = ours.path.read_text(encoding="utf-8")
     for old, new in canary.edits:
         assert old in text, "the canary no longer fits the query; mend it"
         text = text.replace(old, new, 1)
     path = folder / name / ours.path.relative_to(QUERIES)
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     (subject,) = load(folder / name)
     if canary.rerun:
@@ -89,12 +91,12 @@ def verdicts_of(measure, tmp_path_factory):
 
     @cache
     def judged(patch, quick):
-        names = [name for name, canary in CANARIES.items() if (canary.schema, canary.quick) == (patch, quick)]
-        subjects = [narrowed(hatch(name, folder), CANARIES[name].breaks, CANARIES[name].along) for name in names]
+        names = [name for name, canary in ALL.items() if (canary.schema, canary.quick) == (patch, quick)]
+        subjects = [narrowed(hatch(name, folder), ALL[name].breaks, ALL[name].along) for name in names]
         measured = measure(subjects, patch, sizes=quick_sizes if quick else default_sizes)
         return {name: list(judge(one)) for name, one in zip(names, measured, strict=True)}
 
-    return lambda name: judged(CANARIES[name].schema, CANARIES[name].quick)[name]
+    return lambda name: judged(ALL[name].schema, ALL[name].quick)[name]
 
 
 @pytest.mark.parametrize("name", CANARIES)
@@ -106,6 +108,13 @@ def test_the_gate_catches(name, verdicts_of):
     if canary.plan:
         assert re.findall("the (custom|generic) plan", verdict.measured) == [canary.plan]
     assert verdict.path.read_text(encoding="utf-8").splitlines()[verdict.line - 1].startswith("-- ")
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_the_gate_lets_pass(name, verdicts_of):
+    verdicts = verdicts_of(name)
+    assert len(verdicts) >= 3
+    assert [verdict for verdict in verdicts if verdict.outcome is Outcome.BROKEN] == []
 
 
 def test_ours_keeps_what_the_canaries_break(measure):

@@ -212,7 +212,7 @@ class Gate:
         if subject.promises.hot and min(cost.hot_share for cost in costs[0].values()) < 1:
             with turns.connection.transaction():
                 self._fixtures.grow(turns.connection, axis, size, size, [subject])
-            costs = self._costs_now(turns, subject, axis, size, exercise)
+            costs = self._costs_now(turns.after_vacuum(), subject, axis, size, exercise)
         return costs
 
     def _costs_now(

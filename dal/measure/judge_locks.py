@@ -35,6 +35,8 @@ def _row_locks(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]
 
 
 def _rows(rows: Rows, measured: Measured) -> Judged:
+    if rows.each and rows.each not in measured.exercise:
+        raise NotMeasured(f"nothing was measured along {rows.each}")
     _require_all_work(measured)
     locked, strength = measured.rows.get(rows.table, 0), measured.row_locks.get(rows.table)
     found = f"{locked:,.6g} locked" + (f" {strength}" if strength else "")

@@ -101,12 +101,18 @@ GROWING = {
     "an OR that defeats the index": Canary(
         "sessions.list_of_user",
         "buffers O(log n) in the sessions",
-        edits=(("AND s.user_id = :user_id::text", "AND (s.user_id = :user_id::text OR s.parent_id = :user_id::text)"),),
+        edits=(
+            (" s.user_id = :user_id::text", " (s.user_id = :user_id::text OR s.parent_id = :user_id::text)"),
+            (" f.user_id = :user_id::text", " (f.user_id = :user_id::text OR f.parent_id = :user_id::text)"),
+        ),
     ),
     "a filter that may be left out": Canary(  # With the custom plan it is as good as ours.
         "sessions.list_of_user",
         "buffers O(log n) in the sessions",
-        edits=(("AND s.user_id = :user_id::text", "AND (:user_id::text IS NULL OR s.user_id = :user_id::text)"),),
+        edits=(
+            (" s.user_id = :user_id::text", " (:user_id::text IS NULL OR s.user_id = :user_id::text)"),
+            (" f.user_id = :user_id::text", " (:user_id::text IS NULL OR f.user_id = :user_id::text)"),
+        ),
         plan="generic",
     ),
     "a table that is read as a whole while it is small": Canary(
