@@ -123,7 +123,7 @@ def _container() -> Iterator[Server]:
     try:
         # An engine gives 64 MB by default, in which a million rows cannot be vacuumed by several workers.
         container = PostgresContainer(IMAGE, driver=None).with_kwargs(shm_size="256m").start()
-    except docker.errors.DockerException as error:
+    except (docker.errors.DockerException, TimeoutError) as error:
         raise NoServer(f"no container could be started: {error}; is the engine running?") from error
     try:
         yield _server(

@@ -117,3 +117,10 @@ def test_what_the_fixtures_raise_keeps_its_traceback(check, tmp_path, old, new, 
     assert text.endswith("exit status 2")
     assert "Traceback (most recent call last)" in text
     assert "boom = 1 / 0" in text or "needs order_id" in text
+
+
+def test_a_failure_of_the_gate_itself_is_not_a_broken_promise(check, monkeypatch):
+    monkeypatch.delattr("dal.measure.gate.Gate.measure")
+    text = check("updates")
+    assert text.endswith("exit status 2")
+    assert "AttributeError" in text

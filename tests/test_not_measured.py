@@ -22,7 +22,8 @@ def grow(connection, axis, before, size):
 
 def parameters(query, axis, size, turn):
     given = {"matches_no_row": -1, "updates_no_row": -1, "writes_no_row": -1, "adds": 1_000_000 + turn}
-    return {"order_id": given.get(query, 1)} if query in {*given, "updates", "still", "of_warehouse", "seeks_in_vain"} else {}
+    taking = {*given, "updates", "still", "of_warehouse", "seeks_in_vain"}
+    return {"order_id": given.get(query, 1)} if query in taking else {}
 
 def largest(axis):
     return 1024

@@ -94,6 +94,8 @@ def _complaining(schema: Path) -> Iterator[None]:
         complain(f"{schema}: {error}")
     except _REASONS as error:
         complain(error)
+    except Exception:  # noqa: BLE001 - Python's own exit status would be that of a broken promise
+        traceback.print_exc()
     else:
         return
     raise typer.Exit(NOT_MEASURED)
