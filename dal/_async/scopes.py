@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, get_running_loop, run_coroutine_threadsafe, sleep
+from asyncio import AbstractEventLoop, CancelledError, current_task, get_running_loop, run_coroutine_threadsafe, sleep
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -74,3 +74,35 @@ class Home:
         """The pool's event loop: the driver tells it nowhere, but it has a task there while it is open."""
         task = getattr(self._pool, "_sched_runner", None)
         return None if task is None else task.get_loop()
+
+
+class _Tasks:
+    """A pool's queue, for a worker that ends when it is cancelled, also while it connects: the driver goes on then."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    async def get(self) -> Any:
+        """Return the next thing to do."""
+        worker = current_task()
+        if worker is not None and worker.cancelling():
+            raise CancelledError
+        return await self._queue.get()
+
+
+class AsyncEndingPool(AsyncConnectionPool[Any]):
+    """A pool whose tasks end with it, and with their event loop."""
+
+    @classmethod
+    async def worker(cls, q: Any) -> None:
+        """Work until the pool is closed, or its event loop is about to be."""
+        await super().worker(_Tasks(q))  # type: ignore[arg-type]
+
+    def __del__(self) -> None:
+        """End the tasks and the connections: the driver's own finalizer makes a coroutine that nobody awaits."""
+        for task in filter(None, [*self._workers, self._sched_runner]):
+            loop = task.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+        for connection in self._pool:
+            connection.pgconn.finish()

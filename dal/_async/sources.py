@@ -18,7 +18,7 @@ from dal._async.connection import AsyncBounded, AsyncLent, until
 from dal._async.per_scope import AsyncPerScope
 from dal._async.pool_queue import leave_queue
 from dal._async.queries import async_queries
-from dal._async.scopes import Home
+from dal._async.scopes import AsyncEndingPool, Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
 from dal.retries import After, after
@@ -187,7 +187,7 @@ class AsyncPooled:
         return translate(error, query)
 
 
-class AsyncStorePool(OfOneProcess, AsyncConnectionPool[AsyncBounded]):
+class AsyncStorePool(OfOneProcess, AsyncEndingPool):
     """A pool of our own, in one scope."""
 
 

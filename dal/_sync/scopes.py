@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 from psycopg_pool import ConnectionPool
@@ -52,3 +53,17 @@ class Home:
         """Whether the pool's thread is missing, as in a child process: the driver tells it nowhere."""
         thread = getattr(self._pool, "_sched_runner", None)
         return thread is not None and not thread.is_alive()
+
+
+class EndingPool(ConnectionPool[Any]):
+    """A pool that is closed in time."""
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close it, in a thread of its own: a signal handler may have interrupted one that holds the pool's lock."""
+        closing = Thread(target=super().close, args=(timeout,), name="session-dal close", daemon=True)
+        try:
+            closing.start()
+        except RuntimeError:  # A Python that ends starts no more threads.
+            super().close(timeout)
+        else:
+            closing.join(self.timeout)

@@ -19,7 +19,7 @@ from dal._sync.connection import Bounded, Lent, until
 from dal._sync.per_scope import PerScope
 from dal._sync.pool_queue import leave_queue
 from dal._sync.queries import queries
-from dal._sync.scopes import Home
+from dal._sync.scopes import EndingPool, Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
 from dal.retries import After, after
@@ -188,7 +188,7 @@ class Pooled:
         return translate(error, query)
 
 
-class StorePool(OfOneProcess, ConnectionPool[Bounded]):
+class StorePool(OfOneProcess, EndingPool):
     """A pool of our own, in one scope."""
 
 

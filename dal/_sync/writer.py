@@ -200,6 +200,11 @@ class Writer(Appends):
         """How many appends wait to be sent."""
         return self._gathering.length
 
+    def __del__(self) -> None:
+        self._is_closed = True
+        for servant in self._servants:
+            servant.wake()
+
     def ask(self, came: Call | None) -> Taker:
         """Have a servant take the batch, if the server waits for it; else who has come, or has waited the longest."""
         return came or (self._servant() if self._gathering.is_idle else None) or self._gathering.first
