@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from socket import socketpair
@@ -57,7 +58,10 @@ def not_in_child(connection: BaseConnection[Any]) -> Iterator[None]:
 
 
 class OfOneProcess:
-    """A pool of which a child process finalizes nothing: its threads are not there, and may have held its locks."""
+    """A pool of which a child process finalizes nothing: its threads are not there, and may have held its locks.
+
+    The interpreter's exit finalizes nothing either: from Python 3.13 on, that would wait 5 s for each of its threads.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._made_in = process()
@@ -65,7 +69,7 @@ class OfOneProcess:
 
     def __del__(self) -> None:
         finalize = getattr(super(), "__del__", None)
-        if finalize is not None and self._made_in == process():
+        if finalize is not None and self._made_in == process() and not sys.is_finalizing():
             finalize()
 
 

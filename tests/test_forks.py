@@ -461,3 +461,18 @@ def listening(log):
         assert time.monotonic() < ends, log.read_text()
         time.sleep(0.05)
     return found[1]
+
+
+ENDS = """
+import sys, dal
+store = dal.SessionStore.connect(sys.argv[1], schema=sys.argv[2])
+store.session().append("user", "x")
+"""
+
+
+def test_a_program_ends_in_silence_without_closing_its_store(server, schema, tables, tmp_path):
+    """From Python 3.13 on, the pool waited for each of its threads, and said that it could not stop them."""
+    (tmp_path / "ends.py").write_text(ENDS)
+    command = [sys.executable, tmp_path / "ends.py", server.conninfo, schema]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
