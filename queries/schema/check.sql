@@ -14,7 +14,7 @@
 -- Locks: AccessShare on dal_schema
 -- Never: none
 -- Repeat: safe: it only reads.
--- Returns: SchemaFact; none of kind version when a schema was never applied whole.
+-- Returns: SchemaFact; no row of kind version when a schema was never applied whole.
 WITH ours AS (
     SELECT
         c.oid,
