@@ -189,7 +189,7 @@ class _SchemaCheck(AsyncQuery):
     async def __call__(self, connection: AsyncConnection[Any], /) -> list[records.SchemaFact]:
         """Read how the tables that the search_path leads to are made, for a comparison with how schema.sql makes them.
 
-        Returns: SchemaFact; none of kind version when a schema was never applied whole.
+        Returns: SchemaFact; no row of kind version when a schema was never applied whole.
         """
 
 class _SchemaHideTemporary(AsyncQuery):

@@ -190,7 +190,7 @@ class _SchemaCheck(Query):
     def __call__(self, connection: Connection[Any], /) -> list[records.SchemaFact]:
         """Read how the tables that the search_path leads to are made, for a comparison with how schema.sql makes them.
 
-        Returns: SchemaFact; none of kind version when a schema was never applied whole.
+        Returns: SchemaFact; no row of kind version when a schema was never applied whole.
         """
 
 class _SchemaHideTemporary(Query):
