@@ -40,7 +40,7 @@ def test_every_parameter_is_cast_and_no_name_is_qualified(path):
 def test_the_indexes_that_a_file_names_are_in_the_schema(name):
     schema = SCHEMA.read_text(encoding="utf-8")
     named = re.search(r"^Index: (.*(?:\n  .*)*)", dal.queries[name].doc, re.MULTILINE)[1]
-    for index in re.findall(r"\b\w+_(?:pkey|key|by_\w+)\b", named):
+    for index in re.findall(r"\b\w+_(?:pkey|key|by_\w+|listed\w*)\b", named):
         assert index in schema or index == "dal_schema_pkey"
 
 

@@ -67,7 +67,7 @@ session AS (
                 THEN s.listed_at
             ELSE excluded.updated_at
         END
-    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)
+    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
     RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at
 ),
 

@@ -36,7 +36,7 @@ session AS MATERIALIZED (
     FROM sessions AS s
     WHERE
         s.session_id = :session_id::text
-        AND (:owner::text IS NULL OR s.user_id = :owner::text)
+        AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
         AND NOT EXISTS (SELECT FROM prior)
     FOR NO KEY UPDATE
 ),
@@ -46,7 +46,7 @@ removed AS (
     USING session AS s
     WHERE
         m.session_id = :session_id::text
-        AND m.sequence >= :sequence::bigint
+        AND (m.session_id, m.sequence) >= (:session_id::text, :sequence::bigint)
         AND s.status <> 'archived'
     RETURNING m.sequence
 ),

@@ -40,7 +40,7 @@ listed AS (
             s.status,
             s.agent_ids
         FROM sessions AS s
-        WHERE s.session_id = g.session_id AND (:owner::text IS NULL OR s.user_id = :owner::text)
+        WHERE s.session_id = g.session_id AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
         ORDER BY s.session_id
         LIMIT 1
     ) AS s

@@ -27,7 +27,7 @@ UPDATE sessions AS s SET
         ELSE greatest(s.updated_at, statement_timestamp())
     END,
     listed_at = CASE WHEN s.status = 'archived' THEN s.listed_at ELSE statement_timestamp() END
-WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
+WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
 RETURNING
     s.session_id,
     s.source,

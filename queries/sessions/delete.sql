@@ -14,5 +14,5 @@
 -- Repeat: not safe: a session of the same name may have begun since; whether one is there tells what happened.
 -- Returns: Deleted; no row when no such session is stored.
 DELETE FROM sessions AS s
-WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
+WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
 RETURNING s.session_id;

@@ -26,4 +26,4 @@ SELECT
     s.updated_at,
     s.archived_at
 FROM sessions AS s
-WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text);
+WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text);

@@ -2,7 +2,7 @@
 -- List a user's sessions from a source, the latest activity first: a page. The first page comes before
 -- ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 --
--- One statement, and exact: a session's place is its updated_at, which is never as much as a minute after its
+-- One statement: it is exact. A session's place is its updated_at, which is never as much as a minute after its
 --   listed_at (see schema.sql; where it is, because a clock was ahead or an import brought it, listed_at is the
 --   place). For each wanted status a first walk along the index, which has the rows by listed_at, finds
 --   where a full page would end; a second one reads the page and the minute before it, which may hold sessions

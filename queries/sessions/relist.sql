@@ -1,7 +1,7 @@
 -- name: relist(owner)
 -- Give the present time as their place in lists to sessions whose place is ahead of the clock.
 --
--- One statement, which a store sends when the first session of a list is one of those: a clock that was once ahead
+-- One statement: a store sends it when the first session of a list is one of those. A clock that was once ahead
 --   must not keep them at the top of every list. An append does the same for its own session.
 --   With an owner, a session that is not that user's is as one that is not stored.
 -- Index: sessions_listed, backwards; sessions_pkey.
@@ -22,7 +22,7 @@ WITH ahead AS MATERIALIZED (
             s.status = wanted.status
             AND s.status <> ''
             AND s.listed_at > statement_timestamp() + interval '1 hour'
-            AND (:owner::text IS NULL OR s.user_id = :owner::text)
+            AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
         ORDER BY s.listed_at DESC, s.session_id DESC
         LIMIT 1000
         FOR NO KEY UPDATE SKIP LOCKED

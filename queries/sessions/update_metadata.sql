@@ -27,7 +27,7 @@ UPDATE sessions AS s SET
             THEN s.listed_at
         ELSE statement_timestamp()
     END
-WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id = :owner::text)
+WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
 RETURNING
     s.session_id,
     s.source,
