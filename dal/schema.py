@@ -54,7 +54,7 @@ class SchemaCheck:
 
     def compare(self, found: Sequence[SchemaFact], connection: BaseConnection[Any]) -> None:
         """Raise SchemaMismatch unless the query files can use these tables, which this connection leads to."""
-        version = _usable(found)
+        version = usable_version(found)
         if version == VERSION:
             refuse(drift.errors(found))
             for note in drift.notes(found):
@@ -78,7 +78,7 @@ def versions(found: Sequence[SchemaFact]) -> tuple[int, int]:
     raise SchemaMismatch(f"the tables here were never applied whole; {APPLY}", query=_QUERY)
 
 
-def _usable(found: Sequence[SchemaFact]) -> int:
+def usable_version(found: Sequence[SchemaFact]) -> int:
     """Return the tables' version if it is this release's own, or a newer one that serves it."""
     version, usable_from = versions(found)
     if version < VERSION:
