@@ -9,6 +9,7 @@
 -- Rows locked: the session's row until the commit. Waits for other writers of the same session alone.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
 --   WAL O(1) in the session's metadata; buffers O(log n) in the sessions; at most 34 buffers;
+--   buffers O(log n) in the user's sessions;
 --   at most 14 WAL records; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/30
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions; waits for rows of sessions

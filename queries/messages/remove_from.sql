@@ -12,6 +12,7 @@
 -- Promises: 1 round trip; buffers O(log n) in the session's messages;
 --   buffers O(n) in the removed messages, at most 3 buffers each;
 --   WAL O(n) in the removed messages, at most 75 WAL bytes each; at most 30 buffers; at most 7 WAL records;
+--   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions; any rows of messages FOR UPDATE;
 --   waits for rows of sessions, messages

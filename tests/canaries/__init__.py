@@ -5,6 +5,7 @@ from canaries.costly import COSTLY
 from canaries.elsewhere import ELSEWHERE
 from canaries.growing import GROWING
 from canaries.locking import LOCKING
+from canaries.uneven import UNEVEN
 from canaries.working import WORKING
 
-CANARIES: dict[str, Canary] = {**GROWING, **COSTLY, **LOCKING, **ELSEWHERE, **WORKING}
+CANARIES: dict[str, Canary] = {**GROWING, **COSTLY, **LOCKING, **ELSEWHERE, **WORKING, **UNEVEN}
