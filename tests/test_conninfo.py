@@ -43,7 +43,7 @@ def test_none_sends_nothing():
 
 
 def test_a_schema_goes_first():
-    assert next(iter(sent(schema="agents")[1].items())) == ("search_path", '"agents"')
+    assert next(iter(sent(schema="agents")[1].items())) == ("search_path", '"agents",pg_temp')
 
 
 @pytest.mark.parametrize("name", SERVER)
