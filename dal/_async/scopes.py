@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, CancelledError, current_task, get_running_loop, run_coroutine_threadsafe, sleep
+from asyncio import (
+    AbstractEventLoop,
+    CancelledError,
+    Task,
+    current_task,
+    get_running_loop,
+    run_coroutine_threadsafe,
+    sleep,
+)
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -90,8 +98,18 @@ class _Tasks:
         return await self._queue.get()
 
 
+_TASKS = set[Task[Any]]()
+"""The tasks of all pools until they end. They outlive a pool that nobody closed, so that its finalizer can end them."""
+
+
 class AsyncEndingPool(AsyncConnectionPool[Any]):
     """A pool whose tasks end with it, and with their event loop."""
+
+    def _start_workers(self) -> None:
+        super()._start_workers()
+        for task in filter(None, [*self._workers, self._sched_runner]):
+            _TASKS.add(task)
+            task.add_done_callback(_TASKS.discard)
 
     @classmethod
     async def worker(cls, q: Any) -> None:

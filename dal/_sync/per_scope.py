@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -33,6 +35,13 @@ class PerScope(Generic[T]):
         """Ends one whose scope runs no more."""
         self._each: dict[Scope, T] = {}
         self._is_closed = False
+
+    def __del__(self) -> None:
+        """Warn of what nobody closed; its finalizers end its threads, tasks and connections."""
+        # An interpreter that ends collects what a program rightly keeps until then.
+        if not self._is_closed and self.all() and not sys.is_finalizing():
+            how = "use it as a context manager, or call close()"
+            warnings.warn(f"a {self._what} was never closed: {how}", ResourceWarning, stacklevel=1)
 
     def get(self) -> T:
         """Return this scope's own, which is made if this is the first time."""
