@@ -61,7 +61,8 @@ def narrowed(subject, breaks, along=""):
     """The query with what it promises along one axis: that of the promise, another one, or the first."""
     promises = subject.promises
     wanted = [bound for bound in promises.bounds if fnmatch(str(bound), breaks) or bound.axis == along]
-    bounds = wanted or list(promises.bounds[:1])
+    axes = {bound.axis for bound in wanted or promises.bounds[:1]}
+    bounds = [bound for bound in promises.bounds if bound.axis in axes]
     held = [bound for bound in promises.held if breaks == f"held snapshot: {bound}"]
     return replace(subject, promises=replace(promises, bounds=tuple(bounds), held=tuple(held)))
 

@@ -88,7 +88,7 @@ def test_missing_and_extra_arguments(side, server):
 def test_a_statement_runs_when_it_is_called_and_gives_a_list(side, server, options, tables, connection):
     raw = side.connect(server.conninfo, **options)
     side.store(raw).session("s").append("user", "x")
-    side.queries.sessions.delete_idle(raw, idle_since="infinity", limit=10)
+    side.queries.sessions.delete_idle(raw, idle_since="infinity", passed_over=0, limit=10, patience=None)
     assert connection.execute("SELECT FROM sessions").fetchall() == []
     assert side.queries.messages.latest(raw, session_id="s", limit=1) == []
     raw.close()

@@ -46,6 +46,11 @@ def of_kind(store, way):
     return store if way == "store" else getattr(store, way)()
 
 
+async def close(*stores):
+    for store in dict.fromkeys(stores):
+        await store.close()
+
+
 async def converse(store, seed, turns=10, crowd=6):
     """Append and read in as many tasks as more than share the pool's connections; return what was acknowledged."""
     chance = random.Random(seed)
@@ -70,18 +75,20 @@ def check(connection, acknowledged):
 
 @WAYS
 def test_one_loop_after_the_other(conninfo, schema, connection, connections, way):
-    store = of_kind(open_store(conninfo, schema), way)
+    parent = open_store(conninfo, schema)
+    store = of_kind(parent, way)
     acknowledged = []
     for n in range(4):
         acknowledged += asyncio.run(converse(store, n))
         assert 0 < connections(MAX_SIZE) <= MAX_SIZE  # Those of the loops before are gone.
-    asyncio.run(store.close())
+    asyncio.run(close(store, parent))
     check(connection, acknowledged)
 
 
 @WAYS
 def test_after_every_connection_was_lost(conninfo, schema, connection, connections, way):
-    store = of_kind(open_store(conninfo, schema), way)
+    parent = open_store(conninfo, schema)
+    store = of_kind(parent, way)
     acknowledged = []
     for n in range(4):
         acknowledged += asyncio.run(converse(store, n, turns=3))
@@ -89,7 +96,7 @@ def test_after_every_connection_was_lost(conninfo, schema, connection, connectio
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [schema]
         )
         assert connections(0) == 0
-    asyncio.run(store.close())
+    asyncio.run(close(store, parent))
     check(connection, acknowledged)
 
 
@@ -107,9 +114,7 @@ def test_loops_in_threads(conninfo, schema, connection, connections, way):
         acknowledged.extend(await converse(store, n + 10))
         everywhere.wait(30)
         if n == 0:
-            if store is not parent:
-                await store.close()
-            await parent.close()
+            await close(store, parent)
             closed.set()
         await asyncio.to_thread(closed.wait, 30)
         with pytest.raises(dal.StoreClosed):

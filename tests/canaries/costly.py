@@ -40,9 +40,9 @@ COSTLY: dict[str, Canary] = {
         "sessions.get",
         "at most * buffers",
         (
-            "s.user_id = :owner::text);",
+            "s.user_id IS NOT DISTINCT FROM :owner::text);",
             (
-                "s.user_id = :owner::text)\n"
+                "s.user_id IS NOT DISTINCT FROM :owner::text)\n"
                 "    AND EXISTS (SELECT FROM messages AS m WHERE m.session_id = s.session_id);"
             ),
         ),

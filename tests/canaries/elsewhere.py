@@ -27,9 +27,9 @@ ELSEWHERE = {
         "sessions.get",
         "no lock on canary_audit.log",
         (
-            "s.user_id = :owner::text);",
+            "s.user_id IS NOT DISTINCT FROM :owner::text);",
             (
-                "s.user_id = :owner::text)\n"
+                "s.user_id IS NOT DISTINCT FROM :owner::text)\n"
                 "AND NOT EXISTS (SELECT FROM canary_audit.log AS l WHERE l.session_id = s.session_id);"
             ),
         ),

@@ -44,7 +44,8 @@ GROWING = {
                     "                THEN s.listed_at\n"
                     "            ELSE excluded.updated_at\n"
                     "        END\n"
-                    "    WHERE s.status <> 'archived' AND (:owner::text IS NULL OR s.user_id = :owner::text)\n"
+                    "    WHERE s.status <> 'archived'"
+                    " AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)\n"
                     "    RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at\n),"
                 ),
                 (
@@ -164,7 +165,12 @@ GROWING = {
     "a lock that a read does not need": Canary(
         "sessions.get",
         "AccessShare on sessions",
-        edits=(("s.user_id = :owner::text);", "s.user_id = :owner::text)\nFOR UPDATE;"),),
+        edits=(
+            (
+                "s.user_id IS NOT DISTINCT FROM :owner::text);",
+                "s.user_id IS NOT DISTINCT FROM :owner::text)\nFOR UPDATE;",
+            ),
+        ),
     ),
     "a trigger that counts": Canary(
         "messages.append",

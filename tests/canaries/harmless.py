@@ -52,8 +52,8 @@ HARMLESS: dict[str, Canary] = {
         "sessions.get",
         "",
         (
-            "s.user_id = :owner::text);",
-            "s.user_id = :owner::text)\n    AND EXISTS (SELECT FROM generate_series(1, 100));",
+            "s.user_id IS NOT DISTINCT FROM :owner::text);",
+            "s.user_id IS NOT DISTINCT FROM :owner::text)\n    AND EXISTS (SELECT FROM generate_series(1, 100));",
         ),
     ),
     "a later comment": quick("messages.latest", "", ("SELECT\n", "SELECT /* the latest */\n")),

@@ -26,7 +26,7 @@ _SLOW = """
 CREATE FUNCTION slow(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.0001); RETURN true; END $$;
 """
 
-_MINE = "s.user_id = :owner::text);"
+_MINE = "s.user_id IS NOT DISTINCT FROM :owner::text);"
 _PAGE = "    LIMIT :limit::bigint\n"
 
 WORKING = {
