@@ -47,7 +47,7 @@ removed AS (
     USING session AS s
     WHERE
         m.session_id = :session_id::text
-        AND (m.session_id, m.sequence) >= (:session_id::text, :sequence::bigint)
+        AND m.sequence >= :sequence::bigint
         AND s.status <> 'archived'
     RETURNING m.sequence
 ),
