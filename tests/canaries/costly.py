@@ -43,7 +43,8 @@ COSTLY: dict[str, Canary] = {
             "s.user_id IS NOT DISTINCT FROM :owner::text);",
             (
                 "s.user_id IS NOT DISTINCT FROM :owner::text)\n"
-                "    AND EXISTS (SELECT FROM messages AS m WHERE m.session_id = s.session_id);"
+                "    AND EXISTS (SELECT FROM messages AS m WHERE m.session_id = s.session_id)\n"
+                "    AND EXISTS (SELECT FROM messages AS m WHERE m.session_id = s.session_id AND m.message_id > '');"
             ),
         ),
     ),
