@@ -677,7 +677,7 @@ WRONG = [
     (with_message(next_sequence=7), "line 2: next_sequence: is 7, and the last message has 7"),
     (with_message(updated_at="2026-01-31T11:59:59Z"), "line 2: updated_at: is before the last message"),
     ({"session": {"session_id": "t", "agent_ids": "a"}}, "line 2: agent_ids: must be a list, not str"),
-    (" " * (MAX_LINE + 1), f"line 2: is longer than {MAX_LINE} bytes"),
+    ("{" + " " * MAX_LINE, f"line 2: is longer than {MAX_LINE} bytes"),
     (
         {"session": {"session_id": "t", "status": "archived", "archived_at": MOMENT, "agent_ids": ["a"]}},
         "line 2: agent_ids: are not those of its messages",
