@@ -258,6 +258,8 @@ def bookmarks(store, connection):
     for n in range(5):
         store.session(f"s{n}").append("user", "x")
     connection.execute("INSERT INTO bookmarks VALUES ('s0', 0), ('s3', 0)")
+    yield
+    connection.execute("DROP TABLE bookmarks")
 
 
 @pytest.mark.parametrize(
