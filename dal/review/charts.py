@@ -75,7 +75,8 @@ def _line(what: str, curve: Sequence[tuple[float, float]], **style: Any) -> dict
     return {"data": data, "mark": {"type": "line", "color": _LINES[what], "aria": False, "strokeWidth": 1.75, **style}}
 
 
-def _points(bound: Mapping[str, Any], values: Mapping[int, float]) -> dict[str, Any]:
-    told = [{"n": n, "y": y, "told": f"{y:,.0f} {bound['metric']} at {n:,}"} for n, y in values.items()]
+def _points(bound: Mapping[str, Any], values: Mapping[int, float | None]) -> dict[str, Any]:
+    measured = [(n, y) for n, y in values.items() if y is not None]
+    told = [{"n": n, "y": y, "told": f"{y:,.0f} {bound['metric']} at {n:,}"} for n, y in measured]
     mark = {"type": "point", "filled": True, "size": 46, "opacity": 1, "color": _LINES["measured"]}
     return {"data": {"values": told}, "mark": mark, "encoding": {"description": {"field": "told"}}}
