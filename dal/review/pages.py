@@ -132,7 +132,9 @@ def _figures(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _told(figure: str, value: float) -> str:
+def _told(figure: str, value: float | None) -> str:
+    if value is None:
+        return "-"  # It was not measured.
     return f"{value:.0%}" if figure == "hot_share" else f"{value:,.0f}"
 
 
