@@ -66,14 +66,14 @@ class Append:
         return tuple(
             [
                 Message(
-                    session_id=self.session_id,
-                    sequence=self.rows[n].sequence,
-                    message_id=one["message_id"],
-                    role=one["role"],
-                    agent_id=one["agent_id"],
-                    content=one["content"],
-                    metadata=dict(self._metadata[n] or {}),
-                    created_at=self.rows[n].created_at,
+                    self.session_id,
+                    (row := self.rows[n]).sequence,
+                    one["message_id"],
+                    one["role"],
+                    one["agent_id"],
+                    one["content"],
+                    dict(self._metadata[n] or ()),
+                    row.created_at,
                 )
                 for n, one in enumerate(self.messages)
             ]

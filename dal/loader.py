@@ -96,7 +96,11 @@ class Statement:
         """
         if "owner" in self.parameters:
             given.setdefault("owner", None)
-        if given.keys() != self.parameters:
+        try:
+            values = [Int8(value) if type(value := given[name]) is int else value for name in self._numbered]
+        except KeyError:
+            values = []
+        if not len(values) == len(given) == len(self.parameters):
             missing, unknown = self.parameters - given.keys(), given.keys() - self.parameters
             told = [
                 f"{what} {', '.join(sorted(names))}"
@@ -104,8 +108,7 @@ class Statement:
                 if names
             ]
             raise TypeError(f"query {self.name}: {'; '.join(told)}")
-        values = [given[name] for name in self._numbered]
-        return [Int8(value) if type(value) is int else value for value in values]
+        return values
 
     def rows(self, rows: Sequence[Any]) -> Any:
         """What the statement gives: all rows, or the one row of a statement that gives at most one, or None."""

@@ -160,6 +160,32 @@ def test_the_row_factory_of_a_connection_changes_nothing(side, connect_side, syn
     assert session.remove_from(0) == 6
 
 
+def test_an_append_follows_the_settings_that_a_connection_gets_later(side, connect_side, sync_store):
+    """A cursor that is used again must not go by those of its first statement."""
+    raw = connect_side()
+    session = side.store(raw).session("s")
+    for encoding, zone in (("latin1", "Asia/Tokyo"), ("utf8", "America/New_York"), ("latin1", "UTC")):
+        raw.execute(f"SET client_encoding = {encoding}")
+        raw.execute(f"SET TimeZone = '{zone}'")
+        for _ in range(7):  # It is prepared the sixth time.
+            message = session.append("user", "é")
+            assert str(message.created_at.tzinfo) == zone
+    assert {message.content for message in sync_store.session("s").latest(100)} == {"é"}
+
+
+def test_threads_that_share_a_connection_share_no_cursor(connect_side, side):
+    if side.name == "async":
+        pytest.skip("a task is not interrupted between its statement and its rows")
+    store = side.store(connect_side())
+
+    def write(user):
+        session = store.session(user)
+        return [session.append("user", "x").sequence for _ in range(200)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, "abcd")) == [list(range(200))] * 4
+
+
 @pytest.mark.parametrize("style", ["German", "SQL", "Postgres"])
 def test_how_the_server_writes_dates_changes_nothing(side, connect_side, sync_store, style):
     store = side.store(connect_side(datestyle=style))

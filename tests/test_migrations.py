@@ -87,8 +87,10 @@ def dump(server, schema):
     # column with, which no statement of ours has set.
     marks = r"^(\\(un)?restrict .*|ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);)$"
     text = re.sub(marks, "", done.stdout, flags=re.MULTILINE).replace(schema, "the_schema")
+    text = re.sub(r"pg_attver=\d+, ", "", text)
     # A column that was added stands last, with its comment; apart from that, the tables are alike.
-    return "\n".join(sorted(re.sub(r"(?<=\(\n)    [^;]*(?=\n\))", _in_any_order, text).split("\n\n\n")))
+    parts = re.sub(r"(?<=\(\n)    [^;]*(?=\n\))", _in_any_order, text).split("\n\n\n")
+    return "\n".join(sorted(part.strip() for part in parts if part.strip("-\n")))
 
 
 def _in_any_order(columns):

@@ -79,12 +79,12 @@ def plant(stranger, schema):
 
 
 @pytest.mark.parametrize("what", PLANTED)
-def test_what_a_stranger_planted_is_refused(side, owner, plant, stranger, what):
+def test_what_a_stranger_planted_is_refused(side, server, schema, owner, plant, stranger, what):  # noqa: PLR0917
     plant(what)
     before = owner.execute("SELECT count(*) FROM pg_class").fetchone()
     with pytest.raises(psycopg.errors.DuplicateTable, match=rf"not session-dal's tables.*{stranger[0]}"):
         owner.execute(SCHEMA.read_bytes())
-    with side.connect_store(owner.info.dsn) as store:
+    with side.connect_store(with_schema(server.conninfo, schema)) as store:
         with pytest.raises(dal.SchemaMismatch, match=f"{stranger[0]}.*choose a schema of its own"):
             store.apply_schema()
         with pytest.raises(dal.SchemaMismatch):

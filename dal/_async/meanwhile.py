@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncPipeline
 
-from dal._async.queries import AsyncQuery
+from dal._async.queries import AsyncQuery, AsyncSpare
 from dal.loader import Statement
 
 
@@ -22,7 +22,12 @@ class AsyncMeanwhile(AsyncQuery):
         self._pipeline = pipeline
         self._work = work
 
-    async def __call__(self, connection: AsyncConnection[Any], /, **parameters: Any) -> Any:
+    async def send(
+        self,
+        connection: AsyncConnection[Any],
+        parameters: dict[str, Any],
+        spare: AsyncSpare | None = None,  # noqa: ARG002 - the pipeline's cursors are its own
+    ) -> Any:
         """Send the statement, do the work, and return the rows as the query does."""
         cursor = self.cursor(connection)
         await cursor.execute(self.sql, self.bind(parameters))

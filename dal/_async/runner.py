@@ -162,7 +162,7 @@ class AsyncRunner:
             elif self.schema.is_due(connection):
                 await check(self.schema, connection)
             attempts.sent = True
-            rows = await query(connection, **parameters)
+            rows = await query.send(connection, parameters, self._source.spare)
             succeeded = True
         except BaseException as error:
             if interrupts(error):

@@ -17,7 +17,7 @@ from dal._async.checking import check
 from dal._async.connection import AsyncBounded, AsyncLent, until
 from dal._async.per_scope import AsyncPerScope
 from dal._async.pool_queue import leave_queue
-from dal._async.queries import async_queries
+from dal._async.queries import AsyncSpare, async_queries
 from dal._async.scopes import AsyncEndingPool, Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
@@ -38,6 +38,7 @@ class AsyncSingle:
         self._connection = connection
         self._timeout = timeout
         self._home = Home()
+        self.spare = AsyncSpare()
         self._busy_with: str | None = None
 
     @property
@@ -117,6 +118,9 @@ class AsyncPooled:
 
     has_own_transaction = True
     """Whether each statement is a transaction of its own."""
+
+    spare = None
+    """Its connections have no cursors to use again."""
 
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""

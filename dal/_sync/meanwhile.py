@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import Connection, Pipeline
 
-from dal._sync.queries import Query
+from dal._sync.queries import Query, Spare
 from dal.loader import Statement
 
 
@@ -23,7 +23,12 @@ class Meanwhile(Query):
         self._pipeline = pipeline
         self._work = work
 
-    def __call__(self, connection: Connection[Any], /, **parameters: Any) -> Any:
+    def send(
+        self,
+        connection: Connection[Any],
+        parameters: dict[str, Any],
+        spare: Spare | None = None,  # noqa: ARG002 - the pipeline's cursors are its own
+    ) -> Any:
         """Send the statement, do the work, and return the rows as the query does."""
         cursor = self.cursor(connection)
         cursor.execute(self.sql, self.bind(parameters))

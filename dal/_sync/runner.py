@@ -158,7 +158,7 @@ class Runner:
             elif self.schema.is_due(connection):
                 check(self.schema, connection)
             attempts.sent = True
-            rows = query(connection, **parameters)
+            rows = query.send(connection, parameters, self._source.spare)
             succeeded = True
         except BaseException as error:
             if interrupts(error):

@@ -18,7 +18,7 @@ from dal._sync.checking import check
 from dal._sync.connection import Bounded, Lent, until
 from dal._sync.per_scope import PerScope
 from dal._sync.pool_queue import leave_queue
-from dal._sync.queries import queries
+from dal._sync.queries import Spare, queries
 from dal._sync.scopes import EndingPool, Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
@@ -39,6 +39,7 @@ class Single:
         self._connection = connection
         self._timeout = timeout
         self._home = Home()
+        self.spare = Spare()
         self._busy_with: str | None = None
 
     @property
@@ -118,6 +119,9 @@ class Pooled:
 
     has_own_transaction = True
     """Whether each statement is a transaction of its own."""
+
+    spare = None
+    """Its connections have no cursors to use again."""
 
     is_direct = True
     """Whether its connections lead to the server itself, as far as one knows."""
