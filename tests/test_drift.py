@@ -217,6 +217,26 @@ def test_no_temporary_table_hides_ours_on_a_pool_of_our_own(side, server, schema
         store.check_schema()
 
 
+@pytest.mark.parametrize("table", ["sessions", "messages"])
+def test_a_temporary_table_that_came_after_the_check_takes_no_message(side, server, options, tables, table):
+    """On a caller's own connection, which is checked once, before its first statement."""
+    raw = side.connect(server.conninfo, **options)
+    store = side.store(raw)
+    store.session("s").append("user", "first")
+    raw.execute(f"CREATE TEMPORARY TABLE {table} (LIKE {table} INCLUDING ALL)")
+    pair = [(unwrap(store.session("s")), dal.NewMessage(role="user", content="x")) for _ in range(2)]
+    for append in (
+        lambda: store.session("s").append("user", "second"),
+        lambda: store.session("s").append_all([dal.NewMessage(role="user", content="x") for _ in range(2)]),
+        lambda: store.append_all(pair),
+    ):
+        with pytest.raises(dal.SchemaMismatch, match=f"{table} in schema pg_temp_.* is a temporary table"):
+            append()
+    raw.execute(f"DROP TABLE pg_temp.{table}")
+    assert store.session("s").append("user", "second").sequence == 1
+    raw.close()
+
+
 def test_a_connection_is_checked_once(side, server, options, tables):
     raw = side.connect(server.conninfo, **options)
     store = side.store(raw)

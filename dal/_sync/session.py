@@ -285,6 +285,8 @@ class Session:
     def _why_nothing(self, query: str, action: str | None = None) -> DalError:
         """Look why a statement gave no row. `action` is what an archived session does not allow."""
         found: SessionRecord | None = self._run(queries.sessions.get)
+        if action is not None and (found is None or found.status != "archived"):
+            self._backend.runner.check()  # A temporary table may hide ours since this connection was checked.
         if found is None and (action is None or self._backend.owner is not None):
             return self._is_not_found(query)
         if found is not None and found.status == "archived" and action is not None:

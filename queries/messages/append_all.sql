@@ -157,6 +157,12 @@ session AS (
     FROM counted AS c
     INNER JOIN opening AS o ON c.session_id = o.session_id
     CROSS JOIN patience
+    WHERE
+        pg_my_temp_schema() = 0
+        OR (
+            to_regclass('pg_temp.sessions') IS DISTINCT FROM to_regclass('sessions')
+            AND to_regclass('pg_temp.messages') IS DISTINCT FROM to_regclass('messages')
+        )
     ORDER BY o.place
     ON CONFLICT (session_id) DO UPDATE SET
         next_sequence = s.next_sequence + excluded.next_sequence,

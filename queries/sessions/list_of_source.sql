@@ -10,7 +10,7 @@
 -- Index: sessions_listed_of_source, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;
---   buffers O(n) in the page, at most n/9; at most 20 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   buffers O(n) in the page, at most n/9; at most 74 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.

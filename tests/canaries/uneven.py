@@ -1,4 +1,4 @@
-"""What shows only among a user's many sessions, or where the values that a call writes are not there already."""
+"""What shows only where data are uneven, pages are full, or the values that a call writes are not there already."""
 
 from canaries.canary import Canary, quick
 
@@ -16,14 +16,49 @@ _ALL_OF_THE_OWNER = (
         WHERE s.user_id = (SELECT :owner::text)
     );""",
 )
+_FULL = "ALTER TABLE sessions SET (fillfactor = 100);"
+_DAY = """
+ALTER TABLE sessions ADD COLUMN day timestamp;
+CREATE INDEX by_day ON sessions (day);
+CREATE FUNCTION note_day() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.day := date_trunc('day', NEW.created_at::timestamp);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER note_day BEFORE INSERT OR UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION note_day();
+"""
 
 UNEVEN = {
+    "a status that each append sets": quick(
+        "messages.append", "HOT", (_RAISED, f"{_RAISED}        status = 'active',\n")
+    ),
     "a source that each append overwrites": quick(
         "messages.append", "HOT", (_RAISED, f"{_RAISED}        source = excluded.source,\n")
     ),
     "a source that each batch overwrites": quick(
         "messages.append_all", "HOT", (_RAISED_BY, f"{_RAISED_BY}        source = excluded.source,\n")
     ),
+    "pages without room for the next version": quick("messages.append", "HOT", schema=_FULL),
+    "pages without room for other metadata": quick("sessions.update_metadata", "HOT", schema=_FULL),
+    "an index of all agents, although most messages have none": Canary(
+        "messages.append",
+        "at most * WAL records",
+        schema="DROP INDEX messages_by_agent;"
+        "CREATE INDEX messages_by_agent ON messages (session_id, agent_id, sequence);",
+        along="the sessions",
+    ),
+    "an index of all users, although some sessions have none": Canary(
+        "messages.append",
+        "at most * WAL records",
+        schema="DROP INDEX sessions_listed_of_user;"
+        "CREATE INDEX sessions_listed_of_user ON sessions (user_id, status, listed_at, session_id);",
+        along="the sessions",
+    ),
+    "ids that are compared as in a language": Canary(
+        "sessions.get",
+        "buffers O(log n) in the sessions*",
+        edits=(("s.session_id = :session_id::text", 's.session_id = :session_id::text COLLATE "en-x-icu"'),),
+    ),
+    "an indexed day that depends on the time zone": quick("messages.append", "HOT", schema=_DAY),
     "an owner's sessions that are all read when a message is sent again": Canary(
         "messages.append", "buffers O(log n) in the user's sessions*", edits=(_ALL_OF_THE_OWNER,)
     ),
