@@ -205,6 +205,11 @@ CREATE TABLE IF NOT EXISTS messages (
 CREATE INDEX IF NOT EXISTS messages_by_agent ON messages (session_id, agent_id, sequence)
 WHERE agent_id IS NOT NULL;
 
+-- The planner takes a session for one of 50 messages, whether it has met it or not. With the statistics of a day on which
+-- there were few sessions it would expect nothing of a new one, take any index that begins with session_id for as good as
+-- any other, and read a long session as a whole: 4,071 buffers to remove its last message, and not 25.
+ALTER TABLE messages ALTER COLUMN session_id SET (n_distinct = -0.02), ALTER COLUMN session_id SET STATISTICS 1;
+
 -- What was removed, one row a removal: sent again because its answer was lost, it must not remove what
 -- was appended in the meantime. Few: a removal regenerates an answer, or takes one back; one that removes
 -- nothing leaves no row, and each deletes those of its session that are more than an hour old.

@@ -41,6 +41,7 @@ ALTER TABLE sessions ALTER COLUMN listed_at SET DEFAULT statement_timestamp();
 COMMENT ON COLUMN sessions.listed_at IS 'The place in lists by recency: updated_at, brought up to date at most once a minute.';
 
 ALTER TABLE sessions ALTER COLUMN user_id SET (n_distinct = 10), ALTER COLUMN source SET (n_distinct = 10);
+ALTER TABLE messages ALTER COLUMN session_id SET (n_distinct = -0.02), ALTER COLUMN session_id SET STATISTICS 1;
 
 CREATE TRIGGER sessions_keep_listed_at BEFORE UPDATE ON sessions FOR EACH ROW
 WHEN (
