@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import threading
 import time
 from itertools import pairwise
@@ -499,6 +501,80 @@ def test_closing_sends_what_waits(side, store, connection):
         return stored
 
     assert len(side.loop.run(close_at_once())) == WRITERS
+
+
+def test_it_may_be_closed_again_and_by_several_at_once(side, store, connection):
+    """Each returns when all has ended that was begun, and none later than the store's timeout."""
+    writer = store.writer()
+    session = writer.session("s")
+    if side.name == "sync":
+        appends = [threading.Thread(target=session.append, args=("user", str(n))) for n in range(WRITERS)]
+        for thread in appends:
+            thread.start()
+        while not numbers(connection, "s"):
+            time.sleep(0.001)
+        told = []
+        closers = [threading.Thread(target=lambda: (writer.close(), told.append(numbers_of(store)))) for _ in range(8)]
+        for thread in closers:
+            thread.start()
+        for thread in (*closers, *appends):
+            thread.join(20)
+            assert not thread.is_alive()
+        assert told == [numbers_of(store)] * 8
+    else:
+
+        async def close_at_once():
+            tasks = [asyncio.ensure_future(unwrap(session).append("user", str(n))) for n in range(WRITERS)]
+            await asyncio.sleep(0)
+            await asyncio.gather(*(unwrap(writer).close() for _ in range(8)))
+            assert all(task.done() for task in tasks)
+
+        side.loop.run(close_at_once())
+    writer.close()
+    assert [sequence for sequence, _ in numbers(connection, "s")] == list(range(numbers_of(store)))
+
+
+def numbers_of(store):
+    record = store.session("s").record()
+    return record.message_count
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
+def test_a_signal_handler_of_the_loop_closes_it_while_tasks_append(side, store, connection):
+    if side.name == "sync":
+        pytest.skip("tests/faults/test_signals.py closes it in a signal handler of the main thread")
+    writer = store.writer()
+    session = writer.session("s")
+
+    async def be_stopped():
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, stopped.set)
+        acknowledged, refused = [], 0
+
+        async def append(n):
+            nonlocal refused
+            while True:
+                try:
+                    acknowledged.append(await unwrap(session).append("user", str(n)))
+                except dal.StoreClosed:
+                    refused += 1
+                    return
+
+        tasks = [asyncio.ensure_future(append(n)) for n in range(WRITERS)]
+        loop.call_later(0.1, os.kill, os.getpid(), signal.SIGUSR1)
+        await stopped.wait()
+        started = loop.time()
+        await unwrap(writer).close()
+        took = loop.time() - started
+        await asyncio.gather(*tasks)
+        loop.remove_signal_handler(signal.SIGUSR1)
+        return acknowledged, refused, took
+
+    acknowledged, refused, took = asyncio.run(be_stopped())
+    assert refused == WRITERS
+    assert took < 20
+    assert sorted(message.sequence for message in acknowledged) == list(range(len(numbers(connection, "s"))))
 
 
 def test_a_writer_of_a_connection_is_refused(side, server, options):
