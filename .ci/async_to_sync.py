@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SOURCE, TARGET = ROOT / "dal/_async", ROOT / "dal/_sync"
 
-BY_HAND = {"pieces.py", "pipeline.py", "scopes.py", "writer.py"}
+BY_HAND = {"pieces.py", "scopes.py", "writer.py"}
 """Modules whose two sides differ in how they work."""
 
 # In this order; each applies to code and to the words of docstrings alike.

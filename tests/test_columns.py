@@ -90,11 +90,6 @@ def through_a_writer(store):
         append(writer)
 
 
-def through_a_pipeline(store):
-    with store.pipeline() as pipeline:
-        append(pipeline)
-
-
 def in_a_transaction(store):
     with store.transaction() as inside:
         append(inside)
@@ -104,7 +99,7 @@ def import_(store):
     store.import_(json.dumps({kind: fields}, default=str) for kind, fields in IMPORTED.items())
 
 
-WAYS = (append, append_all, append_all_of_many, through_a_writer, through_a_pipeline, in_a_transaction)
+WAYS = (append, append_all, append_all_of_many, through_a_writer, in_a_transaction)
 
 
 def write(store, way):

@@ -32,9 +32,6 @@ def opened(server, schema, way):
         if way == "writer":
             with store.writer() as writer:
                 yield writer
-        elif way == "pipeline":
-            with store.pipeline() as pipeline:
-                yield pipeline
         else:
             yield store
 
@@ -45,14 +42,11 @@ async def opened_async(server, schema, way):
         if way == "writer":
             async with store.writer() as writer:
                 yield writer
-        elif way == "pipeline":
-            async with store.pipeline() as pipeline:
-                yield pipeline
         else:
             yield store
 
 
-@pytest.mark.parametrize("way", ["store", "writer", "pipeline"])
+@pytest.mark.parametrize("way", ["store", "writer"])
 def test_children_of_a_busy_process(server, schema, connection, way):
     with opened(server, schema, way) as store:
         crowd = [use(store, "before", calls=2, seed=0)]
@@ -71,7 +65,7 @@ def test_children_of_a_busy_process(server, schema, connection, way):
     check(connection, crowd)
 
 
-@pytest.mark.parametrize("way", ["store", "writer", "pipeline"])
+@pytest.mark.parametrize("way", ["store", "writer"])
 def test_children_of_a_busy_event_loop(server, schema, connection, way):
     async def parent():
         async with opened_async(server, schema, way) as store:
@@ -258,7 +252,7 @@ def test_what_was_begun_in_the_parent_is_refused_in_the_child(used, connection, 
     assert stored(connection) == {"s": 2001 + more} | ({"copied": 2000} if what == "import_" else {})
 
 
-@pytest.mark.parametrize("way", ["store", "writer", "pipeline"])
+@pytest.mark.parametrize("way", ["store", "writer"])
 def test_a_pool_of_the_callers_is_refused_in_a_child(server, options, tables, way):
     with psycopg_pool.ConnectionPool(server.conninfo, kwargs=options, min_size=1, max_size=2, open=True) as pool:
         store = dal.SessionStore(pool)
@@ -301,11 +295,11 @@ import gc, os, sys, warnings
 import dal
 
 store = dal.SessionStore.connect(sys.argv[1], schema=sys.argv[2])
-writer, pipeline = store.writer(), store.pipeline()
+writer = store.writer()
 held = store.transaction()
 inside = held.__enter__()
 inside.session("s").append("user", "x")
-for way in (store, writer, pipeline):
+for way in (store, writer):
     way.session("other").append("user", "x")
 stream = store.session("other").stream()
 next(stream)
@@ -314,19 +308,18 @@ if pid == 0:
     if "used" in sys.argv:
         assert writer.session("other").append("user", "x").sequence == 3
     if "closed" in sys.argv:
-        for way in (pipeline, writer, store):
+        for way in (writer, store):
             way.close()
     if "collected" in sys.argv:
-        del store, writer, pipeline, held, inside, way, stream
+        del store, writer, held, inside, way, stream
         gc.collect()
     sys.exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 assert len(list(stream)) == 2
 assert inside.session("s").append("user", "x").sequence == 1
 held.__exit__(None, None, None)
-for way in (store, writer, pipeline):
+for way in (store, writer):
     way.session("other").append("user", "x")
-pipeline.close()
 writer.close()
 store.close()
 """

@@ -6,7 +6,6 @@ uv run pytest tests/test_model.py --hypothesis-profile=thorough goes far.
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import psycopg
 import pytest
@@ -268,7 +267,7 @@ class Machine(RuleBasedStateMachine):
         old = place.open("s0").real
         place.do("close")
         place.store = door[1] = door[2]()
-        for verb in ("connect", "pipeline", "writer"):
+        for verb in ("connect", "writer"):
             place.calls[f"{type(unwrap(place.store)).__name__}.{verb}"] += 1
         with pytest.raises(dal.StoreClosed):
             old.append("user", "too late")
@@ -350,25 +349,17 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.fixture
 def doors(server, schema, options, tables):
-    """For each side a pool's pipeline's writer and a store on a connection; each as [side, store, make it anew]."""
+    """For each side a pool's writer and a store on a connection; each as [side, store, make it anew]."""
     sides = [SyncSide(), AsyncSide()]
     conninfo = psycopg.conninfo.make_conninfo(server.conninfo, options=IMPATIENT)
-    doors, pipelines, pools, connections = [], [], [], []
-
-    def piped(pool):
-        pipelines.append(pool.pipeline())
-        return pipelines[-1].writer()
-
+    doors, pools, connections = [], [], []
     for side in sides:
         connections.append(side.connect(conninfo, **impatient(options)))
         pools.append(side.connect_store(conninfo, schema=schema, max_size=2))
-        makes = (
-            partial(piped, pools[-1]),
-            lambda side=side, connection=connections[-1]: side.store(connection),
-        )
+        makes = (pools[-1].writer, lambda side=side, connection=connections[-1]: side.store(connection))
         doors += [[side, make(), make] for make in makes]
     yield doors
-    for store in (*(store for _, store, _ in doors), *pipelines, *pools):
+    for store in (*(store for _, store, _ in doors), *pools):
         store.close()
     for connection in connections:
         connection.close()

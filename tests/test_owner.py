@@ -83,7 +83,6 @@ STORE = {
     "for_user": (lambda mine: mine.for_user("u1").session("theirs").delete(), False),
     "for_user of another": (lambda mine: mine.for_user("u2"), dal.InvalidInput),
     "writer": (lambda mine: within(mine.writer()), dal.SessionNotFound),
-    "pipeline": (lambda mine: within(mine.pipeline()), dal.SessionNotFound),
     "transaction": (lambda mine: within(mine.transaction()), dal.SessionNotFound),
     "connection": (lambda mine: within(mine.connection()), dal.StatementFailed),
 }

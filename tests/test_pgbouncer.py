@@ -76,10 +76,3 @@ def test_many_at_once(side, bouncer):
             session = unwrap(writer.session("s"))
             stored = side.at_once([lambda: session.append("user", "x") for _ in range(160)])
         assert sorted(message.sequence for message in stored) == list(range(160))
-
-
-def test_a_pipeline_is_refused(side, bouncer):
-    """Where many statements are on their way, PgBouncer 1.18 does not pass all of them on, now and then."""
-    with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
-        with pytest.raises(dal.StatementFailed, match="a pipeline needs the server itself"):
-            store.pipeline()

@@ -44,7 +44,7 @@ STORE_VERBS = {
 WHOLE = {"export", "import_", "stream"}
 """Verbs that take as many round trips as what they read or store is long; a short one is measured below."""
 
-NO_VERBS = {"close", "connect", "connection", "for_user", "pipeline", "session", "transaction", "using", "writer"}
+NO_VERBS = {"close", "connect", "connection", "for_user", "session", "transaction", "using", "writer"}
 """What sends nothing of its own; a transaction is measured below."""
 
 

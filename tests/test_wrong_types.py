@@ -73,7 +73,7 @@ STORE = {
     },
     "import_": {"lines": "lines"},
     "writer": {"batches": "number", "waiting": "number"},
-    **{verb: {} for verb in ("apply_schema", "check_schema", "close", "connection", "pipeline", "transaction")},
+    **{verb: {} for verb in ("apply_schema", "check_schema", "close", "connection", "transaction")},
 }  # fmt: skip
 GOOD = {"role": "user", "content": "x", "message_id": "m", "sequence": 0, "before": NOW}
 

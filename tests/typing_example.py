@@ -60,7 +60,6 @@ def whole_stores(pool: ConnectionPool) -> None:
     replace: dal.Sanitize = "replace"
     with dal.SessionStore(pool, sanitize=replace, owner="u1", read_only=False, hook=watch) as store:
         assert_type(store.for_user("u1"), dal.SessionStore)
-        assert_type(store.pipeline(), dal.SessionStore)
     with dal.SessionStore(pool, timeout=5.0, retries=3).connection() as lent:
         assert_type(lent, psycopg.Connection[Any])
     with store.writer(batches=2, waiting=100) as writer:

@@ -6,7 +6,7 @@ from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
@@ -26,8 +26,6 @@ from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck, require_server
 from dal.watching import Watch, tried_again
-
-R = TypeVar("R", bound="AsyncRunner")
 
 
 class AsyncRunner:
@@ -63,10 +61,6 @@ class AsyncRunner:
             AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch
         )
 
-    def as_(self, kind: type[R]) -> R:
-        """Give a runner of another kind on the same source."""
-        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
-
     @property
     def is_pooled(self) -> bool:
         """Whether each operation has a connection, and a transaction, to itself."""
@@ -76,11 +70,6 @@ class AsyncRunner:
     def has_own_transaction(self) -> bool:
         """Whether each statement is a transaction of its own, or at least not the caller's."""
         return self._source.has_own_transaction
-
-    @property
-    def may_pipeline(self) -> bool:
-        """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
-        return isinstance(self._source, AsyncPooled) and self._source.is_direct
 
     def deadline(self) -> float | None:
         """When a call that begins now must have ended."""
@@ -174,9 +163,9 @@ class AsyncRunner:
         return rows
 
     @asynccontextmanager
-    async def connection(self, deadline: float | None = None) -> AsyncIterator[AsyncConnection[Any]]:
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
-        attempts = Attempts(0, self._timeout, deadline)
+        attempts = Attempts(0, self._timeout)
         try:
             connection = await self._take(attempts)
             succeeded, begun_in = False, process()

@@ -122,9 +122,6 @@ class AsyncPooled:
     spare = None
     """Its connections have no cursors to use again."""
 
-    is_direct = True
-    """Whether its connections lead to the server itself, as far as one knows."""
-
     def __init__(self, pool: AsyncConnectionPool[Any], timeout: float | None = None) -> None:
         self._given = pool
         self._timeout = timeout
@@ -209,7 +206,6 @@ class AsyncOwnPool(AsyncPooled):
         prepare_threshold: int | None,
         is_direct: bool,
     ) -> None:
-        self.is_direct = is_direct
         # A connection string that we made from `schema` names it already.
         may_be_hidden = is_direct and "pg_temp" not in conninfo
         settings = {

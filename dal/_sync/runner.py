@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import Connection, IsolationLevel
@@ -26,8 +26,6 @@ from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema import SchemaCheck, require_server
 from dal.watching import Watch, tried_again
-
-R = TypeVar("R", bound="Runner")
 
 
 class Runner:
@@ -61,10 +59,6 @@ class Runner:
         """Give a runner on a connection of the caller's."""
         return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
 
-    def as_(self, kind: type[R]) -> R:
-        """Give a runner of another kind on the same source."""
-        return kind(self._source, self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
-
     @property
     def is_pooled(self) -> bool:
         """Whether each operation has a connection, and a transaction, to itself."""
@@ -74,11 +68,6 @@ class Runner:
     def has_own_transaction(self) -> bool:
         """Whether each statement is a transaction of its own, or at least not the caller's."""
         return self._source.has_own_transaction
-
-    @property
-    def may_pipeline(self) -> bool:
-        """Whether statements may be sent before the replies to others: one of a pooler's may be left lying there."""
-        return isinstance(self._source, Pooled) and self._source.is_direct
 
     def deadline(self) -> float | None:
         """When a call that begins now must have ended."""
@@ -170,9 +159,9 @@ class Runner:
         return rows
 
     @contextmanager
-    def connection(self, deadline: float | None = None) -> Iterator[Connection[Any]]:
+    def connection(self) -> Iterator[Connection[Any]]:
         """Give a connection; a pool's has a transaction of its own, which ends with the block."""
-        attempts = Attempts(0, self._timeout, deadline)
+        attempts = Attempts(0, self._timeout)
         try:
             connection = self._take(attempts)
             succeeded, begun_in = False, process()

@@ -21,7 +21,6 @@ from dal._sync.backend import Backend
 from dal._sync.export import export
 from dal._sync.idle import delete_idle
 from dal._sync.imports import import_lines
-from dal._sync.pipelines import Pipelines
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
@@ -183,25 +182,6 @@ class SessionStore:
             raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
         writer = Writers(runner, batches=most_batches, waiting=most_waiting)
         return self._make(replace(self._backend, appends=writer), closes=writer)
-
-    def pipeline(self) -> Self:
-        """Give a store with the same verbs, of which those that many call at once share a round trip.
-
-        Use it as a context manager, or close it. What comes while others are on their way goes on one connection when
-        they are back, none waiting for the reply to another, each in a transaction of its own: for many operations
-        that do not depend on each other, above all far from the server. One that waits for a lock lets those behind
-        it wait too. `stream`, `export`, `import_`, `transaction` and the deletions go as ever. Only for a store with
-        a pool, and not behind PgBouncer.
-        """
-        runner = self._backend.runner
-        if not runner.is_pooled:
-            raise StatementFailed("a pipeline needs a store with a pool; psycopg's own serves a connection")
-        if not runner.may_pipeline:
-            raise StatementFailed(
-                "a pipeline needs the server itself: a pooler such as PgBouncer may not pass on all that is sent "
-                "before a reply; use the store as it is, or a writer"
-            )
-        return self._on(runner.as_(Pipelines))
 
     def session(
         self,
@@ -424,10 +404,7 @@ class SessionStore:
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        return self._on(self._backend.runner.on(connection))
-
-    def _on(self, runner: Runner) -> Self:
-        """Create a store like this one that sends its statements by another runner, and owns it."""
+        runner = self._backend.runner.on(connection)
         return self._make(replace(self._backend, runner=runner, appends=Appends(runner)), closes=runner)
 
 

@@ -21,8 +21,8 @@ RECOVERY = 30.0
 
 
 class Crew:
-    """Who writes to one server until the end: two threads that share a writer, two tasks that share one of a pipeline,
-    and two processes that send each append as it comes.
+    """Who writes to one server until the end: two threads that share a writer, two tasks that share another, and
+    two processes that send each append as it comes.
     """
 
     def __init__(self, conninfo, folder, tally, *, name="w", timeout=2.0, most=20, max_size=2):
@@ -82,8 +82,7 @@ class Crew:
         settings = self.settings(f"{self.name} tasks")
         async with (
             dal.AsyncSessionStore.connect(**settings) as store,
-            store.pipeline() as pipeline,
-            pipeline.writer(batches=1) as writer,
+            store.writer(batches=1) as writer,
         ):
             await asyncio.gather(*(write_async(writer, self._plan(THREADS + n)) for n in range(TASKS)))
 
