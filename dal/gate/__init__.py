@@ -1,0 +1,1 @@
+"""The performance gate for aiosql query files: their promises, and the tools that measure them."""

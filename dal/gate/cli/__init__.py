@@ -1,0 +1,1 @@
+"""The commands of the gate: `dal check` and `dal review`."""
