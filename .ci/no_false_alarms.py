@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from dal.server import serve
+from dal.gate.server import serve
 
 TOGETHER = 3
 

@@ -16,7 +16,7 @@ import psycopg
 from dal import queries
 from dal.drift import KINDS
 from dal.files import SCHEMA
-from dal.server import serve
+from dal.gate.server import serve
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "dal/tables.tsv"

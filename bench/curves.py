@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dal.review.svg import Picture, inline, log_scale
+from dal.gate.review.svg import Picture, inline, log_scale
 
 Curves = Mapping[str, Mapping[int, float]]
 """A figure over n, by the row that it is of."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from measures import Figures
 
 from dal.files import QUERIES
-from dal.measure.growth import SLACK, fit
-from dal.measure.header import parse
-from dal.measure.promises import METRICS, Bound, Promises
+from dal.gate.header.parse import parse
+from dal.gate.header.promises import METRICS, Bound, Promises
+from dal.gate.measure.growth import SLACK, fit
 
 
 def promises_of(query: str) -> Promises:

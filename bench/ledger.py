@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import results
 from baseline import compare, parse, updated
 from measures import Figures, classes, gated, number
 
-from dal.measure.growth import Growth
-from dal.review import results
+from dal.gate.measure.growth import Growth
 
 BASELINE = Path(__file__).with_name("baseline.txt")
 

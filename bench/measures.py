@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import psycopg
 
-from dal.measure.cost import Cost, cost_of, least
-from dal.measure.growth import fit
-from dal.measure.promises import Growth
-from dal.wire import Wire, watch
+from dal.gate.header.promises import Growth
+from dal.gate.measure.cost import Cost, cost_of, least
+from dal.gate.measure.growth import fit
+from dal.gate.wire import Wire, watch
 
 WARM = 12
 """Calls until psycopg has prepared a statement (5) and the server has chosen its plan for good (5 more)."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from curves import Curves, bars, beside, curves, swatch
 from markupsafe import Markup
+from results import Results, Table
 
-from dal.review.curves import Curves, bars, beside, curves, swatch
-from dal.review.render import render
-from dal.review.results import Results, Table
-from dal.review.svg import alone, inline
+from dal.gate.review.render import templates
+from dal.gate.review.svg import alone, inline
 
-_MARK = Markup('<meta name="generator" content="dal bench report">')
+_MARK = Markup('<meta name="generator" content="bench/show.py">')
+
+_templates = templates(Path(__file__).parent / "templates")
 
 _COUNTED = "round trips"
 """The column that is drawn as bars, where its rows differ."""
@@ -25,7 +28,7 @@ class NotMeasured(Exception):
 def page(results: Results) -> str:
     """All that a run has measured, as one page that stands alone."""
     sections = [_section(place, table) for place, table in enumerate(results.tables, start=1)]
-    return render("benchmark.html", {"mark": _MARK}, run=results, sections=sections)
+    return _templates.get_template("benchmark.html").render(mark=_MARK, run=results, sections=sections)
 
 
 def append_chart(results: Results) -> str:
@@ -38,7 +41,7 @@ def append_chart(results: Results) -> str:
         shown = _drawn(table, metric)
         pictures[metric] = curves(table.names, shown, metric, timed=False, over="messages in the session")
     label = "What one append takes, in each of these ways"
-    return alone(beside(pictures, label, columns=2), label, render("colours.css", {}))
+    return alone(beside(pictures, label, columns=2), label, _templates.get_template("colours.css").render())
 
 
 def _section(place: int, table: Table) -> dict[str, Any]:

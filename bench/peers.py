@@ -48,7 +48,7 @@ from rich.progress import Progress
 from told import Row, page
 from turns import DURABLE, SIZES, Cost, Times, cost, times
 
-from dal.server import CHOICES, Server, serve
+from dal.gate.server import CHOICES, Server, serve
 
 OURS = {False: "ours:OursInTasks", True: "ours:OursInThreads"}
 """What a layer is timed beside: in tasks, and in threads."""

@@ -18,8 +18,7 @@ from baseline import BaselineError
 from ledger import BASELINE, Ledger, ratio
 from measures import Beside
 from pytest_benchmark.fixture import BenchmarkFixture
-
-from dal.review.results import Results
+from results import Results
 
 _PACKAGES = ("session-dal", "psycopg", "SQLAlchemy")
 """Whose versions are told beside the figures."""
@@ -83,7 +82,7 @@ def pytest_addoption(parser):
         action="store_true",
         help="the full sizes: 100,000 messages, a million sessions, a million messages as a file",
     )
-    group.addoption("--results", metavar="FILE", help=f"where dal bench report finds the run; {_RESULTS} otherwise")
+    group.addoption("--results", metavar="FILE", help=f"where bench/show.py finds the run; {_RESULTS} otherwise")
     group.addoption("--update-baseline", action="store_true", help="take over what is measured; give a --reason")
     group.addoption("--reason", metavar="WHY", help="why the baseline changes; it stays in the file")
 
@@ -162,4 +161,4 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section(f"the baseline, {BASELINE.name}")
         for line in ledger.verdict or [f"{len(ledger.gated)} figures, none of which differs"]:
             terminalreporter.write_line(line)
-        terminalreporter.write_line("as a page: uv run dal bench report --out bench.html")
+        terminalreporter.write_line("as a page: uv run bench/show.py --out bench.html")

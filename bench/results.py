@@ -1,6 +1,6 @@
 """What a run of the benchmarks leaves behind, as a file: tables, curves, and what it ran on.
 
-`bench/` writes it and `dal bench report` reads it. Times are in it as ratios within the run alone.
+`bench/` writes it and `bench/show.py` reads it. Times are in it as ratios within the run alone.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from silent import Eager, Lazy, three
 from ulid import ULID
 from ways import AGENT, ROLE, Ours, content
 
-from dal.measure.snapshot import held_snapshot
+from dal.gate.measure.snapshot import held_snapshot
 
 TITLE = "while a snapshot is held: an operation after so many appends to what it reads or writes"
 APPENDS = (0, 100, 200, 500, 1_000)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dal.validate import Sanitize
     from dal.watching import Hook, Ran
 
-# Where each name comes from. It is imported when it is first asked for: pytest loads the plugin in dal.measure
+# Where each name comes from. It is imported when it is first asked for: pytest loads the plugin in dal.gate.measure
 # everywhere that this package is installed, and need not pay for the driver.
 _FROM = {
     "dal._async.queries": ["async_queries"],

@@ -16,10 +16,10 @@ def run(*arguments, script=None):
     )
 
 
-def is_refused(done, *parts, status=1):
+def is_refused(done, *parts, status=1, name="dal"):
     """One line on stderr that says these things, and nothing else."""
     assert (done.returncode, done.stdout) == (status, "")
-    assert re.fullmatch(r"dal: [^\n]+\n", done.stderr), done.stderr
+    assert re.fullmatch(rf"{name}: [^\n]+\n", done.stderr), done.stderr
     for part in parts:
         assert part in done.stderr
 

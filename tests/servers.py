@@ -12,7 +12,7 @@ from sides import AsyncSide, SyncSide
 from ulid import ULID
 
 import dal
-from dal.server import CHOICES, Server, serve
+from dal.gate.server import CHOICES, Server, serve
 
 _SERVER = pytest.StashKey[Server]()
 _FIGURES = pytest.StashKey[dict[str, str]]()

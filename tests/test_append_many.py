@@ -8,7 +8,8 @@ from psycopg.conninfo import make_conninfo
 from sides import unwrap
 
 import dal
-from dal import NewMessage, wire
+from dal import NewMessage
+from dal.gate import wire
 
 FIELDS = ("source", "user_id", "parent_id")
 

@@ -8,14 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import program
 import pytest
 from browser import can_be_read, fits, lead_somewhere, needs_chromium, opens_alone
-from program import is_refused, run
+from page import page as written
+from results import NotResults, load
 
-from dal.measure.growth import fit
-from dal.measure.promises import Growth
-from dal.review.benchmark import page as written
-from dal.review.results import NotResults, load
+from dal.gate.header.promises import Growth
+from dal.gate.measure.growth import fit
 
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "docs/append.svg"
@@ -48,10 +48,19 @@ def document(results) -> dict:
 def report(results, tmp_path_factory) -> Path:
     """The page."""
     path = tmp_path_factory.mktemp("report") / "bench.html"
-    done = run("bench", "report", results, "--out", path)
+    done = show(results, "--out", path)
     assert (done.returncode, done.stderr) == (0, "")
     assert str(path) in done.stdout
     return path
+
+
+def show(*arguments):
+    command = [sys.executable, ROOT / "bench/show.py", *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=240, check=False)
+
+
+def is_refused(done, *parts):
+    program.is_refused(done, *parts, status=2, name="bench/show.py")
 
 
 def rewritten(document, tmp_path):
@@ -254,15 +263,15 @@ def test_a_single_point_is_no_curve_and_nothing_is_no_figure(document, tmp_path)
 
 def test_the_last_run_is_shown_and_without_one_it_says_what_makes_one(results, report, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    is_refused(run("bench", "report", "--out", "x.html"), ".benchmarks/last.json", "uv run pytest bench", status=2)
+    is_refused(show("--out", "x.html"), ".benchmarks/last.json", "uv run pytest bench")
     (tmp_path / ".benchmarks").mkdir()
     (tmp_path / ".benchmarks/last.json").write_bytes(results.read_bytes())
-    assert run("bench", "report", "--out", "new/x.html").returncode == 0
+    assert show("--out", "new/x.html").returncode == 0
     assert (tmp_path / "new/x.html").read_bytes() == report.read_bytes()
 
 
 def test_without_a_file_to_write_nothing_is_done(results):
-    done = run("bench", "report", results)
+    done = show(results)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--out" in done.stderr
 
@@ -288,24 +297,17 @@ def test_another_file_than_the_benchmarks_write_is_refused(results, tmp_path, ch
 
 def test_what_is_refused_is_told_with_what_makes_another(tmp_path):
     (tmp_path / "x.json").write_text("<xml>", encoding="utf-8")
-    done = run("bench", "report", tmp_path / "x.json", "--out", tmp_path / "x.html")
-    is_refused(done, "x.json", "no JSON", "uv run pytest bench", status=2)
+    done = show(tmp_path / "x.json", "--out", tmp_path / "x.html")
+    is_refused(done, "x.json", "no JSON", "uv run pytest bench")
     assert not (tmp_path / "x.html").exists()
-    is_refused(run("bench", "report", tmp_path, "--out", tmp_path / "x.html"), "cannot be read", status=2)
+    is_refused(show(tmp_path, "--out", tmp_path / "x.html"), "cannot be read")
 
 
 def test_without_appends_there_is_no_chart_of_them(document, tmp_path):
     document["tables"] = [table for table in document["tables"] if table["subject"] != "append"]
     (tmp_path / "x.json").write_text(json.dumps(document), encoding="utf-8")
-    done = run("bench", "report", tmp_path / "x.json", "--chart", tmp_path / "x.svg")
-    is_refused(done, "append", "uv run pytest bench", status=2)
-
-
-@pytest.mark.parametrize("package", ["jinja2", "vl_convert"])
-def test_without_its_packages_it_says_what_to_install(results, tmp_path, package):
-    script = f"import sys; sys.modules[{package!r}] = None; import dal.cli; dal.cli.main()"
-    done = run("bench", "report", results, "--out", tmp_path / "x.html", script=script)
-    is_refused(done, "session-dal[review]")
+    done = show(tmp_path / "x.json", "--chart", tmp_path / "x.svg")
+    is_refused(done, "append", "uv run pytest bench")
 
 
 def told(path):
@@ -321,7 +323,7 @@ def told(path):
 
 def test_the_chart_shows_what_does_not_hang_on_the_machine(results, document, tmp_path):
     path = tmp_path / "append.svg"
-    done = run("bench", "report", results, "--chart", path)
+    done = show(results, "--chart", path)
     assert (done.returncode, done.stderr) == (0, "")
     rows = table_of(document, "what an append")["rows"]
     curves = [
@@ -370,7 +372,7 @@ def test_the_chart_in_the_readme_is_small_and_knows_no_machine():
     text = CHART.read_text(encoding="utf-8")
     assert len(text) < 50_000
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|file:|/home|/tmp|/work|<image|@import|url\(", text)
-    command = "uv run pytest bench && uv run dal bench report --chart docs/append.svg"
+    command = "uv run pytest bench && uv run bench/show.py --chart docs/append.svg"
     readme = (ROOT / "README.md").read_text(encoding="utf-8").split("### Beside what the field does")[1].split("\n#")[0]
     assert "(docs/append.svg)" in readme
     assert command in readme

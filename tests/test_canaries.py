@@ -9,16 +9,17 @@ import psycopg
 import pytest
 from canaries import CANARIES
 from canaries.harmless import HARMLESS
+from gate import fixtures
 from ulid import ULID
 
 from dal.conninfo import with_schema
 from dal.files import QUERIES, SCHEMA
-from dal.measure import fixtures, scratch
-from dal.measure.gate import Gate, default_sizes
-from dal.measure.header import parse
-from dal.measure.judge import Outcome, judge
-from dal.measure.snapshot import Patience, held_snapshot
-from dal.measure.subjects import Subject, load
+from dal.gate.header.parse import parse
+from dal.gate.measure import scratch
+from dal.gate.measure.gate import Gate, default_sizes
+from dal.gate.measure.judge import Outcome, judge
+from dal.gate.measure.snapshot import Patience, held_snapshot
+from dal.gate.measure.subjects import Subject, load
 
 
 def quick_sizes(_axis):
@@ -148,7 +149,7 @@ def test_data_that_got_old_are_brought_up_to_date(measure):
 
 def test_a_neighbours_snapshot_is_no_false_alarm(server, measure, monkeypatch):
     """It keeps what is rolled back from being cleaned up, until an update no longer fits into its page."""
-    monkeypatch.setattr("dal.measure.gate.Patience", partial(Patience, 0))
+    monkeypatch.setattr("dal.gate.measure.gate.Patience", partial(Patience, 0))
     writers = [
         narrowed(OURS[name], "HOT") for name in ("messages.append", "sessions.update_metadata") for _ in range(3)
     ]

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from dal.conninfo import with_schema
-from dal.measure import scratch
+from dal.gate.measure import scratch
 
 ROOT = Path(__file__).parent.parent
-TODO = ROOT / "bench/todo"
+TODO = ROOT / "dal/gate/example"
 GATED = ["--queries", TODO / "queries", "--schema", TODO / "schema.sql", "--fixtures", TODO / "fixtures.py"]
 
 

@@ -16,8 +16,6 @@ from dal.files import SCHEMA
 from dal.schema import VERSION
 
 COMMANDS = (
-    ("bench",),
-    ("bench", "report"),
     ("check",),
     ("demo",),
     ("export",),
@@ -73,7 +71,7 @@ def test_the_help_gives_examples_that_are_commands(helped):
     commands = {" ".join(one) for one in COMMANDS}
     told = "".join(done.stdout for done in helped.values())
     examples = re.findall(
-        r"dal ((?:schema |bench )?(?:print|apply|upgrade|check|grants|demo|export|import|queries|report|review))", told
+        r"dal ((?:schema )?(?:print|apply|upgrade|check|grants|demo|export|import|queries|review))", told
     )
     assert set(examples) == commands - {"bench", "schema"}
 

@@ -9,7 +9,8 @@ from psycopg.conninfo import make_conninfo
 from sides import unwrap
 
 import dal
-from dal import drift, wire
+from dal import drift
+from dal.gate import wire
 from dal.schema import VERSION
 
 ERRORS = {

@@ -5,8 +5,8 @@ import typer
 from test_not_measured import FIXTURES, SCHEMA
 from test_not_measured import QUERIES as OTHERS
 
-from dal.cli.measuring import measure
-from dal.measure.judge import Outcome
+from dal.gate.cli.measuring import measure
+from dal.gate.measure.judge import Outcome
 
 QUERIES = (
     OTHERS
@@ -120,7 +120,7 @@ def test_what_the_fixtures_raise_keeps_its_traceback(check, tmp_path, old, new, 
 
 
 def test_a_failure_of_the_gate_itself_is_not_a_broken_promise(check, monkeypatch):
-    monkeypatch.delattr("dal.measure.gate.Gate.measure")
+    monkeypatch.delattr("dal.gate.measure.gate.Gate.measure")
     text = check("updates")
     assert text.endswith("exit status 2")
     assert "AttributeError" in text

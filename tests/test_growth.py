@@ -5,10 +5,10 @@ from math import log2
 
 import pytest
 
-from dal.errors import InvalidInput
-from dal.measure.gate import sizes_up_to
-from dal.measure.growth import SLACK_OF, TOLERANCE, accelerates, closest, fit
-from dal.measure.promises import Growth
+from dal.gate.errors import InvalidInput
+from dal.gate.header.promises import Growth
+from dal.gate.measure.gate import sizes_up_to
+from dal.gate.measure.growth import SLACK_OF, TOLERANCE, accelerates, closest, fit
 
 SIZES = (64, 256, 1024, 4096, 16_384)
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 import dal
-from dal.cli import output
+from dal.gate.cli import output
 from dal.histories import lines, parse
 from dal.histories.lines import Lines
 

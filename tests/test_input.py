@@ -7,7 +7,8 @@ import pytest
 from sides import unwrap
 
 import dal
-from dal import NewMessage, wire
+from dal import NewMessage
+from dal.gate import wire
 
 LONG = "x" * 256
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,8 +6,9 @@ import pytest
 from sides import unwrap
 
 import dal
-from dal import NewMessage, wire
-from dal.server import serve
+from dal import NewMessage
+from dal.gate import wire
+from dal.gate.server import serve
 
 
 def test_silent_sessions_leave_nothing_behind(side, server, options, tables, connection):

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg.rows import class_row, dict_row, namedtuple_row, scalar_row
 
-import dal
-from dal.measure.cost import Cost, cost_of, least, locks_of
-from dal.measure.snapshot import Patience, held_snapshot
-from dal.measure.trips import round_trips_of
+from dal.gate.errors import InvalidInput
+from dal.gate.measure.cost import Cost, cost_of, least, locks_of
+from dal.gate.measure.snapshot import Patience, held_snapshot
+from dal.gate.measure.trips import round_trips_of
 
 TABLES = """
 CREATE TABLE parents (parent_id integer PRIMARY KEY, counter integer NOT NULL DEFAULT 0, looked_up integer);
@@ -192,14 +192,14 @@ def test_the_connection_is_left_as_it_was(kind, measured):
 
 def test_a_connection_without_autocommit_is_refused(kind, server):
     connection = kind.connect(server.conninfo)
-    with pytest.raises(dal.InvalidInput, match="autocommit=True"):
+    with pytest.raises(InvalidInput, match="autocommit=True"):
         kind.get(cost_of(connection, lambda: connection.execute("SELECT 1")))
     kind.get(connection.close())
 
 
 def test_a_connection_inside_a_transaction_is_refused(kind, measured):
     kind.get(measured.execute("BEGIN"))
-    with pytest.raises(dal.InvalidInput, match="inside a transaction"):
+    with pytest.raises(InvalidInput, match="inside a transaction"):
         kind.get(cost_of(measured, lambda: measured.execute("SELECT 1")))
 
 

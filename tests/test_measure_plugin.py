@@ -12,12 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dal.measure.asserts import assert_cost, assert_growth, assert_plan_never, held_snapshot, round_trips
+from dal.gate.asserts import assert_cost, assert_growth, assert_plan_never, held_snapshot, round_trips
 
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
-MODULE = "dal.measure.pytest_plugin"
+MODULE = "dal.gate.pytest_plugin"
 SIZES = (20, 80, 320)
 
 TABLES = """
@@ -479,7 +479,7 @@ def test_a_failure_says_what_was_promised_measured_at_which_sizes_and_what_was_s
         ]
     )
     # The traceback is the test's own line: nothing of the inside of this package is shown.
-    result.stdout.no_fnmatch_line("*dal/measure/*")
+    result.stdout.no_fnmatch_line("*dal/gate/*")
     result.stdout.no_fnmatch_line("*contextlib*")
 
 
@@ -487,7 +487,7 @@ def test_the_fixtures_are_listed_with_what_they_are_for(service, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     result = service("--fixtures", "-q")
     for name in ("round_trips", "assert_cost", "assert_growth", "assert_plan_never", "held_snapshot"):
-        result.stdout.fnmatch_lines([f"{name} ?session scope? -- *dal/measure/pytest_plugin.py:*"])
+        result.stdout.fnmatch_lines([f"{name} ?session scope? -- *dal/gate/pytest_plugin.py:*"])
 
 
 def test_the_plugin_imports_nothing_before_it_is_used(tmp_path):
@@ -520,7 +520,7 @@ def test_whoever_installs_the_package_has_the_plugin(server, family, tmp_path):
     run(*uv, "venv", "--python", sys.executable, tmp_path / "venv")
     python = next((tmp_path / "venv").glob("[bS]*/python*"))
     wheel = next(tmp_path.glob("*.whl"))
-    run(*uv, "pip", "install", "--python", python, f"{wheel}[measure]")
+    run(*uv, "pip", "install", "--python", python, f"{wheel}[gate]")
     (tmp_path / "conftest.py").write_text(CONFTEST.format(conninfo=server.conninfo, options=family["options"]))
     (tmp_path / "test_service.py").write_text(TESTS)
     said = run(python, "-m", "pytest", "-W", "error", "-k", "not waits", "test_service.py")

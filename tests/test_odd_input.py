@@ -15,7 +15,8 @@ from odd import is_identifier, is_json, is_text, same
 from sides import unwrap
 
 import dal
-from dal import NewMessage, validate, wire
+from dal import NewMessage, validate
+from dal.gate import wire
 
 SEED = int(os.environ.get("DAL_SEED") or random.SystemRandom().randrange(10**9))
 MANY = settings().max_examples * 20

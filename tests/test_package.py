@@ -104,7 +104,7 @@ def test_it_works_in_an_empty_environment(environment, wheel, server, schema, tm
 
 
 def test_the_pytest_plugin_works_with_the_lowest_pytest(environment, wheel, server, tmp_path):
-    environment.install(f"{wheel}[binary,measure]", "pytest==8.0.0")
+    environment.install(f"{wheel}[binary,gate]", "pytest==8.0.0")
     (tmp_path / "test_service.py").write_text(SERVICE_TEST.format(conninfo=server.conninfo))
     done = start(environment.python, "-m", "pytest", "-p", "no:cacheprovider", cwd=tmp_path)
     assert "pytest-8.0.0" in done.stdout

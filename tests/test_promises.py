@@ -5,9 +5,9 @@ import re
 import pytest
 
 from dal.files import QUERIES
-from dal.measure.header import PromiseError, parse
-from dal.measure.promises import Growth, Rows
-from dal.measure.subjects import load
+from dal.gate.header.parse import PromiseError, parse
+from dal.gate.header.promises import Growth, Rows
+from dal.gate.measure.subjects import load
 
 GOOD = """-- name: one(a)
 -- Read.

@@ -11,8 +11,8 @@ from program import is_refused, run
 from reviewed import NAMES, page_of
 
 from dal.files import QUERIES
-from dal.review.pages import write
-from dal.review.plans import fold
+from dal.gate.review.pages import write
+from dal.gate.review.plans import fold
 
 
 @pytest.fixture(scope="module")
@@ -270,4 +270,4 @@ def test_it_measures_by_itself(server, tmp_path):
 @pytest.mark.parametrize("package", ["jinja2", "vl_convert"])
 def test_without_its_packages_it_says_what_to_install(checked, tmp_path, package):
     script = f"import sys; sys.modules[{package!r}] = None; import dal.cli; dal.cli.main()"
-    is_refused(run("review", "--from", checked, "--out", tmp_path, script=script), "session-dal[review]")
+    is_refused(run("review", "--from", checked, "--out", tmp_path, script=script), "session-dal[gate]")

@@ -8,7 +8,8 @@ import pytest
 from sides import unwrap
 
 import dal
-from dal import NewMessage, wire
+from dal import NewMessage
+from dal.gate import wire
 
 OLD = datetime(2000, 1, 1, tzinfo=UTC)
 

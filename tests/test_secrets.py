@@ -20,20 +20,25 @@ from sides import unwrap
 
 import dal
 from dal.conninfo import with_schema
+from dal.gate import conninfo as gate_conninfo
+from dal.gate.errors import GateError
 
 MARK = "hush7"
 SECRET = f"{MARK}/@ %'\\"
 """Every part of a connection string has to write it in another way; all of them begin alike."""
 
-TODO = Path(__file__).parent.parent / "bench/todo"
+ROOT = Path(__file__).parent.parent
+TODO = ROOT / "dal/gate/example"
 FILES = (f"--queries={TODO}/queries", f"--schema={TODO}/schema.sql", f"--fixtures={TODO}/fixtures.py")
+
+OURS = (f"--queries={ROOT}/queries", f"--schema={ROOT}/schema.sql", f"--fixtures={ROOT}/bench/gate/fixtures.py")
 
 COMMANDS = (
     ("schema", "apply"),
     ("schema", "upgrade"),
     ("schema", "check"),
     ("schema", "grants", "someone"),
-    ("check", "schema.version", "--format", "json", "--also", "junit=junit", "--also", "markdown=markdown"),
+    ("check", "schema.version", *OURS, "--format", "json", "--also", "junit=junit", "--also", "markdown=markdown"),
     ("review", "--out", "review", *FILES),
     ("demo",),
     ("export",),
@@ -166,6 +171,9 @@ def test_a_string_that_is_none(side, conninfo, log):
             with side.connect_store(conninfo, timeout=0.5, **options) as store:
                 store.check_schema()
         is_silent(refused.value)
+    with pytest.raises(GateError) as refused:
+        gate_conninfo.check(conninfo)
+    is_silent(refused.value)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))

@@ -10,7 +10,7 @@ from psycopg import sql
 from ulid import ULID
 
 import dal
-from dal.measure.cost import cost_of
+from dal.gate.measure.cost import cost_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MODES = ("force_custom_plan", "force_generic_plan")

@@ -4,14 +4,15 @@ from itertools import count
 
 import psycopg
 import pytest
+from gate import fixtures
 from ulid import ULID
 
 import dal
 from dal.files import QUERIES, SCHEMA
-from dal.measure import fixtures, scratch
-from dal.measure.prepared import MODES, prepared
-from dal.measure.subjects import load
-from dal.measure.turn import Turns
+from dal.gate.measure import scratch
+from dal.gate.measure.prepared import MODES, prepared
+from dal.gate.measure.subjects import load
+from dal.gate.measure.turn import Turns
 
 NAMES = [subject.name for subject in load(QUERIES)]
 AXIS, SIZE = "the session's messages", 20_000

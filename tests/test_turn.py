@@ -5,9 +5,9 @@ import threading
 import psycopg
 import pytest
 
-from dal.measure import scratch
-from dal.measure.prepared import prepared
-from dal.measure.turn import Turns
+from dal.gate.measure import scratch
+from dal.gate.measure.prepared import prepared
+from dal.gate.measure.turn import Turns
 
 
 @pytest.fixture

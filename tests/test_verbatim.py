@@ -12,8 +12,9 @@ from sides import pool_of, unwrap
 from test_round_trips import public
 
 import dal
-from dal import NewMessage, wire
+from dal import NewMessage
 from dal.files import QUERIES, SCHEMA
+from dal.gate import wire
 from dal.histories import batch
 
 OLD = datetime(2000, 1, 1, tzinfo=UTC)

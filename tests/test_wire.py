@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from dal import wire
+from dal.gate import wire
 
 DELAY = 0.05
 

@@ -9,7 +9,8 @@ from sides import unwrap
 from test_round_trips import public
 
 import dal
-from dal import NewMessage, wire
+from dal import NewMessage
+from dal.gate import wire
 
 
 class NoOffset(tzinfo):

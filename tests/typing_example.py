@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import dal
-from dal.measure.cost import Cost, cost_of
+from dal.gate.measure.cost import Cost, cost_of
 from dal.records import Appended, Deleted
 
 

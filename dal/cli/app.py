@@ -12,9 +12,11 @@ import psycopg
 import typer
 from typer.core import TyperGroup
 
-from dal.cli import bench, check, demo, histories, queries, review, schema, stop
-from dal.cli.output import complain, err, out
+from dal.cli import demo, histories, queries, schema
 from dal.errors import DalError, translate
+from dal.gate.cli import check, review, stop
+from dal.gate.cli.output import complain, err, out
+from dal.gate.errors import GateError
 
 
 class _Told(TyperGroup):
@@ -23,7 +25,7 @@ class _Told(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except DalError as error:
+        except (DalError, GateError) as error:
             complain(error)
         except psycopg.Error as error:
             complain(translate(error, ctx.invoked_subcommand or "dal"))
@@ -64,7 +66,6 @@ app.command()(check.check)
 app.command()(review.review)
 app.command()(histories.export)
 app.command("import")(histories.import_)
-app.add_typer(bench.app, name="bench")
 app.add_typer(schema.app, name="schema")
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from enum import StrEnum
 from logging.handlers import MemoryHandler
 from typing import Annotated
 
@@ -21,40 +19,23 @@ from dal._sync.store import SessionStore
 from dal.cli import problems, report
 from dal.cli.connection import connected
 from dal.cli.meter import count_round_trips, take_turns
-from dal.cli.output import err, out
 from dal.cli.problems import Problem, Sizes, Stage
-from dal.cli.stop import Stopped, whole
 from dal.conninfo import with_schema
 from dal.errors import DalError
-from dal.measure import scratch
-from dal.server import VARIABLE, Server, serve
+from dal.gate.cli.output import err, out
+from dal.gate.cli.servers import Dsn, ServerKind, announce, choice
+from dal.gate.cli.stop import Stopped, whole
+from dal.gate.measure import scratch
+from dal.gate.server import serve
 
 _OLDEST = 150000
 """The first PostgreSQL whose counters can be asked for at once."""
 
 
-class Kind(StrEnum):
-    """The servers that can be started here."""
-
-    EMBEDDED = "embedded"
-    EMBEDDED_16 = "embedded-16"
-    CONTAINER = "container"
-
-
 def demo(
     *,
-    dsn: Annotated[
-        str | None,
-        typer.Option("--dsn", metavar="CONNINFO", help=f"Run it on this server. Default: {VARIABLE}, if set."),
-    ] = None,
-    server: Annotated[
-        Kind | None,
-        typer.Option(
-            "--server",
-            metavar="KIND",
-            help="Run it on a server that is started for it: embedded (the default), embedded-16 or container.",
-        ),
-    ] = None,
+    dsn: Dsn = None,
+    server: ServerKind = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work; the times say less then.")] = False,
 ) -> None:
     """Play three problems in the usual way and in this library's, and show what each took.
@@ -63,13 +44,12 @@ def demo(
 
     Examples: [bold]dal demo[/bold], [bold]dal demo --dsn postgresql://me@localhost/mine[/bold]
     """
-    if dsn is not None and server is not None:
-        raise typer.BadParameter("give either --dsn or --server")
+    chosen = choice(dsn, server)
     sizes = problems.QUICK if quick else problems.FULL
     with ExitStack() as stack:
         with err.status("Starting a server …"):
             with _log_unless_stopped():
-                running = stack.enter_context(whole(serve(choice(dsn, server))))
+                running = stack.enter_context(whole(serve(chosen)))
             announce(running)
             conninfo = stack.enter_context(whole(_scratch(running.conninfo)))
         played = _play(conninfo, sizes)
@@ -77,19 +57,6 @@ def demo(
     for line in (*report.conclusions(played), report.NEXT):
         out.print()
         out.print(line)
-
-
-def choice(dsn: str | None, server: Kind | None) -> str | None:
-    """Choose for serve; a connection string is checked here, so that none is ever repeated in an error."""
-    if server is not None:
-        return server
-    given = dsn if dsn is not None else os.environ.get(VARIABLE)
-    return given if given in set(Kind) or not given else with_schema(given, None)
-
-
-def announce(server: Server) -> None:
-    """Say where the work is done, before it begins."""
-    err.print(f"On {server}: {server.place}", soft_wrap=True, markup=False)
 
 
 @contextmanager

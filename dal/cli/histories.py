@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from dal._sync.store import SessionStore
 from dal.cli.archives import read, reading, writing
 from dal.cli.connection import connected
-from dal.cli.output import err
 from dal.cli.schema import Dsn, Schema, given
 from dal.errors import DalError
+from dal.gate.cli.output import err
 
 _MOST_TOLD = 20
 """Refused sessions that are named."""

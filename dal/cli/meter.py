@@ -8,8 +8,8 @@ from time import perf_counter
 
 import psycopg
 
-from dal.measure.cost import Counters, counters_of, hand_in
-from dal.wire import watch
+from dal.gate.measure.cost import Counters, counters_of, hand_in
+from dal.gate.wire import watch
 
 _WARM_UP = 10
 """Operations that are not looked at: psycopg prepares a statement when it has been sent five times."""

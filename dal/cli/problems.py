@@ -11,7 +11,7 @@ from dal._sync.session import Session
 from dal._sync.store import SessionStore
 from dal.cli.meter import REHEARSALS, Way
 from dal.cli.naive import Service
-from dal.measure.scratch import vacuum
+from dal.gate.measure.scratch import vacuum
 from dal.records import NewMessage
 
 _TEXT = "The build is green again: the timeout was the test's own, and I have raised it to what the server needs. " * 2

@@ -11,8 +11,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from dal._sync.queries import queries as library
-from dal.cli.output import out
 from dal.errors import InvalidInput
+from dal.gate.cli.output import out
 from dal.loader import Statement
 
 _SENTENCE = re.compile(r".+?\.(?=\s|$)", re.DOTALL)

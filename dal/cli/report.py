@@ -8,7 +8,7 @@ from rich.text import Text
 
 from dal.cli.meter import Way
 from dal.cli.problems import Problem
-from dal.server import Server
+from dal.gate.server import Server
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
 

@@ -13,9 +13,9 @@ from dal import grants as privileges
 from dal._sync.queries import queries
 from dal._sync.store import SessionStore
 from dal.cli.connection import connected, place
-from dal.cli.output import err, out
 from dal.errors import DalError, SchemaMismatch
 from dal.files import SCHEMA
+from dal.gate.cli.output import err, out
 from dal.records import SchemaFact
 from dal.schema import SchemaCheck, require_server
 

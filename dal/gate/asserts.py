@@ -1,6 +1,6 @@
 """Assertions about round trips, cost, growth and plans, for a service's own tests.
 
-With pytest they are fixtures of the same names (dal.measure.pytest_plugin); they need no pytest. Each raises an
+With pytest they are fixtures of the same names (dal.gate.pytest_plugin); they need no pytest. Each raises an
 AssertionError that says what was promised, what was measured, at which sizes, and what was sent. They take any
 psycopg connection. Over an AsyncConnection all but `round_trips` are awaited.
 """
@@ -10,25 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import aiosql
 import psycopg
 
-from dal.measure.either import Connection, either
-from dal.measure.growth import SLACK, SLACK_OF, TOLERANCE, closest, fit
-from dal.measure.plans import Plan, plans_of
-from dal.measure.promises import NODES, Growth, Never
-from dal.measure.report import FIGURES, LABELS, NO_SIZE, report, sent
-from dal.measure.runs import SIZES, Run, run_of, runs_of
-from dal.measure.snapshot import held_snapshot, twin
-from dal.wire import Wire, watch
+from dal.gate.header.promises import NODES, Growth, Never
+from dal.gate.measure.either import Connection, either
+from dal.gate.measure.growth import SLACK, SLACK_OF, TOLERANCE, closest, fit
+from dal.gate.measure.plans import Plan, plans_of
+from dal.gate.measure.report import FIGURES, LABELS, NO_SIZE, report, sent
+from dal.gate.measure.runs import SIZES, Run, run_of, runs_of
+from dal.gate.measure.snapshot import held_snapshot, twin
+from dal.gate.measure.sql import statements
+from dal.gate.wire import Wire, watch
 
 __all__ = ["assert_cost", "assert_growth", "assert_plan_never", "held_snapshot", "round_trips"]
-
-_statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg")
 
 _GROWTHS = {str(growth): growth for growth in Growth}
 
@@ -45,7 +42,7 @@ def round_trips(
 
     It is a plain `with` over an AsyncConnection too. With `warm`, those are left out that only prepare a statement
     (once for a connection; psycopg does it when it sends the same for the sixth time). What the block sent is
-    given, and known when it has ended: see dal.wire.Wire.
+    given, and known when it has ended: see dal.gate.wire.Wire.
     """
     if (exactly is None) == (at_most is None):
         raise TypeError("round_trips() takes a number of round trips, or at_most=")
@@ -175,9 +172,9 @@ async def assert_plan_never(
         plans = _plans(connection, text, values, promised)
     else:
         cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
-        row = await (await cursor.execute(_statements.search_path.sql, prepare=False)).fetchone()
+        row = await (await cursor.execute(statements.search_path.sql, prepare=False)).fetchone()
         with twin(connection) as second:
-            _statements.set_search_path(second, search_path=row and row[0])
+            statements.set_search_path(second, search_path=row and row[0])
             plans = _plans(second, text, values, promised)
     broken = [
         f"plan: promised never {one}, found in the {' and the '.join(modes)} plan"
@@ -203,7 +200,7 @@ def _plans(
     """Make the plans of a statement; a ValueError if a promise names a table that is not there."""
     for table in {never.table for never in promised} - {None}:
         cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
-        if cursor.execute(_statements.has_table.sql, {"name": table}, prepare=False).fetchone() != (True,):
+        if cursor.execute(statements.has_table.sql, {"name": table}, prepare=False).fetchone() != (True,):
             raise ValueError(f"the database has no table {table}")
     return plans_of(connection, text, values)
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: the assertions of dal.measure.asserts, as fixtures of the same names.
+"""The pytest plugin: the assertions of dal.gate.asserts, as fixtures of the same names.
 
 A test takes them, and a connection of its service's own:
 
@@ -20,7 +20,7 @@ import pytest
 @pytest.fixture(scope="session")
 def round_trips() -> Any:
     """Assert how many round trips a block takes: a context manager."""
-    from dal.measure import asserts  # noqa: PLC0415
+    from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.round_trips
 
@@ -28,7 +28,7 @@ def round_trips() -> Any:
 @pytest.fixture(scope="session")
 def assert_cost() -> Any:
     """Assert what an operation costs at most: `assert_cost(connection, operation, buffers=20)`."""
-    from dal.measure import asserts  # noqa: PLC0415
+    from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.assert_cost
 
@@ -36,7 +36,7 @@ def assert_cost() -> Any:
 @pytest.fixture(scope="session")
 def assert_growth() -> Any:
     """Assert how a cost grows: `assert_growth(connection, grow, operation, buffers="O(log n)")`."""
-    from dal.measure import asserts  # noqa: PLC0415
+    from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.assert_growth
 
@@ -44,7 +44,7 @@ def assert_growth() -> Any:
 @pytest.fixture(scope="session")
 def assert_plan_never() -> Any:
     """Assert on a plan: `assert_plan_never(connection, statement, parameters, "Seq Scan on messages")`."""
-    from dal.measure import asserts  # noqa: PLC0415
+    from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.assert_plan_never
 
@@ -52,6 +52,6 @@ def assert_plan_never() -> Any:
 @pytest.fixture(scope="session")
 def held_snapshot() -> Any:
     """Hold an old snapshot beside what is measured: a context manager."""
-    from dal.measure import asserts  # noqa: PLC0415
+    from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.held_snapshot

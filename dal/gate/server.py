@@ -18,17 +18,13 @@ from typing import Any
 
 import psycopg
 
-from dal.conninfo import with_schema
-from dal.errors import DalError, InvalidInput
+from dal.gate.conninfo import check
+from dal.gate.errors import InvalidInput, NoServer
 
 CHOICES = "embedded|embedded-16|container|CONNINFO"
 VARIABLE = "DAL_TEST_DSN"
 """Names the server to measure and test on. DAL_DSN, the service's database, is never used for that."""
 IMAGE = "postgres:15"
-
-
-class NoServer(DalError):
-    """No server could be started; says what to install or start."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def serve(choice: str | None = None, *, prefer_container: bool = False) -> Itera
 
 @contextmanager
 def _given(conninfo: str) -> Iterator[Server]:
-    yield _server("given", with_schema(conninfo, None))
+    yield _server("given", check(conninfo))
 
 
 @contextmanager

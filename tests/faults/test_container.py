@@ -10,7 +10,7 @@ import pytest
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.config import testcontainers_config
 
-from dal.server import IMAGE
+from dal.gate.server import IMAGE
 from faults.cluster import free_port, wait_until
 from faults.crew import Crew
 

@@ -11,11 +11,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dal.cli.measuring import NOT_MEASURED, Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
-from dal.cli.output import complain, out
-from dal.files import QUERIES, SCHEMA
-from dal.measure import outcome as reports
-from dal.measure.judge import Outcome
+from dal.gate.cli.measuring import NOT_MEASURED, Large, OwnFixtures, Queries, Schema, measure
+from dal.gate.cli.output import complain, out
+from dal.gate.cli.servers import Dsn, ServerKind
+from dal.gate.measure import outcome as reports
+from dal.gate.measure.judge import Outcome
 
 BROKEN = 1
 """The exit status when a promise is broken, even if another one could not be measured."""
@@ -42,8 +42,8 @@ _WRITERS = {
 def check(  # noqa: PLR0913 - options
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these queries.")] = None,
     *,
-    queries: Queries = QUERIES,
-    schema: Schema = SCHEMA,
+    queries: Queries = None,
+    schema: Schema = None,
     fixtures: OwnFixtures = None,
     dsn: Dsn = None,
     server: ServerKind = None,

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dal.errors import DalError
+from dal.gate.errors import NotInstalled
 
 _REVIEW = {"jinja2", "markupsafe", "pygments", "vl_convert"}
-
-
-class NotInstalled(DalError):
-    """The pages need packages that are not there; says what to install."""
 
 
 @contextmanager
@@ -22,4 +18,4 @@ def review_extra() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _REVIEW:
             raise
-        raise NotInstalled("the pages need their packages: pip install 'session-dal[review]'") from error
+        raise NotInstalled("the pages need their packages: pip install 'session-dal[gate]'") from error

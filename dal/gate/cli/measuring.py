@@ -14,73 +14,73 @@ import psycopg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dal.cli.connection import connected
-from dal.cli.demo import Kind, announce, choice
-from dal.cli.output import complain, err
-from dal.cli.stop import whole
-from dal.conninfo import with_schema
-from dal.errors import DalError, InvalidInput
-from dal.measure import fixtures as own_fixtures
-from dal.measure import scratch
-from dal.measure.calls import FixtureCalls, FixtureError, load_fixtures
-from dal.measure.gate import LARGEST, Gate, SchemaRefused, default_sizes, sizes_up_to
-from dal.measure.header import PromiseError
-from dal.measure.measured import Measured
-from dal.measure.outcome import Report, make
-from dal.measure.subjects import Fixtures, QueryFileError, Subject, load
-from dal.server import VARIABLE, serve
+from dal.gate.cli.output import complain, err
+from dal.gate.cli.project import path_of
+from dal.gate.cli.servers import Kind, announce, choice
+from dal.gate.cli.stop import whole
+from dal.gate.conninfo import with_schema, with_timeout
+from dal.gate.errors import FixtureError, GateError, InvalidInput, SchemaRefused
+from dal.gate.header.parse import PromiseError
+from dal.gate.measure import scratch
+from dal.gate.measure.calls import FixtureCalls, load_fixtures
+from dal.gate.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
+from dal.gate.measure.measured import Measured
+from dal.gate.measure.outcome import Report, make
+from dal.gate.measure.subjects import Fixtures, Subject, load
+from dal.gate.server import serve
 
-Queries = Annotated[Path, typer.Option("--queries", exists=True, help="A folder of aiosql query files, or one.")]
-Schema = Annotated[Path, typer.Option("--schema", exists=True, dir_okay=False, help="What makes their tables.")]
+Queries = Annotated[
+    Path | None, typer.Option("--queries", exists=True, help="A folder of aiosql query files, or one file.")
+]
+Schema = Annotated[
+    Path | None, typer.Option("--schema", exists=True, dir_okay=False, help="A SQL file that creates their tables.")
+]
 OwnFixtures = Annotated[
     Path | None,
     typer.Option("--fixtures", exists=True, dir_okay=False, help="A Python file that defines grow() and parameters()."),
-]
-Dsn = Annotated[
-    str | None, typer.Option("--dsn", metavar="CONNINFO", help=f"Measure on this server. Default: {VARIABLE}, if set.")
-]
-ServerKind = Annotated[
-    Kind | None, typer.Option("--server", metavar="KIND", help="embedded (the default), embedded-16 or container.")
 ]
 Large = Annotated[
     bool,
     typer.Option(
         "--large",
-        help="On as much data as the fixtures can make: of ours a session of a million messages, and ten million in "
-        "the table, which takes about 20 minutes and 6 GB on 2 cores.",
+        help="Measure at the largest sizes that the fixtures support (their `largest()`).",
     ),
 ]
 
 NOT_MEASURED = 2
 """The exit status when a promise could not be measured; `dal check` gives 1 for a broken one."""
 
-_REASONS = (QueryFileError, DalError, psycopg.Error)
+_TIMEOUT = 10
+"""Seconds to wait for a connection."""
+
+_REASONS = (GateError, psycopg.Error)
 
 
 def measure(  # noqa: PLR0913 - the options of two commands
     names: list[str] | None,
     *,
-    queries: Path,
-    schema: Path,
+    queries: Path | None,
+    schema: Path | None,
     fixtures: Path | None,
     dsn: str | None,
     server: Kind | None,
     large: bool,
 ) -> Report:
     """Measure every promise of these queries; if that is impossible, tell why and end with NOT_MEASURED."""
-    with _complaining(schema):
-        subjects = _subjects(queries, names)
-        data: Fixtures = load_fixtures(fixtures) if fixtures else own_fixtures
+    with _complaining():
+        subjects = _subjects(path_of("queries", queries), names)
+        data = load_fixtures(path_of("fixtures", fixtures))
         sizes = _sizes(data, large=large)
+        schema = path_of("schema", schema)
         text = schema.read_text(encoding="utf-8")
-        with whole(serve(choice(dsn, server))) as running:
+        with whole(serve(choice(dsn, server))) as running, _naming(schema):
             announce(running)
             measured = _measure(running.conninfo, text, data, subjects, sizes)
             return make(str(running), text, measured)
 
 
 @contextmanager
-def _complaining(schema: Path) -> Iterator[None]:
+def _complaining() -> Iterator[None]:
     """End with NOT_MEASURED on an error that is the user's to mend; one in the fixtures keeps its traceback."""
     try:
         yield
@@ -90,8 +90,6 @@ def _complaining(schema: Path) -> Iterator[None]:
     except FixtureError as error:
         traceback.print_exception(error.__cause__)
         complain(error)
-    except SchemaRefused as error:
-        complain(f"{schema}: {error}")
     except _REASONS as error:
         complain(error)
     except Exception:  # noqa: BLE001 - Python's own exit status would be that of a broken promise
@@ -99,6 +97,15 @@ def _complaining(schema: Path) -> Iterator[None]:
     else:
         return
     raise typer.Exit(NOT_MEASURED)
+
+
+@contextmanager
+def _naming(schema: Path) -> Iterator[None]:
+    """Name the schema file in the server's error about it."""
+    try:
+        yield
+    except SchemaRefused as error:
+        raise SchemaRefused(f"{schema}: {error}") from error
 
 
 def _subjects(queries: Path, names: list[str] | None) -> list[Subject]:
@@ -121,7 +128,7 @@ def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
 def _measure(
     conninfo: str, schema: str, data: Fixtures, subjects: list[Subject], sizes: Callable[[str], Sequence[int]]
 ) -> list[Measured]:
-    conninfo = with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}")
+    conninfo = with_timeout(with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}"), _TIMEOUT)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
@@ -136,5 +143,5 @@ def _measure(
             task = progress.add_task("", total=gate.steps(subjects))
             return gate.measure(subjects)
     finally:
-        with whole(connected(conninfo)) as connection:
+        with whole(psycopg.connect(conninfo, autocommit=True)) as connection:
             scratch.drop(connection)

@@ -9,20 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from dal.cli.extra import review_extra
-from dal.cli.measuring import Dsn, Large, OwnFixtures, Queries, Schema, ServerKind, measure
-from dal.cli.output import out as told
-from dal.errors import InvalidInput
-from dal.files import QUERIES, SCHEMA
-from dal.measure.outcome import as_json
-from dal.review.base import compare
+from dal.gate.cli.extra import review_extra
+from dal.gate.cli.measuring import Large, OwnFixtures, Queries, Schema, measure
+from dal.gate.cli.output import out as told
+from dal.gate.cli.project import path_of
+from dal.gate.cli.servers import Dsn, ServerKind
+from dal.gate.errors import InvalidInput
+from dal.gate.measure.outcome import as_json
+from dal.gate.review.base import compare
 
 
 def review(  # noqa: PLR0913 - options
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Where the pages are written.")],
-    queries: Queries = QUERIES,
-    schema: Schema = SCHEMA,
+    queries: Queries = None,
+    schema: Schema = None,
     fixtures: OwnFixtures = None,
     dsn: Dsn = None,
     server: ServerKind = None,
@@ -45,16 +46,16 @@ def review(  # noqa: PLR0913 - options
     [bold]dal check --also json=check.json && dal review --out review --from check.json[/bold]
     """
     with review_extra():
-        from dal.review.pages import write  # noqa: PLC0415 - needs an extra
+        from dal.gate.review.pages import write  # noqa: PLC0415 - needs an extra
     if source:
         if fixtures or dsn or server or large:
-            raise InvalidInput("--from", "it takes what was measured before, so no server, no fixtures and no size")
+            raise InvalidInput("--from", "cannot be used with --fixtures, --dsn, --server or --large")
         document = _read(source)
     else:
         report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
         document = json.loads(as_json(report))
     if base:
-        document["base"] = compare(base, queries, document["queries"])
+        document["base"] = compare(base, path_of("queries", queries), document["queries"])
     told.print(f"{write(document, out)}: {document['summary']}", soft_wrap=True)
 
 

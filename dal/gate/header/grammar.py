@@ -1,6 +1,6 @@
 """The grammar of a query's header: its lines, the forms of the promises in them, and the words in those.
 
-A new kind of promise is a class in dal.measure.promises and a form in LINES. Error messages are made from LINES and
+A new kind of promise is a class in dal.gate.header.promises and a form in LINES. Error messages are made from LINES and
 WORDS.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from dal.measure.promises import (
+from dal.gate.header.promises import (
     GROWTHS,
     LOCK_MODES,
     METRICS,

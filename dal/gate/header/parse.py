@@ -10,7 +10,7 @@ A line continues in lines that are indented by three spaces. `Held snapshot:` ma
 HOT: no update writes to an index. A call that returns and changes no row keeps no promise, unless the header says that
 it `may match nothing`. The rows locked against other writers are exactly as many as promised: with fewer,
 writers would pass each other; and none is locked more strongly than FOR NO KEY UPDATE, or than the line says: `1 row
-of sessions FOR UPDATE`, `any rows of messages FOR UPDATE`. dal.measure.grammar has every word.
+of sessions FOR UPDATE`, `any rows of messages FOR UPDATE`. dal.gate.header.grammar has every word.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from dal.measure.grammar import LINES, OPTIONAL, Hot, Lock, MayMatchNothing, RoundTrips, expected, promise_of
-from dal.measure.promises import Advisory, Bound, Cap, Never, Promises, Rows, Waits
+from dal.gate.errors import GateError
+from dal.gate.header.grammar import LINES, OPTIONAL, Hot, Lock, MayMatchNothing, RoundTrips, expected, promise_of
+from dal.gate.header.promises import Advisory, Bound, Cap, Never, Promises, Rows, Waits
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class Problem:
         return f"{self.path}:{self.line}: query {self.query}: {self.reason}"
 
 
-class PromiseError(Exception):
+class PromiseError(GateError):
     """Headers that cannot be understood: every problem with its file, its line, its query and the accepted words."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:

@@ -1,4 +1,4 @@
-"""What a query file can promise: the kinds of promises and their words. dal.measure.header reads them from the file."""
+"""The kinds of promises that a query file can make, and their words."""
 
 from __future__ import annotations
 

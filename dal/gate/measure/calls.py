@@ -10,13 +10,9 @@ from typing import Any
 
 import psycopg
 
-from dal.errors import InvalidInput
-from dal.measure.prepared import numbered
-from dal.measure.subjects import Fixtures, Subject
-
-
-class FixtureError(Exception):
-    """A module of fixtures raised an exception: its cause, with the traceback, is what its author needs."""
+from dal.gate.errors import FixtureError, InvalidInput
+from dal.gate.measure.prepared import numbered
+from dal.gate.measure.subjects import Fixtures, Subject
 
 
 def load_fixtures(path: Path) -> Fixtures:

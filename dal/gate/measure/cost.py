@@ -3,7 +3,7 @@
 EXPLAIN leaves out what triggers of foreign keys do; the counters have it. Buffers and rows are those of the
 connection's own transaction, in all schemas: neighbours are not in them. The WAL is counted from one transaction
 to the next, so it has the commit; before PostgreSQL 18 it has what all neighbours write too, and so have the
-temporary files: take the least of several. dal.measure.turn counts a prepared statement without its neighbours.
+temporary files: take the least of several. dal.gate.measure.turn counts a prepared statement without its neighbours.
 
 The operation must use the connection that is given. Over an AsyncConnection, each function here is awaited.
 """
@@ -12,18 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
-import aiosql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from dal.errors import InvalidInput
-from dal.measure.either import Connection, either, entered, settled
-from dal.measure.promises import LOCK_MODES
-
-_statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg", attribute=None)
+from dal.gate.errors import InvalidInput
+from dal.gate.header.promises import LOCK_MODES
+from dal.gate.measure.either import Connection, either, entered, settled
+from dal.gate.measure.sql import statements
 
 _COUNTS_BACKENDS = 180000
 """The first PostgreSQL that counts a backend's own WAL."""
@@ -183,7 +180,7 @@ async def whole_costs(
             await _rows(connection, "serial")
             begun = _by_relation(await _rows(connection, "touched"))
             await settled(operation())
-            await settled(connection.execute(_statements.immediate.sql))
+            await settled(connection.execute(statements.immediate.sql))
             ended = _by_relation(await _rows(connection, "touched"))
         after = await _server(connection)
         costs.append(replace(after, relations=ended) - replace(before, relations=begun))
@@ -214,6 +211,6 @@ def _by_relation(rows: Collection[tuple[Any, ...]]) -> dict[str, tuple[int, ...]
 async def _rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
     """Run a query file, whatever rows the caller's connection makes and however it prepares."""
     cursor: Any = connection.cursor(row_factory=tuple_row)
-    await settled(cursor.execute(getattr(_statements, query).sql, prepare=False))
+    await settled(cursor.execute(getattr(statements, query).sql, prepare=False))
     rows: list[tuple[Any, ...]] = await settled(cursor.fetchall())
     return rows

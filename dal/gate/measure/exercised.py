@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dal.measure.measured import Exercise, Measured
+from dal.gate.measure.measured import Exercise, Measured
 
 
 class NotMeasured(Exception):

@@ -1,4 +1,4 @@
-"""The gate: measure every promise of every query file; dal.measure.judge says which are kept.
+"""The gate: measure every promise of every query file; dal.gate.measure.judge says which are kept.
 
 Each statement is prepared, and run with the plan that is made for its values as with the generic one: a service
 gets either. Figures are those of a transaction that is rolled back, the least of several turns, so that a neighbour
@@ -16,19 +16,19 @@ from typing import Any
 
 import psycopg
 
-from dal.errors import DalError, InvalidInput, translate
-from dal.measure import scratch
-from dal.measure.calls import FixtureCalls
-from dal.measure.cost import Cost, Counters, counters_of
-from dal.measure.locking import locks_held, waits_for
-from dal.measure.measured import STANDARD, STANDARD_SIZE, Exercise, Measured
-from dal.measure.plans import plans_of
-from dal.measure.prepared import MODES, prepared
-from dal.measure.promises import LOCK_MODES
-from dal.measure.snapshot import Patience, held_snapshot
-from dal.measure.subjects import Fixtures, Subject
-from dal.measure.turn import Turns
-from dal.wire import watch
+from dal.gate.errors import InvalidInput, SchemaRefused, ServerLost
+from dal.gate.header.promises import LOCK_MODES
+from dal.gate.measure import scratch
+from dal.gate.measure.calls import FixtureCalls
+from dal.gate.measure.cost import Cost, Counters, counters_of
+from dal.gate.measure.locking import locks_held, waits_for
+from dal.gate.measure.measured import STANDARD, STANDARD_SIZE, Exercise, Measured
+from dal.gate.measure.plans import plans_of
+from dal.gate.measure.prepared import MODES, prepared
+from dal.gate.measure.snapshot import Patience, held_snapshot
+from dal.gate.measure.subjects import Fixtures, Subject
+from dal.gate.measure.turn import Turns
+from dal.gate.wire import watch
 
 HELD_SIZES = (32, 128, 512)
 """How far an axis grows under a held snapshot."""
@@ -52,10 +52,6 @@ LARGEST = 16_384
 def default_sizes(_axis: str) -> Sequence[int]:
     """The sizes of which all axes can be measured in some seconds."""
     return sizes_up_to(LARGEST)
-
-
-class SchemaRefused(DalError):
-    """The server refused the schema in which the queries are measured."""
 
 
 class Gate:
@@ -162,7 +158,7 @@ class Gate:
             yield
         except psycopg.Error as error:
             if connection.closed:
-                raise translate(error, str(one.subject)) from error
+                raise ServerLost(f"{one.subject}: the connection was lost: {error}") from error
             one.failure = error.diag.message_primary or str(error)
 
     def _at_last(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
@@ -260,7 +256,7 @@ class Gate:
         try:
             connection.execute(self._schema.encode(), prepare=False)
         except psycopg.Error as error:
-            raise SchemaRefused(error.diag.message_primary or str(error), sqlstate=error.sqlstate) from error
+            raise SchemaRefused(error.diag.message_primary or str(error)) from error
 
 
 def _has_written(connection: psycopg.Connection[Any], before: Counters) -> bool:

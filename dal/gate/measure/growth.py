@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log2, sqrt
 
-from dal.measure.promises import Growth
+from dal.gate.header.promises import Growth
 
 SHAPES: dict[Growth, Callable[[float], float]] = {
     Growth.CONSTANT: lambda _: 0.0,

@@ -9,14 +9,14 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
-from dal.measure.cost import Cost
-from dal.measure.exercised import Judged, NotMeasured, nodes_of, require_table, require_work, require_writes
-from dal.measure.growth import SLACK, SLACK_OF, TOLERANCE, accelerates, closest, fit
-from dal.measure.judge_locks import lock_promises
-from dal.measure.measured import STANDARD, STANDARD_SIZE, Curve, Measured
-from dal.measure.plans import Plan
-from dal.measure.prepared import MODES
-from dal.measure.promises import METRICS, UNITS, Bound, Cap, Growth, Never
+from dal.gate.header.promises import METRICS, UNITS, Bound, Cap, Growth, Never
+from dal.gate.measure.cost import Cost
+from dal.gate.measure.exercised import Judged, NotMeasured, nodes_of, require_table, require_work, require_writes
+from dal.gate.measure.growth import SLACK, SLACK_OF, TOLERANCE, accelerates, closest, fit
+from dal.gate.measure.judge_locks import lock_promises
+from dal.gate.measure.measured import STANDARD, STANDARD_SIZE, Curve, Measured
+from dal.gate.measure.plans import Plan
+from dal.gate.measure.prepared import MODES
 
 
 class Outcome(StrEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from dal.measure.exercised import Judged, NotMeasured, require_table, require_work
-from dal.measure.measured import Measured
-from dal.measure.promises import LOCK_MODES, ROW_LOCKS, Advisory, Rows, Waits
+from dal.gate.header.promises import LOCK_MODES, ROW_LOCKS, Advisory, Rows, Waits
+from dal.gate.measure.exercised import Judged, NotMeasured, require_table, require_work
+from dal.gate.measure.measured import Measured
 
 
 def lock_promises(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]:

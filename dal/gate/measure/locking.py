@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiosql
 import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from dal.measure.cost import strongest
-from dal.measure.promises import LOCK_MODES, ROW_LOCKS
+from dal.gate.header.promises import LOCK_MODES, ROW_LOCKS
+from dal.gate.measure.cost import strongest
+from dal.gate.measure.sql import statements
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 _HERE = Path(__file__).parent
-_statements: Any = aiosql.from_path(_HERE / "sql", "psycopg", attribute=None)
 _LOCKED = sql.SQL((_HERE / "locked_rows.template").read_text(encoding="utf-8"))
 _HOLD = sql.SQL((_HERE / "hold_rows.template").read_text(encoding="utf-8"))
 _SOON = sql.SQL("SET LOCAL lock_timeout = 300")
@@ -50,9 +49,9 @@ class Locking:
 
 def locks_held(connection: psycopg.Connection[Any], connect: Connect) -> Locking:
     """Return the locks that a connection's transaction holds now; another connection tries the rows."""
-    connection.execute(_statements.immediate.sql)
-    tables = strongest(_rows(connection, _statements.locks.sql))
-    ((advisory,),) = _rows(connection, _statements.advisory.sql)
+    connection.execute(statements.immediate.sql)
+    tables = strongest(_rows(connection, statements.locks.sql))
+    ((advisory,),) = _rows(connection, statements.advisory.sql)
     with connect() as other, other.transaction(force_rollback=True):
         rows = {table: _row_locks(other, table) for table, mode in tables.items() if mode in _TRIED}
     return Locking(tables, rows, advisory)

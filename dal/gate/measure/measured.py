@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from dal.measure.cost import Cost, strongest
-from dal.measure.locking import Locking
-from dal.measure.plans import Plan
-from dal.measure.promises import ROW_LOCKS
-from dal.measure.subjects import Subject
+from dal.gate.header.promises import ROW_LOCKS
+from dal.gate.measure.cost import Cost, strongest
+from dal.gate.measure.locking import Locking
+from dal.gate.measure.plans import Plan
+from dal.gate.measure.subjects import Subject
 
 Curve = dict[int, dict[str, Cost]]
 """By size, and custom or generic."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from dal.measure.cost import most
-from dal.measure.growth import fit
-from dal.measure.header import name_of
-from dal.measure.judge import Outcome, Verdict, in_trips, judge, slack_of, values_of
-from dal.measure.measured import Curve, Measured
-from dal.measure.promises import METRICS, Promises
+from dal.gate.header.parse import name_of
+from dal.gate.header.promises import METRICS, Promises
+from dal.gate.measure.cost import most
+from dal.gate.measure.growth import fit
+from dal.gate.measure.judge import Outcome, Verdict, in_trips, judge, slack_of, values_of
+from dal.gate.measure.measured import Curve, Measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 
-from dal.measure.prepared import MODES, prepared
-from dal.measure.promises import Never
+from dal.gate.header.promises import Never
+from dal.gate.measure.prepared import MODES, prepared
 
 
 @dataclass(frozen=True, slots=True)

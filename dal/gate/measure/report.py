@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from dal.measure.runs import Run
-from dal.wire import Statement, Wire
+from dal.gate.measure.runs import Run
+from dal.gate.wire import Statement, Wire
 
 FIGURES: dict[str, Callable[[Run], float]] = {
     "round_trips": lambda run: run.wire.round_trips,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dal.measure.cost import Cost, least, whole_costs
-from dal.measure.either import Connection, settled
-from dal.measure.scratch import vacuumed
-from dal.wire import Wire, watch
+from dal.gate.measure.cost import Cost, least, whole_costs
+from dal.gate.measure.either import Connection, settled
+from dal.gate.measure.scratch import vacuumed
+from dal.gate.wire import Wire, watch
 
 SIZES = (16, 64, 256, 1024, 4096)
 

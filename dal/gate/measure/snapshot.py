@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import aiosql
 import psycopg
 from psycopg.rows import tuple_row
 
-from dal.measure.either import Connection
+from dal.gate.measure.either import Connection
+from dal.gate.measure.sql import statements
 
 _A_MOMENT = 0.02
-
-_statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg", attribute=None)
 
 
 @contextmanager
@@ -33,7 +30,7 @@ def held_snapshot(where: Connection | str) -> Iterator[psycopg.Connection[Any]]:
     with twin(where) as holder:
         holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         with holder.transaction(force_rollback=True):
-            held = holder.execute(_statements.hold.sql).fetchone()
+            held = holder.execute(statements.hold.sql).fetchone()
             if held is None or not held[0]:
                 raise RuntimeError("the server holds no snapshot for a transaction that has run a query")
             yield holder
@@ -53,9 +50,9 @@ class Patience:
 
     def wait(self, connection: psycopg.Connection[Any]) -> None:
         """Wait, outside of any transaction."""
-        xid = _statements.next_xid(connection)[0]
+        xid = statements.next_xid(connection)[0]
         started = monotonic()
-        while _statements.older_snapshots(connection, xid=xid)[0]:
+        while statements.older_snapshots(connection, xid=xid)[0]:
             if monotonic() - started > self._seconds:
                 break
             sleep(_A_MOMENT)

@@ -12,9 +12,10 @@ import aiosql
 import psycopg
 from aiosql.utils import SQLLoadException, SQLParseException
 
-from dal.measure.header import Problem, PromiseError, parse
-from dal.measure.prepared import bound
-from dal.measure.promises import Promises
+from dal.gate.errors import QueryFileError
+from dal.gate.header.parse import Problem, PromiseError, parse
+from dal.gate.header.promises import Promises
+from dal.gate.measure.prepared import bound
 
 
 class Fixtures(Protocol):
@@ -39,10 +40,6 @@ class Fixtures(Protocol):
 
     # SMALL_TABLES = ("warehouses",) may name tables that are small by nature. To read one as a whole breaks no promise,
     # unless that names the table. It is an error if one is not small in the data of these fixtures.
-
-
-class QueryFileError(Exception):
-    """A query file that aiosql cannot load; names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dal.measure.either import Connection, either, settled
-from dal.wire import Wire, watch
+from dal.gate.measure.either import Connection, either, settled
+from dal.gate.wire import Wire, watch
 
 
 @dataclass(frozen=True, slots=True)

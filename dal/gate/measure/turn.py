@@ -12,18 +12,15 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import aiosql
 import psycopg
 from psycopg.rows import tuple_row
 
-from dal.measure.cost import Cost, Counters, least, touched_by
-from dal.measure.prepared import Prepared
-from dal.measure.scratch import vacuum
-
-_statements: Any = aiosql.from_path(Path(__file__).parent / "sql", "psycopg", attribute=None)
+from dal.gate.measure.cost import Cost, Counters, least, touched_by
+from dal.gate.measure.prepared import Prepared
+from dal.gate.measure.scratch import vacuum
+from dal.gate.measure.sql import statements
 
 _BLOCK = 8192
 
@@ -128,7 +125,7 @@ class Turns:
 
 def _row(connection: psycopg.Connection[Any], query: str) -> tuple[Any, ...]:
     cursor = connection.cursor(row_factory=tuple_row)
-    row = cursor.execute(getattr(_statements, query).sql, prepare=False).fetchone()
+    row = cursor.execute(getattr(statements, query).sql, prepare=False).fetchone()
     return row or ()
 
 

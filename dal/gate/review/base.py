@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dal.errors import InvalidInput
-from dal.measure.header import PromiseError, parse
-from dal.measure.outcome import sections, told
+from dal.gate.errors import InvalidInput
+from dal.gate.header.parse import PromiseError, parse
+from dal.gate.measure.outcome import sections, told
 
 
 def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

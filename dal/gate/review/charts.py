@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dal.measure.growth import SHAPES
-from dal.measure.promises import Growth
-from dal.review.svg import Picture, inline, log_scale
+from dal.gate.header.promises import Growth
+from dal.gate.measure.growth import SHAPES
+from dal.gate.review.svg import Picture, inline, log_scale
 
 _LINES = {"measured": "var(--measured)", "promised": "var(--promised)"}
 """Colours by what a line shows; the page's style gives each for light and for dark."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dal.measure.judge import Outcome
-from dal.measure.promises import Never
-from dal.review.charts import chart, sparkline
-from dal.review.code import difference, highlighted, purpose
-from dal.review.plans import fold, indexes
-from dal.review.render import render
+from dal.gate.header.promises import Never
+from dal.gate.measure.judge import Outcome
+from dal.gate.review.charts import chart, sparkline
+from dal.gate.review.code import difference, highlighted, purpose
+from dal.gate.review.plans import fold, indexes
+from dal.gate.review.render import render
 
 _MARK = Markup('<meta name="generator" content="dal review">')
 """How a page that an earlier run has written is known, so that it can be removed with its query."""

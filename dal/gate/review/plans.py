@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from dal.measure.plans import Plan
-from dal.measure.promises import Never
+from dal.gate.header.promises import Never
+from dal.gate.measure.plans import Plan
 
 _CONDITIONS = (
     "Index Cond",

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from dal.measure.either import Connection, either, settled
+from dal.gate.measure.either import Connection, either, settled
 
 _statements: Any = aiosql.from_path(Path(__file__).parent, "psycopg", attribute=None)
 

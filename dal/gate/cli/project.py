@@ -1,0 +1,56 @@
+"""The gate's table in a project's pyproject.toml.
+
+    [tool.session-dal.gate]
+    queries = "sql/"
+    schema = "schema.sql"
+    fixtures = "tests/gate_fixtures.py"
+
+Paths are relative to that file. Options of the command line override them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dal.gate.errors import InvalidInput
+
+_NAMES = ("queries", "schema", "fixtures")
+_TABLE = "[tool.session-dal.gate]"
+
+
+def path_of(name: str, option: Path | None) -> Path:
+    """Return the path that an option gives, or else pyproject.toml; InvalidInput if neither does."""
+    found = option or _settings(Path.cwd()).get(name)
+    if found is None:
+        raise InvalidInput(f"--{name}", f"is missing; give it, or set `{name}` in {_TABLE} of pyproject.toml")
+    return found
+
+
+def _settings(folder: Path) -> dict[str, Path]:
+    """Return the paths in the nearest pyproject.toml that has the table."""
+    for place in (folder, *folder.parents):
+        path = place / "pyproject.toml"
+        if path.is_file() and (table := _table(path)):
+            return {name: _path(path, name, value) for name, value in table.items()}
+    return {}
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(str(path), f"cannot be read: {error}") from error
+    table: dict[str, Any] = document.get("tool", {}).get("session-dal", {}).get("gate", {})
+    return table
+
+
+def _path(file: Path, name: str, value: object) -> Path:
+    where = f"{file}: `{name}` in {_TABLE}"
+    if name not in _NAMES or not isinstance(value, str):
+        raise InvalidInput(where, f"expected a path for one of {', '.join(_NAMES)}")
+    path = file.parent / value
+    if not path.exists():
+        raise InvalidInput(where, f"{value} does not exist")
+    return path

@@ -1,0 +1,45 @@
+"""Choosing a server on the command line."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from dal.gate import conninfo
+from dal.gate.cli.output import err
+from dal.gate.server import VARIABLE, Server
+
+
+class Kind(StrEnum):
+    """The servers that can be started here."""
+
+    EMBEDDED = "embedded"
+    EMBEDDED_16 = "embedded-16"
+    CONTAINER = "container"
+
+
+Dsn = Annotated[
+    str | None, typer.Option("--dsn", metavar="CONNINFO", help=f"Use this server. Default: {VARIABLE}, if set.")
+]
+ServerKind = Annotated[
+    Kind | None,
+    typer.Option("--server", metavar="KIND", help="Start a server: embedded (the default), embedded-16 or container."),
+]
+
+
+def choice(dsn: str | None, server: Kind | None) -> str | None:
+    """Return the argument for `serve`. A connection string is checked first, so that no error repeats it."""
+    if dsn is not None and server is not None:
+        raise typer.BadParameter("give either --dsn or --server")
+    if server is not None:
+        return server
+    given = dsn if dsn is not None else os.environ.get(VARIABLE)
+    return given if given in set(Kind) or not given else conninfo.check(given)
+
+
+def announce(server: Server) -> None:
+    """Print which server is used."""
+    err.print(f"On {server}: {server.place}", soft_wrap=True, markup=False)
