@@ -93,7 +93,7 @@ BEGIN
 END
 $$;
 
--- Which version of this file made the tables, or what brought them to it (dal/migrations), newest last. A
+-- Which version of this file made the tables, or what brought them to it (dal/schema/migrations), newest last. A
 -- store compares it with its own before its first statement.
 CREATE TABLE IF NOT EXISTS dal_schema (
     version integer PRIMARY KEY,

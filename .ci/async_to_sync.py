@@ -1,4 +1,4 @@
-"""Generate dal/_sync from dal/_async, or with --check tell whether it is current.
+"""Generate each folder `_sync` in dal/ from the folder `_async` beside it; --check compares them.
 
 uv run .ci/async_to_sync.py [--check]
 """
@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SOURCE, TARGET = ROOT / "dal/_async", ROOT / "dal/_sync"
 
-BY_HAND = {"pieces.py", "scopes.py", "writer.py"}
-"""Modules whose two sides differ in how they work."""
+BY_HAND = {"chunks.py", "scopes.py", "writer.py"}
+"""Modules whose two sides work differently."""
 
 # In this order; each applies to code and to the words of docstrings alike.
 RULES = [
@@ -36,16 +35,16 @@ RULES = [
 ]
 
 
-def generate(source: Path) -> str:
+def generate(source: Path, target: Path) -> str:
     """Return the synchronous twin of a module, formatted."""
     text = source.read_text(encoding="utf-8")
     for pattern, replacement in RULES:
         text = re.sub(pattern, replacement, text)
-    text = f"# Generated from dal/_async/{source.name} by .ci/async_to_sync.py: change that file, and run it.\n{text}"
-    name = str(TARGET / source.name)
+    name = source.relative_to(ROOT).as_posix()
+    text = f"# Generated from {name} by .ci/async_to_sync.py: change that file, and run it.\n{text}"
     for command in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
         text = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "ruff", *command, "--stdin-filename", name, "-"],
+            [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(target), "-"],
             input=text,
             capture_output=True,
             text=True,
@@ -54,17 +53,25 @@ def generate(source: Path) -> str:
     return text
 
 
-def main() -> int:
-    """Write every module of the target, or compare it."""
-    check = "--check" in sys.argv[1:]
-    wanted = {path.name: generate(path) for path in sorted(SOURCE.glob("*.py*")) if path.name not in BY_HAND}
-    stale = [path for path in TARGET.glob("*.py*") if path.name not in wanted.keys() | BY_HAND]
-    for name, text in wanted.items():
-        path = TARGET / name
+def update(source: Path, *, check: bool) -> list[Path]:
+    """Write the twin of every module of a folder, or with `check` only compare; return those that were not current."""
+    folder = source.with_name("_sync")
+    modules = [path for path in sorted(source.glob("*.py*")) if path.name not in BY_HAND]
+    stale = [path for path in folder.glob("*.py*") if path.name not in BY_HAND | {one.name for one in modules}]
+    for module in modules:
+        path = folder / module.name
+        text = generate(module, path)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path)
             if not check:
                 path.write_text(text, encoding="utf-8")
+    return stale
+
+
+def main() -> int:
+    """Write every twin, or compare it."""
+    check = "--check" in sys.argv[1:]
+    stale = [path for source in sorted(ROOT.glob("dal/**/_async")) for path in update(source, check=check)]
     if check and stale:
         names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
         print(f"not current: {names}; run `uv run .ci/async_to_sync.py`", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Generate dal/tables.tsv, how schema.sql makes the tables, for its checks; --check compares the file.
+"""Generate dal/schema/tables.tsv, how schema.sql makes the tables, for its checks; --check compares the file.
 
 uv run .ci/schema_facts.py [--check]
 
@@ -14,12 +14,12 @@ from pathlib import Path
 import psycopg
 
 from dal import queries
-from dal.drift import KINDS
 from dal.files import SCHEMA
 from dal.gate.server import serve
+from dal.schema.drift import KINDS
 
 ROOT = Path(__file__).parent.parent
-TARGET = ROOT / "dal/tables.tsv"
+TARGET = ROOT / "dal/schema/tables.tsv"
 
 
 def generate() -> str:

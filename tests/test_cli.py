@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 import dal
 from dal.conninfo import with_schema
 from dal.files import SCHEMA
-from dal.schema import VERSION
+from dal.schema.check import VERSION
 
 COMMANDS = (
     ("check",),

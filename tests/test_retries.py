@@ -13,7 +13,7 @@ from sides import unwrap
 
 import dal
 from dal.retries import After, Attempts, after
-from dal.schema import SchemaCheck
+from dal.schema.check import SchemaCheck
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

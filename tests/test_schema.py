@@ -9,7 +9,7 @@ from ulid import ULID
 
 import dal
 from dal.files import SCHEMA
-from dal.schema import VERSION
+from dal.schema.check import VERSION
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from dal._async.queries import async_queries
-from dal.schema import SchemaCheck, require_server
+from dal.schema.check import SchemaCheck, require_server
 
 
 async def check(schema: SchemaCheck, connection: AsyncConnection[Any]) -> None:

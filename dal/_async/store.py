@@ -17,9 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from dal import validate
 from dal._async.appends import AsyncAppends
 from dal._async.backend import AsyncBackend
-from dal._async.export import export
 from dal._async.idle import delete_idle
-from dal._async.imports import import_lines
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession
@@ -28,9 +26,11 @@ from dal._async.writers import AsyncWriters
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
+from dal.histories._async.export import export
+from dal.histories._async.imports import import_lines
 from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
-from dal.schema import SchemaCheck
+from dal.schema.check import SchemaCheck
 from dal.watching import Hook, Watch
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection
 
 from dal._sync.queries import queries
-from dal.schema import SchemaCheck, require_server
+from dal.schema.check import SchemaCheck, require_server
 
 
 def check(schema: SchemaCheck, connection: Connection[Any]) -> None:

@@ -24,7 +24,7 @@ from dal.interrupts import interrupts
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
-from dal.schema import SchemaCheck, require_server
+from dal.schema.check import SchemaCheck, require_server
 from dal.watching import Watch, tried_again
 
 

@@ -23,7 +23,7 @@ from dal._sync.scopes import EndingPool, Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
 from dal.retries import After, after
-from dal.schema import SchemaCheck
+from dal.schema.check import SchemaCheck
 
 _INTERRUPTED = 0.1
 """Seconds that an interrupted caller waits for the workers of a pool to end."""

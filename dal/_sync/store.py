@@ -18,9 +18,7 @@ from psycopg_pool import ConnectionPool
 from dal import validate
 from dal._sync.appends import Appends
 from dal._sync.backend import Backend
-from dal._sync.export import export
 from dal._sync.idle import delete_idle
-from dal._sync.imports import import_lines
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal._sync.session import Session
@@ -29,9 +27,11 @@ from dal._sync.writers import Writers
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
+from dal.histories._sync.export import export
+from dal.histories._sync.imports import import_lines
 from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
-from dal.schema import SchemaCheck
+from dal.schema.check import SchemaCheck
 from dal.watching import Hook, Watch
 
 

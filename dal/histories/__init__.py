@@ -1,1 +1,1 @@
-"""Whole histories: what streams, exports and imports have in common on both sides."""
+"""Whole histories: what exports, imports and streams have in common on both sides."""

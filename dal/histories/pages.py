@@ -1,4 +1,4 @@
-"""What an export asks for, page by page, and what it makes of the answers; the asking is done in dal._async.export."""
+"""Which queries an export sends, page by page, and the lines made of their rows."""
 
 from __future__ import annotations
 

@@ -1,20 +1,19 @@
-# Generated from dal/_async/imports.py by .ci/async_to_sync.py: change that file, and run it.
 """Importing: lines that were exported, or written by others, into sessions and their messages."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import psycopg
-from psycopg import Connection, IsolationLevel, RawCursor
+from psycopg import AsyncConnection, AsyncRawCursor, IsolationLevel
 from psycopg.rows import tuple_row
 
-from dal._sync.connection import until
-from dal._sync.pieces import pieces
-from dal._sync.runner import Runner
+from dal._async.connection import until
+from dal._async.runner import AsyncRunner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
+from dal.histories._async.chunks import pieces
 from dal.histories.batch import (
     ANALYZE,
     COMMIT,
@@ -39,21 +38,21 @@ _AT_ONCE = 2**16
 """Characters that are sent at once."""
 
 
-def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
+async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
     """Store what the lines have, in transactions of whole sessions."""
     tally, batch = Tally(), Batch(owner)
-    with closing(_each(lines, Lines(owner, sanitize))) as each:
-        _read(each, batch, 1)
+    async with aclosing(_each(lines, Lines(owner, sanitize))) as each:
+        await _read(each, batch, 1)
         if not batch.last:
             return tally.total()
         try:
-            with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
+            async with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
                 following: Batch | None = batch
                 while following is not None:
                     batch = following
-                    _send(connection, batch, each)
-                    with runner.watched("import", "histories.store", connection):
-                        outcome, wrong = _store(runner, connection, batch, each)
+                    await _send(connection, batch, each)
+                    async with runner.watched("import", "histories.store", connection):
+                        outcome, wrong = await _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     if wrong is not None:
                         raise wrong
@@ -61,26 +60,26 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
         except (ServerUnavailable, StatementFailed) as error:
             error.args = (tally.told(error.args[0]),)
             raise
-        analyzed = not tally.is_much or _analyze(runner)
+        analyzed = not tally.is_much or await _analyze(runner)
     return tally.total(analyzed=analyzed)
 
 
-def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> None:
+async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]) -> None:
     """Send a batch to the transaction's own tables, as its lines come."""
-    cursor = RawCursor(connection, row_factory=tuple_row)
-    cursor.execute(STAGING, prepare=False)
-    with cursor.copy(COPY_MESSAGES) as copy:
+    cursor = AsyncRawCursor(connection, row_factory=tuple_row)
+    await cursor.execute(STAGING, prepare=False)
+    async with cursor.copy(COPY_MESSAGES) as copy:
         while batch.waiting or not batch.is_whole:
             for row in batch.send():
-                copy.write_row(row)
-            _read(each, batch, _AT_ONCE)
-    with cursor.copy(COPY_SESSIONS) as copy:
+                await copy.write_row(row)
+            await _read(each, batch, _AT_ONCE)
+    async with cursor.copy(COPY_SESSIONS) as copy:
         for row in batch.rows():
-            copy.write_row(row)
+            await copy.write_row(row)
 
 
-def _store(
-    runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]
+async def _store(
+    runner: AsyncRunner, connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]
 ) -> tuple[Any, Exception | None]:
     """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
 
@@ -88,20 +87,20 @@ def _store(
     what is wrong with this batch.
     """
     wrong: Exception | None = None
-    storing = RawCursor(connection, row_factory=tuple_row)
+    storing = AsyncRawCursor(connection, row_factory=tuple_row)
     try:
-        with connection.pipeline():
-            RawCursor(connection).execute(TAKE, prepare=False)
-            storing.execute(STORE, prepare=False)
-            RawCursor(connection).execute(COMMIT, prepare=False)
+        async with connection.pipeline():
+            await AsyncRawCursor(connection).execute(TAKE, prepare=False)
+            await storing.execute(STORE, prepare=False)
+            await AsyncRawCursor(connection).execute(COMMIT, prepare=False)
             if batch.following is not None:
                 try:
-                    _read(each, batch.following, MOST_AHEAD)
+                    await _read(each, batch.following, MOST_AHEAD)
                 except Exception as error:  # noqa: BLE001 - it is raised by the caller
                     wrong = error
             deadline = runner.deadline()
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
-        return storing.fetchone(), wrong
+        return await storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         if not is_sent_twice(error):
             raise
@@ -112,15 +111,15 @@ def _store(
         until(connection, None)
 
 
-def _analyze(runner: Runner) -> bool:
+async def _analyze(runner: AsyncRunner) -> bool:
     """Update the planner's statistics; return False if they are not up to date: the role may not, or not in time."""
     warnings: list[Any] = []
     try:
-        with runner.connection() as connection, connection.transaction():
+        async with runner.connection() as connection, connection.transaction():
             connection.add_notice_handler(warnings.append)
             until(connection, runner.deadline())
             try:
-                connection.execute(ANALYZE, prepare=False)
+                await connection.execute(ANALYZE, prepare=False)
             finally:
                 until(connection, None)
                 connection.remove_notice_handler(warnings.append)
@@ -129,15 +128,15 @@ def _analyze(runner: Runner) -> bool:
     return not warnings
 
 
-def _read(each: Generator[Line, None, None], batch: Batch, most: int) -> None:
+async def _read(each: AsyncGenerator[Line], batch: Batch, most: int) -> None:
     """Let a batch have lines until it is whole, or has so many characters to send."""
     while not batch.is_whole and batch.waiting < most:
-        batch.add(next(each, None))
+        batch.add(await anext(each, None))
 
 
-def _each(lines: Any, checked: Lines) -> Generator[Line, None, None]:
-    with closing(pieces(lines)) as each:
-        for piece in each:
+async def _each(lines: Any, checked: Lines) -> AsyncGenerator[Line]:
+    async with aclosing(pieces(lines)) as each:
+        async for piece in each:
             for line in checked.feed(piece):
                 yield line
     for line in checked.end():

@@ -9,9 +9,9 @@ from weakref import WeakSet
 
 from psycopg import BaseConnection
 
-from dal import drift
 from dal.errors import APPLY, SchemaMismatch
 from dal.records import SchemaFact
+from dal.schema import drift
 
 log = logging.getLogger("dal")
 

@@ -17,7 +17,7 @@ from psycopg import errors
 from dal._sync.queries import queries
 from dal.errors import StatementFailed, translate
 from dal.retries import Attempts
-from dal.schema import VERSION, usable_version, versions
+from dal.schema.check import VERSION, usable_version, versions
 
 _FOLDER = Path(__file__).parent
 

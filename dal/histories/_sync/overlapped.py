@@ -1,4 +1,4 @@
-# Generated from dal/_async/meanwhile.py by .ci/async_to_sync.py: change that file, and run it.
+# Generated from dal/histories/_async/overlapped.py by .ci/async_to_sync.py: change that file, and run it.
 """Working while the server works."""
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
+# Generated from dal/histories/_async/imports.py by .ci/async_to_sync.py: change that file, and run it.
 """Importing: lines that were exported, or written by others, into sessions and their messages."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor, IsolationLevel
+from psycopg import Connection, IsolationLevel, RawCursor
 from psycopg.rows import tuple_row
 
-from dal._async.connection import until
-from dal._async.pieces import pieces
-from dal._async.runner import AsyncRunner
+from dal._sync.connection import until
+from dal._sync.runner import Runner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
+from dal.histories._sync.chunks import pieces
 from dal.histories.batch import (
     ANALYZE,
     COMMIT,
@@ -38,21 +39,21 @@ _AT_ONCE = 2**16
 """Characters that are sent at once."""
 
 
-async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
+def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
     """Store what the lines have, in transactions of whole sessions."""
     tally, batch = Tally(), Batch(owner)
-    async with aclosing(_each(lines, Lines(owner, sanitize))) as each:
-        await _read(each, batch, 1)
+    with closing(_each(lines, Lines(owner, sanitize))) as each:
+        _read(each, batch, 1)
         if not batch.last:
             return tally.total()
         try:
-            async with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
+            with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
                 following: Batch | None = batch
                 while following is not None:
                     batch = following
-                    await _send(connection, batch, each)
-                    async with runner.watched("import", "histories.store", connection):
-                        outcome, wrong = await _store(runner, connection, batch, each)
+                    _send(connection, batch, each)
+                    with runner.watched("import", "histories.store", connection):
+                        outcome, wrong = _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     if wrong is not None:
                         raise wrong
@@ -60,26 +61,26 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
         except (ServerUnavailable, StatementFailed) as error:
             error.args = (tally.told(error.args[0]),)
             raise
-        analyzed = not tally.is_much or await _analyze(runner)
+        analyzed = not tally.is_much or _analyze(runner)
     return tally.total(analyzed=analyzed)
 
 
-async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]) -> None:
+def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> None:
     """Send a batch to the transaction's own tables, as its lines come."""
-    cursor = AsyncRawCursor(connection, row_factory=tuple_row)
-    await cursor.execute(STAGING, prepare=False)
-    async with cursor.copy(COPY_MESSAGES) as copy:
+    cursor = RawCursor(connection, row_factory=tuple_row)
+    cursor.execute(STAGING, prepare=False)
+    with cursor.copy(COPY_MESSAGES) as copy:
         while batch.waiting or not batch.is_whole:
             for row in batch.send():
-                await copy.write_row(row)
-            await _read(each, batch, _AT_ONCE)
-    async with cursor.copy(COPY_SESSIONS) as copy:
+                copy.write_row(row)
+            _read(each, batch, _AT_ONCE)
+    with cursor.copy(COPY_SESSIONS) as copy:
         for row in batch.rows():
-            await copy.write_row(row)
+            copy.write_row(row)
 
 
-async def _store(
-    runner: AsyncRunner, connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]
+def _store(
+    runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]
 ) -> tuple[Any, Exception | None]:
     """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
 
@@ -87,20 +88,20 @@ async def _store(
     what is wrong with this batch.
     """
     wrong: Exception | None = None
-    storing = AsyncRawCursor(connection, row_factory=tuple_row)
+    storing = RawCursor(connection, row_factory=tuple_row)
     try:
-        async with connection.pipeline():
-            await AsyncRawCursor(connection).execute(TAKE, prepare=False)
-            await storing.execute(STORE, prepare=False)
-            await AsyncRawCursor(connection).execute(COMMIT, prepare=False)
+        with connection.pipeline():
+            RawCursor(connection).execute(TAKE, prepare=False)
+            storing.execute(STORE, prepare=False)
+            RawCursor(connection).execute(COMMIT, prepare=False)
             if batch.following is not None:
                 try:
-                    await _read(each, batch.following, MOST_AHEAD)
+                    _read(each, batch.following, MOST_AHEAD)
                 except Exception as error:  # noqa: BLE001 - it is raised by the caller
                     wrong = error
             deadline = runner.deadline()
             until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
-        return await storing.fetchone(), wrong
+        return storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         if not is_sent_twice(error):
             raise
@@ -111,15 +112,15 @@ async def _store(
         until(connection, None)
 
 
-async def _analyze(runner: AsyncRunner) -> bool:
+def _analyze(runner: Runner) -> bool:
     """Update the planner's statistics; return False if they are not up to date: the role may not, or not in time."""
     warnings: list[Any] = []
     try:
-        async with runner.connection() as connection, connection.transaction():
+        with runner.connection() as connection, connection.transaction():
             connection.add_notice_handler(warnings.append)
             until(connection, runner.deadline())
             try:
-                await connection.execute(ANALYZE, prepare=False)
+                connection.execute(ANALYZE, prepare=False)
             finally:
                 until(connection, None)
                 connection.remove_notice_handler(warnings.append)
@@ -128,15 +129,15 @@ async def _analyze(runner: AsyncRunner) -> bool:
     return not warnings
 
 
-async def _read(each: AsyncGenerator[Line], batch: Batch, most: int) -> None:
+def _read(each: Generator[Line, None, None], batch: Batch, most: int) -> None:
     """Let a batch have lines until it is whole, or has so many characters to send."""
     while not batch.is_whole and batch.waiting < most:
-        batch.add(await anext(each, None))
+        batch.add(next(each, None))
 
 
-async def _each(lines: Any, checked: Lines) -> AsyncGenerator[Line]:
-    async with aclosing(pieces(lines)) as each:
-        async for piece in each:
+def _each(lines: Any, checked: Lines) -> Generator[Line, None, None]:
+    with closing(pieces(lines)) as each:
+        for piece in each:
             for line in checked.feed(piece):
                 yield line
     for line in checked.end():
