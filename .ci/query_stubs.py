@@ -1,8 +1,9 @@
-"""Generate dal/_async/queries.pyi from the query files, so that editors know them; --check tells whether it is current.
+"""Generate dal/_async/queries.pyi and dal/query_headers.py from the query files; --check compares them.
 
 uv run .ci/query_stubs.py [--check]
 
-Run .ci/async_to_sync.py after it, for the synchronous twin.
+The first tells editors the parameters and the rows of each query; the second tells the loader the record of a row, and
+whether a query is safe to send again. Run .ci/async_to_sync.py after it, for the synchronous twin.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from itertools import groupby
 from pathlib import Path
 from textwrap import indent
-from typing import Any
 
-from dal import async_queries
-from dal.loader import Statement
+from dal import records
+from dal.files import QUERIES
+from dal.gate.header.grammar import promise_of
+from dal.gate.header.reader import Header, read
 from dal.records import Message, SessionRecord
 
 ROOT = Path(__file__).parent.parent
-TARGET = ROOT / "dal/_async/queries.pyi"
+STUBS = ROOT / "dal/_async/queries.pyi"
+HEADERS = ROOT / "dal/query_headers.py"
 
 TYPES = {"bigint": "int", "boolean": "bool", "jsonb": "str | Jsonb", "text": "str", "timestamptz": "datetime | str"}
 """What psycopg sends as the type that a parameter is cast to. An array is a list: a tuple would be sent as a row."""
@@ -67,18 +71,95 @@ async_queries: _Library
 '''
 
 
-def generate() -> str:
-    """Return the stub of the queries' module, formatted."""
-    folders: dict[str, list[Statement]] = {}
-    for name in sorted(async_queries):
-        folders.setdefault(name.partition(".")[0], []).append(async_queries[name])
-    text = HEAD
-    for folder, queries in folders.items():
-        text += "".join(map(_query, queries))
-        text += f"class _{folder.title()}:\n" + "".join(f"    {one.path.stem}: {_class(one)}\n" for one in queries)
-    text += "class _Library:\n" + "".join(f"    {folder}: _{folder.title()}\n" for folder in folders) + TAIL
+QUERY_HEADERS = '''\
+# Generated from the query files by .ci/query_stubs.py: change those, and run it.
+"""What the header of each query file says of its result."""
+
+from typing import Any, NamedTuple
+
+from dal import records
+
+
+class QueryHeader(NamedTuple):
+    """The lines `Returns:` and `Repeat:` of a header."""
+
+    record: type[Any]
+    repeatable: bool
+    """Whether the statement may be sent again although it may have been committed."""
+
+
+HEADERS = {
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query file."""
+
+    path: Path
+    header: Header
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder."""
+        return self.path.parent.name
+
+    @property
+    def name(self) -> str:
+        """Its full name, such as messages.append."""
+        return f"{self.folder}.{self.path.stem}"
+
+    @property
+    def record(self) -> str:
+        """The name of the class in dal.records."""
+        name = str(self._line("Returns"))
+        if not hasattr(records, name):
+            raise SystemExit(f"{self.path}: `Returns: {name}` names no class of dal.records")
+        return name
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is safe to send again."""
+        return bool(self._line("Repeat"))
+
+    def _line(self, word: str) -> object:
+        try:
+            return promise_of(word, 0, self.header.text_of(word) or "")
+        except ValueError as error:
+            raise SystemExit(f"{self.path}: `{word}:` {error}") from error
+
+
+def load() -> list[Query]:
+    """Read the header of every query file."""
+    paths = sorted(QUERIES.rglob("*.sql"))
+    return [Query(path, read(path.read_text(encoding="utf-8"))[path.stem]) for path in paths]
+
+
+def generate(queries: list[Query]) -> dict[Path, str]:
+    """Return the text of each generated file, by its path."""
+    return {
+        STUBS: _formatted(STUBS, HEAD + _stubs(queries) + TAIL),
+        HEADERS: _formatted(HEADERS, QUERY_HEADERS + "".join(map(_header, queries)) + "}\n"),
+    }
+
+
+def _stubs(queries: list[Query]) -> str:
+    text, folders = "", []
+    for folder, found in groupby(queries, key=lambda query: query.folder):
+        group = list(found)
+        folders.append(folder)
+        text += "".join(map(_query, group))
+        text += f"class _{folder.title()}:\n" + "".join(f"    {one.path.stem}: {_class(one)}\n" for one in group)
+    return text + "class _Library:\n" + "".join(f"    {folder}: _{folder.title()}\n" for folder in folders)
+
+
+def _header(query: Query) -> str:
+    return f'    "{query.name}": QueryHeader(records.{query.record}, repeatable={query.repeatable}),\n'
+
+
+def _formatted(path: Path, text: str) -> str:
     return subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(TARGET), "-"],
+        [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(path), "-"],
         input=text,
         capture_output=True,
         text=True,
@@ -86,27 +167,26 @@ def generate() -> str:
     ).stdout
 
 
-def _class(query: Statement) -> str:
+def _class(query: Query) -> str:
     return "_" + query.name.replace(".", "_").title().replace("_", "")
 
 
-def _query(query: Statement) -> str:
-    """The class of a query, whose call has its parameters and its documentation."""
-    text = query.path.read_text(encoding="utf-8")
-    declared = re.match(r"-- name: \w+\((.*)\)", text)
-    names = [name.strip() for name in declared[1].split(",")] if declared and declared[1] else []
+def _query(query: Query) -> str:
+    """Return the class of a query, whose call has its parameters and its documentation."""
+    text = query.header.source
     casts = dict(re.findall(r"(?<!:):(\w+)::(\w+(?:\[\])?)", text))
     nullable = set(re.findall(r"(?<!:):(\w+)::\w+ IS (?:NOT )?NULL", text))
     if "INSERT INTO" in text:
         nullable |= NULLABLE
+    names = query.header.parameters
     parameters = "".join(f", {_parameter(name, casts[name], nullable)}" for name in names)
-    record: Any = query.record
-    returned = f"list[records.{record.__name__}]" if query.many else f"records.{record.__name__} | None"
+    one_row = query.header.operator == "^"
+    returned = f"records.{query.record} | None" if one_row else f"list[records.{query.record}]"
     return (
         f"class {_class(query)}(AsyncQuery):\n"
         f"    async def __call__(self, connection: AsyncConnection[Any], /{', *' if names else ''}{parameters}) "
         f"-> {returned}:\n"
-        f"{indent(_doc(query.doc), '        ')}\n\n"
+        f"{indent(_doc(query.header), '        ')}\n\n"
     )
 
 
@@ -123,23 +203,28 @@ def _parameter(name: str, cast: str, nullable: set[str]) -> str:
     return f"{name}: {' | '.join(kinds)}{default}"
 
 
-def _doc(header: str) -> str:
-    """What a caller asks of a query file's header: what it does, and what it returns. The rest is for the DBA."""
-    purpose = header.partition("\n\n")[0]
-    returns = header[header.index("Returns: ") :]
-    return f'"""{purpose}\n\n{returns}\n"""'
+def _doc(header: Header) -> str:
+    """Return what a caller needs of a header: the purpose and the result. The rest is for the DBA."""
+    returns = (header.text_of("Returns") or "").replace("\n", "\n  ")
+    return f'"""{header.purpose}\n\nReturns: {returns}\n"""'
 
 
 def main() -> int:
-    """Write the stub, or compare it."""
-    wanted = generate()
-    if TARGET.exists() and TARGET.read_text(encoding="utf-8") == wanted:
+    """Write the files, or compare them."""
+    outdated = {path: text for path, text in generate(load()).items() if not _is_current(path, text)}
+    if not outdated:
         return 0
     if "--check" in sys.argv[1:]:
-        print(f"not current: {TARGET.relative_to(ROOT)}; run `uv run .ci/query_stubs.py`", file=sys.stderr)
+        names = ", ".join(str(path.relative_to(ROOT)) for path in outdated)
+        print(f"not current: {names}; run `uv run .ci/query_stubs.py`", file=sys.stderr)
         return 1
-    TARGET.write_text(wanted, encoding="utf-8")
+    for path, text in outdated.items():
+        path.write_text(text, encoding="utf-8")
     return 0
+
+
+def _is_current(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Loading query files: aiosql parses them, and what it lets slip is refused here.
 
-A file holds one statement. Its header (see any file in queries/) documents it, and its line
-`Returns: NAME; …` names the class in dal.records whose fields are the statement's columns.
+A file holds one statement. Its header (see any file in queries/) is not read here: .ci/query_stubs.py writes what it
+says of the result into dal/query_headers.py, so that the gate has the only parser of headers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,7 @@ from psycopg.abc import Buffer
 from psycopg.types.json import JsonbBinaryLoader
 from psycopg.types.numeric import Int8
 
-from dal import records
-
-_RETURNS = re.compile(r"^Returns: (?P<record>\w+)[;,]", re.MULTILINE)
-
-_REPEAT = re.compile(r"^Repeat: (?P<not>not )?safe[,:;] ", re.MULTILINE)
+from dal.query_headers import HEADERS
 
 _OPERATORS = {SQLOperationType.SELECT: True, SQLOperationType.SELECT_ONE: False}
 """The operators that are accepted, and whether they give many rows. The others lose something: `$` cannot
@@ -50,11 +46,10 @@ class MetadataLoader(JsonbBinaryLoader):
 
 
 class Statement:
-    """One query file: its name, its documentation, and its SQL as it is sent."""
+    """One query file: its name, its SQL as it is sent, and the record that a row becomes."""
 
     __slots__ = (
         "_numbered",
-        "doc",
         "has_metadata",
         "many",
         "name",
@@ -69,22 +64,16 @@ class Statement:
         self.name = f"{path.parent.name}.{path.stem}"
         self.path = path
         self.sql: bytes = source.sql.encode()
-        self.doc = _header(path)
         self.many = _OPERATORS[source.operation]
         self.parameters = frozenset(numbered)
         self._numbered = tuple(numbered)
         """The parameters in the order of their numbers."""
-        returns = _RETURNS.search(self.doc)
-        self.record: type[Any] | None = getattr(records, returns["record"], None) if returns else None
-        if self.record is None:
-            raise QueryFileError(f"{path}: needs a line `Returns: NAME; …` with the name of a class in dal.records")
-        columns = {one.name: str(one.type) for one in fields(self.record)}
-        self.has_metadata = "metadata" in columns
-        repeat = _REPEAT.search(self.doc)
-        if repeat is None:
-            raise QueryFileError(f"{path}: needs a line `Repeat: safe, …` or `Repeat: not safe: …`, with the reason")
-        self.repeatable = repeat["not"] is None
-        """Whether it may be sent again although it may have been committed."""
+        header = HEADERS.get(self.name)
+        if header is None:
+            raise QueryFileError(f"{path}: not in dal/query_headers.py; run `uv run .ci/query_stubs.py`")
+        self.record = header.record
+        self.repeatable = header.repeatable
+        self.has_metadata = "metadata" in {column.name for column in fields(self.record)}
 
     def __repr__(self) -> str:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
@@ -200,14 +189,3 @@ def _number(numbers: dict[str, int], match: re.Match[str]) -> str:
     found: Mapping[str, str | None] = match.groupdict()
     name = found["var_name"]
     return f"{found['lead']}${numbers.setdefault(name, len(numbers) + 1)}" if name else match[0]
-
-
-def _header(path: Path) -> str:
-    """The comment at the head of a query file, without the line that names it."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comment = []
-    for line in lines[1:]:
-        if not line.startswith("--"):
-            break
-        comment.append(line.removeprefix("--").removeprefix(" "))
-    return "\n".join(comment)

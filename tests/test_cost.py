@@ -238,7 +238,7 @@ def test_every_index_is_needed_by_name(connection, table):
     names = connection.execute(
         "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass", [table]
     ).fetchall()
-    named = "\n".join(dal.queries[name].doc for name in dal.queries)
+    named = "\n".join(dal.queries[name].path.read_text(encoding="utf-8") for name in dal.queries)
     assert [name for (name,) in names if name not in named] == []
 
 

@@ -6,20 +6,24 @@ import pytest
 import dal
 from dal.files import QUERIES
 from dal.loader import QueryFileError, load
+from dal.query_headers import HEADERS, QueryHeader
+from dal.records import Deleted
 
 SYNC, ASYNC = type(dal.queries.schema.version), type(dal.async_queries.schema.version)
-HEADER = "-- name: {name}\n-- Read.\n-- Repeat: safe: it only reads.\n-- Returns: {record}; no row never.\n{sql};\n"
+FILE = "-- name: {name}\n-- Read.\n{sql};\n"
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, monkeypatch):
     """Write a query file, and load its folder."""
+    for name in ("one", "two"):
+        monkeypatch.setitem(HEADERS, f"things.{name}", QueryHeader(Deleted, repeatable=True))
 
-    def write(name, sql, *, file=None, record="Deleted", kind=SYNC):
+    def write(name, sql, *, file=None, kind=SYNC):
         folder = tmp_path / "things"
         folder.mkdir(exist_ok=True)
         path = folder / f"{file or name.partition('(')[0]}.sql"
-        path.write_text(HEADER.format(name=name, sql=sql, record=record), encoding="utf-8")
+        path.write_text(FILE.format(name=name, sql=sql), encoding="utf-8")
         return load(tmp_path, kind)
 
     return write
@@ -30,7 +34,6 @@ def test_a_good_one_loads(write, connection):
     assert list(queries) == ["things.one"]
     assert queries["things.one"] is queries.things.one
     assert repr(queries.things.one) == "<query things.one(wanted)>"
-    assert queries.things.one.doc == "Read.\nRepeat: safe: it only reads.\nReturns: Deleted; no row never."
     assert queries.things.one.sql.startswith(b"/* dal:things.one */ SELECT $1::int AS session_id")
     queries = write("one(wanted)^", "SELECT :wanted::int AS session_id WHERE 5 % 3 = 2")
     assert queries.things.one(connection, wanted=7).session_id == 7
@@ -46,7 +49,7 @@ def test_two_queries_in_a_file(write):
     with pytest.raises(QueryFileError, match=r"query two .* must stand once, in two\.sql"):
         write(
             "one()",
-            "SELECT 1 AS session_id;\n-- name: two()\n-- Repeat: safe: x\n-- Returns: Deleted; x\nSELECT 2",
+            "SELECT 1 AS session_id;\n-- name: two()\nSELECT 2",
         )
 
 
@@ -63,9 +66,9 @@ def test_undeclared_and_unused_parameters(write):
         write("one(wanted)", "SELECT 1 AS session_id")
 
 
-def test_a_record_that_is_not_named_or_not_there(write):
-    with pytest.raises(QueryFileError, match="needs a line `Returns: NAME;"):
-        write("one()", "SELECT 1 AS session_id", record="Nothing")
+def test_a_query_that_is_not_in_the_generated_headers(write):
+    with pytest.raises(QueryFileError, match=r"new\.sql: not in dal/query_headers\.py; run `uv run"):
+        write("new()", "SELECT 1 AS session_id")
 
 
 def test_two_rows_where_one_is_expected(side, write, server):

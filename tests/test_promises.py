@@ -5,6 +5,7 @@ import re
 import pytest
 
 from dal.files import QUERIES
+from dal.gate.header.grammar import LINES, MEASURED, promise_of
 from dal.gate.header.parse import PromiseError, parse
 from dal.gate.header.promises import Growth, Rows
 from dal.gate.measure.subjects import load
@@ -45,37 +46,42 @@ def test_what_is_understood(tmp_path):
     ("old", "new", "line", "said"),
     [
         ("2 round trips", "few round trips", 3, "'few round trips' is not understood; expected `<number> round trip"),
-        ("2 round trips; ", "", 3, "needs one `<number> round trip"),
-        ("2 round trips", "2 round trips; 1 round trip", 3, "needs one `<number> round trip"),
+        ("2 round trips; ", "", 3, "needs exactly one `<number> round trip"),
+        ("2 round trips", "2 round trips; 1 round trip", 3, "needs exactly one `<number> round trip"),
         (
             "buffers O(log n)",
             "pages O(log n)",
             3,
-            "metric 'pages' is unknown; there are buffers, WAL, ",
+            "unknown metric 'pages'; known: buffers, WAL, ",
         ),
-        ("O(log n)", "O(sqrt n)", 3, r"growth 'sqrt n' is unknown; there are 1, log n, n, n log n, n\^2"),
+        ("O(log n)", "O(sqrt n)", 3, r"unknown growth 'sqrt n'; known: 1, log n, n, n log n, n\^2"),
         ("WAL O(1) in", "WAL O(1) of", 3, "is not understood; expected .*; metric: buffers, .*; growth: 1, .*; unit: "),
-        ("tasks;", "tasks, at most 30 pages;", 3, "unit 'pages' is unknown; there are buffer, buffers, WAL bytes"),
-        ("tasks;", "tasks, at most 30 WAL bytes;", 3, "growth is that of buffers, and the cap that of WAL bytes"),
+        ("tasks;", "tasks, at most 30 pages;", 3, "unknown unit 'pages'; known: buffer, buffers, WAL bytes"),
+        ("tasks;", "tasks, at most 30 WAL bytes;", 3, "growth is in buffers, but the cap is in WAL bytes"),
         ("at most n/50", "at most 50", 5, "is not understood"),
         ("HOT", "hot", 3, "'hot' is not understood"),
-        ("HOT", "HOT; HOT", 3, "'HOT' stands twice"),
-        ("RowExclusive", "RowExclusiv", 6, "mode 'RowExclusiv' is unknown; there are AccessShare, RowShare, "),
+        ("HOT", "HOT; HOT", 3, "duplicate promise 'HOT'"),
+        ("RowExclusive", "RowExclusiv", 6, "unknown mode 'RowExclusiv'; known: AccessShare, RowShare, "),
         ("AccessShare on tasks", "AccessShare on sessions", 6, "two locks on sessions"),
         ("1 row of", "a row of", 6, "is not understood"),
         ("1 row of sessions", "1 row of sessions for each of the turns", 6, "no growth in the turns is promised"),
-        ("Seq Scan;", "seq scan;", 7, "node 'seq scan' is unknown; there are .*Seq Scan, "),
-        ("Seq Scan; Sort on messages", "", 7, "`Never:` says nothing; expected `none`, `<node>"),
+        ("Seq Scan;", "seq scan;", 7, "unknown node 'seq scan'; known: .*Seq Scan, "),
+        ("Seq Scan; Sort on messages", "", 7, "`Never:` is empty; expected `none`, `<node>"),
         (
             "-- Never: Seq Scan; Sort on messages\n",
             "",
             1,
             "missing required header line `-- Never:`; accepted: `no",
         ),
-        ("-- Never", "-- Locks: none\n-- Never", 7, "`Locks:` stands twice"),
-        ("-- Held snapshot", "-- Held Snapshots", 5, "`Held Snapshots:` is no header line; write `-- Held snapshot:`"),
+        ("-- Never", "-- Locks: none\n-- Never", 7, "duplicate line `Locks:`"),
+        (
+            "-- Held snapshot",
+            "-- Held Snapshots",
+            5,
+            "`Held Snapshots:` is not a header line; did you mean `-- Held snapshot:`",
+        ),
         ("--   WAL", "-- WAL", 4, "must be indented by three spaces"),
-        ("-- name: one", "-- name: two", 1, "the file holds no such query"),
+        ("-- name: one", "-- name: two", 1, "the file has no such query"),
     ],
 )
 def test_what_is_not_understood_is_told_with_its_line(tmp_path, old, new, line, said):
@@ -124,3 +130,10 @@ def test_every_file_of_ours_promises(path):
     promises = parse(path, path.stem)
     assert promises.round_trips == 1
     assert promises.bounds
+
+
+@pytest.mark.parametrize("word", [word for word, line in LINES.items() if line.forms])
+def test_the_example_of_a_line_has_one_of_its_forms(word):
+    example = LINES[word].example
+    for part in example.split(";") if word in MEASURED else [example]:
+        promise_of(word, 1, part.strip())

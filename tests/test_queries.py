@@ -8,10 +8,15 @@ import pytest
 
 import dal
 from dal.files import QUERIES, SCHEMA
+from dal.gate.header.reader import read
 
 FILES = sorted(QUERIES.rglob("*.sql"))
 IDS = [f"{path.parent.name}.{path.stem}" for path in FILES]
-LABELS = ["One statement: ", "Index: ", "Rows locked: ", "Promises: ", "Locks: ", "Never: ", "Repeat: ", "Returns: "]
+WORDS = ["One statement", "Index", "Rows locked", "Promises", "Held snapshot", "Locks", "Never", "Repeat", "Returns"]
+
+
+def header_of(path):
+    return read(path.read_text(encoding="utf-8"))[path.stem]
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
@@ -21,9 +26,9 @@ def test_the_header_tells_what_a_dba_asks(path):
     assert lines[: len(header)] == header, "comments stand at the head, where the loader finds them"
     assert re.fullmatch(rf"-- name: {path.stem}\([a-z_, ]*\)\^?", header[0])
     assert re.match(r"-- [A-Z].*[^:]$", header[1]), "the purpose comes first"
-    found = [label for line in header for label in LABELS if line.startswith(f"-- {label}")]
-    assert found == LABELS
-    assert re.search(r"^-- Returns: \w+[,;] .*no row", "\n".join(header), re.MULTILINE), "what an empty result means"
+    found = {entry.word: entry.text for entry in header_of(path).entries if entry.word}
+    assert list(found) == [word for word in WORDS if word in found or word != "Held snapshot"]
+    assert re.match(r"\w+; .*no row", found["Returns"]), "what an empty result means"
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
@@ -39,7 +44,7 @@ def test_every_parameter_is_cast_and_no_name_is_qualified(path):
 @pytest.mark.parametrize("name", list(dal.queries))
 def test_the_indexes_that_a_file_names_are_in_the_schema(name):
     schema = SCHEMA.read_text(encoding="utf-8")
-    named = re.search(r"^Index: (.*(?:\n  .*)*)", dal.queries[name].doc, re.MULTILINE)[1]
+    named = header_of(dal.queries[name].path).text_of("Index")
     for index in re.findall(r"\b\w+_(?:pkey|key|by_\w+|listed\w*)\b", named):
         assert index in schema or index == "dal_schema_pkey"
 

@@ -29,7 +29,7 @@ class _MessagesAfter(AsyncQuery):
         """Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
         start with -1.
 
-        Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+        Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
         """
 
 class _MessagesAppend(AsyncQuery):
@@ -84,7 +84,7 @@ class _MessagesAppendAll(AsyncQuery):
         """Append messages to any number of sessions, to each in the order given, and create the sessions that they are
         the first of. The messages of one call are stored all or none; calls do not depend on each other.
 
-        Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,
+        Returns: AppendedOne; in the order given; no row for those that were not stored: then none of their call was,
           because one has is_same false (its message_id is there with other content), or else because the session is
           archived. A message that a trigger of the service's own suppressed has no row either. Those that are there
           already with the same content keep their number.
@@ -99,7 +99,7 @@ class _MessagesBefore(AsyncQuery):
         """Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
         backwards.
 
-        Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
+        Returns: Message; in reading order; no row when nothing precedes, or no such session is stored.
         """
 
 class _MessagesExport(AsyncQuery):
@@ -117,7 +117,7 @@ class _MessagesExport(AsyncQuery):
         """Read the messages of each of these sessions that follow a sequence number, in reading order, so many of each.
         From the start with -1.
 
-        Returns: ExportedMessages, one a session, in the order given; no row when none is.
+        Returns: ExportedMessages; one a session, in the order given; no row when none is.
         """
 
 class _MessagesExportEscaped(AsyncQuery):
@@ -145,7 +145,7 @@ class _MessagesLatest(AsyncQuery):
     ) -> list[records.Message]:
         """Read the latest messages of a session, in reading order: what a turn of an agent begins with.
 
-        Returns: Message, in reading order; no row when no such session is stored.
+        Returns: Message; in reading order; no row when no such session is stored.
         """
 
 class _MessagesRemoveFrom(AsyncQuery):
@@ -175,7 +175,7 @@ class _MessagesStream(AsyncQuery):
         """Read a session's messages that follow a sequence number, in reading order: a page of a stream.
         From the start with -1.
 
-        Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+        Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
         """
 
 class _Messages:
@@ -222,7 +222,7 @@ class _SessionsAgentIds(AsyncQuery):
     ) -> list[records.SessionAgents]:
         """List the agents that spoke in each of the given sessions, in order of first appearance.
 
-        Returns: SessionAgents, one a session that is stored; no row for one that is not.
+        Returns: SessionAgents; one a session that is stored; no row for one that is not.
         """
 
 class _SessionsAgentIdsReadOnly(AsyncQuery):
@@ -232,7 +232,7 @@ class _SessionsAgentIdsReadOnly(AsyncQuery):
         """List the agents that spoke in each of the given sessions, in order of first appearance, and store
         nothing: for a role that only reads, or a server that does.
 
-        Returns: SessionAgents, one a session that is stored; no row for one that is not.
+        Returns: SessionAgents; one a session that is stored; no row for one that is not.
         """
 
 class _SessionsArchive(AsyncQuery):
@@ -241,7 +241,7 @@ class _SessionsArchive(AsyncQuery):
     ) -> records.SessionRecord | None:
         """Archive a session for good: from here on nothing is appended to it or removed from it.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
           An archived session stays as it is, its archived_at too.
         """
 
@@ -305,7 +305,7 @@ class _SessionsExport(AsyncQuery):
         """Read sessions as lines of JSON, in the order of listed_at: a page. The first page
         comes after ('-infinity', ''), the next after the (listed_at, session_id) of the last row of this one.
 
-        Returns: ExportedSession, in the order of the pages; no row when there are no more.
+        Returns: ExportedSession; in the order of the pages; no row when there are no more.
         """
 
 class _SessionsExportOfUser(AsyncQuery):
@@ -325,7 +325,7 @@ class _SessionsExportOfUser(AsyncQuery):
         """Read sessions of a user as lines of JSON, in the order of listed_at: a page. The
         first page comes after ('-infinity', ''), the next after the last row's (listed_at, session_id).
 
-        Returns: ExportedSession, in the order of the pages; no row when there are no more.
+        Returns: ExportedSession; in the order of the pages; no row when there are no more.
         """
 
 class _SessionsGet(AsyncQuery):
@@ -351,7 +351,7 @@ class _SessionsList(AsyncQuery):
         """List sessions, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfSource(AsyncQuery):
@@ -369,7 +369,7 @@ class _SessionsListOfSource(AsyncQuery):
         """List the sessions from a source, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfUser(AsyncQuery):
@@ -387,7 +387,7 @@ class _SessionsListOfUser(AsyncQuery):
         """List a user's sessions, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfUserAndSource(AsyncQuery):
@@ -406,7 +406,7 @@ class _SessionsListOfUserAndSource(AsyncQuery):
         """List a user's sessions from a source, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsOpen(AsyncQuery):
@@ -416,7 +416,7 @@ class _SessionsOpen(AsyncQuery):
         """Read what a turn of an agent begins with, in one go: the session's row, its latest messages in reading order,
         and the agents that spoke in it, in order of first appearance.
 
-        Returns: OpenedRow, one a message, or one without a message if the session has none; no row when no such session
+        Returns: OpenedRow; one a message, or one without a message if the session has none; no row when no such session
           is stored.
         """
 
@@ -426,7 +426,7 @@ class _SessionsPause(AsyncQuery):
     ) -> records.SessionRecord | None:
         """Mark an active session as paused. Messages are still accepted: what a pause means is the service's.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
           An archived session stays archived: the status tells. A paused one stays as it is.
         """
 
@@ -445,7 +445,7 @@ class _SessionsResume(AsyncQuery):
     ) -> records.SessionRecord | None:
         """Mark a paused session as active again.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
           An archived session stays archived: the status tells. An active one stays as it is.
         """
 
@@ -456,7 +456,7 @@ class _SessionsUpdateMetadata(AsyncQuery):
         """Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
         whatever the status: titles and ratings are given to sessions that are over.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
         """
 
 class _Sessions:

@@ -28,7 +28,7 @@ class _MessagesAfter(Query):
         """Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
         start with -1.
 
-        Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+        Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
         """
 
 class _MessagesAppend(Query):
@@ -83,7 +83,7 @@ class _MessagesAppendAll(Query):
         """Append messages to any number of sessions, to each in the order given, and create the sessions that they are
         the first of. The messages of one call are stored all or none; calls do not depend on each other.
 
-        Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,
+        Returns: AppendedOne; in the order given; no row for those that were not stored: then none of their call was,
           because one has is_same false (its message_id is there with other content), or else because the session is
           archived. A message that a trigger of the service's own suppressed has no row either. Those that are there
           already with the same content keep their number.
@@ -98,7 +98,7 @@ class _MessagesBefore(Query):
         """Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
         backwards.
 
-        Returns: Message, in reading order; no row when nothing precedes, or no such session is stored.
+        Returns: Message; in reading order; no row when nothing precedes, or no such session is stored.
         """
 
 class _MessagesExport(Query):
@@ -116,7 +116,7 @@ class _MessagesExport(Query):
         """Read the messages of each of these sessions that follow a sequence number, in reading order, so many of each.
         From the start with -1.
 
-        Returns: ExportedMessages, one a session, in the order given; no row when none is.
+        Returns: ExportedMessages; one a session, in the order given; no row when none is.
         """
 
 class _MessagesExportEscaped(Query):
@@ -144,7 +144,7 @@ class _MessagesLatest(Query):
     ) -> list[records.Message]:
         """Read the latest messages of a session, in reading order: what a turn of an agent begins with.
 
-        Returns: Message, in reading order; no row when no such session is stored.
+        Returns: Message; in reading order; no row when no such session is stored.
         """
 
 class _MessagesRemoveFrom(Query):
@@ -174,7 +174,7 @@ class _MessagesStream(Query):
         """Read a session's messages that follow a sequence number, in reading order: a page of a stream.
         From the start with -1.
 
-        Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+        Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
         """
 
 class _Messages:
@@ -221,7 +221,7 @@ class _SessionsAgentIds(Query):
     ) -> list[records.SessionAgents]:
         """List the agents that spoke in each of the given sessions, in order of first appearance.
 
-        Returns: SessionAgents, one a session that is stored; no row for one that is not.
+        Returns: SessionAgents; one a session that is stored; no row for one that is not.
         """
 
 class _SessionsAgentIdsReadOnly(Query):
@@ -231,7 +231,7 @@ class _SessionsAgentIdsReadOnly(Query):
         """List the agents that spoke in each of the given sessions, in order of first appearance, and store
         nothing: for a role that only reads, or a server that does.
 
-        Returns: SessionAgents, one a session that is stored; no row for one that is not.
+        Returns: SessionAgents; one a session that is stored; no row for one that is not.
         """
 
 class _SessionsArchive(Query):
@@ -240,7 +240,7 @@ class _SessionsArchive(Query):
     ) -> records.SessionRecord | None:
         """Archive a session for good: from here on nothing is appended to it or removed from it.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
           An archived session stays as it is, its archived_at too.
         """
 
@@ -304,7 +304,7 @@ class _SessionsExport(Query):
         """Read sessions as lines of JSON, in the order of listed_at: a page. The first page
         comes after ('-infinity', ''), the next after the (listed_at, session_id) of the last row of this one.
 
-        Returns: ExportedSession, in the order of the pages; no row when there are no more.
+        Returns: ExportedSession; in the order of the pages; no row when there are no more.
         """
 
 class _SessionsExportOfUser(Query):
@@ -324,7 +324,7 @@ class _SessionsExportOfUser(Query):
         """Read sessions of a user as lines of JSON, in the order of listed_at: a page. The
         first page comes after ('-infinity', ''), the next after the last row's (listed_at, session_id).
 
-        Returns: ExportedSession, in the order of the pages; no row when there are no more.
+        Returns: ExportedSession; in the order of the pages; no row when there are no more.
         """
 
 class _SessionsGet(Query):
@@ -350,7 +350,7 @@ class _SessionsList(Query):
         """List sessions, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfSource(Query):
@@ -368,7 +368,7 @@ class _SessionsListOfSource(Query):
         """List the sessions from a source, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfUser(Query):
@@ -386,7 +386,7 @@ class _SessionsListOfUser(Query):
         """List a user's sessions, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsListOfUserAndSource(Query):
@@ -405,7 +405,7 @@ class _SessionsListOfUserAndSource(Query):
         """List a user's sessions from a source, the latest activity first: a page. The first page comes before
         ('infinity', ''), the next before the (place, session_id) of the last row of this one.
 
-        Returns: ListedSession, the latest activity first; no row when there are no more.
+        Returns: ListedSession; the latest activity first; no row when there are no more.
         """
 
 class _SessionsOpen(Query):
@@ -415,7 +415,7 @@ class _SessionsOpen(Query):
         """Read what a turn of an agent begins with, in one go: the session's row, its latest messages in reading order,
         and the agents that spoke in it, in order of first appearance.
 
-        Returns: OpenedRow, one a message, or one without a message if the session has none; no row when no such session
+        Returns: OpenedRow; one a message, or one without a message if the session has none; no row when no such session
           is stored.
         """
 
@@ -425,7 +425,7 @@ class _SessionsPause(Query):
     ) -> records.SessionRecord | None:
         """Mark an active session as paused. Messages are still accepted: what a pause means is the service's.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
           An archived session stays archived: the status tells. A paused one stays as it is.
         """
 
@@ -442,7 +442,7 @@ class _SessionsResume(Query):
     ) -> records.SessionRecord | None:
         """Mark a paused session as active again.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
           An archived session stays archived: the status tells. An active one stays as it is.
         """
 
@@ -453,7 +453,7 @@ class _SessionsUpdateMetadata(Query):
         """Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
         whatever the status: titles and ratings are given to sessions that are over.
 
-        Returns: SessionRecord, as it is now; no row when no such session is stored.
+        Returns: SessionRecord; as it is now; no row when no such session is stored.
         """
 
 class _Sessions:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from typing import Annotated
 
 import typer
@@ -13,9 +12,8 @@ from rich.table import Table
 from dal._sync.queries import queries as library
 from dal.errors import InvalidInput
 from dal.gate.cli.output import out
+from dal.gate.header.reader import read
 from dal.loader import Statement
-
-_SENTENCE = re.compile(r".+?\.(?=\s|$)", re.DOTALL)
 
 
 def queries(
@@ -39,13 +37,12 @@ def _table(statements: list[Statement]) -> Table:
     table.add_column("What it does", ratio=3)
     table.add_column("Parameters", ratio=2, style="dim")
     for one in statements:
-        table.add_row(one.name, _first_sentence(one.doc), ", ".join(sorted(one.parameters)))
+        table.add_row(one.name, _summary(one), ", ".join(sorted(one.parameters)))
     return table
 
 
-def _first_sentence(doc: str) -> str:
-    sentence = _SENTENCE.match(doc)
-    return " ".join((sentence[0] if sentence else doc).split())
+def _summary(statement: Statement) -> str:
+    return read(statement.path.read_text(encoding="utf-8"))[statement.path.stem].summary
 
 
 def _show(statement: Statement) -> None:

@@ -12,7 +12,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
--- Returns: Message, in reading order; no row when nothing follows, or no such session is stored.
+-- Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
 SELECT
     m.session_id,
     m.sequence,

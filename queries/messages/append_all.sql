@@ -27,8 +27,8 @@
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions for each of the given sessions;
 --   waits for rows of sessions
 -- Never: Seq Scan on sessions; Seq Scan on messages
--- Repeat: safe, as append: the message_ids are found.
--- Returns: AppendedOne, in the order given; no row for those that were not stored: then none of their call was,
+-- Repeat: safe: as append: the message_ids are found.
+-- Returns: AppendedOne; in the order given; no row for those that were not stored: then none of their call was,
 --   because one has is_same false (its message_id is there with other content), or else because the session is
 --   archived. A message that a trigger of the service's own suppressed has no row either. Those that are there
 --   already with the same content keep their number.

@@ -18,7 +18,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: ExportedMessages, one a session, in the order given; no row when none is.
+-- Returns: ExportedMessages; one a session, in the order given; no row when none is.
 SELECT
     wanted.session_id,
     body.sequence,

@@ -20,7 +20,7 @@
 -- Locks: RowExclusive on sessions; AccessShare on messages; any rows of sessions FOR NO KEY UPDATE; waits for nobody
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: the set that it stores is final.
--- Returns: SessionAgents, one a session that is stored; no row for one that is not.
+-- Returns: SessionAgents; one a session that is stored; no row for one that is not.
 WITH given AS (
     SELECT DISTINCT g.session_id
     FROM unnest((SELECT :session_ids::text[])) AS g (session_id)

@@ -16,7 +16,7 @@
 -- Locks: AccessShare on sessions, messages
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: it only reads.
--- Returns: SessionAgents, one a session that is stored; no row for one that is not.
+-- Returns: SessionAgents; one a session that is stored; no row for one that is not.
 WITH given AS (
     SELECT DISTINCT g.session_id
     FROM unnest((SELECT :session_ids::text[])) AS g (session_id)

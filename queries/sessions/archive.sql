@@ -12,7 +12,7 @@
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
 -- Repeat: safe: archived is final.
--- Returns: SessionRecord, as it is now; no row when no such session is stored.
+-- Returns: SessionRecord; as it is now; no row when no such session is stored.
 --   An archived session stays as it is, its archived_at too.
 UPDATE sessions AS s SET
     status = 'archived',

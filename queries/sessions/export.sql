@@ -13,7 +13,7 @@
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: it only reads.
--- Returns: ExportedSession, in the order of the pages; no row when there are no more.
+-- Returns: ExportedSession; in the order of the pages; no row when there are no more.
 WITH candidate AS (
     SELECT
         s.session_id,

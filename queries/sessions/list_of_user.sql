@@ -16,7 +16,7 @@
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: ListedSession, the latest activity first; no row when there are no more.
+-- Returns: ListedSession; the latest activity first; no row when there are no more.
 SELECT
     s.session_id,
     s.source,

@@ -15,7 +15,7 @@
 -- Locks: AccessShare on sessions, messages
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: it only reads.
--- Returns: OpenedRow, one a message, or one without a message if the session has none; no row when no such session
+-- Returns: OpenedRow; one a message, or one without a message if the session has none; no row when no such session
 --   is stored.
 WITH RECURSIVE session AS (
     SELECT

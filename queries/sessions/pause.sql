@@ -12,7 +12,7 @@
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
 -- Repeat: safe: the status is what it would be if it had been sent later.
--- Returns: SessionRecord, as it is now; no row when no such session is stored.
+-- Returns: SessionRecord; as it is now; no row when no such session is stored.
 --   An archived session stays archived: the status tells. A paused one stays as it is.
 UPDATE sessions AS s SET
     status = CASE WHEN s.status = 'active' THEN 'paused' ELSE s.status END,

@@ -13,7 +13,7 @@
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
 -- Repeat: safe: the keys have the values that they would have if it had been sent later.
--- Returns: SessionRecord, as it is now; no row when no such session is stored.
+-- Returns: SessionRecord; as it is now; no row when no such session is stored.
 UPDATE sessions AS s SET
     metadata = s.metadata || :metadata::jsonb,
     updated_at = CASE

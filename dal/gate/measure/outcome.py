@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from dal.gate.header.parse import name_of
 from dal.gate.header.promises import METRICS, Promises
+from dal.gate.header.reader import read
 from dal.gate.measure.cost import most
 from dal.gate.measure.growth import fit
 from dal.gate.measure.judge import Outcome, Verdict, in_trips, judge, slack_of, values_of
@@ -64,12 +64,12 @@ def as_json(report: Report) -> str:
 
 def _query(one: Measured, report: Report) -> dict[str, Any]:
     path, name = one.subject.path, one.subject.name
-    line, source = sections(path.read_text(encoding="utf-8"))[name.rpartition(".")[2]]
+    header = read(path.read_text(encoding="utf-8"))[name.rpartition(".")[2]]
     return {
         "name": name,
         "file": _relative(path),
-        "line": line,
-        "source": source,
+        "line": header.number,
+        "source": header.source,
         "sql": one.subject.text,
         "round_trips": one.round_trips,
         "failure": one.failure,
@@ -168,16 +168,6 @@ def where(verdict: Verdict) -> str:
     """A promise that is not kept, as a line that editors and terminals can follow."""
     told = f"{verdict.query}: promised {verdict.promised}; {finding(verdict)}"
     return f"{_relative(verdict.path)}:{verdict.line}: {told}"
-
-
-def sections(text: str) -> dict[str, tuple[int, str]]:
-    """The queries of a file by name, each with its header: the number of its first line, and the text."""
-    lines = text.splitlines()
-    starts = [(n, name) for n, line in enumerate(lines) if (name := name_of(line))]
-    ends = [n for n, _ in starts[1:]] + [len(lines)]
-    return {
-        name: (start + 1, "\n".join(lines[start:end]).rstrip()) for (start, name), end in zip(starts, ends, strict=True)
-    }
 
 
 def told(promises: Promises) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from dal.gate.errors import InvalidInput
 from dal.gate.header.parse import PromiseError, parse
-from dal.gate.measure.outcome import sections, told
+from dal.gate.header.reader import read
+from dal.gate.measure.outcome import told
 
 
 def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -72,8 +73,12 @@ def _queries(path: Path) -> dict[str, Any]:
     """Every query of a folder or a file: its text, and what it promised as far as that is understood."""
     found = {}
     for file in _files(path):
-        for name, (line, source) in sections(file.read_text(encoding="utf-8")).items():
-            found[_name(path, file, name)] = {"line": line, "source": source, "promises": _promises(file, name)}
+        for name, header in read(file.read_text(encoding="utf-8")).items():
+            found[_name(path, file, name)] = {
+                "line": header.number,
+                "source": header.source,
+                "promises": _promises(file, name),
+            }
     return found
 
 
@@ -86,7 +91,7 @@ def _promises(file: Path, name: str) -> list[str]:
 
 
 def _names(path: Path) -> set[str]:
-    return {_name(path, file, name) for file in _files(path) for name in sections(file.read_text(encoding="utf-8"))}
+    return {_name(path, file, name) for file in _files(path) for name in read(file.read_text(encoding="utf-8"))}
 
 
 def _files(path: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,8 +11,7 @@ from pygments import highlight  # type: ignore[import-untyped]
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from pygments.lexers.sql import PostgresLexer  # type: ignore[import-untyped]
 
-_SENTENCE = re.compile(r".+?\.(?=\s|$)", re.DOTALL)
-_LABELLED = re.compile(r"(Index|Rows locked|Promises|Held snapshot|Locks|Never|Returns): ")
+from dal.gate.header.reader import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +30,10 @@ def highlighted(text: str, first_line: int) -> Markup:
 
 
 def purpose(source: str) -> tuple[str, str]:
-    """What a query is for, by its header: the first sentence, and the rest of the first paragraph."""
-    paragraph: list[str] = []
-    for line in source.splitlines()[1:]:
-        text = line.removeprefix("--").strip()
-        if not line.startswith("--") or not text or _LABELLED.match(text):
-            break
-        paragraph.append(text)
-    told = " ".join(paragraph)
-    sentence = _SENTENCE.match(told)
-    first = sentence[0] if sentence else told
-    return first, told[len(first) :].strip()
+    """Return the first sentence of a query's purpose, and the rest of that paragraph."""
+    (header,) = read(source).values()
+    paragraph = " ".join(header.purpose.split())
+    return header.summary, paragraph.removeprefix(header.summary).strip()
 
 
 def difference(before: str, after: str) -> list[Line]:

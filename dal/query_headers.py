@@ -1,0 +1,49 @@
+# Generated from the query files by .ci/query_stubs.py: change those, and run it.
+"""What the header of each query file says of its result."""
+
+from typing import Any, NamedTuple
+
+from dal import records
+
+
+class QueryHeader(NamedTuple):
+    """The lines `Returns:` and `Repeat:` of a header."""
+
+    record: type[Any]
+    repeatable: bool
+    """Whether the statement may be sent again although it may have been committed."""
+
+
+HEADERS = {
+    "messages.after": QueryHeader(records.Message, repeatable=True),
+    "messages.append": QueryHeader(records.Appended, repeatable=True),
+    "messages.append_all": QueryHeader(records.AppendedOne, repeatable=True),
+    "messages.before": QueryHeader(records.Message, repeatable=True),
+    "messages.export": QueryHeader(records.ExportedMessages, repeatable=True),
+    "messages.export_escaped": QueryHeader(records.EscapedMessages, repeatable=True),
+    "messages.get": QueryHeader(records.Message, repeatable=True),
+    "messages.latest": QueryHeader(records.Message, repeatable=True),
+    "messages.remove_from": QueryHeader(records.Removed, repeatable=True),
+    "messages.stream": QueryHeader(records.Message, repeatable=True),
+    "schema.check": QueryHeader(records.SchemaFact, repeatable=True),
+    "schema.hide_temporary": QueryHeader(records.SearchPath, repeatable=True),
+    "schema.version": QueryHeader(records.SchemaVersion, repeatable=True),
+    "sessions.agent_ids": QueryHeader(records.SessionAgents, repeatable=True),
+    "sessions.agent_ids_read_only": QueryHeader(records.SessionAgents, repeatable=True),
+    "sessions.archive": QueryHeader(records.SessionRecord, repeatable=True),
+    "sessions.delete": QueryHeader(records.Deleted, repeatable=False),
+    "sessions.delete_idle": QueryHeader(records.Deleted, repeatable=False),
+    "sessions.delete_idle_of_user": QueryHeader(records.Deleted, repeatable=False),
+    "sessions.export": QueryHeader(records.ExportedSession, repeatable=True),
+    "sessions.export_of_user": QueryHeader(records.ExportedSession, repeatable=True),
+    "sessions.get": QueryHeader(records.SessionRecord, repeatable=True),
+    "sessions.list": QueryHeader(records.ListedSession, repeatable=True),
+    "sessions.list_of_source": QueryHeader(records.ListedSession, repeatable=True),
+    "sessions.list_of_user": QueryHeader(records.ListedSession, repeatable=True),
+    "sessions.list_of_user_and_source": QueryHeader(records.ListedSession, repeatable=True),
+    "sessions.open": QueryHeader(records.OpenedRow, repeatable=True),
+    "sessions.pause": QueryHeader(records.SessionRecord, repeatable=True),
+    "sessions.relist": QueryHeader(records.Relisted, repeatable=True),
+    "sessions.resume": QueryHeader(records.SessionRecord, repeatable=True),
+    "sessions.update_metadata": QueryHeader(records.SessionRecord, repeatable=True),
+}
