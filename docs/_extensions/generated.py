@@ -4,16 +4,19 @@ Each writes Markdown, which Sphinx reads in place of the directive.
 """
 
 import re
-import typing
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-import click
-import dal
 import typer
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+import dal
+from dal.cli.app import app as cli
+from dal.gate.header.grammar import LINES, OPTIONAL, WORDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,37 +40,34 @@ class Commands(_Markdown):
 
     def markdown(self) -> str:
         """Return a section for each command."""
-        from dal.cli.app import app  # noqa: PLC0415 - needs an extra
-
-        return "\n\n".join(_command(typer.main.get_command(app), "dal"))
-
-
-def _command(command: click.Command, path: str) -> typing.Iterator[str]:
-    if isinstance(command, click.Group) and path != "dal":
-        yield from (part for name, one in command.commands.items() for part in _command(one, f"{path} {name}"))
-        return
-    yield f"## `{path}`" if path != "dal" else "## Options of every command"
-    if not isinstance(command, click.Group):
-        yield _plain(command.help or "")
-    options = [one for one in command.params if not getattr(one, "hidden", False)]
-    if options:
-        yield "\n".join(["| | |", "|---|---|", *map(_option, options)])
-    if isinstance(command, click.Group):
-        yield from (part for name, one in command.commands.items() for part in _command(one, f"{path} {name}"))
+        app = typer.main.get_command(cli)
+        return "\n\n".join(["## Global options", _options(app), *_commands(app, "dal")])
 
 
-def _option(option: click.Parameter) -> str:
-    if isinstance(option, click.Argument):
-        names = f"`{option.metavar or option.human_readable_name}`"
+def _commands(group: Any, path: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield from [f"## `{path} {name}`", _plain(command.help), _options(command)]
+
+
+def _options(command: Any) -> str:
+    options = [option for option in command.params if not option.hidden]
+    return "\n".join(["| | |", "|---|---|", *map(_option, options)]) if options else ""
+
+
+def _option(option: Any) -> str:
+    if option.param_type_name == "argument":
+        names = f"`{option.metavar or option.name.upper()}`"
     else:
-        metavar = "" if getattr(option, "is_flag", False) else f" {option.metavar or _kind(option)}"
+        metavar = "" if option.is_flag else f" {option.metavar or _kind(option)}"
         names = ", ".join(f"`{name}{metavar}`" for name in (*option.opts, *option.secondary_opts))
-    variables = option.envvar if isinstance(option.envvar, list) else [option.envvar] if option.envvar else []
-    environment = "".join(f" Environment variable: `{one}`." for one in variables)
-    return f"| {names} | {_plain(getattr(option, 'help', '') or '')}{environment} |".replace("|Path", "")
+    variable = f" Environment variable: `{option.envvar}`." if option.envvar else ""
+    return f"| {names} | {_plain(option.help or '')}{variable} |"
 
 
-def _kind(option: click.Parameter) -> str:
+def _kind(option: Any) -> str:
     if choices := getattr(option.type, "choices", None):
         return "\\|".join(str(getattr(one, "value", one)) for one in choices)
     return {"integer": "N", "path": "PATH", "file": "PATH", "directory": "DIR"}.get(option.type.name, "TEXT")
@@ -79,22 +79,25 @@ def _plain(text: str) -> str:
     return re.sub(r"\[/?dim\]|\x08\n?", "", text)
 
 
-class Header(_Markdown):
-    """The header lines of a query file, and the words that each accepts, from the parser's own table."""
+class HeaderLines(_Markdown):
+    """The header lines of a query file and the forms of their promises, from the parser's own table."""
 
     def markdown(self) -> str:
-        """Return a section for each line, and one for each word that is not free."""
-        from dal.measure.grammar import LINES, OPTIONAL, WORDS  # noqa: PLC0415 - the gate moves as a whole
-
+        """Return a section for each line."""
         parts = []
         for label, forms in LINES.items():
             required = "Optional." if label in OPTIONAL else "Required."
             parts += [f"### `{label}:`", required, "\n".join(f"- `{form.text}`" for form in forms)]
-        parts.append("### Words")
-        for word, (_, accepted) in WORDS.items():
-            if accepted:
-                parts.append(f"`<{word}>`\n: {', '.join(f'`{one}`' for one in accepted)}")
         return "\n\n".join(parts)
+
+
+class HeaderWords(_Markdown):
+    """The words that a form accepts, if it does not accept any."""
+
+    def markdown(self) -> str:
+        """Return a paragraph for each word."""
+        words = {word: accepted for word, (_, accepted) in WORDS.items() if accepted}
+        return "\n\n".join(f"`<{word}>`\n: {', '.join(f'`{one}`' for one in words[word])}" for word in words)
 
 
 class Tables(_Markdown):
@@ -102,7 +105,7 @@ class Tables(_Markdown):
 
     def markdown(self) -> str:
         """Return a section for each table."""
-        lines = (ROOT / "dal/tables.tsv").read_text(encoding="utf-8").splitlines()
+        lines = (ROOT / "dal/schema/tables.tsv").read_text(encoding="utf-8").splitlines()
         facts = [line.split("\t") for line in lines]
         return "\n\n".join(_table(name, list(rows)) for name, rows in groupby(facts, key=lambda fact: fact[0]))
 
@@ -152,12 +155,20 @@ def _public(text: str) -> str:
     def name(found: re.Match[str]) -> str:
         return f"dal.{found[1]}" if found[1] in dal.__all__ else found[0]
 
+    text = re.sub(r"psycopg_pool\.\w+\.", "psycopg_pool.", text)
     return re.sub(r"(?:\bdal(?:\.\w+)*\.|\bvalidate\.)(\w+)", name, text)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
-    for name, directive in {"commands": Commands, "header": Header, "tables": Tables, "page": Page}.items():
+    directives = {
+        "commands": Commands,
+        "header-lines": HeaderLines,
+        "header-words": HeaderWords,
+        "page": Page,
+        "tables": Tables,
+    }
+    for name, directive in directives.items():
         app.add_directive(name, directive)
     app.connect("autodoc-process-signature", _public_names)
     return {"parallel_read_safe": True}
