@@ -24,9 +24,16 @@ nitpick_ignore_regex = [("py:class", r"opentelemetry\..*|dal\.gate\.wire\.Wire")
 myst_enable_extensions = ["deflist", "fieldlist"]
 myst_heading_anchors = 4
 
+default_role = "code"  # Docstrings use single backticks, as Markdown does.
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "separated"
+autodoc_type_aliases = {
+    "Hook": "dal.Hook",
+    "Metadata": "dal.Metadata",
+    "Status": "dal.Status",
+    "validate.Sanitize": "dal.Sanitize",
+}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 

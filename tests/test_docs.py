@@ -18,6 +18,7 @@ import pytest
 
 import dal
 from dal import validate
+from dal.gate.header.grammar import LINES
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -176,8 +177,6 @@ def test_the_limits_are_those_of_the_code():
 
 
 def test_the_grammar_of_headers_has_an_explanation_of_each_form():
-    from dal.gate.header.grammar import LINES
-
     explained = PAGES[DOCS / "headers.md"].split("## What they mean")[1].split("## Grammar")[0]
     for form in (form for label, forms in LINES.items() if label != "Held snapshot" for form in forms):
         if form.text == "none":
@@ -199,7 +198,9 @@ def links_of(text):
 
 LINKS = sorted({(page, link) for page, text in PAGES.items() for link in links_of(text)})
 LOCAL = [(page, link) for page, link in LINKS if not link.startswith("http")]
-OURS = sorted({link for _, link in LINKS if "session-dal/session-dal" in link or link.startswith(URLS["Documentation"])})
+OURS = sorted(
+    {link for _, link in LINKS if "session-dal/session-dal" in link or link.startswith(URLS["Documentation"])}
+)
 
 
 @pytest.mark.parametrize(("page", "link"), LOCAL, ids=[f"{page.relative_to(ROOT)} {link}" for page, link in LOCAL])

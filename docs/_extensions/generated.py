@@ -1,4 +1,4 @@
-"""Directives for the parts of the site that are generated: the command line, header words, tables, and repository pages.
+"""Directives for the generated parts of the site: the command line, header words, tables, and repository pages.
 
 Each writes Markdown, which Sphinx reads in place of the directive.
 """
@@ -53,28 +53,21 @@ def _commands(group: Any, path: str) -> Iterator[str]:
 
 
 def _options(command: Any) -> str:
-    options = [option for option in command.params if not option.hidden]
-    return "\n".join(["| | |", "|---|---|", *map(_option, options)]) if options else ""
+    """Return a table of the options, from what `--help` prints of each."""
+    with command.context_class(command) as context:
+        records = [option.get_help_record(context) for option in command.params if not option.hidden]
+    return "\n".join(["| option | |", "|---|---|", *(_option(*record) for record in records)]) if records else ""
 
 
-def _option(option: Any) -> str:
-    if option.param_type_name == "argument":
-        names = f"`{option.metavar or option.name.upper()}`"
-    else:
-        metavar = "" if option.is_flag else f" {option.metavar or _kind(option)}"
-        names = ", ".join(f"`{name}{metavar}`" for name in (*option.opts, *option.secondary_opts))
-    variable = f" Environment variable: `{option.envvar}`." if option.envvar else ""
-    return f"| {names} | {_plain(option.help or '')}{variable} |"
-
-
-def _kind(option: Any) -> str:
-    if choices := getattr(option.type, "choices", None):
-        return "\\|".join(str(getattr(one, "value", one)) for one in choices)
-    return {"integer": "N", "path": "PATH", "file": "PATH", "directory": "DIR"}.get(option.type.name, "TEXT")
+def _option(names: str, text: str) -> str:
+    names = re.sub(r" <(list\[)?str\]?>$", "" if names[0] != "-" else " TEXT", names)
+    names = re.sub(r"<(\w+)>", lambda kind: kind[1].upper(), names).replace("|", "\\|")
+    return f"| `{names}` | {_plain(text)} |"
 
 
 def _plain(text: str) -> str:
     """Return a help text in Markdown: Rich's bold is a command, and dim is nothing."""
+    text = re.sub(r"docs/(\w+\.md)", r"[docs/\1](\1)", text)
     text = re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", text)
     return re.sub(r"\[/?dim\]|\x08\n?", "", text)
 
@@ -146,7 +139,9 @@ class Page(_Markdown):
         return text.replace("](docs/", "](")
 
 
-def _public_names(_app: Sphinx, _what: str, _name: str, _one: object, _options: object, args: str, returned: str) -> tuple:
+def _public_names(
+    _app: Sphinx, _what: str, _name: str, _one: object, _options: object, args: str, returned: str
+) -> tuple:
     """Show types by the names that users import."""
     return tuple(text and _public(text) for text in (args, returned))
 
@@ -155,6 +150,7 @@ def _public(text: str) -> str:
     def name(found: re.Match[str]) -> str:
         return f"dal.{found[1]}" if found[1] in dal.__all__ else found[0]
 
+    text = re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", text)
     text = re.sub(r"psycopg_pool\.\w+\.", "psycopg_pool.", text)
     return re.sub(r"(?:\bdal(?:\.\w+)*\.|\bvalidate\.)(\w+)", name, text)
 
