@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import dal
 from dal.cli.app import app as cli
-from dal.gate.header.grammar import LINES, OPTIONAL, WORDS
+from dal.gate.header.grammar import LINES, WORDS, Line
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,11 +77,13 @@ class HeaderLines(_Markdown):
 
     def markdown(self) -> str:
         """Return a section for each line."""
-        parts = []
-        for label, forms in LINES.items():
-            required = "Optional." if label in OPTIONAL else "Required."
-            parts += [f"### `{label}:`", required, "\n".join(f"- `{form.text}`" for form in forms)]
-        return "\n\n".join(parts)
+        return "\n\n".join(f"### `{word}:`\n\n{_line(word, line)}" for word, line in LINES.items())
+
+
+def _line(word: str, line: Line) -> str:
+    kind = "Required." if line.is_required else "Optional." if line.is_measured else "Optional; not measured."
+    parts = [f"{line.meaning[0].upper()}{line.meaning[1:]}. {kind}", f"```sql\n-- {word}: {line.example}\n```"]
+    return "\n\n".join([*parts, "\n".join(f"- `{form.text}`" for form in line.forms)])
 
 
 class HeaderWords(_Markdown):
