@@ -5,7 +5,7 @@ import typer
 from test_not_measured import FIXTURES, SCHEMA
 from test_not_measured import QUERIES as OTHERS
 
-from dal.gate.cli.measuring import measure
+from dal.gate.cli.measure import measure
 from dal.gate.measure.judge import Outcome
 
 QUERIES = (

@@ -29,9 +29,9 @@ def costs(server):
         server.conninfo, autocommit=True, prepare_threshold=None, options=f"-c search_path={name}"
     ) as connection:
         scratch.create(connection)
-        scratch.runner(connection)
+        scratch.create_runner(connection)
         connection.execute(SCHEMA.read_bytes(), prepare=False)
-        scratch.calm(connection)
+        scratch.disable_autovacuum(connection)
         start(dal.SessionStore(connection))
         scratch.vacuum(connection)
         with connection.transaction():

@@ -15,7 +15,7 @@ def connection(server, schema):
     options = {"autocommit": True, "prepare_threshold": None, "options": f"-c search_path={schema}"}
     with psycopg.connect(server.conninfo, **options) as connection:
         connection.execute(f"CREATE SCHEMA {schema}")
-        scratch.runner(connection)
+        scratch.create_runner(connection)
         connection.execute("CREATE TABLE entries (entry_id integer PRIMARY KEY, size integer)")
         yield connection
 

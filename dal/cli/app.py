@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 
 from dal.cli import demo, histories, queries, schema
 from dal.errors import DalError, translate
-from dal.gate.cli import check, review, stop
-from dal.gate.cli.output import complain, err, out
+from dal.gate.cli import check, review, signals
+from dal.gate.cli.output import err, out, print_error
 from dal.gate.errors import GateError
 
 
@@ -26,11 +26,11 @@ class _Told(TyperGroup):
         try:
             return super().invoke(ctx)
         except (DalError, GateError) as error:
-            complain(error)
+            print_error(error)
         except psycopg.Error as error:
-            complain(translate(error, ctx.invoked_subcommand or "dal"))
-        except stop.Stopped as stopped:
-            stop.disregard()
+            print_error(translate(error, ctx.invoked_subcommand or "dal"))
+        except signals.Stopped as stopped:
+            signals.ignore()
             err.print(f"dal: {stopped}")
             raise typer.Exit(stopped.exit_status) from None
         except BrokenPipeError:
@@ -93,8 +93,8 @@ def run() -> None:
     """Run the command line."""
     # What psycopg notes when it is interrupted is no news to a user.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
-    stop.listen()
+    signals.install_handlers()
     try:
         app(prog_name="dal")
-    except stop.Stopped as stopped:  # Before or after a command.
+    except signals.Stopped as stopped:  # Before or after a command.
         sys.exit(stopped.exit_status)

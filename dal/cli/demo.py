@@ -24,7 +24,7 @@ from dal.conninfo import with_schema
 from dal.errors import DalError
 from dal.gate.cli.output import err, out
 from dal.gate.cli.servers import Dsn, ServerKind, announce, choice
-from dal.gate.cli.stop import Stopped, whole
+from dal.gate.cli.signals import Stopped, uninterrupted
 from dal.gate.measure import scratch
 from dal.gate.server import serve
 
@@ -49,9 +49,9 @@ def demo(
     with ExitStack() as stack:
         with err.status("Starting a server …"):
             with _log_unless_stopped():
-                running = stack.enter_context(whole(serve(chosen)))
+                running = stack.enter_context(uninterrupted(serve(chosen)))
             announce(running)
-            conninfo = stack.enter_context(whole(_scratch(running.conninfo)))
+            conninfo = stack.enter_context(uninterrupted(_scratch(running.conninfo)))
         played = _play(conninfo, sizes)
     out.print(report.table(played, running))
     for line in (*report.conclusions(played), report.NEXT):

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import psycopg
 
-from dal.gate.measure.cost import Counters, counters_of, hand_in
+from dal.gate.measure.cost import Counters, counters_of, flush_counters
 from dal.gate.wire import watch
 
 _WARM_UP = 10
@@ -80,6 +80,6 @@ def take_turns(ways: tuple[Way, ...], turns: int, watcher: psycopg.Connection, d
 
 def _counters(connection: psycopg.Connection, watcher: psycopg.Connection) -> Counters:
     """Read the server's counters, after the connection that did the work has handed its counts in."""
-    hand_in(connection)
+    flush_counters(connection)
     connection.commit()
     return counters_of(watcher)

@@ -1,8 +1,8 @@
-"""Assertions about round trips, cost, growth and plans, for a service's own tests.
+"""Assertions about round trips, cost, growth and plans, for the tests of a service.
 
-With pytest they are fixtures of the same names (dal.gate.pytest_plugin); they need no pytest. Each raises an
-AssertionError that says what was promised, what was measured, at which sizes, and what was sent. They take any
-psycopg connection. Over an AsyncConnection all but `round_trips` are awaited.
+The pytest plugin (dal.gate.pytest_plugin) has fixtures of the same names; pytest is not required. An AssertionError
+shows what was promised, what was measured at each size, and what was sent. Every psycopg connection is accepted. With
+an AsyncConnection, await all of them but `round_trips`.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from typing import Any
 import psycopg
 
 from dal.gate.header.promises import NODES, Growth, Never
-from dal.gate.measure.either import Connection, either
+from dal.gate.measure.failure_text import FIGURES, LABELS, NO_SIZE, report, sent
 from dal.gate.measure.growth import SLACK, SLACK_OF, TOLERANCE, closest, fit
 from dal.gate.measure.plans import Plan, plans_of
-from dal.gate.measure.report import FIGURES, LABELS, NO_SIZE, report, sent
 from dal.gate.measure.runs import SIZES, Run, run_of, runs_of
-from dal.gate.measure.snapshot import held_snapshot, twin
+from dal.gate.measure.snapshot import held_snapshot, second_connection
 from dal.gate.measure.sql import statements
+from dal.gate.measure.sync_or_async import Connection, sync_or_async
 from dal.gate.wire import Wire, watch
 
 __all__ = ["assert_cost", "assert_growth", "assert_plan_never", "held_snapshot", "round_trips"]
 
 _GROWTHS = {str(growth): growth for growth in Growth}
 
-_NOTHING = "nothing was sent on this connection, so nothing is measured; give the connection that the operation uses"
+_NOTHING = "nothing was sent on this connection; pass the connection that the operation uses"
 
 
 def round_trips(
     connection: Connection, exactly: int | None = None, *, at_most: int | None = None, warm: bool = False
 ) -> AbstractContextManager[Wire]:
-    """Assert how many round trips a block takes.
+    """Assert the number of round trips in a block.
 
         with round_trips(connection, 1):
             session.append("user", "hello")
 
-    It is a plain `with` over an AsyncConnection too. With `warm`, those are left out that only prepare a statement
-    (once for a connection; psycopg does it when it sends the same for the sixth time). What the block sent is
-    given, and known when it has ended: see dal.gate.wire.Wire.
+    Use a plain `with` for an AsyncConnection too. With `warm`, round trips that only prepare a statement do not count:
+    a connection pays for them once, when psycopg sends a statement for the sixth time. The block's value is a
+    dal.gate.wire.Wire, complete after the block.
     """
     if (exactly is None) == (at_most is None):
-        raise TypeError("round_trips() takes a number of round trips, or at_most=")
+        raise TypeError("round_trips() takes either a number of round trips or at_most=")
     return _RoundTrips(connection, exactly, at_most, warm=warm)
 
 
 class _RoundTrips:
-    """A class, and no generator, so that a failure's traceback is the test's own line alone."""
+    """A class instead of a generator, so that the traceback of a failure ends at the test's own line."""
 
     def __init__(self, connection: Connection, exactly: int | None, at_most: int | None, *, warm: bool) -> None:
         self._watching = watch(connection)
@@ -74,7 +74,7 @@ class _RoundTrips:
         __tracebackhide__ = True
         wire = self._wire
         if self._at_most and not wire.round_trips:
-            raise AssertionError(f"round trips: {_NOTHING}, or promise 0 where that is right")
+            raise AssertionError(f"round trips: {_NOTHING}, or promise 0")
         counted = wire.round_trips - wire.preparing if self._warm else wire.round_trips
         if counted == self._exactly or (self._at_most is not None and counted <= self._at_most):
             return
@@ -85,8 +85,8 @@ class _RoundTrips:
         raise AssertionError("\n".join(lines))
 
 
-@either
-async def assert_cost(  # noqa: PLR0913 - a keyword for each promise
+@sync_or_async
+async def assert_cost(  # noqa: PLR0913 - one keyword per promise
     connection: Connection,
     operation: Callable[[], object],
     *,
@@ -100,10 +100,10 @@ async def assert_cost(  # noqa: PLR0913 - a keyword for each promise
     hot_share: float | None = None,
     commit: bool = False,
 ) -> None:
-    """Assert what an operation costs at most, and of its updates which share at least is HOT.
+    """Assert the maximum cost of an operation, and the minimum share of HOT updates.
 
-    `rows` are those that the server reads, `wal` is in bytes. The operation is run some times on the connection,
-    each in a transaction that is rolled back unless `commit` says otherwise, and the least of each figure counts.
+    `rows` are rows that the server reads; `wal` is in bytes. The operation runs several times, each time in a
+    transaction that is rolled back unless `commit` is true. The lowest value of each figure counts.
     """
     __tracebackhide__ = True
     promised = _given(
@@ -119,7 +119,7 @@ async def assert_cost(  # noqa: PLR0913 - a keyword for each promise
     _judge(promised, {NO_SIZE: await run_of(connection, operation, commit=commit)})
 
 
-@either
+@sync_or_async
 async def assert_growth(  # noqa: PLR0913
     connection: Connection,
     grow: Callable[[int, int], object],
@@ -134,11 +134,11 @@ async def assert_growth(  # noqa: PLR0913
     wal: str | int | None = None,
     commit: bool = False,
 ) -> None:
-    """Assert how the cost of an operation grows with its data: `buffers="O(log n)"`, or a number that it never exceeds.
+    """Assert how the cost of an operation grows with its data: `buffers="O(log n)"`, or a maximum at every size.
 
-    `grow(before, size)` lets the data, which hold `before` of something (at first 0), hold `size`; it may use any
-    connection. After it the tables of the connection's first schema are vacuumed and analyzed, and the operation is
-    run as by assert_cost. Growth is O(1), O(log n), O(n), O(n log n) or O(n^2); a slower one keeps the promise.
+    `grow(before, size)` grows the data from `before` rows (0 at first) to `size` rows; it may use any connection.
+    Then the tables in the first schema of the search_path are vacuumed and analyzed, and the operation runs as in
+    assert_cost. Classes are O(1), O(log n), O(n), O(n log n) and O(n^2); slower growth keeps the promise too.
     """
     __tracebackhide__ = True
     promised = _given(
@@ -150,22 +150,22 @@ async def assert_growth(  # noqa: PLR0913
         wal=wal,
     )
     if len(sizes) < 3 or list(sizes) != sorted(set(sizes)):  # noqa: PLR2004 - a line through two points always fits
-        raise ValueError(f"growth is measured at three sizes or more, the least first, not at {tuple(sizes)}")
+        raise ValueError(f"sizes: expected three or more in ascending order, got {tuple(sizes)}")
     _judge(promised, await runs_of(connection, grow, operation, sizes, commit=commit))
 
 
-@either
+@sync_or_async
 async def assert_plan_never(
     connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any], *never: str
 ) -> None:
-    """Assert what never appears in a statement's plan: `"Seq Scan on messages"`, `"Sort"`.
+    """Assert that a statement's plans do not have some nodes: `"Seq Scan on messages"`, `"Sort"`.
 
-    Both plans are held to it, the one for these values and the generic one, on the data as they are. Nothing is run.
-    Over an AsyncConnection the plans are those of a second connection to the same place, with its search_path.
+    Both the plan for these values and the generic plan are checked, on the present data. The statement does not run.
+    For an AsyncConnection, a second connection with the same search_path makes the plans.
     """
     __tracebackhide__ = True
     if not never:
-        raise TypeError("assert_plan_never() takes what never appears, as in 'Seq Scan on messages'")
+        raise TypeError("assert_plan_never() needs at least one plan node, such as 'Seq Scan on messages'")
     promised = [_never(one) for one in never]
     text, values = _named(statement, parameters)
     if isinstance(connection, psycopg.Connection):
@@ -173,7 +173,7 @@ async def assert_plan_never(
     else:
         cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
         row = await (await cursor.execute(statements.search_path.sql, prepare=False)).fetchone()
-        with twin(connection) as second:
+        with second_connection(connection) as second:
             statements.set_search_path(second, search_path=row and row[0])
             plans = _plans(second, text, values, promised)
     broken = [
@@ -187,17 +187,17 @@ async def assert_plan_never(
 
 
 def _never(text: str) -> Never:
-    """Read what never appears; a ValueError if no plan could have it."""
+    """Parse a forbidden node; raise ValueError if no plan can have it."""
     node, _, table = text.partition(" on ")
     if node not in NODES:
-        raise ValueError(f"{text!r}: EXPLAIN knows no node {node!r}; there are {', '.join(NODES)}")
+        raise ValueError(f"{text!r}: unknown plan node {node!r}; known: {', '.join(NODES)}")
     return Never(node, table or None, 0)
 
 
 def _plans(
     connection: psycopg.Connection[Any], text: str, values: Mapping[str, Any], promised: Sequence[Never]
 ) -> dict[str, Plan]:
-    """Make the plans of a statement; a ValueError if a promise names a table that is not there."""
+    """Return the plans of a statement; raise ValueError if a promise names an unknown table."""
     for table in {never.table for never in promised} - {None}:
         cursor = connection.cursor(row_factory=psycopg.rows.tuple_row)
         if cursor.execute(statements.has_table.sql, {"name": table}, prepare=False).fetchone() != (True,):
@@ -210,17 +210,17 @@ def _given(**promised: str | float | None) -> dict[str, Growth | float]:
     for name, bound in promised.items():
         if isinstance(bound, str):
             if bound not in _GROWTHS:
-                raise ValueError(f"{name}={bound!r} is no growth; there are {', '.join(_GROWTHS)}")
+                raise ValueError(f"{name}={bound!r}: unknown growth; known: {', '.join(_GROWTHS)}")
             given[name] = _GROWTHS[bound]
         elif bound is not None:
             given[name] = bound
     if not given:
-        raise TypeError("nothing is promised: say for example buffers=…")
+        raise TypeError("no promise given; pass one, such as buffers=20")
     return given
 
 
 def _judge(promised: Mapping[str, Growth | float], runs: Mapping[int, Run]) -> None:
-    """Raise an AssertionError if nothing was sent, or with every promise that is broken."""
+    """Raise an AssertionError with every broken promise, or if nothing was sent."""
     __tracebackhide__ = True
     idle = [size for size, run in runs.items() if not run.wire.round_trips]
     if idle and promised.get("round_trips") != 0:
@@ -231,7 +231,7 @@ def _judge(promised: Mapping[str, Growth | float], runs: Mapping[int, Run]) -> N
 
 
 def _broken(name: str, bound: Growth | float, runs: Mapping[int, Run]) -> str | None:
-    """What there is to say if a promise is not kept."""
+    """Return the failure message of a promise, or None if it is kept."""
     values = {size: FIGURES[name](run) for size, run in runs.items()}
     least, most = min(values.values()), max(values.values())
     if name == "hot_share" and not any(run.cost.updates for run in runs.values()):
@@ -243,7 +243,7 @@ def _broken(name: str, bound: Growth | float, runs: Mapping[int, Run]) -> str | 
     slack = SLACK_OF["wal_bytes"] if name == "wal" else SLACK
     found = fit(values, slack).growth
     if name == "round_trips" and bound is Growth.CONSTANT:
-        kept = least == most  # They are exact, so that one more is growth.
+        kept = least == most  # Round trips are exact: one more is growth.
     else:
         kept = found <= bound or closest(values, bound, slack).error <= TOLERANCE
     grown = f"{least:,} to {most:,}"
@@ -251,7 +251,7 @@ def _broken(name: str, bound: Growth | float, runs: Mapping[int, Run]) -> str | 
 
 
 def _named(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> tuple[str, Mapping[str, Any]]:
-    """The statement with named parameters, if it has others."""
+    """Return a statement with named parameters in place of positional ones."""
     if isinstance(parameters, Mapping):
         return statement, parameters
     names = (f"p{n}" for n in range(1, len(parameters) + 1))

@@ -1,6 +1,6 @@
-"""The pytest plugin: the assertions of dal.gate.asserts, as fixtures of the same names.
+"""The pytest plugin: the assertions of dal.gate.asserts as fixtures.
 
-A test takes them, and a connection of its service's own:
+A test uses them with a connection of its own service:
 
     def test_an_append_is_one_round_trip(connection, session, round_trips):
         with round_trips(connection, 1):

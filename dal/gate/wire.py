@@ -1,7 +1,7 @@
-"""Counting round trips on the wire, in libpq's own trace of a connection.
+"""Count round trips on the wire, using libpq's trace of a connection.
 
-A round trip is a change of direction, from the client to the server and back: what BEGIN, COMMIT and Parse
-cost is counted, and what a pipeline saves is not. Tracing costs time: never measure both at once.
+A round trip is a change of direction: client to server, and back. So BEGIN, COMMIT and Parse count, and a pipeline
+counts once. Tracing is slow: do not measure time while a connection is watched.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _LAST_COLUMN = re.compile(rb'"(?: -?\d+){6}(?=\n)')
 _VERBATIM = frozenset(
     b"Close CommandComplete Describe ErrorResponse NoticeResponse NotificationResponse ParameterStatus Query".split()
 )
-"""Messages whose strings stand in the trace as they are, so that their line may hold lines that look like
-messages. What follows the kind in a line is, with its quotes, at least three characters longer than the message."""
+"""Messages whose strings appear unescaped in the trace, so they may contain lines that look like messages. The text
+after the kind is, with its quotes, at least three characters longer than the message."""
 
 _HOUSEKEEPING = {"Close", "Close, Sync"}
 
@@ -36,42 +36,42 @@ _LONGEST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What the client sent in its turn: a statement, or what else the protocol asks of it."""
+    """A statement that the client sent, or another part of the protocol."""
 
     round_trip: int
-    """Which one it went with; the first is 1."""
+    """The number of its round trip, from 1."""
     how: Literal["query", "prepare", "prepared", "other"]
-    """Sent to be run, sent to be prepared, run as prepared earlier, or no statement at all."""
+    """Run as text, prepared, run as a prepared statement, or not a statement at all."""
     text: str
-    """As it was sent, with $1 for parameters, and shortened if it is very long. Where psycopg has forgotten a
-    statement that it prepared earlier, the name; where it is no statement, the kinds of the messages."""
+    """The text as sent, with $1 for parameters, truncated if it is very long. It is the name of a prepared statement
+    that psycopg has forgotten, and the kinds of the messages if it is not a statement."""
 
     @property
     def only_prepares(self) -> bool:
-        """Whether it is what a connection pays once for a statement, to prepare it or to let it go."""
+        """Return whether it only prepares a statement or releases one, which a connection pays for once."""
         return self.how == "prepare" or self.text == "DEALLOCATE ALL" or self.text in _HOUSEKEEPING
 
 
 @dataclass
 class Wire:
-    """What went over a connection while it was watched; known when the block has ended."""
+    """The traffic of a connection during a `watch` block. It is complete after the block."""
 
     messages: list[tuple[str, str]] = field(default_factory=list)
-    """Every protocol message: F from the client or B from the server, and its kind."""
+    """Every protocol message: its direction (F: from the client, B: from the server) and its kind."""
     bytes_sent: int = 0
-    """Of the messages, before encryption."""
+    """Bytes of the messages, before encryption."""
     bytes_received: int = 0
     statements: list[Statement] = field(default_factory=list)
-    """In the order in which they were sent."""
+    """The statements in the order sent."""
 
     @property
     def round_trips(self) -> int:
-        """How often the server's turn followed the client's."""
+        """Return the number of round trips."""
         return "".join(direction for direction, _ in self.messages).count("FB")
 
     @property
     def preparing(self) -> int:
-        """How many of the round trips only prepared a statement: a connection does it once, and is warm then."""
+        """Return the number of round trips that only prepared a statement. A warm connection has none."""
         trips: dict[int, bool] = {}
         for statement in self.statements:
             trips[statement.round_trip] = trips.get(statement.round_trip, True) and statement.only_prepares
@@ -83,16 +83,16 @@ _watched: WeakSet[psycopg.Connection[Any] | psycopg.AsyncConnection[Any]] = Weak
 
 @contextmanager
 def watch(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Iterator[Wire]:
-    """Watch a connection for the length of the block; a plain `with`, for both kinds."""
+    """Record the traffic of a connection during the block. Use a plain `with` for both kinds of connections."""
     if connection in _watched:
-        # libpq has one trace a connection: the inner block's end would be the outer one's, which then counts too few.
-        raise RuntimeError("the connection is being watched already: blocks that watch one cannot be nested")
+        # A connection has one trace: the end of an inner block would end the outer one.
+        raise RuntimeError("the connection is already being watched: `watch` blocks cannot be nested")
     wire = Wire()
     reader = _Reader(wire, _prepared(connection))
     _watched.add(connection)
     with tempfile.TemporaryFile() as trace:
         connection.pgconn.trace(trace.fileno())
-        # Not REGRESS_MODE, which leaves out how long an error was.
+        # REGRESS_MODE would hide the length of an error.
         connection.pgconn.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
         try:
             yield wire
@@ -104,24 +104,24 @@ def watch(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) ->
 
 
 def _prepared(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> dict[bytes, str]:
-    """The statements that psycopg has prepared, by name. It has no public list; without one, the names do."""
+    """Return psycopg's prepared statements by name. There is no public list; without it, Wire shows the names."""
     names: Mapping[tuple[bytes, Any], bytes] = getattr(getattr(connection, "_prepared", None), "_names", {})
-    return {name: _shortened(text) for (text, *_), name in names.items()}
+    return {name: _truncated(text) for (text, *_), name in names.items()}
 
 
 class _Reader:
-    """Reads a trace into a Wire."""
+    """Parses a trace into a Wire."""
 
     def __init__(self, wire: Wire, prepared: dict[bytes, str]) -> None:
         self._wire = wire
         self._prepared = prepared
         self._trip = 1
         self._turn: list[str] = []
-        """The kinds of what the client has sent in its turn."""
-        self._told = False
-        """Whether a statement was among them."""
+        """The kinds of the client's messages in the current round trip."""
+        self._has_statement = False
+        """Whether one of them was a statement."""
         self._parsed: bytes | None = None
-        """The name of what was parsed in this turn and not yet bound."""
+        """The name of the statement that was parsed in this round trip and not bound yet."""
 
     def read(self, trace: bytes) -> None:
         start = 0
@@ -131,43 +131,43 @@ class _Reader:
                 direction, kind, size = found[1].decode(), found[3].decode(), int(found[2])
                 self._wire.messages.append((direction, kind))
                 if direction == "F":
-                    self._wire.bytes_sent += size + 1  # The kind is a byte, and not in the length.
+                    self._wire.bytes_sent += size + 1  # The length does not include the kind, one byte.
                     self._turn.append(kind)
                 else:
                     self._wire.bytes_received += size + 1
-                    self._answered()
+                    self._end_turn()
                 end = self._message(trace, found, size)
             newline = trace.find(b"\n", end)
-            start = newline + 1 if newline >= 0 else len(trace)  # A connection that was closed leaves a line undone.
-        self._answered()
+            start = newline + 1 if newline >= 0 else len(trace)  # A closed connection leaves an incomplete line.
+        self._end_turn()
 
-    def _answered(self) -> None:
+    def _end_turn(self) -> None:
         if not self._turn:
             return
-        if not self._told:
-            self._tell("other", ", ".join(dict.fromkeys(self._turn)))
-        self._turn, self._told, self._parsed = [], False, None
+        if not self._has_statement:
+            self._add("other", ", ".join(dict.fromkeys(self._turn)))
+        self._turn, self._has_statement, self._parsed = [], False, None
         self._trip += 1
 
-    def _tell(self, how: Literal["query", "prepare", "prepared", "other"], text: str) -> None:
+    def _add(self, how: Literal["query", "prepare", "prepared", "other"], text: str) -> None:
         self._wire.statements.append(Statement(self._trip, how, text))
-        self._told = True
+        self._has_statement = True
 
     def _message(self, trace: bytes, found: re.Match[bytes], size: int) -> int:
-        """Note what a message says, and return where to look for the end of its line."""
+        """Record a message, and return the position from which to search for the end of its line."""
         kind, start = found[3], found.end()
         if kind == b"Query":
-            self._tell("query", _shortened(trace[start + 3 : start + 3 + size - 5]))
+            self._add("query", _truncated(trace[start + 3 : start + 3 + size - 5]))
         elif kind == b"Parse" and (named := _PARSE.match(trace, start)):
             end = _end_of_text(trace, named, size)
-            text = _shortened(trace[named.end() : end])
+            text = _truncated(trace[named.end() : end])
             self._prepared[named[1]] = text
             self._parsed = named[1]
-            self._tell("prepare" if named[1] else "query", text)
+            self._add("prepare" if named[1] else "query", text)
             return end
         elif kind == b"Bind" and (bound := _BIND.match(trace, start)):
             if bound[1] or self._parsed is None:
-                self._tell("prepared", self._prepared.get(bound[1], bound[1].decode(errors="replace")))
+                self._add("prepared", self._prepared.get(bound[1], bound[1].decode(errors="replace")))
             self._parsed = None
         elif kind == b"RowDescription":
             return _end_of_columns(trace, start, size)
@@ -175,7 +175,7 @@ class _Reader:
 
 
 def _end_of_text(trace: bytes, named: re.Match[bytes], size: int) -> int:
-    """Where the text of a Parse ends: it stands as it is, and what follows is the number of types, and they."""
+    """Return the end of a Parse message's text. It is unescaped; the number of types and the types follow."""
     longest = size - 4 - (len(named[1]) + 1) - 1 - 2
     for types in range(longest // 4 + 1):
         end = named.end() + longest - 4 * types
@@ -185,7 +185,7 @@ def _end_of_text(trace: bytes, named: re.Match[bytes], size: int) -> int:
 
 
 def _end_of_columns(trace: bytes, start: int, size: int) -> int:
-    """Where the last column's name of a RowDescription has ended: each is a name as it is, and six numbers."""
+    """Return the end of the last column of a RowDescription. Each column is an unescaped name and six numbers."""
     counted = _COLUMNS.match(trace, start)
     if not counted or counted[1] == b"0":
         return start
@@ -196,6 +196,6 @@ def _end_of_columns(trace: bytes, start: int, size: int) -> int:
     return last.end() if last else shortest
 
 
-def _shortened(text: bytes) -> str:
+def _truncated(text: bytes) -> str:
     whole = text.decode(errors="replace")
     return whole if len(whole) <= _LONGEST else whole[:_LONGEST] + "…"

@@ -11,18 +11,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dal.gate.cli.measuring import NOT_MEASURED, Large, OwnFixtures, Queries, Schema, measure
-from dal.gate.cli.output import complain, out
+from dal.gate.cli.measure import NOT_MEASURED, Large, OwnFixtures, Queries, Schema, measure
+from dal.gate.cli.output import out, print_error
 from dal.gate.cli.servers import Dsn, ServerKind
-from dal.gate.measure import outcome as reports
+from dal.gate.measure import reports
 from dal.gate.measure.judge import Outcome
 
 BROKEN = 1
-"""The exit status when a promise is broken, even if another one could not be measured."""
+"""The exit status if a promise is broken, even if another one was not measured."""
 
 
-class Form(StrEnum):
-    """How the outcome is written."""
+class Format(StrEnum):
+    """Output formats."""
 
     TABLE = "table"
     JSON = "json"
@@ -32,15 +32,15 @@ class Form(StrEnum):
 
 
 _WRITERS = {
-    Form.JSON: reports.as_json,
-    Form.JUNIT: reports.as_junit,
-    Form.GITHUB: reports.as_github,
-    Form.MARKDOWN: reports.as_markdown,
+    Format.JSON: reports.as_json,
+    Format.JUNIT: reports.as_junit,
+    Format.GITHUB: reports.as_github,
+    Format.MARKDOWN: reports.as_markdown,
 }
 
 
 def check(  # noqa: PLR0913 - options
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these queries.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Measure only these queries.")] = None,
     *,
     queries: Queries = None,
     schema: Schema = None,
@@ -48,17 +48,19 @@ def check(  # noqa: PLR0913 - options
     dsn: Dsn = None,
     server: ServerKind = None,
     large: Large = False,
-    form: Annotated[Form, typer.Option("--format", help="How the outcome is written to stdout.")] = Form.TABLE,
+    form: Annotated[Format, typer.Option("--format", help="The format of the output.")] = Format.TABLE,
     also: Annotated[
         list[str] | None,
-        typer.Option("--also", metavar="FORM=FILE", help="Write it in another form to a file too, as junit=check.xml."),
+        typer.Option("--also", metavar="FORMAT=FILE", help="Also write a file, as in junit=check.xml."),
     ] = None,
 ) -> None:
     """Measure every promise of every query file, and fail if one is broken.
 
-    What a file promises stands in its header: round trips, growth, locks, and plan nodes that never appear. It is
-    measured in a scratch schema, which is dropped at the end, even when interrupted. Exit status: 0 if all are kept, 1
-    if one is broken, 2 if one could not be measured.
+    Query files make promises in their headers: round trips, growth, locks, and plan nodes that never appear. They are
+    measured in a scratch schema, which is dropped at the end, even after Ctrl-C. Exit status: 0 if all promises are
+    kept, 1 if one is broken, 2 if one was not measured.
+
+    Without --queries, --schema and --fixtures, it uses the paths in the table tool.session-dal.gate of pyproject.toml.
 
     Examples: [bold]dal check[/bold], [bold]dal check --format markdown --also junit=check.xml[/bold],
     [bold]dal check --queries sql/ --schema schema.sql --fixtures fixtures.py[/bold]
@@ -68,18 +70,18 @@ def check(  # noqa: PLR0913 - options
     for kind, path in files:
         path.write_text(_WRITERS[kind](report) + "\n", encoding="utf-8")
     _show(report, form)
-    if report.wanting:
+    if report.failures:
         raise typer.Exit(BROKEN if report.of(Outcome.BROKEN) else NOT_MEASURED)
 
 
-def _show(report: reports.Report, form: Form) -> None:
-    if form is not Form.TABLE:
+def _show(report: reports.Report, form: Format) -> None:
+    if form is not Format.TABLE:
         sys.stdout.write(_WRITERS[form](report) + "\n")
         return
     table = Table(caption=report.summary, caption_justify="left")
     table.add_column("Query", style="bold", no_wrap=True)
     table.add_column("Promised", ratio=3)
-    table.add_column("Measured", ratio=3)
+    table.add_column("Measurement", ratio=3)
     table.add_column("")
     shown = None
     for verdict in report.verdicts:
@@ -91,12 +93,12 @@ def _show(report: reports.Report, form: Form) -> None:
         )
         shown = verdict.query
     out.print(table)
-    for verdict in report.wanting:
-        complain(reports.where(verdict))
+    for verdict in report.failures:
+        print_error(reports.where(verdict))
 
 
-def _file(text: str) -> tuple[Form, Path]:
+def _file(text: str) -> tuple[Format, Path]:
     form, _, path = text.partition("=")
-    if form not in {*Form} - {Form.TABLE} or not path:
-        raise typer.BadParameter(f"{text!r}: write it as junit=check.xml; there are json, junit, github and markdown")
-    return Form(form), Path(path)
+    if form not in {*Format} - {Format.TABLE} or not path:
+        raise typer.BadParameter(f"{text!r}: expected json=FILE, junit=FILE, github=FILE or markdown=FILE")
+    return Format(form), Path(path)

@@ -1,4 +1,4 @@
-"""What the commands need beside the command line's own packages."""
+"""Packages that only some commands need."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _REVIEW = {"jinja2", "markupsafe", "pygments", "vl_convert"}
 
 @contextmanager
 def review_extra() -> Iterator[None]:
-    """Import within the block what writes pages; NotInstalled if the extra is missing."""
+    """Raise NotInstalled if an import in the block fails because the extra is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _REVIEW:
             raise
-        raise NotInstalled("the pages need their packages: pip install 'session-dal[gate]'") from error
+        raise NotInstalled("`dal review` needs more packages: pip install 'session-dal[gate]'") from error

@@ -1,4 +1,4 @@
-"""Measuring from the command line: the options, the server, the scratch schema and the progress bar."""
+"""Measure from the command line: options, server, scratch schema and progress bar."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import psycopg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dal.gate.cli.output import complain, err
+from dal.gate.cli.output import err, print_error
 from dal.gate.cli.project import path_of
 from dal.gate.cli.servers import Kind, announce, choice
-from dal.gate.cli.stop import whole
+from dal.gate.cli.signals import uninterrupted
 from dal.gate.conninfo import with_schema, with_timeout
 from dal.gate.errors import FixtureError, GateError, InvalidInput, SchemaRefused
 from dal.gate.header.parse import PromiseError
 from dal.gate.measure import scratch
-from dal.gate.measure.calls import FixtureCalls, load_fixtures
+from dal.gate.measure.fixtures import FixtureCalls, load_fixtures
 from dal.gate.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
-from dal.gate.measure.measured import Measured
-from dal.gate.measure.outcome import Report, make
+from dal.gate.measure.measurement import Measurement
+from dal.gate.measure.reports import Report, make
 from dal.gate.measure.subjects import Fixtures, Subject, load
 from dal.gate.server import serve
 
@@ -48,7 +48,7 @@ Large = Annotated[
 ]
 
 NOT_MEASURED = 2
-"""The exit status when a promise could not be measured; `dal check` gives 1 for a broken one."""
+"""The exit status if a promise was not measured."""
 
 _TIMEOUT = 10
 """Seconds to wait for a connection."""
@@ -56,7 +56,7 @@ _TIMEOUT = 10
 _REASONS = (GateError, psycopg.Error)
 
 
-def measure(  # noqa: PLR0913 - the options of two commands
+def measure(  # noqa: PLR0913 - options
     names: list[str] | None,
     *,
     queries: Path | None,
@@ -66,33 +66,33 @@ def measure(  # noqa: PLR0913 - the options of two commands
     server: Kind | None,
     large: bool,
 ) -> Report:
-    """Measure every promise of these queries; if that is impossible, tell why and end with NOT_MEASURED."""
-    with _complaining():
+    """Measure every promise of these queries; on an error, print it and exit with NOT_MEASURED."""
+    with _exit_on_error():
         subjects = _subjects(path_of("queries", queries), names)
         data = load_fixtures(path_of("fixtures", fixtures))
         sizes = _sizes(data, large=large)
         schema = path_of("schema", schema)
         text = schema.read_text(encoding="utf-8")
-        with whole(serve(choice(dsn, server))) as running, _naming(schema):
+        with uninterrupted(serve(choice(dsn, server))) as running, _naming_schema(schema):
             announce(running)
             measured = _measure(running.conninfo, text, data, subjects, sizes)
             return make(str(running), text, measured)
 
 
 @contextmanager
-def _complaining() -> Iterator[None]:
-    """End with NOT_MEASURED on an error that is the user's to mend; one in the fixtures keeps its traceback."""
+def _exit_on_error() -> Iterator[None]:
+    """Print an error and exit with NOT_MEASURED. An error in the fixtures keeps its traceback."""
     try:
         yield
     except PromiseError as error:
         for problem in error.problems:
-            complain(problem)
+            print_error(problem)
     except FixtureError as error:
         traceback.print_exception(error.__cause__)
-        complain(error)
+        print_error(error)
     except _REASONS as error:
-        complain(error)
-    except Exception:  # noqa: BLE001 - Python's own exit status would be that of a broken promise
+        print_error(error)
+    except Exception:  # noqa: BLE001 - Python would exit with 1, which means a broken promise
         traceback.print_exc()
     else:
         return
@@ -100,7 +100,7 @@ def _complaining() -> Iterator[None]:
 
 
 @contextmanager
-def _naming(schema: Path) -> Iterator[None]:
+def _naming_schema(schema: Path) -> Iterator[None]:
     """Name the schema file in the server's error about it."""
     try:
         yield
@@ -121,13 +121,13 @@ def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
         calls = FixtureCalls(data)
         return lambda axis: sizes_up_to(calls.largest(axis) if large else min(calls.largest(axis), LARGEST))
     if large:
-        raise InvalidInput("--large", "needs fixtures that define largest(axis): how far each axis can grow")
+        raise InvalidInput("--large", "needs fixtures that define largest(axis): the largest size of each axis")
     return default_sizes
 
 
 def _measure(
     conninfo: str, schema: str, data: Fixtures, subjects: list[Subject], sizes: Callable[[str], Sequence[int]]
-) -> list[Measured]:
+) -> list[Measurement]:
     conninfo = with_timeout(with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}"), _TIMEOUT)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
@@ -138,10 +138,10 @@ def _measure(
                 schema,
                 data,
                 sizes=sizes,
-                begin=lambda told: progress.update(task, completed=next(begun), description=told),
+                begin=lambda step: progress.update(task, completed=next(begun), description=step),
             )
             task = progress.add_task("", total=gate.steps(subjects))
             return gate.measure(subjects)
     finally:
-        with whole(psycopg.connect(conninfo, autocommit=True)) as connection:
+        with uninterrupted(psycopg.connect(conninfo, autocommit=True)) as connection:
             scratch.drop(connection)

@@ -1,4 +1,4 @@
-"""`dal review`: static pages from which the queries can be reviewed."""
+"""`dal review`: static pages for the review of queries."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from dal.gate.cli.extra import review_extra
-from dal.gate.cli.measuring import Large, OwnFixtures, Queries, Schema, measure
-from dal.gate.cli.output import out as told
+from dal.gate.cli.extras import review_extra
+from dal.gate.cli.measure import Large, OwnFixtures, Queries, Schema, measure
+from dal.gate.cli.output import out as console
 from dal.gate.cli.project import path_of
 from dal.gate.cli.servers import Dsn, ServerKind
 from dal.gate.errors import InvalidInput
-from dal.gate.measure.outcome import as_json
+from dal.gate.measure.reports import as_json
 from dal.gate.review.base import compare
 
 
 def review(  # noqa: PLR0913 - options
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Where the pages are written.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="The folder for the pages.")],
     queries: Queries = None,
     schema: Schema = None,
     fixtures: OwnFixtures = None,
@@ -29,18 +29,24 @@ def review(  # noqa: PLR0913 - options
     server: ServerKind = None,
     large: Large = False,
     base: Annotated[
-        str | None, typer.Option("--base", metavar="REV", help="Show what changed since this revision in git.")
+        str | None, typer.Option("--base", metavar="REV", help="Show the changes since this git revision.")
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", exists=True, dir_okay=False, help="Take what dal check has measured."),
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Use the JSON of an earlier dal check.",
+        ),
     ] = None,
 ) -> None:
-    """Write a page for each query, and one with all in a table: what a DBA needs to review them.
+    """Write a page for each query and an overview, for review by a DBA.
 
-    They hold the statement, its promises beside what was measured, its plans, its locks and its indexes. They are
-    files that stand alone: no server, no script, nothing loaded from elsewhere. Whether a promise is kept or broken
-    does not change the exit status, which is 2 if it could not be measured.
+    A page shows the statement, its promises with the measured figures, its plans, locks and indexes. The pages are
+    static files: no server, no script, and nothing is loaded from elsewhere. A broken promise does not change the
+    exit status; it is 2 if nothing could be measured.
 
     Examples: [bold]dal review --out review[/bold], [bold]dal review --out review --base main[/bold],
     [bold]dal check --also json=check.json && dal review --out review --from check.json[/bold]
@@ -56,16 +62,16 @@ def review(  # noqa: PLR0913 - options
         document = json.loads(as_json(report))
     if base:
         document["base"] = compare(base, path_of("queries", queries), document["queries"])
-    told.print(f"{write(document, out)}: {document['summary']}", soft_wrap=True)
+    console.print(f"{write(document, out)}: {document['summary']}", soft_wrap=True)
 
 
 def _read(path: Path) -> Any:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidInput("--from", f"{path} is no JSON: {error}") from error
+        raise InvalidInput("--from", f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict) or not {"server", "summary", "schema", "queries"} <= document.keys():
-        raise InvalidInput("--from", f"{path} is not what this release's dal check --also json=FILE writes")
-    if strange := [query["name"] for query in document["queries"] if not re.fullmatch(r"[\w.]+", query["name"])]:
-        raise InvalidInput("--from", f"{strange[0]!r} is no query's name")  # A page is named after it.
+        raise InvalidInput("--from", f"{path} is not the output of this release's `dal check --also json=FILE`")
+    if invalid := [query["name"] for query in document["queries"] if not re.fullmatch(r"[\w.]+", query["name"])]:
+        raise InvalidInput("--from", f"{invalid[0]!r} is not a query name")  # It becomes a file name.
     return document

@@ -1,4 +1,4 @@
-"""Ending on a signal, but never halfway through what must be whole: starting something, and cleaning up."""
+"""End on a signal, but never in the middle of starting a server or cleaning up."""
 
 from __future__ import annotations
 
@@ -11,64 +11,64 @@ from typing import TypeVar
 Entered = TypeVar("Entered")
 
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, a request to end, and (where there is one) the end of the terminal."""
+"""Ctrl-C, a request to end and, where it exists, the end of the terminal."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end. A KeyboardInterrupt, so that psycopg cancels the statement that runs."""
+    """A signal asked this process to end. A KeyboardInterrupt, so that psycopg cancels the running statement."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.exit_status = 128 + signum
 
 
-class _Held:
-    """How many blocks hold signals back, and the one that came meanwhile."""
+class _Deferred:
+    """The number of blocks that defer signals, and a signal that arrived in them."""
 
     depth = 0
     signum: int | None = None
 
 
-def listen() -> None:
-    """Let the signals that end a process raise Stopped in the main thread."""
+def install_handlers() -> None:
+    """Raise Stopped in the main thread on a signal that ends the process."""
     for ending in _ENDINGS:
-        # nohup has the end of the terminal ignored, and means it.
+        # nohup ignores the end of the terminal, on purpose.
         if ending in {signal.SIGINT, signal.SIGTERM} or signal.getsignal(ending) is not signal.SIG_IGN:
             signal.signal(ending, _receive)
 
 
-def disregard() -> None:
-    """Let nothing more interrupt what is left: the end of the process itself."""
+def ignore() -> None:
+    """Ignore further signals until the process ends."""
     for ending in _ENDINGS:
         signal.signal(ending, signal.SIG_IGN)
 
 
 def _receive(signum: int, _frame: FrameType | None) -> None:
-    if not _Held.depth:
+    if not _Deferred.depth:
         raise Stopped(signum)
-    _Held.signum = signum
+    _Deferred.signum = signum
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Hold signals back until the end of the block."""
-    _Held.depth += 1
+def deferred() -> Iterator[None]:
+    """Defer signals until the end of the block."""
+    _Deferred.depth += 1
     try:
-        with _unseen_by_children():
+        with _hidden_from_children():
             yield
     finally:
-        _Held.depth -= 1
-        if not _Held.depth and _Held.signum is not None:
-            signum, _Held.signum = _Held.signum, None
+        _Deferred.depth -= 1
+        if not _Deferred.depth and _Deferred.signum is not None:
+            signum, _Deferred.signum = _Deferred.signum, None
             raise Stopped(signum)
 
 
 @contextmanager
-def _unseen_by_children() -> Iterator[None]:
-    """Mask the signals: a Ctrl-C goes to every program on the terminal, and most (as pg_ctl) inherit the mask.
+def _hidden_from_children() -> Iterator[None]:
+    """Mask the signals: every program on the terminal gets a Ctrl-C, and most (such as pg_ctl) inherit the mask.
 
-    For this process it would not be enough, because any other thread could still take them. A program that
-    unmasks them (as initdb's do) fails, and held puts Stopped in the place of its error.
+    The mask alone is not enough for this process, since other threads can still receive them. A program that unmasks
+    them (such as initdb) fails; `deferred` replaces its error by Stopped.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -81,13 +81,13 @@ def _unseen_by_children() -> Iterator[None]:
 
 
 @contextmanager
-def whole(manager: AbstractContextManager[Entered]) -> Iterator[Entered]:
-    """Enter and leave a context manager without a signal in between, so that what it started is stopped."""
+def uninterrupted(manager: AbstractContextManager[Entered]) -> Iterator[Entered]:
+    """Enter and leave a context manager without interruption, so that whatever it started is stopped."""
     with ExitStack() as stack:
         try:
-            with held():
+            with deferred():
                 entered = stack.enter_context(manager)
             yield entered
         finally:
-            with held():
+            with deferred():
                 stack.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Growth(IntEnum):
-    """How a figure grows with n; a slower one is kept where a faster one is promised."""
+    """How a figure grows with n. Slower growth than promised keeps the promise."""
 
     CONSTANT = 0
     LOGARITHMIC = 1
@@ -32,14 +32,14 @@ LOCK_MODES = (
     "Exclusive",
     "AccessExclusive",
 )
-"""Table locks as PostgreSQL names them, the weakest first."""
+"""PostgreSQL's table locks, weakest first."""
 
 ROW_LOCKS = ("FOR KEY SHARE", "FOR SHARE", "FOR NO KEY UPDATE", "FOR UPDATE")
-"""Row locks as PostgreSQL names them, the weakest first. An update takes the third, or the last if it changes a key; a
-deletion takes the last."""
+"""PostgreSQL's row locks, weakest first. An UPDATE takes the third, or the last if it changes a key; a DELETE takes the
+last."""
 
 METRICS = {"buffers": "buffers", "WAL": "wal_bytes", "WAL records": "wal_records", "rows": "rows_read"}
-"""The figures whose growth can be promised, and their names in a Cost. Plain WAL is counted in bytes."""
+"""Figures whose growth can be promised, with their attributes of Cost. Plain WAL is in bytes."""
 
 UNITS = {
     "buffer": "buffers",
@@ -54,7 +54,7 @@ UNITS = {
     "sleeps": "sleeps",
     "temporary bytes": "temporary_bytes",
 }
-"""The units of a cap, and their names in a Cost. Rows are those that the server reads."""
+"""Units of a cap, with their attributes of Cost. Rows are rows that the server reads."""
 
 NODES = (
     *("Result", "ProjectSet", "ModifyTable", "Append", "Merge Append", "Recursive Union", "BitmapAnd", "BitmapOr"),
@@ -64,12 +64,12 @@ NODES = (
     *("Custom Scan", "Materialize", "Memoize", "Sort", "Incremental Sort", "Group", "Aggregate", "WindowAgg"),
     *("Unique", "SetOp", "LockRows", "Limit", "Hash"),
 )
-"""The nodes of a plan as EXPLAIN names them. A promise about a node that never exists could not be broken."""
+"""Plan nodes of EXPLAIN. A promise about an unknown node could not be broken, so it is an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """A figure never exceeds this at any size; with `each`, it never exceeds this for each of what the axis counts."""
+    """The maximum of a figure at every size; with `each`, its maximum per item of the axis."""
 
     most: int
     unit: str
@@ -84,7 +84,7 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A figure grows no faster than this with the size of that, and never exceeds its cap, or n / divisor."""
+    """The maximum growth of a figure along an axis, with a cap or with n / divisor as its maximum."""
 
     metric: str
     growth: Growth
@@ -100,16 +100,16 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """A kind of plan node that never appears, on one table or on any."""
+    """A plan node that never appears, on one table or on any."""
 
     node: str
     table: str | None
     line: int
     small: frozenset[str] = frozenset()
-    """Tables that are small by nature, on which the node may appear, unless this very promise names the table."""
+    """Small tables, on which the node may appear unless this promise names the table."""
 
     def forbids(self, node: str, table: str | None) -> bool:
-        """Whether a node on a table, or fed from it, is what never appears."""
+        """Return whether the promise forbids a node that reads a table."""
         return node == self.node and (table == self.table if self.table else table not in self.small)
 
     def __str__(self) -> str:
@@ -118,25 +118,25 @@ class Never:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """How many rows of a table are locked against other writers: in all, or for each of what an axis counts."""
+    """The number of rows of a table that are locked against other writers, in total or per item of an axis."""
 
     number: int | None
-    """None for any number."""
+    """None means any number."""
     table: str
     each: str | None = None
     strength: str = ROW_LOCKS[2]
-    """One of ROW_LOCKS: none of the rows is locked more strongly."""
+    """The strongest allowed lock, one of ROW_LOCKS."""
 
     def __str__(self) -> str:
         number = "any" if self.number is None else f"{self.number:,}"
         strength = "" if self.strength == ROW_LOCKS[2] and self.number is not None else f" {self.strength}"
-        told = f"{number} row{'' if self.number == 1 else 's'} of {self.table} locked{strength}"
-        return f"{told} for each of {self.each}" if self.each else told
+        text = f"{number} row{'' if self.number == 1 else 's'} of {self.table} locked{strength}"
+        return f"{text} for each of {self.each}" if self.each else text
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The tables for whose rows a call may wait while another transaction holds them; none, if it waits for nobody."""
+    """The tables in which a call may wait for another transaction's row locks; none means that it never waits."""
 
     tables: tuple[str, ...] = ()
 
@@ -146,7 +146,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """So many advisory locks are held, at most."""
+    """The maximum number of advisory locks."""
 
     number: int
 
@@ -156,23 +156,23 @@ class Advisory:
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """All that the header of one query promises."""
+    """All promises of a query."""
 
     path: Path
     round_trips: int
     hot: bool
     may_match_nothing: bool
-    """Whether a call that returns and changes no row is a measurement too."""
+    """Whether a call that returns and changes no row counts as a measurement."""
     line: int
-    """The line of `Promises:`."""
+    """The line number of `Promises:`."""
     bounds: tuple[Bound, ...]
     caps: tuple[Cap, ...]
     held: tuple[Bound, ...]
     locks: dict[str, str] = field(hash=False)
-    """The strongest lock on each table, by name."""
+    """The strongest lock on each table."""
     rows: tuple[Rows, ...]
     advisory: Advisory
     waits: Waits | None
-    """None if nothing is promised about that."""
+    """None if the header makes no such promise."""
     locks_line: int
     never: tuple[Never, ...]

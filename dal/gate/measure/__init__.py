@@ -1,1 +1,1 @@
-"""Measuring what a query costs as it grows, and holding it to what its file promises."""
+"""Measure what a query costs as its data grow, and compare it with the promises in its header."""

@@ -1,11 +1,11 @@
-"""What an operation costs the server, by the server's own counters.
+"""Measure what an operation costs the server, using the server's own counters.
 
-EXPLAIN leaves out what triggers of foreign keys do; the counters have it. Buffers and rows are those of the
-connection's own transaction, in all schemas: neighbours are not in them. The WAL is counted from one transaction
-to the next, so it has the commit; before PostgreSQL 18 it has what all neighbours write too, and so have the
-temporary files: take the least of several. dal.gate.measure.turn counts a prepared statement without its neighbours.
+Unlike EXPLAIN, the counters include the triggers of foreign keys. Buffers and rows are those of the connection's own
+transaction, in all schemas. The WAL is counted from one transaction to the next, so it includes the commit. Temporary
+files, and before PostgreSQL 18 the WAL, include those of other connections: take the least of several runs.
+dal.gate.measure.turn measures a prepared statement without that noise.
 
-The operation must use the connection that is given. Over an AsyncConnection, each function here is awaited.
+The operation must use the given connection. With an AsyncConnection, await each function.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from psycopg.rows import tuple_row
 
 from dal.gate.errors import InvalidInput
 from dal.gate.header.promises import LOCK_MODES
-from dal.gate.measure.either import Connection, either, entered, settled
 from dal.gate.measure.sql import statements
+from dal.gate.measure.sync_or_async import Connection, enter, resolve, sync_or_async
 
 _COUNTS_BACKENDS = 180000
-"""The first PostgreSQL that counts a backend's own WAL."""
+"""The first PostgreSQL version that counts the WAL of a backend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was touched and written; the same names on every version of PostgreSQL."""
+    """The cost of an operation, with the same names on every PostgreSQL version."""
 
     buffers_of: Mapping[str, int] = field(hash=False)
     """Shared buffers by table and index."""
@@ -41,31 +41,31 @@ class Cost:
     temporary_bytes: int
     temporary_files: int = 0
     cpu_ms: float | None = None
-    """The CPU time of the server's process; None where it was not measured."""
+    """The CPU time of the server process; None if not measured."""
     sleeps: int | None = None
-    """How often the server's process gave up its core to wait for something; None where that was not measured."""
+    """The number of times that the server process gave up its core to wait; None if not measured."""
 
     @property
     def buffers(self) -> int:
-        """Shared buffers of all tables and indexes."""
+        """Return the shared buffers of all tables and indexes."""
         return sum(self.buffers_of.values())
 
     @property
     def hot_share(self) -> float:
-        """Which share of the updates wrote to no index; 1 if nothing was updated."""
+        """Return the share of HOT updates, which write to no index; 1 if nothing was updated."""
         return self.hot_updates / self.updates if self.updates else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What the server has counted until a moment."""
+    """The server's counters at one moment."""
 
     relations: Mapping[str, tuple[int, ...]]
     wal: tuple[int, ...] = (0, 0)
     temporary: tuple[int, ...] = (0, 0)
 
     def __sub__(self, before: Counters) -> Cost:
-        """What was counted since."""
+        """Return the difference as a cost."""
         nothing = (0, 0, 0, 0, 0)
         moved = {
             relation: tuple(
@@ -89,50 +89,50 @@ class Counters:
         )
 
 
-@either
+@sync_or_async
 async def cost_of(connection: Connection, operation: Callable[[], object], *, commit: bool = False) -> Cost:
-    """Run an operation in a transaction of its own, which is rolled back unless asked, and return its cost.
+    """Run an operation in a transaction and return its cost. The transaction is rolled back unless `commit` is true.
 
-    psycopg forgets what it has prepared when a transaction is rolled back: only with `commit` is an operation
-    run as on a warm connection, where the server may have settled on a plan for all values.
+    psycopg forgets its prepared statements when a transaction is rolled back, so only `commit` measures a warm
+    connection, on which the server may use a generic plan.
     """
     __tracebackhide__ = True
-    (cost,) = await whole_costs(connection, operation, 1, commit=commit)
+    (cost,) = await costs_of(connection, operation, 1, commit=commit)
     return cost
 
 
-@either
+@sync_or_async
 async def least_cost_of(connection: Connection, operation: Callable[[], object], turns: int) -> Cost:
-    """Run an operation some times as cost_of does, and return the least of each figure."""
+    """Run an operation several times like cost_of, and return the lowest value of each figure."""
     __tracebackhide__ = True
-    return least(await whole_costs(connection, operation, turns, commit=False))
+    return least(await costs_of(connection, operation, turns, commit=False))
 
 
-@either
+@sync_or_async
 async def counters_of(connection: Connection) -> Counters:
-    """Read what the server has counted until now; what other connections do, once they have handed it in."""
+    """Return the server's counters, including those that other connections have flushed."""
     server = await _server(connection)
     return replace(server, relations=_by_relation(await _rows(connection, "relations")))
 
 
-@either
-async def touched_by(connection: Connection) -> dict[str, tuple[int, ...]]:
-    """Read what the connection's transaction has touched until now, by table and index."""
+@sync_or_async
+async def transaction_counters(connection: Connection) -> dict[str, tuple[int, ...]]:
+    """Return the counters of the current transaction, by table and index."""
     return _by_relation(await _rows(connection, "touched"))
 
 
-@either
-async def hand_in(connection: Connection) -> None:
-    """Let a connection hand its counts in when its transaction ends; it keeps them for up to a second."""
+@sync_or_async
+async def flush_counters(connection: Connection) -> None:
+    """Flush the counters of a connection at the end of its transaction, instead of up to a second later."""
     await _rows(connection, "flush")
 
 
-@either
+@sync_or_async
 async def locks_of(connection: Connection, operation: Callable[[], object]) -> dict[str, str]:
-    """Run an operation in a transaction that is rolled back, and return the strongest lock on each table."""
+    """Run an operation in a transaction that is rolled back; return the strongest lock on each table."""
     __tracebackhide__ = True
-    async with entered(connection.transaction(force_rollback=True)):
-        await settled(operation())
+    async with enter(connection.transaction(force_rollback=True)):
+        await resolve(operation())
         held = await _rows(connection, "locks")
     return strongest(held)
 
@@ -146,41 +146,39 @@ def strongest(held: Iterable[tuple[Any, ...]]) -> dict[str, str]:
 
 
 def most(costs: Collection[Cost]) -> Cost:
-    """The most of each figure: what it costs with the worse plan."""
+    """Return the highest value of each figure."""
     first = max(costs, key=lambda cost: cost.buffers)
     worst = min(costs, key=lambda cost: cost.hot_share)
     return _chosen(costs, max, buffers_of=first.buffers_of, updates=worst.updates, hot_updates=worst.hot_updates)
 
 
 def least(costs: Collection[Cost]) -> Cost:
-    """The least of each figure: what remains when neighbours are left out."""
+    """Return the lowest value of each figure, which excludes the noise of other connections."""
     first = min(costs, key=lambda cost: cost.buffers)
     return _chosen(costs, min, buffers_of=first.buffers_of, updates=first.updates, hot_updates=first.hot_updates)
 
 
-def _chosen(costs: Collection[Cost], choose: Callable[[list[Any]], Any], **together: Any) -> Cost:
-    """Choose each figure of several costs by itself, apart from those that belong together."""
-    names = [one.name for one in fields(Cost) if one.name not in together]
+def _chosen(costs: Collection[Cost], choose: Callable[[list[Any]], Any], **fixed: Any) -> Cost:
+    """Choose each figure by itself, except for the given ones, which belong to one cost."""
+    names = [one.name for one in fields(Cost) if one.name not in fixed]
     for name in names:
         figures = [getattr(cost, name) for cost in costs]
-        together[name] = None if None in figures else choose(figures)
-    return Cost(**together)
+        fixed[name] = None if None in figures else choose(figures)
+    return Cost(**fixed)
 
 
-async def whole_costs(
-    connection: Connection, operation: Callable[[], object], turns: int, *, commit: bool
-) -> list[Cost]:
-    """What cost_of returns, some times, for functions that are made for either kind of connection themselves."""
+async def costs_of(connection: Connection, operation: Callable[[], object], turns: int, *, commit: bool) -> list[Cost]:
+    """Measure several times, for callers that support both kinds of connections themselves."""
     __tracebackhide__ = True
     _check(connection)
     costs = []
     before = await _server(connection)
     for _ in range(turns):
-        async with entered(connection.transaction(force_rollback=not commit)):
+        async with enter(connection.transaction(force_rollback=not commit)):
             await _rows(connection, "serial")
             begun = _by_relation(await _rows(connection, "touched"))
-            await settled(operation())
-            await settled(connection.execute(statements.immediate.sql))
+            await resolve(operation())
+            await resolve(connection.execute(statements.immediate.sql))
             ended = _by_relation(await _rows(connection, "touched"))
         after = await _server(connection)
         costs.append(replace(after, relations=ended) - replace(before, relations=begun))
@@ -190,13 +188,13 @@ async def whole_costs(
 
 def _check(connection: Connection) -> None:
     if not connection.autocommit:
-        raise InvalidInput("connection", "must be in autocommit to measure on it; connect with autocommit=True")
+        raise InvalidInput("connection", "is not in autocommit mode; connect with autocommit=True")
     if connection.info.transaction_status != TransactionStatus.IDLE:
-        raise InvalidInput("connection", "is inside a transaction, and a cost is that of a whole one")
+        raise InvalidInput("connection", "is inside a transaction; a cost is measured for a whole transaction")
 
 
 async def _server(connection: Connection) -> Counters:
-    """Read what is counted for the backend, where the server can tell, or for all."""
+    """Return the WAL and temporary files of the backend, or of the server if it does not count them per backend."""
     await _rows(connection, "flush")
     own = connection.info.server_version >= _COUNTS_BACKENDS
     (wal,) = await _rows(connection, "wal_of_backend" if own else "wal")
@@ -209,8 +207,8 @@ def _by_relation(rows: Collection[tuple[Any, ...]]) -> dict[str, tuple[int, ...]
 
 
 async def _rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
-    """Run a query file, whatever rows the caller's connection makes and however it prepares."""
+    """Run a statement, independent of the connection's row factory and of prepared statements."""
     cursor: Any = connection.cursor(row_factory=tuple_row)
-    await settled(cursor.execute(getattr(statements, query).sql, prepare=False))
-    rows: list[tuple[Any, ...]] = await settled(cursor.fetchall())
+    await resolve(cursor.execute(getattr(statements, query).sql, prepare=False))
+    rows: list[tuple[Any, ...]] = await resolve(cursor.fetchall())
     return rows

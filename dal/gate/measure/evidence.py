@@ -1,47 +1,47 @@
-"""Whether a query was run in such a way that a promise can be kept: a call that does nothing keeps none."""
+"""Check that a measurement can support a promise: a call that does nothing keeps none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dal.gate.measure.measured import Exercise, Measured
+from dal.gate.measure.measurement import Activity, Measurement
 
 
 class NotMeasured(Exception):
-    """Nothing was measured by which a promise could be kept; says why."""
+    """The measurement does not support the promise; the message is the reason."""
 
 
 Judged = tuple[str, bool]
-"""What was measured, and whether that keeps the promise."""
+"""The measured figure in words, and whether it keeps the promise."""
 
 
-def require_work(axis: str, exercise: Exercise) -> None:
-    """Raise unless every call along an axis did something, on data or with parameters of another size each time."""
-    idle = [size for size, matched in exercise.matched.items() if not matched]
-    if idle and not exercise.may_match_nothing:
+def require_work(axis: str, activity: Activity) -> None:
+    """Raise NotMeasured unless every call along an axis had an effect, and the data or parameters changed each time."""
+    idle = [size for size, matched in activity.matched.items() if not matched]
+    if idle and not activity.may_match_nothing:
         raise NotMeasured(f"the call returned and changed no row at {_listed(idle)} in {axis}")
-    if exercise.still:
-        raise NotMeasured(f"the fixtures changed no row and no parameter up to {_listed(exercise.still)} in {axis}")
+    if activity.unchanged:
+        raise NotMeasured(f"the fixtures changed no row and no parameter up to {_listed(activity.unchanged)} in {axis}")
 
 
-def require_writes(measured: Measured) -> None:
-    """Raise if the statement can write, and never did."""
+def require_writes(measured: Measurement) -> None:
+    """Raise NotMeasured if the statement can write but never did."""
     can_write = any(node == "ModifyTable" for node, _ in nodes_of(measured))
     costs = (cost for curve in measured.curves.values() for at in curve.values() for cost in at.values())
     if can_write and not any(cost.rows_written for cost in costs):
         raise NotMeasured("the statement can write, but no call wrote a row")
 
 
-def nodes_of(measured: Measured) -> Iterator[tuple[str, str | None]]:
-    """Yield the nodes of all plans, each with its table."""
+def nodes_of(measured: Measurement) -> Iterator[tuple[str, str | None]]:
+    """Yield the nodes of all plans, with their tables."""
     for sizes in measured.plans.values():
         for plans in sizes.values():
             for plan in plans.values():
                 yield from ((node, table) for node, table, _ in plan.nodes())
 
 
-def require_table(table: str, measured: Measured) -> None:
-    """Raise unless the schema has a table."""
+def require_table(table: str, measured: Measurement) -> None:
+    """Raise NotMeasured unless the schema has this table."""
     if table not in measured.tables:
         raise NotMeasured(f"the schema has no table {table}")
 

@@ -1,4 +1,4 @@
-"""The text of a broken promise: what was promised, what was measured, at which sizes, and what was sent."""
+"""The text of a failed assertion: the promise, everything measured at each size, and the traffic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIGURES: dict[str, Callable[[Run], float]] = {
     "temporary_files": lambda run: run.cost.temporary_files,
     "hot_share": lambda run: run.cost.hot_share,
 }
-"""What a promise can be about, by the name that it has in a test, and where it is found."""
+"""The figures that can be promised, by their names in a test."""
 
 LABELS = {
     "round_trips": "round trips",
@@ -32,20 +32,20 @@ LABELS = {
 }
 
 NO_SIZE = 0
-"""The size of what was measured on the data as they are."""
+"""The size of a measurement on the present data."""
 
 _WIDTH = 300
-"""Of a statement that is shown; its beginning says which it is."""
+"""The maximum length of a statement; its beginning identifies it."""
 
 _MOST = 20
-"""Statements that are shown."""
+"""The maximum number of statements."""
 
 
 _HOW = {"query": "", "prepare": "[prepared only] ", "prepared": "[as prepared] ", "other": "[protocol] "}
 
 
 def report(broken: Sequence[str], runs: Mapping[int, Run]) -> str:
-    """Tell which promises are broken, and all that was measured."""
+    """Return the text of a failure: the broken promises, and everything that was measured."""
     sizes = list(runs)
     return "\n".join(
         [*broken, "", *_figures(runs), *_relations(runs), "", *sent(runs[sizes[-1]].wire, _at(sizes[-1:]))]
@@ -53,7 +53,7 @@ def report(broken: Sequence[str], runs: Mapping[int, Run]) -> str:
 
 
 def sent(wire: Wire, where: str = "") -> Iterator[str]:
-    """Tell what went over the wire, by round trip."""
+    """Yield the traffic, by round trip."""
     trips = f"{wire.round_trips} round trip{'' if wire.round_trips == 1 else 's'}"
     yield f"sent{where}, in {trips} of {wire.bytes_sent:,} bytes there and {wire.bytes_received:,} back:"
     groups = [list(group) for _, group in groupby(wire.statements, _alike)]
@@ -61,7 +61,7 @@ def sent(wire: Wire, where: str = "") -> Iterator[str]:
         first, last = group[0].round_trip, group[-1].round_trip
         trip = f"{first}" if first == last else f"{first}-{last}"
         times = f" ({len(group):,} times)" if len(group) > 1 else ""
-        yield f"  {trip:>5}  {_told(group[0])}{times}"
+        yield f"  {trip:>5}  {_shown(group[0])}{times}"
     if len(groups) > _MOST:
         yield f"         and {len(groups) - _MOST:,} more"
 
@@ -70,14 +70,14 @@ def _alike(statement: Statement) -> tuple[str, str]:
     return statement.how, statement.text
 
 
-def _told(statement: Statement) -> str:
+def _shown(statement: Statement) -> str:
     text = " ".join(statement.text.split())
     text = text if len(text) <= _WIDTH else text[:_WIDTH] + "…"
     return _HOW[statement.how] + text
 
 
 def _figures(runs: Mapping[int, Run]) -> Iterator[str]:
-    """One line for each size; what is nothing at all of them is left out, and so is a HOT share that is whole."""
+    """Yield a line per size, without figures that are 0 (or a HOT share that is 1) at every size."""
     columns = {label: [FIGURES[name](run) for run in runs.values()] for name, label in LABELS.items()}
     whole = {LABELS["hot_share"]: 1.0}
     columns = {label: values for label, values in columns.items() if set(values) != {whole.get(label, 0)}}
@@ -89,7 +89,7 @@ def _figures(runs: Mapping[int, Run]) -> Iterator[str]:
 
 
 def _relations(runs: Mapping[int, Run]) -> Iterator[str]:
-    """Where the buffers are, at the least and the largest size."""
+    """Yield the buffers by table and index at the smallest and the largest size."""
     shown = list(dict.fromkeys([min(runs), max(runs)]))
     names = sorted({name for size in shown for name in runs[size].cost.buffers_of})
     if not names:
@@ -102,8 +102,8 @@ def _relations(runs: Mapping[int, Run]) -> Iterator[str]:
 
 
 def _at(sizes: Sequence[int]) -> str:
-    told = " and ".join(f"{size:,}" for size in sizes if size != NO_SIZE)
-    return f" at n = {told}" if told else ""
+    text = " and ".join(f"{size:,}" for size in sizes if size != NO_SIZE)
+    return f" at n = {text}" if text else ""
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""A module of fixtures: loaded and called so that its own exceptions are told apart from the gate's."""
+"""Load a module of fixtures and call its functions. Its exceptions become FixtureError."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dal.gate.measure.subjects import Fixtures, Subject
 
 
 def load_fixtures(path: Path) -> Fixtures:
-    """Load a module of fixtures from its file."""
+    """Load a module of fixtures from a file."""
     spec = importlib.util.spec_from_file_location(f"fixtures_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InvalidInput("--fixtures", f"{path} is not a Python file")
@@ -25,7 +25,7 @@ def load_fixtures(path: Path) -> Fixtures:
         spec.loader.exec_module(module)
     for name in ("grow", "parameters"):
         if not callable(getattr(module, name, None)):
-            raise InvalidInput("--fixtures", f"{path} defines no function {name}(); see docs/gate.md")
+            raise InvalidInput("--fixtures", f"{path} defines no function {name}()")
     fixtures: Fixtures = module
     return fixtures
 
@@ -40,13 +40,13 @@ class FixtureCalls:
     def grow(
         self, connection: psycopg.Connection[Any], axis: str, before: int, size: int, subjects: Sequence[Subject]
     ) -> None:
-        """Grow the data along an axis that these queries name."""
+        """Grow the data along an axis of these queries."""
         call = f"grow(connection, {axis!r}, {before}, {size})"
         with _named(f"{call}, for {', '.join(map(str, subjects[:3]))},"):
             self._fixtures.grow(connection, axis, before, size)
 
     def parameters(self, subject: Subject, axis: str, size: int, turn: int) -> Mapping[str, Any]:
-        """Return the parameters of a query's call."""
+        """Return the parameters of a call."""
         with _named(f"parameters({subject.name!r}, {axis!r}, {size}, {turn}), for {subject},"):
             given = self._fixtures.parameters(subject.name, axis, size, turn)
             if missing := set(numbered(subject.text)[1]) - given.keys():
@@ -54,7 +54,7 @@ class FixtureCalls:
             return given
 
     def largest(self, axis: str) -> int:
-        """Return how far an axis can grow."""
+        """Return the largest size of an axis."""
         with _named(f"largest({axis!r})"):
             return self._fixtures.largest(axis)
 

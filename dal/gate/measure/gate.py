@@ -1,8 +1,8 @@
-"""The gate: measure every promise of every query file; dal.gate.measure.judge says which are kept.
+"""Measure every promise of every query file; dal.gate.measure.judge compares them.
 
-Each statement is prepared, and run with the plan that is made for its values as with the generic one: a service
-gets either. Figures are those of a transaction that is rolled back, the least of several turns, so that a neighbour
-cannot add to them. The data of each axis is grown in a scratch schema of its own.
+Each statement is prepared and run with the custom and with the generic plan, since a service can get either. A figure
+is the lowest of several transactions that are rolled back, which excludes the noise of other connections. Each axis
+has a scratch schema of its own.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import psycopg
 from dal.gate.errors import InvalidInput, SchemaRefused, ServerLost
 from dal.gate.header.promises import LOCK_MODES
 from dal.gate.measure import scratch
-from dal.gate.measure.calls import FixtureCalls
 from dal.gate.measure.cost import Cost, Counters, counters_of
+from dal.gate.measure.fixtures import FixtureCalls
 from dal.gate.measure.locking import locks_held, waits_for
-from dal.gate.measure.measured import STANDARD, STANDARD_SIZE, Exercise, Measured
+from dal.gate.measure.measurement import STANDARD, STANDARD_SIZE, Activity, Measurement
 from dal.gate.measure.plans import plans_of
 from dal.gate.measure.prepared import MODES, prepared
 from dal.gate.measure.snapshot import Patience, held_snapshot
@@ -31,31 +31,31 @@ from dal.gate.measure.turn import Turns
 from dal.gate.wire import watch
 
 HELD_SIZES = (32, 128, 512)
-"""How far an axis grows under a held snapshot."""
+"""The sizes of an axis under a held snapshot."""
 
 _LITTLE = 8
-"""Pages that cost the planner as much, read one after the other, as the two in which an index finds a row. Over no
-more pages than that, or rows, a scan or a sort is right; but not at the largest size, where nothing is little."""
+"""The number of pages whose sequential scan costs the planner as much as the two pages of an index lookup. For so few
+pages or rows a scan or a sort is right, except at the largest size."""
 
 
 def sizes_up_to(largest: int) -> tuple[int, ...]:
-    """Sizes from 64 on, each the same multiple of the one before."""
+    """Return five sizes from 64 to `largest`, each the same multiple of the one before."""
     if largest < 1024:  # noqa: PLR2004 - twice as much at each size
-        raise InvalidInput("largest", f"must be 1,024 or more, so that growth shows, not {largest:,}")
+        raise InvalidInput("largest", f"must be 1,024 or more, so that growth shows; got {largest:,}")
     return tuple(round(64 * (largest / 64) ** (step / 4)) for step in range(5))
 
 
 LARGEST = 16_384
-"""To what size all axes can be measured in some seconds."""
+"""The largest size by default. Each axis then takes a few seconds."""
 
 
 def default_sizes(_axis: str) -> Sequence[int]:
-    """The sizes of which all axes can be measured in some seconds."""
+    """Return the default sizes of an axis."""
     return sizes_up_to(LARGEST)
 
 
 class Gate:
-    """Measures queries on a server, in a scratch schema at a time."""
+    """Measures queries on a server, in one scratch schema at a time."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Gate:
         sizes: Callable[[str], Sequence[int]] = default_sizes,
         begin: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`connect` makes connections that see the scratch schema alone; `schema` is the text of schema.sql."""
+        """Measure in the only schema that connections of `connect` see; `schema` is the text of the schema file."""
         self._connect = connect
         self._schema = schema
         self._fixtures = FixtureCalls(fixtures)
@@ -76,17 +76,17 @@ class Gate:
         self._patience = Patience()
 
     def steps(self, subjects: Sequence[Subject]) -> int:
-        """How often `begin` will be called, for a progress bar: once to grow the data, and once for each query."""
-        measured = [Measured(subject) for subject in subjects]
+        """Return the number of calls of `begin`: at each size, one for the data and one per query."""
+        measured = [Measurement(subject) for subject in subjects]
         along = [axis for one in measured for axis in one.axes]
         held = [axis for one in measured for axis in one.held_axes]
         return sum(len(self._sizes_of(axis)) for axis in (*set(along), *along)) + len(HELD_SIZES) * len(
             [*set(held), *held]
         )
 
-    def measure(self, subjects: Sequence[Subject]) -> list[Measured]:
-        """Measure everything that these queries promise."""
-        measured = [Measured(self._with_small_tables(subject)) for subject in subjects]
+    def measure(self, subjects: Sequence[Subject]) -> list[Measurement]:
+        """Measure every promise of these queries."""
+        measured = [Measurement(self._with_small_tables(subject)) for subject in subjects]
         for axis in dict.fromkeys(axis for one in measured for axis in one.axes):
             with self._tables() as connection:
                 self._along(connection, axis, [one for one in measured if axis in one.axes])
@@ -96,7 +96,7 @@ class Gate:
         return measured
 
     def _with_small_tables(self, subject: Subject) -> Subject:
-        """Return a query whose promises know the tables that are small by nature."""
+        """Return the query with the small tables in its promises."""
         small = self._fixtures.small_tables
         never = tuple(replace(one, small=small) for one in subject.promises.never)
         return replace(subject, promises=replace(subject.promises, never=never))
@@ -113,7 +113,7 @@ class Gate:
     def _sizes_of(self, axis: str) -> Sequence[int]:
         return (STANDARD_SIZE,) if axis == STANDARD else self._sizes(axis)
 
-    def _along(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
+    def _along(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measurement]) -> None:
         sizes = self._sizes_of(axis)
         turns = Turns(connection)
         for before, size in zip((0, *sizes), sizes, strict=False):
@@ -121,24 +121,24 @@ class Gate:
             has_grown = self._grow(connection, axis, before, size, [one.subject for one in measured])
             for one in measured:
                 self._begin(f"{axis}: {size:,}, {one.subject.name}")
-                exercise = one.exercise_along(axis)
+                activity = one.activity_along(axis)
                 if not (has_grown or self._is_other_call(one.subject, axis, before, size)):
-                    exercise.still.append(size)
-                with self._noting_failure(connection, one):
+                    activity.unchanged.append(size)
+                with self._recording_failure(connection, one):
                     self._at(turns, one, axis, size, is_last=size == sizes[-1])
 
     def _is_other_call(self, subject: Subject, axis: str, before: int, size: int) -> bool:
-        """Whether a call at this size has other parameters than one at the size before."""
+        """Return whether the parameters differ from those at the size before."""
         return before == 0 or self._fixtures.parameters(subject, axis, before, 0) != self._fixtures.parameters(
             subject, axis, size, 0
         )
 
-    def _at(self, turns: Turns, one: Measured, axis: str, size: int, *, is_last: bool) -> None:
+    def _at(self, turns: Turns, one: Measurement, axis: str, size: int, *, is_last: bool) -> None:
         if one.failure is not None:
             return
         connection = turns.connection
         for curves, costs in zip(
-            (one.curves, one.repeated), self._costs(turns, one.subject, axis, size, one.exercise[axis]), strict=False
+            (one.curves, one.repeated), self._costs(turns, one.subject, axis, size, one.activity[axis]), strict=False
         ):
             curves.setdefault(axis, {})[size] = costs
         little = _LITTLE if not is_last or axis == STANDARD else 0
@@ -152,8 +152,8 @@ class Gate:
             self._at_last(connection, one, axis, size)
 
     @contextmanager
-    def _noting_failure(self, connection: psycopg.Connection[Any], one: Measured) -> Iterator[None]:
-        """Note the error of a query that the database refuses, so that the others are still measured."""
+    def _recording_failure(self, connection: psycopg.Connection[Any], one: Measurement) -> Iterator[None]:
+        """Record the error of a query that fails, so that the others are still measured."""
         try:
             yield
         except psycopg.Error as error:
@@ -161,8 +161,8 @@ class Gate:
                 raise ServerLost(f"{one.subject}: the connection was lost: {error}") from error
             one.failure = error.diag.message_primary or str(error)
 
-    def _at_last(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
-        """Measure what does not grow."""
+    def _at_last(self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int) -> None:
+        """Measure round trips and locks, once at the largest size."""
         one.tables = scratch.tables(connection)
         with connection.transaction(force_rollback=True):
             with watch(connection) as wire:
@@ -170,13 +170,15 @@ class Gate:
             one.note_locks(locks_held(connection, self._connect), axis, size)
         one.round_trips = max(one.round_trips, wire.round_trips)
 
-    def _wait(self, connection: psycopg.Connection[Any], one: Measured, axis: str, size: int) -> None:
-        """Run a call that promises whom it waits for, while others hold what it may wait for."""
+    def _wait(self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int) -> None:
+        """Run a call that promises its waits, while another transaction holds row locks."""
         if one.subject.promises.waits is not None:
             run = partial(one.subject.run, connection, self._values(one.subject, axis, size))
             one.waits |= waits_for(connection, self._connect, one.subject.promises.locks, run)
 
-    def _under_a_snapshot(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measured]) -> None:
+    def _under_a_snapshot(
+        self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measurement]
+    ) -> None:
         subjects = [one.subject for one in measured]
         self._grow(connection, axis, 0, 1, subjects)
         turns = Turns(connection)
@@ -188,46 +190,46 @@ class Gate:
                 has_grown = _has_written(connection, counted)
                 for one in measured:
                     self._begin(f"{axis}, under a held snapshot: {size:,}, {one.subject.name}")
-                    exercise = one.exercise_along(axis, held=True)
+                    activity = one.activity_along(axis, held=True)
                     if not has_grown:
-                        exercise.still.append(size)
-                    with self._noting_failure(connection, one):
+                        activity.unchanged.append(size)
+                    with self._recording_failure(connection, one):
                         if one.failure is None:
-                            costs = self._costs(turns, one.subject, axis, size, exercise)
+                            costs = self._costs(turns, one.subject, axis, size, activity)
                             one.held.setdefault(axis, {})[size] = costs[0]
 
     def _values(self, subject: Subject, axis: str, size: int) -> Mapping[str, Any]:
         return self._fixtures.parameters(subject, axis, size, next(self._turn))
 
-    def _costs(self, turns: Turns, subject: Subject, axis: str, size: int, exercise: Exercise) -> list[dict[str, Cost]]:
-        """What it costs with either plan; once more if an update is not HOT.
+    def _costs(self, turns: Turns, subject: Subject, axis: str, size: int, activity: Activity) -> list[dict[str, Cost]]:
+        """Return the costs with both plans. Measure again if an update is not HOT.
 
-        Data get old, as ours do by the hour; and beside a neighbour's snapshot, what was rolled back fills the page.
+        The data may have aged, or another connection's snapshot kept rolled-back versions that fill the page.
         """
-        costs = self._costs_now(turns, subject, axis, size, exercise)
+        costs = self._costs_now(turns, subject, axis, size, activity)
         if subject.promises.hot and min(cost.hot_share for cost in costs[0].values()) < 1:
             with turns.connection.transaction():
                 self._fixtures.grow(turns.connection, axis, size, size, [subject])
-            costs = self._costs_now(turns.after_vacuum(), subject, axis, size, exercise)
+            costs = self._costs_now(turns.after_vacuum(), subject, axis, size, activity)
         return costs
 
     def _costs_now(
-        self, turns: Turns, subject: Subject, axis: str, size: int, exercise: Exercise
+        self, turns: Turns, subject: Subject, axis: str, size: int, activity: Activity
     ) -> list[dict[str, Cost]]:
-        """What it costs by plan: the first time and, if it writes, sent again with the same values."""
+        """Return the costs by plan: of the first call and, if it writes, of a second one with the same values."""
         times = 2 if set(subject.promises.locks.values()) - {LOCK_MODES[0]} else 1
         values = partial(self._values, subject, axis, size)
         with prepared(turns.connection, subject.text) as statement:
             returned = {mode: turns.returned(statement, mode, values) for mode in MODES}
             by_mode = {mode: turns.costs(statement, mode, values, times) for mode in MODES}
-        exercise.matched[size] = min(max(returned[mode], by_mode[mode][0].rows_written) for mode in MODES)
+        activity.matched[size] = min(max(returned[mode], by_mode[mode][0].rows_written) for mode in MODES)
         fewest = min(map(len, by_mode.values()))
         return [{mode: costs[time] for mode, costs in by_mode.items()} for time in range(fewest)]
 
     def _grow(
         self, connection: psycopg.Connection[Any], axis: str, before: int, size: int, subjects: Sequence[Subject]
     ) -> bool:
-        """Grow the data, and return whether that wrote anything."""
+        """Grow the data, and return whether any row was written."""
         counted = counters_of(connection)
         with connection.transaction():
             self._fixtures.grow(connection, axis, before, size, subjects)
@@ -238,18 +240,17 @@ class Gate:
 
     @contextmanager
     def _tables(self) -> Iterator[psycopg.Connection[Any]]:
-        """Make the tables anew, in the schema that the connections see.
+        """Create the schema with empty tables.
 
-        Whoever made the gate drops the schema at the end, on a connection of its own: one that is interrupted
-        may still be busy.
+        The caller drops it at the end on another connection, since an interrupted one may still be busy.
         """
         with self._connect() as connection:
-            connection.prepare_threshold = None  # As `prepared` needs it.
+            connection.prepare_threshold = None  # Required by `prepared`.
             scratch.drop(connection)
             scratch.create(connection)
-            scratch.runner(connection)
+            scratch.create_runner(connection)
             self._create_tables(connection)
-            scratch.calm(connection)
+            scratch.disable_autovacuum(connection)
             yield connection
 
     def _create_tables(self, connection: psycopg.Connection[Any]) -> None:
@@ -260,5 +261,5 @@ class Gate:
 
 
 def _has_written(connection: psycopg.Connection[Any], before: Counters) -> bool:
-    """Whether rows of the scratch schema were written since."""
+    """Return whether rows of the scratch schema were written since."""
     return (counters_of(connection) - before).rows_written > 0

@@ -1,4 +1,4 @@
-"""Naming how a figure grows: a fit of a + b·f(n) for each class, of which the simplest that fits is taken."""
+"""Find the growth class of a figure: fit a + b·f(n) for each class, and take the simplest that fits."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ SHAPES: dict[Growth, Callable[[float], float]] = {
 }
 
 SLACK = 3.0
-"""What may come and go without being growth: the heights of a few indexes, a page that is split."""
+"""A difference that is not growth: the heights of a few indexes, or a page split."""
 
 SLACK_OF = {"wal_bytes": 256.0}
-"""The same for figures that are counted in smaller units, by their names in a Cost: a record or two more of WAL."""
+"""The slack of figures in smaller units, by attribute of Cost: one or two WAL records."""
 
 _RELATIVE_SLACK = 0.10
 
 _BETTER = 0.6
-"""A class that grows faster is taken only if its error is smaller by this factor: the simplest that fits wins."""
+"""A faster class is taken only if its error is smaller by this factor."""
 
 
 TOLERANCE = 0.04
-"""The error below which a promised class fits, even if one that grows faster fits still better."""
+"""A promised class fits if its error is below this, even if a faster class fits better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The class that fits, as base + step · f(n), and the error that is left, relative to the largest value."""
+    """A fitted class, as base + step · f(n), with its error relative to the largest value."""
 
     growth: Growth
     base: float
@@ -46,13 +46,13 @@ class Fit:
 
 
 def fit(values: Mapping[int, float], slack: float = SLACK) -> Fit:
-    """Name the growth of the values at some sizes, of which there must be three or more."""
+    """Return the growth class of values at three or more sizes."""
     if len(values) < 3:  # noqa: PLR2004 - a line through two points always fits
-        raise ValueError(f"growth needs three sizes or more, not {len(values)}")
+        raise ValueError(f"growth needs three or more sizes, got {len(values)}")
     sizes, figures = list(values), list(values.values())
     constant = _least_squares(Growth.CONSTANT, sizes, figures)
-    # What no longer grows in the larger half does not grow: a page was not yet full, or a table so small that
-    # it was read as a whole.
+    # A figure that is flat in the larger half does not grow. At the small sizes a page was not full yet, or a table was
+    # so small that a full scan was right.
     settled = figures[len(figures) // 2 :]
     if max(settled) - min(settled) <= max(slack, _RELATIVE_SLACK * max(settled)):
         return constant
@@ -69,18 +69,18 @@ def fit(values: Mapping[int, float], slack: float = SLACK) -> Fit:
 
 
 def closest(values: Mapping[int, float], most: Growth, slack: float = SLACK) -> Fit:
-    """The best fit among the classes up to this one."""
+    """Return the best fit among the classes up to `most`."""
     fits = [_least_squares(growth, list(values), list(values.values())) for growth in Growth if growth <= most]
     figures = list(values.values())
     return min((one for one in fits if one.step >= 0 and _is_plausible(one, figures, slack)), key=lambda one: one.error)
 
 
 def accelerates(values: Mapping[int, float], slack: float = SLACK) -> bool:
-    """Whether the second half of the sizes, each a multiple of the one before, adds far more than the first.
+    """Return whether the second half of the sizes, which grow by a constant factor, adds far more than the first.
 
-    What grows with log n adds as much from each size to the next; a curve that saturates, as a scan of a table
-    that ends, can fit log n all the same. But indexes grow higher in steps, all at once if there are several: what
-    stays below log n drawn through the first figure has not accelerated.
+    Logarithmic growth adds the same amount at each size, but a saturating curve, such as a scan of a table that ends,
+    can fit log n too. Index heights grow in steps, all at once if there are several indexes, so a curve below log n
+    through the first figure does not count as accelerating.
     """
     sizes, figures = list(values), list(values.values())
     slack = max(slack, _RELATIVE_SLACK * max(figures))
@@ -92,7 +92,7 @@ def accelerates(values: Mapping[int, float], slack: float = SLACK) -> bool:
 
 
 def _is_plausible(fitted: Fit, figures: list[float], slack: float) -> bool:
-    """Whether it is no logarithm that starts below nothing: what fits only such a one grows faster than log n."""
+    """Return False for a logarithm that starts below zero: a figure that fits only such a curve grows faster."""
     return fitted.growth is not Growth.LOGARITHMIC or fitted.base >= -max(slack, _RELATIVE_SLACK * max(figures))
 
 

@@ -1,4 +1,4 @@
-"""Hold the locks that a call took, and its waiting, against what was promised of them."""
+"""Compare locks and waits with the promises."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from dal.gate.header.promises import LOCK_MODES, ROW_LOCKS, Advisory, Rows, Waits
-from dal.gate.measure.exercised import Judged, NotMeasured, require_table, require_work
-from dal.gate.measure.measured import Measured
+from dal.gate.measure.evidence import Judged, NotMeasured, require_table, require_work
+from dal.gate.measure.measurement import Measurement
 
 
-def lock_promises(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]:
-    """Yield what is promised of locks and of waiting, and that nothing else of the kind is held."""
+def lock_promises(measured: Measurement) -> Iterator[tuple[str, Callable[[], Judged]]]:
+    """Yield each promise about locks and waits, and one for each lock that is not promised."""
     yield from _row_locks(measured)
     promises = measured.subject.promises
     if promises.advisory.number or measured.advisory:
@@ -25,7 +25,7 @@ def lock_promises(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged
         yield "no lock on any table", lambda: ("no lock", True)
 
 
-def _row_locks(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]:
+def _row_locks(measured: Measurement) -> Iterator[tuple[str, Callable[[], Judged]]]:
     promises = measured.subject.promises
     for rows in promises.rows:
         yield str(rows), partial(_rows, rows, measured)
@@ -34,8 +34,8 @@ def _row_locks(measured: Measured) -> Iterator[tuple[str, Callable[[], Judged]]]
             yield f"no row of {table} locked", partial(_rows, Rows(0, table), measured)
 
 
-def _rows(rows: Rows, measured: Measured) -> Judged:
-    if rows.each and rows.each not in measured.exercise:
+def _rows(rows: Rows, measured: Measurement) -> Judged:
+    if rows.each and rows.each not in measured.activity:
         raise NotMeasured(f"nothing was measured along {rows.each}")
     _require_all_work(measured)
     locked, strength = measured.rows.get(rows.table, 0), measured.row_locks.get(rows.table)
@@ -44,31 +44,31 @@ def _rows(rows: Rows, measured: Measured) -> Judged:
 
 
 def _rank(strength: str | None) -> int:
-    """How strong a lock on a row is, beside the others; none is the weakest."""
+    """Return the rank of a row lock's strength; -1 for no lock."""
     return ROW_LOCKS.index(strength) if strength else -1
 
 
-def _advisory(measured: Measured) -> Judged:
+def _advisory(measured: Measurement) -> Judged:
     _require_all_work(measured)
     return str(Advisory(measured.advisory)), measured.advisory <= measured.subject.promises.advisory.number
 
 
-def _waits(waits: Waits, measured: Measured) -> Judged:
+def _waits(waits: Waits, measured: Measurement) -> Judged:
     _require_all_work(measured)
     if waits.tables and not measured.waits:
-        raise NotMeasured("no call waited for anybody")
+        raise NotMeasured("no call waited for a lock")
     return str(Waits(tuple(sorted(measured.waits)))), measured.waits <= set(waits.tables)
 
 
-def _require_all_work(measured: Measured) -> None:
-    """Raise unless every call along every axis did something: one that finds no row locks none."""
-    for axis, exercise in measured.exercise.items():
-        require_work(axis, exercise)
+def _require_all_work(measured: Measurement) -> None:
+    """Raise NotMeasured unless every call had an effect: a call that finds no row locks none."""
+    for axis, activity in measured.activity.items():
+        require_work(axis, activity)
 
 
-def _lock(table: str, measured: Measured) -> Judged:
+def _lock(table: str, measured: Measurement) -> Judged:
     promised, taken = measured.subject.promises.locks.get(table), measured.locks.get(table)
     if taken is None:
         require_table(table, measured)
-        raise NotMeasured("no lock was taken: promise none, or give parameters with which the call takes it")
+        raise NotMeasured("no lock was taken; remove the promise, or use parameters with which the call takes the lock")
     return taken, promised is not None and LOCK_MODES.index(taken) <= LOCK_MODES.index(promised)

@@ -1,4 +1,4 @@
-"""Whom a call blocks, and whom it waits for: its locks on tables and rows, and its advisory locks."""
+"""Find the locks of a call on tables and rows, its advisory locks, and the locks for which it waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HOLD = sql.SQL((_HERE / "hold_rows.template").read_text(encoding="utf-8"))
 _SOON = sql.SQL("SET LOCAL lock_timeout = 300")
 
 _TRIED = LOCK_MODES[1 : LOCK_MODES.index("Exclusive")]
-"""The locks on a table under which rows of it may be locked, but not all of it is."""
+"""The table locks that can go with row locks. Stronger ones lock the whole table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +32,23 @@ class RowLocks:
     """The locked rows of a table."""
 
     number: int
-    """How many another writer would wait for; a lock FOR KEY SHARE lets it pass."""
+    """The number of rows for which another writer would wait. It does not wait for FOR KEY SHARE."""
     strength: str | None
-    """The strongest lock on one of them; one of ROW_LOCKS."""
+    """The strongest row lock, one of ROW_LOCKS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Locking:
-    """The locks that a transaction holds."""
+    """The locks of a transaction."""
 
     tables: dict[str, str]
-    """The strongest on each table; a table of another schema has its name before it."""
+    """The strongest lock on each table. Tables of other schemas have qualified names."""
     rows: dict[str, RowLocks]
     advisory: int
 
 
 def locks_held(connection: psycopg.Connection[Any], connect: Connect) -> Locking:
-    """Return the locks that a connection's transaction holds now; another connection tries the rows."""
+    """Return the locks of the current transaction. A second connection probes the rows."""
     connection.execute(statements.immediate.sql)
     tables = strongest(_rows(connection, statements.locks.sql))
     ((advisory,),) = _rows(connection, statements.advisory.sql)
@@ -60,7 +60,7 @@ def locks_held(connection: psycopg.Connection[Any], connect: Connect) -> Locking
 def waits_for(
     connection: psycopg.Connection[Any], connect: Connect, tables: Iterable[str], run: Callable[[], object]
 ) -> set[str]:
-    """Return the tables in which a call waits for rows that another transaction has locked, however weakly."""
+    """Return the tables in which a call waits for row locks of another transaction, even for the weakest."""
     return {table for table in tables for lock in ROW_LOCKS if _waits(connection, connect, (table, lock), run)}
 
 
@@ -78,7 +78,7 @@ def _waits(
 
 @contextmanager
 def _holding(connect: Connect, table: str, lock: str) -> Iterator[None]:
-    """Hold a lock on all rows of a table."""
+    """Hold a lock on all rows of a table during the block."""
     with connect() as holder, holder.transaction(force_rollback=True):
         holder.execute(_HOLD.format(_identifier(table), sql.SQL(lock)))
         yield
@@ -86,8 +86,8 @@ def _holding(connect: Connect, table: str, lock: str) -> Iterator[None]:
 
 def _row_locks(other: psycopg.Connection[Any], table: str) -> RowLocks:
     (blocked,) = _rows(other, _LOCKED.format(_identifier(table)))
-    # A lock keeps out all that are at least as strong as the strongest one that it lets pass: FOR UPDATE keeps out
-    # even FOR KEY SHARE, the weakest, and FOR KEY SHARE keeps out FOR UPDATE alone.
+    # The stronger a lock, the weaker the locks that it conflicts with: FOR UPDATE conflicts with all of them, FOR KEY
+    # SHARE only with FOR UPDATE. So the weakest conflicting lock identifies the lock that is held.
     strength = next((lock for lock, waiting in zip(reversed(ROW_LOCKS), blocked, strict=True) if waiting), None)
     return RowLocks(blocked[2], strength)
 

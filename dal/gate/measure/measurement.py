@@ -1,4 +1,4 @@
-"""What the gate has measured of a query."""
+"""The measurements of a query."""
 
 from __future__ import annotations
 
@@ -12,73 +12,73 @@ from dal.gate.measure.plans import Plan
 from dal.gate.measure.subjects import Subject
 
 Curve = dict[int, dict[str, Cost]]
-"""By size, and custom or generic."""
+"""Costs by size and plan (custom or generic)."""
 
 STANDARD = "the standard data"
-"""The axis of a query that promises no growth: it is measured at one size, so that it is run at all."""
+"""The axis of a query that promises no growth. It is measured at one size."""
 
 STANDARD_SIZE = 64
-"""How large the standard data are."""
+"""The size of the standard data."""
 
 
 @dataclass(slots=True)
-class Exercise:
-    """Whether the calls along an axis did anything: a promise is not kept by a call that does nothing."""
+class Activity:
+    """The effects of the calls along an axis. A call without any effect keeps no promise."""
 
     may_match_nothing: bool = False
     matched: dict[int, int] = field(default_factory=dict)
-    """By size: how many rows the call returned, or changed, with the plan with which it did least."""
-    still: list[int] = field(default_factory=list)
-    """The sizes at which neither the data nor the parameters differ from those of the size before."""
+    """By size: the number of rows that the call returned or changed, with the plan that had the least effect."""
+    unchanged: list[int] = field(default_factory=list)
+    """The sizes whose data and parameters are the same as at the size before."""
 
 
 @dataclass(slots=True)
-class Measured:
-    """All that was measured of one query."""
+class Measurement:
+    """All measurements of one query."""
 
     subject: Subject
     curves: dict[str, Curve] = field(default_factory=dict)
     """By axis."""
     repeated: dict[str, Curve] = field(default_factory=dict)
-    """What a call costs that is sent again with the same values, if it writes and may be sent again."""
+    """The costs of a second call with the same values, for a statement that writes and can be repeated."""
     held: dict[str, Curve] = field(default_factory=dict)
-    exercise: dict[str, Exercise] = field(default_factory=dict)
+    activity: dict[str, Activity] = field(default_factory=dict)
     """By axis."""
-    held_exercise: dict[str, Exercise] = field(default_factory=dict)
+    held_activity: dict[str, Activity] = field(default_factory=dict)
     plans: dict[str, dict[int, dict[str, Plan]]] = field(default_factory=dict)
-    """By axis, size, and custom or generic."""
+    """By axis, size and plan."""
     locks: dict[str, str] = field(default_factory=dict)
     rows: dict[str, float] = field(default_factory=dict)
-    """How many rows of each table are locked against other writers, in all or for each, as promised."""
+    """The number of rows of each table that are locked against other writers, in total or per item, as promised."""
     row_locks: dict[str, str] = field(default_factory=dict)
     """The strongest lock on a row of each table."""
     advisory: int = 0
-    """How many advisory locks are held."""
+    """The number of advisory locks."""
     waits: set[str] = field(default_factory=set)
-    """The tables in which it waited for rows that another transaction held."""
+    """The tables in which a call waited for another transaction's row locks."""
     round_trips: int = 0
     tables: Collection[str] = ()
     """All tables of the scratch schema."""
     failure: str | None = None
-    """The database's error, if the query failed: nothing more was measured then."""
+    """The server's error if the query failed. Nothing more is measured then."""
 
-    def exercise_along(self, axis: str, *, held: bool = False) -> Exercise:
-        """Return what is known of the calls along an axis."""
-        of = self.held_exercise if held else self.exercise
-        return of.setdefault(axis, Exercise(self.subject.promises.may_match_nothing))
+    def activity_along(self, axis: str, *, held: bool = False) -> Activity:
+        """Return the effects of the calls along an axis."""
+        of = self.held_activity if held else self.activity
+        return of.setdefault(axis, Activity(self.subject.promises.may_match_nothing))
 
     @property
     def axes(self) -> list[str]:
-        """What the promises speak of, each once; the standard data, if they speak of no growth."""
+        """Return the axes of the promised growth, or else the standard data."""
         return list(dict.fromkeys(bound.axis for bound in self.subject.promises.bounds)) or [STANDARD]
 
     @property
     def held_axes(self) -> list[str]:
-        """What the promises under a held snapshot speak of, each once."""
+        """Return the axes of the promises under a held snapshot."""
         return list(dict.fromkeys(bound.axis for bound in self.subject.promises.held))
 
     def note_locks(self, held: Locking, axis: str, size: int) -> None:
-        """Add the locks that a call held at a size of an axis."""
+        """Add the locks of a call at a size of an axis."""
         self.locks = strongest([*self.locks.items(), *held.tables.items()])
         self.advisory = max(self.advisory, held.advisory)
         each = {rows.table: rows.each for rows in self.subject.promises.rows if rows.each}

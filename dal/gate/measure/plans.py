@@ -1,4 +1,4 @@
-"""The plans of a statement: made for the values that are given, and the generic one."""
+"""The custom and generic plans of a statement."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from dal.gate.measure.prepared import MODES, prepared
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan, as EXPLAIN gives it."""
+    """A plan of EXPLAIN."""
 
     tree: Mapping[str, Any] = field(hash=False)
     small: Collection[str] = ()
-    """Tables so small that what never appears may read them: it is right to read them as a whole."""
+    """Tables that are so small that a full scan is right, even if a promise forbids the node."""
     few: int = 0
-    """So few rows that what never appears may work on them: it is right to sort them, say."""
+    """The number of rows that are so few that a sort is right, even if a promise forbids the node."""
 
     def nodes(self) -> Iterator[tuple[str, str | None, str | None]]:
-        """Every node: its kind, the table that it reads (or that its input reads), and the index."""
+        """Yield every node: its kind, the table that it or its input reads, and its index."""
         for node in _walk(self.tree):
             yield node["Node Type"], _table(node), node.get("Index Name")
 
     @property
     def shape(self) -> str:
-        """Its nodes in one line, without any estimate, so that two shapes can be compared."""
+        """Return the nodes in one line, without estimates, so that plans can be compared."""
         return " / ".join(" ".join(filter(None, node)) for node in self.nodes())
 
     def breaks(self, never: Never) -> bool:
-        """Whether a node is there that never appears."""
+        """Return whether the plan has a forbidden node."""
         return any(not self._is_little(node) for node in self._found(never))
 
     def passes_over(self, never: Never) -> bool:
-        """Whether such a node is there, on so little that it is right."""
+        """Return whether it has a forbidden node only on data so small that the node is right."""
         return any(self._is_little(node) for node in self._found(never))
 
     def _found(self, never: Never) -> Iterator[Mapping[str, Any]]:
@@ -59,7 +59,7 @@ def plans_of(
     small: Collection[str] = (),
     few: int = 0,
 ) -> dict[str, Plan]:
-    """The plan for these values ("custom") and the "generic" one; nothing is run."""
+    """Return the custom and the generic plan, without running the statement."""
     with connection.transaction(force_rollback=True), prepared(connection, text) as statement:
         return {mode: Plan(statement.explain(mode, values), small, few) for mode in MODES}
 
@@ -71,12 +71,12 @@ def _walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _tables(node: Mapping[str, Any]) -> set[str]:
-    """The tables that a node and those below it read."""
+    """Return the tables that a node and its children read."""
     return {str(one["Relation Name"]) for one in _walk(node) if "Relation Name" in one}
 
 
 def _table(node: Mapping[str, Any]) -> str | None:
-    """The table that a node reads; for a sort or the like, the one that it is fed from, if it is one alone."""
+    """Return the table that a node reads, or the only table that its children read."""
     if "Relation Name" in node:
         return str(node["Relation Name"])
     below = _tables(node)

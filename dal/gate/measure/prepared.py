@@ -1,7 +1,7 @@
-"""A statement that the server holds prepared, run with the plan for its values or with the generic one.
+"""Prepared statements, run with the custom or the generic plan.
 
-psycopg forgets what it has prepared when a transaction is rolled back. What SQL's own PREPARE has prepared stays,
-so that a statement can be run and undone again and again as on a connection that has long been warm.
+psycopg forgets its prepared statements when a transaction is rolled back. A statement of SQL's PREPARE survives, so it
+can be run and rolled back many times, as on a warm connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.numeric import Int8
 
 MODES = ("custom", "generic")
-"""The plans that a prepared statement can get: made for the values, anew each time, or once for all values."""
+"""The plans of a prepared statement: made for the values of each call, or once for all values."""
 
 _PREPARE = sql.SQL("PREPARE {} AS {}")
 _MODE = sql.SQL("SET LOCAL plan_cache_mode = {}")
@@ -31,7 +31,7 @@ _number = count()
 
 
 class Prepared:
-    """Runs a prepared statement, or explains it, in a transaction of whoever calls."""
+    """Runs or explains a prepared statement in the caller's transaction."""
 
     def __init__(self, connection: psycopg.Connection[Any], name: sql.Identifier, parameters: list[str]) -> None:
         self._cursor = psycopg.ClientCursor(connection, row_factory=tuple_row)
@@ -39,20 +39,20 @@ class Prepared:
         self._parameters = parameters
 
     def run(self, mode: str, values: Mapping[str, Any]) -> int:
-        """Run it with the plan of a mode, and return how many rows it returned or changed."""
+        """Run the statement with this plan, and return the number of rows that it returned or changed."""
         self._choose(mode)
         self._cursor.execute(self._call(_EXECUTE, values))
         return max(self._cursor.rowcount, 0)
 
     def explain(self, mode: str, values: Mapping[str, Any]) -> Any:
-        """The plan of a mode, as EXPLAIN gives it; nothing is run."""
+        """Return a plan in EXPLAIN's format, without running the statement."""
         self._choose(mode)
         return self._explained(self._call(_EXPLAIN, values))
 
     def analyze(self, mode: str, values: Mapping[str, Any]) -> Any:
-        """Run it with the plan of a mode inside dal_run() (see scratch), and return what EXPLAIN says of that.
+        """Run the statement with this plan inside dal_run() (see scratch), and return the result of EXPLAIN ANALYZE.
 
-        EXPLAIN of the statement itself leaves out what its triggers do.
+        EXPLAIN of the statement alone does not count its triggers.
         """
         self._choose(mode)
         text = self._call(_EXECUTE, values).as_string(self._cursor)
@@ -75,10 +75,10 @@ class Prepared:
 
 @contextmanager
 def prepared(connection: psycopg.Connection[Any], text: str) -> Iterator[Prepared]:
-    """Prepare a statement, with psycopg's named placeholders, for the length of the block.
+    """Prepare a statement with psycopg's named placeholders for the length of the block.
 
-    If what is done there is rolled back, the connection's prepare_threshold must be None: psycopg would else drop
-    with its own statements this one too.
+    If a transaction in the block is rolled back, the connection's prepare_threshold must be None: psycopg would
+    otherwise deallocate this statement with its own.
     """
     name = sql.Identifier(f"dal_{next(_number)}")
     statement, parameters = numbered(text)
@@ -89,12 +89,12 @@ def prepared(connection: psycopg.Connection[Any], text: str) -> Iterator[Prepare
 
 
 def bound(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as they are sent: every integer as a bigint, whatever its size, so that a statement stays one."""
+    """Return the values as they are sent: every integer as a bigint, so that the statement has one set of types."""
     return {name: Int8(value) if type(value) is int else value for name, value in values.items()}
 
 
 def numbered(text: str) -> tuple[sql.SQL, list[str]]:
-    """The statement with $1 and so on, as PREPARE wants them, and the parameters' names in that order."""
+    """Return the statement with $1 and so on for PREPARE, and the parameters' names in that order."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:

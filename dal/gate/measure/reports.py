@@ -1,4 +1,4 @@
-"""What the gate found, for people and for machines."""
+"""Reports of the verdicts, for people and for machines."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from dal.gate.header.reader import read
 from dal.gate.measure.cost import most
 from dal.gate.measure.growth import fit
 from dal.gate.measure.judge import Outcome, Verdict, in_trips, judge, slack_of, values_of
-from dal.gate.measure.measured import Curve, Measured
+from dal.gate.measure.measurement import Curve, Measurement
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All verdicts, and what they rest on."""
+    """All verdicts, with their measurements."""
 
     server: str
     schema: str
-    """The text of what made the tables."""
-    measured: Sequence[Measured]
+    """The text of the schema file."""
+    measured: Sequence[Measurement]
     verdicts: Sequence[Verdict]
 
     def of(self, outcome: Outcome) -> list[Verdict]:
-        """Return the promises of which this became."""
+        """Return the verdicts with this outcome."""
         return [verdict for verdict in self.verdicts if verdict.outcome is outcome]
 
     @property
-    def wanting(self) -> list[Verdict]:
-        """The promises that are broken, and then those that were not measured."""
+    def failures(self) -> list[Verdict]:
+        """Return the broken promises, then those that were not measured."""
         return [*self.of(Outcome.BROKEN), *self.of(Outcome.NOT_MEASURED)]
 
     @property
     def summary(self) -> str:
-        """The outcome in a line."""
+        """Return the result in one line."""
         queries = len({verdict.query for verdict in self.verdicts})
         unmeasured = len(self.of(Outcome.NOT_MEASURED))
         kept = f"{len(self.of(Outcome.KEPT))} of {len(self.verdicts)} promises of {queries} queries are kept"
         return f"{kept}{f', {unmeasured} were not measured,' if unmeasured else ''} on {self.server}"
 
 
-def make(server: str, schema: str, measured: Sequence[Measured]) -> Report:
-    """Judge what was measured."""
+def make(server: str, schema: str, measured: Sequence[Measurement]) -> Report:
+    """Judge the measurements."""
     return Report(server, schema, measured, [verdict for one in measured for verdict in judge(one)])
 
 
 def as_json(report: Report) -> str:
-    """Everything: verdicts, curves, plans and locks. Paths are relative to the working directory."""
+    """Return everything as JSON: verdicts, curves, plans and locks. Paths are relative to the working directory."""
     document = {
         "server": report.server,
         "summary": report.summary,
@@ -62,7 +62,7 @@ def as_json(report: Report) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def _query(one: Measured, report: Report) -> dict[str, Any]:
+def _query(one: Measurement, report: Report) -> dict[str, Any]:
     path, name = one.subject.path, one.subject.name
     header = read(path.read_text(encoding="utf-8"))[name.rpartition(".")[2]]
     return {
@@ -73,7 +73,7 @@ def _query(one: Measured, report: Report) -> dict[str, Any]:
         "sql": one.subject.text,
         "round_trips": one.round_trips,
         "failure": one.failure,
-        "promises": told(one.subject.promises),
+        "promises": descriptions(one.subject.promises),
         "locks": {"promised": one.subject.promises.locks, "taken": dict(sorted(one.locks.items()))},
         "rows": {
             "promised": {rows.table: {"number": rows.number, "each": rows.each} for rows in one.subject.promises.rows},
@@ -95,7 +95,7 @@ def _query(one: Measured, report: Report) -> dict[str, Any]:
 
 
 def as_junit(report: Report) -> str:
-    """JUnit XML: a suite for each query, a case for each promise; what was not measured is an error."""
+    """Return JUnit XML: a suite per query, a case per promise. A promise that was not measured is an error."""
     suites = ET.Element("testsuites", {"name": "dal check", **_counts(report.verdicts)})
     for query in dict.fromkeys(verdict.query for verdict in report.verdicts):
         cases = [verdict for verdict in report.verdicts if verdict.query == query]
@@ -129,12 +129,12 @@ _TITLES = {Outcome.BROKEN: "{} breaks a promise", Outcome.NOT_MEASURED: "a promi
 
 
 def as_github(report: Report) -> str:
-    """GitHub's annotations: an error at the line of each promise that is not kept, and a notice with the outcome."""
+    """Return GitHub annotations: an error for each promise that is not kept, and a notice with the result."""
     errors = [
         f"::error file={_escape(_relative(v.path), ',:')},line={v.line},"
         f"title={_escape(_TITLES[v.outcome].format(v.query), ',:')}"
         f"::{_escape(f'promised {v.promised}; {finding(v)}')}"
-        for v in report.wanting
+        for v in report.failures
     ]
     return "\n".join([*errors, f"::notice title=dal check::{_escape(report.summary)}"])
 
@@ -143,11 +143,11 @@ _SIGNS = {Outcome.KEPT: "kept", Outcome.BROKEN: "**broken**", Outcome.NOT_MEASUR
 
 
 def as_markdown(report: Report) -> str:
-    """A summary for a pull request: what is not kept first, everything else folded."""
+    """Return a summary for a pull request: failures first, the rest folded."""
     head = "| query | promised | measured | |\n|---|---|---|---|\n"
-    parts = [f"### {'❌' if report.wanting else '✅'} {report.summary}"]
-    if report.wanting:
-        parts.append(head + "\n".join(map(_row, report.wanting)))
+    parts = [f"### {'❌' if report.failures else '✅'} {report.summary}"]
+    if report.failures:
+        parts.append(head + "\n".join(map(_row, report.failures)))
     every = head + "\n".join(map(_row, report.verdicts))
     parts.append(f"<details><summary>All promises</summary>\n\n{every}\n\n</details>")
     return "\n\n".join(parts)
@@ -159,19 +159,19 @@ def _row(verdict: Verdict) -> str:
 
 
 def finding(verdict: Verdict) -> str:
-    """What was measured, or why nothing was, in words."""
+    """Return the measured figure, or the reason why there is none."""
     said = "not measured:" if verdict.outcome is Outcome.NOT_MEASURED else "measured"
     return f"{said} {verdict.measured}"
 
 
 def where(verdict: Verdict) -> str:
-    """A promise that is not kept, as a line that editors and terminals can follow."""
-    told = f"{verdict.query}: promised {verdict.promised}; {finding(verdict)}"
-    return f"{_relative(verdict.path)}:{verdict.line}: {told}"
+    """Return a verdict in one line, with a file and line that editors can open."""
+    text = f"{verdict.query}: promised {verdict.promised}; {finding(verdict)}"
+    return f"{_relative(verdict.path)}:{verdict.line}: {text}"
 
 
-def told(promises: Promises) -> list[str]:
-    """What a file promises, each promise in words."""
+def descriptions(promises: Promises) -> list[str]:
+    """Return each promise in words."""
     return [
         in_trips(promises.round_trips),
         *map(str, promises.bounds),
@@ -185,8 +185,8 @@ def told(promises: Promises) -> list[str]:
     ]
 
 
-def _bounds(one: Measured, *, held: bool) -> Iterator[dict[str, Any]]:
-    """What grows, as promised and as measured."""
+def _bounds(one: Measurement, *, held: bool) -> Iterator[dict[str, Any]]:
+    """Yield each bound with its promised and measured growth."""
     if one.failure is not None:
         return
     curves = one.held if held else one.curves
@@ -206,7 +206,7 @@ def _bounds(one: Measured, *, held: bool) -> Iterator[dict[str, Any]]:
 
 
 def _curves(curves: dict[str, Curve]) -> dict[str, dict[int, dict[str, Any]]]:
-    """With the worse of both plans, figure by figure."""
+    """Return the curves, each figure with the worse of both plans."""
     return {
         axis: {
             size: {
@@ -243,7 +243,7 @@ def _relative(path: Path) -> str:
 
 
 def _escape(text: str, also: str = "") -> str:
-    """As GitHub's workflow commands want it."""
+    """Escape a text for GitHub's workflow commands."""
     for character in f"%\r\n{also}":
         text = text.replace(character, f"%{ord(character):02X}")
     return text

@@ -1,7 +1,7 @@
-"""An old snapshot beside what is measured: a backup, a long report or a replica's feedback holds one in production.
+"""Hold an old snapshot during a measurement, as a backup, a long report or a replica does in production.
 
-While it is held, no row version that has ended since can be removed, so that a row which is updated again
-and again leaves a chain behind. No measurement without one shows it.
+While a snapshot is held, the server keeps every row version that was replaced since, so a row that is updated often
+grows a chain of versions. Only a measurement under a held snapshot shows its cost.
 """
 
 from __future__ import annotations
@@ -14,42 +14,41 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from dal.gate.measure.either import Connection
 from dal.gate.measure.sql import statements
+from dal.gate.measure.sync_or_async import Connection
 
 _A_MOMENT = 0.02
 
 
 @contextmanager
 def held_snapshot(where: Connection | str) -> Iterator[psycopg.Connection[Any]]:
-    """Hold a REPEATABLE READ snapshot for the length of the block, on a connection of its own, which is given.
+    """Hold a REPEATABLE READ snapshot during the block, and yield its connection.
 
-    `where` is a connection string, or a connection of either kind to the same database. It is a plain `with`
-    in asynchronous code too, and blocks for as long as connecting takes.
+    `where` is a connection string, or a connection to the same database. Use a plain `with` in asynchronous code too;
+    it blocks while it connects.
     """
-    with twin(where) as holder:
+    with second_connection(where) as holder:
         holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         with holder.transaction(force_rollback=True):
             held = holder.execute(statements.hold.sql).fetchone()
             if held is None or not held[0]:
-                raise RuntimeError("the server holds no snapshot for a transaction that has run a query")
+                raise RuntimeError("the server does not hold a snapshot for this transaction")
             yield holder
 
 
 class Patience:
-    """Waits until nobody else's snapshot is older than what has just been stored, but no longer than it is worth.
+    """Waits for other connections to release older snapshots, for a limited time in total.
 
-    Three gates on one server hold snapshots, and so do backups. Beside one, versions of a row that were rolled back
-    fill its page until an update is no longer HOT, and scans of an index look into its table: figures are then not
-    those of the statement.
+    Backups hold snapshots, and so do other gates on the same server. Meanwhile rolled-back row versions fill a page
+    until updates are no longer HOT, and index-only scans read the table, so that the figures are too high.
     """
 
     def __init__(self, seconds: float = 60) -> None:
-        """Wait so long in all."""
+        """Wait at most this long in total."""
         self._seconds = seconds
 
     def wait(self, connection: psycopg.Connection[Any]) -> None:
-        """Wait, outside of any transaction."""
+        """Wait. The connection must not be in a transaction."""
         xid = statements.next_xid(connection)[0]
         started = monotonic()
         while statements.older_snapshots(connection, xid=xid)[0]:
@@ -60,12 +59,12 @@ class Patience:
 
 
 @contextmanager
-def twin(where: Connection | str) -> Iterator[psycopg.Connection[Any]]:
-    """Open a second connection, synchronous and in autocommit, to where the first goes."""
+def second_connection(where: Connection | str) -> Iterator[psycopg.Connection[Any]]:
+    """Open a second, synchronous connection to the same database, in autocommit mode."""
     if isinstance(where, str):
         conninfo, password = where, None
     else:
-        conninfo, password = where.info.dsn, where.info.password or None  # The dsn leaves it out.
+        conninfo, password = where.info.dsn, where.info.password or None  # The dsn omits the password.
     second: psycopg.Connection[Any] = psycopg.connect(
         conninfo, password=password, autocommit=True, row_factory=tuple_row
     )

@@ -1,4 +1,4 @@
-"""The queries that are measured: anyone's aiosql files."""
+"""Load the queries to measure from aiosql files."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ from dal.gate.measure.prepared import bound
 
 
 class Fixtures(Protocol):
-    """What a module of fixtures defines, so that queries can be measured on data of any size."""
+    """The functions of a module of fixtures, which makes data of any size."""
 
     def grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
-        """Let the tables, which hold `before` of what the axis names (at first 0, in empty tables), hold `size`.
+        """Grow the data along an axis from `before` to `size` items; at first it is 0, and all tables are empty.
 
-        A query that promises no growth is run on "the standard data", which are grown once, to 64. Raise an error for
-        an axis that is not known: a name with a typo would else be measured on data that do not grow.
+        A query that promises no growth is run on "the standard data", which grow once, to 64. Raise an error for an
+        unknown axis; otherwise a misspelled axis would be measured on data that never grow.
 
-        The connection is in a transaction, but under a held snapshot in autocommit: what a service does in several
-        transactions is to be done so there. Where both are the same, the data are to be brought up to date, if there is
-        anything in them that gets old.
+        The connection is in a transaction. Under a held snapshot it is in autocommit, so that the fixtures can use as
+        many transactions as the service does. If `before` equals `size`, bring data up to date that get old with time.
         """
 
     def parameters(self, query: str, axis: str, size: int, turn: int) -> Mapping[str, Any]:
-        """The parameters of a query's call on data of that size; no two turns are alike."""
+        """Return the parameters of a call on data of this size. Every turn needs its own."""
 
     def largest(self, axis: str) -> int:
-        """How far an axis can grow with `--large`; may be left out where nobody asks for that."""
+        """Return the largest size of an axis for `--large`. Optional."""
 
-    # SMALL_TABLES = ("warehouses",) may name tables that are small by nature. To read one as a whole breaks no promise,
-    # unless that names the table. It is an error if one is not small in the data of these fixtures.
+    # SMALL_TABLES = ("warehouses",) names tables that always stay small. A full scan of one breaks no promise, unless
+    # the promise names the table. It is an error if one of them is not small in these data.
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A query, as it is sent, and what it promises."""
+    """A query as it is sent, with its promises."""
 
     name: str
     text: str
@@ -56,11 +55,11 @@ class Subject:
 
     @property
     def path(self) -> Path:
-        """The file that it stands in."""
+        """The query's file."""
         return self.promises.path
 
     def run(self, connection: psycopg.Connection[Any], parameters: Mapping[str, Any]) -> None:
-        """Send the statement, and fetch what it gives."""
+        """Send the statement and fetch its rows."""
         cursor = psycopg.Cursor(connection)
         cursor.execute(self.text.encode(), bound(parameters))
         if cursor.description:
@@ -68,13 +67,13 @@ class Subject:
 
 
 def load(folder: Path) -> list[Subject]:
-    """Load every query of a folder, or a file, with its promises; PromiseError with the problems of all of them."""
+    """Load every query of a folder or file; raise PromiseError with the problems of all headers."""
     loaded = _aiosql(folder)
     subjects: list[Subject] = []
     problems: list[Problem] = []
     for name in loaded.available_queries:
         if name.endswith("_cursor") and name.removesuffix("_cursor") in loaded.available_queries:
-            continue  # aiosql's own second form of a query that gives rows
+            continue  # aiosql's second function for a query that returns rows.
         query = reduce(getattr, name.split("."), loaded)
         try:
             promises = parse(Path(query.__code__.co_filename), name.rpartition(".")[2])
@@ -87,7 +86,7 @@ def load(folder: Path) -> list[Subject]:
 
 
 def _aiosql(folder: Path) -> Any:
-    """Load a folder with aiosql; an error names the file."""
+    """Load a folder with aiosql. An error names the file."""
     try:
         return aiosql.from_path(folder, "psycopg", mandatory_parameters=False, attribute=None)
     except (SQLLoadException, SQLParseException) as error:

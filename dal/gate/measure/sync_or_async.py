@@ -1,8 +1,8 @@
-"""Functions that measure over either kind of connection, written once.
+"""Write a measuring function once for both kinds of connections.
 
-Each is a coroutine function. Over an AsyncConnection it is awaited as it is. Over a Connection nothing in it
-ever has to wait, so that it can be run to its end at once, without an event loop. It is so, and not generated
-like dal/_sync, because what is measured is the caller's: one name in a test, whichever kind its service uses.
+The function is a coroutine function. A caller with an AsyncConnection awaits it. With a Connection nothing in it ever
+waits, so it runs to its end at once, without an event loop. Generated twins would need two names; a test has one name
+for whatever kind of connection its service uses.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Either(Protocol, Generic[P, T_co]):
-    """Takes a Connection and returns, or takes an AsyncConnection and is awaited."""
+class SyncOrAsync(Protocol, Generic[P, T_co]):
+    """A function that returns a value for a Connection, and a coroutine for an AsyncConnection."""
 
     @overload
     def __call__(self, connection: psycopg.Connection[Any], /, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
@@ -34,12 +34,12 @@ class Either(Protocol, Generic[P, T_co]):
     ) -> Coroutine[Any, Any, T_co]: ...
 
 
-def either(work: Callable[Concatenate[Connection, P], Coroutine[Any, Any, T]]) -> Either[P, T]:
-    """Make of a coroutine function one that is called with either kind of connection."""
+def sync_or_async(work: Callable[Concatenate[Connection, P], Coroutine[Any, Any, T]]) -> SyncOrAsync[P, T]:
+    """Make a coroutine function callable with both kinds of connections."""
 
     @wraps(work)
     def call(connection: Connection, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        __tracebackhide__ = True  # pytest shows the test's own line instead.
+        __tracebackhide__ = True  # pytest then shows the test's own line.
         if isinstance(connection, psycopg.AsyncConnection):
             return work(connection, *args, **kwargs)
         if isinstance(connection, psycopg.Connection):
@@ -49,15 +49,15 @@ def either(work: Callable[Concatenate[Connection, P], Coroutine[Any, Any, T]]) -
     return call
 
 
-async def settled(value: object) -> Any:
-    """What came of a call: waits for it if it must be waited for."""
+async def resolve(value: object) -> Any:
+    """Return a value, after awaiting it if it is awaitable."""
     __tracebackhide__ = True
     return await value if isawaitable(value) else value
 
 
 @asynccontextmanager
-async def entered(context: Any) -> AsyncIterator[Any]:
-    """Enter a context manager of either kind."""
+async def enter(context: Any) -> AsyncIterator[Any]:
+    """Enter a synchronous or asynchronous context manager."""
     if hasattr(context, "__aenter__"):
         async with context as value:
             yield value
@@ -74,4 +74,4 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
         result: T = done.value
         return result
     work.close()
-    raise TypeError("what is measured waits for an event loop, and the connection does not: give an AsyncConnection")
+    raise TypeError("the operation is asynchronous, but the connection is not; pass an AsyncConnection")

@@ -1,7 +1,7 @@
-"""The round trips of an operation, cold and warm.
+"""Count the round trips of an operation on a cold and a warm connection.
 
-A connection that sends a statement often enough prepares it, which is a round trip more, once; from then on
-the statement's text is not sent again. psycopg does so with what it sends for the sixth time.
+psycopg prepares a statement when it sends it for the sixth time. That costs one extra round trip; afterwards the text
+is not sent again.
 """
 
 from __future__ import annotations
@@ -9,43 +9,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dal.gate.measure.either import Connection, either, settled
+from dal.gate.measure.sync_or_async import Connection, resolve, sync_or_async
 from dal.gate.wire import Wire, watch
 
 
 @dataclass(frozen=True, slots=True)
 class Trips:
-    """What went over the wire, at each of several times."""
+    """The traffic of several runs."""
 
     runs: tuple[Wire, ...]
 
     @property
     def cold(self) -> Wire:
-        """The first time."""
+        """Return the first run."""
         return self.runs[0]
 
     @property
     def warm(self) -> Wire:
-        """The last time, with all that it sends prepared."""
+        """Return the last run, with all statements prepared."""
         return self.runs[-1]
 
     @property
     def preparing(self) -> int:
-        """The round trips that went into preparing, once for the connection."""
+        """Return the number of round trips that only prepared statements."""
         return sum(wire.preparing for wire in self.runs)
 
 
-@either
+@sync_or_async
 async def round_trips_of(connection: Connection, operation: Callable[[], object]) -> Trips:
-    """Run an operation as often as it takes the connection to be warm, and watch it each time.
+    """Run an operation until the connection is warm, and watch each run.
 
-    It is really run, and nothing is rolled back: psycopg would forget what it has prepared. "Cold" is what the
-    first of these times is, on a connection that has not run the operation before. Awaited over an AsyncConnection.
+    Nothing is rolled back, since psycopg would forget its prepared statements. The first run is cold only if the
+    connection has not run the operation before. With an AsyncConnection, await this function.
     """
     threshold = connection.prepare_threshold
     runs = []
     for _ in range((threshold or 0) + 2):
         with watch(connection) as wire:
-            await settled(operation())
+            await resolve(operation())
         runs.append(wire)
     return Trips(tuple(runs))

@@ -1,8 +1,8 @@
-"""What a prepared statement costs in one turn, which is rolled back; whatever its neighbours do.
+"""Measure a prepared statement in turns that are rolled back, independent of other connections.
 
-Buffers and rows are those of the transaction, and the WAL and temporary files are what EXPLAIN counts around the
-statement and all its triggers. CPU time and sleeps are what the operating system counts for the server's process,
-which the server reports to those who may ask (superusers, unless it is granted to others too).
+Buffers and rows are those of the transaction. WAL and temporary files are from EXPLAIN around the statement and all its
+triggers. CPU time and sleeps are those of the server process, which the server reports to superusers and to roles with
+the privilege.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from dal.gate.measure.cost import Cost, Counters, least, touched_by
+from dal.gate.measure.cost import Cost, Counters, least, transaction_counters
 from dal.gate.measure.prepared import Prepared
 from dal.gate.measure.scratch import vacuum
 from dal.gate.measure.sql import statements
 
 _BLOCK = 8192
 
-_MOST_TURNS = 6
+_MAX_TURNS = 6
 
 _USAGE = re.compile(
     r"(?P<user>[\d.]+) s user, (?P<system>[\d.]+) s system"
@@ -35,11 +35,11 @@ _USAGE = re.compile(
 
 @dataclass(slots=True)
 class _Usage:
-    """The latest report of what a statement used."""
+    """The server's latest report of CPU time and sleeps."""
 
     text: str = ""
 
-    def hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+    def receive(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.message_primary == "QUERY STATISTICS":
             self.text = diagnostic.message_detail or ""
 
@@ -54,33 +54,33 @@ class _Usage:
 
 
 class Turns:
-    """Runs prepared statements of a connection, and counts what they cost."""
+    """Measures prepared statements on a connection."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        """The connection is in autocommit and sees a scratch schema, with its dal_run()."""
+        """Use a connection in autocommit mode that sees a scratch schema with dal_run()."""
         self.connection = connection
         self._usage = _Usage()
-        connection.add_notice_handler(self._usage.hear)
+        connection.add_notice_handler(self._usage.receive)
         self._reports = _row(connection, "may_report_usage")[0]
         self.tidy: Callable[[], object] = lambda: None
 
     def after_vacuum(self) -> Turns:
-        """Return the same, but with a vacuum before each turn: nothing of the turn before is left then.
+        """Return a copy that vacuums before each turn, so that nothing is left of the turn before.
 
-        It is slower. Usually the server cleans a page up as it needs the room, but not beside a neighbour's snapshot.
+        It is slower. The server usually prunes a full page itself, but cannot while another connection holds a
+        snapshot.
         """
         turns = copy(self)
         turns.tidy = partial(vacuum, self.connection)
         return turns
 
     def costs(self, statement: Prepared, mode: str, values: Callable[[], Mapping[str, Any]], times: int) -> list[Cost]:
-        """Run a call `times` times in a transaction that is rolled back, and again until no figure falls any more.
+        """Run a call `times` times in a transaction that is rolled back, in turns until no figure gets lower.
 
-        Return the least cost of the first time, of the second, and so on; fewer, if the statement refuses to be
-        repeated.
+        Return the lowest cost of the first run, of the second, and so on; fewer if the statement cannot be repeated.
         """
         lowest = self._turn(statement, mode, values(), times)
-        for _ in range(_MOST_TURNS - 1):
+        for _ in range(_MAX_TURNS - 1):
             turn = self._turn(statement, mode, values(), times)
             lower = [least(costs) for costs in zip(lowest, turn, strict=False)]
             if all(map(_is_settled, lowest, lower)):
@@ -89,7 +89,7 @@ class Turns:
         return lowest
 
     def returned(self, statement: Prepared, mode: str, values: Callable[[], Mapping[str, Any]]) -> int:
-        """Run a call in a transaction that is rolled back, and return how many rows it returned or changed."""
+        """Run a call in a transaction that is rolled back; return the number of rows that it returned or changed."""
         with self.connection.transaction(force_rollback=True):
             return statement.run(mode, values())
 
@@ -101,7 +101,7 @@ class Turns:
             _row(self.connection, "elsewhere")
             if self._reports:
                 _row(self.connection, "report_usage")
-            before = touched_by(self.connection)
+            before = transaction_counters(self.connection)
             for _ in range(times):
                 try:
                     figures = self._figures(statement.analyze(mode, values))
@@ -109,7 +109,7 @@ class Turns:
                     if not costs:
                         raise
                     break
-                after = touched_by(self.connection)
+                after = transaction_counters(self.connection)
                 costs.append(replace(Counters(after) - Counters(before), **figures))
                 before = after
         return costs
@@ -130,5 +130,5 @@ def _row(connection: psycopg.Connection[Any], query: str) -> tuple[Any, ...]:
 
 
 def _is_settled(before: Cost, after: Cost) -> bool:
-    """Whether another turn has lowered nothing but the CPU time, and none is expected to."""
+    """Return whether a turn lowered at most the CPU time, so that no more turns are needed."""
     return replace(before, cpu_ms=None) == replace(after, cpu_ms=None) and not after.sleeps

@@ -1,1 +1,1 @@
-"""The review pages: each query with its promises, what was measured, its plans and its locks, as static HTML."""
+"""The review pages: each query with its promises, measurements, plans and locks, as static HTML."""

@@ -1,4 +1,4 @@
-"""What another revision of the query files holds, by git."""
+"""Read another revision of the query files from git."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from dal.gate.errors import InvalidInput
 from dal.gate.header.parse import PromiseError, parse
 from dal.gate.header.reader import read
-from dal.gate.measure.outcome import told
+from dal.gate.measure.reports import descriptions
 
 
 def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the queries were at that revision: what is compared with in the pages, and what is there no more."""
+    """Return the queries of that revision: those to compare with, and those that were removed."""
     git = _Git(queries)
     commit = git.commit(revision)
     with tempfile.TemporaryDirectory() as folder:
@@ -31,21 +31,21 @@ def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]])
 
 
 class _Git:
-    """The repository around a folder of query files, or around one."""
+    """The repository of a query file or a folder of them."""
 
     def __init__(self, queries: Path) -> None:
         self._near = queries if queries.is_dir() else queries.parent
         self._path = queries.resolve().relative_to(Path(self._ask("rev-parse", "--show-toplevel").strip()).resolve())
 
     def commit(self, revision: str) -> str:
-        """The commit that a revision names."""
+        """Return the commit of a revision."""
         found = self._ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", refused="")
         if not found:
-            raise InvalidInput("--base", f"there is no revision {revision!r} in git")
+            raise InvalidInput("--base", f"git has no revision {revision!r}")
         return found.strip()
 
     def copy(self, commit: str, folder: Path) -> Path:
-        """Copy the query files as they were into a folder; gives the place of their own folder or file in it."""
+        """Copy the query files of a commit into a folder; return their path there."""
         listed = self._ask("ls-tree", "-r", "-z", "--full-tree", "--name-only", commit, "--", str(self._path))
         for name in listed.split("\0"):
             if name.endswith(".sql"):
@@ -55,11 +55,11 @@ class _Git:
         return folder / self._path
 
     def _ask(self, *arguments: str, refused: str | None = None) -> str:
-        """What git answers; or this, if it refuses."""
+        """Run git and return its output, or `refused` if it fails."""
         program = shutil.which("git")
         if program is None:
             raise InvalidInput("--base", "git is not installed")
-        done = subprocess.run(  # noqa: S603 - git's own words, and a revision that it takes for nothing else
+        done = subprocess.run(  # noqa: S603 - git subcommands; a revision cannot be read as an option
             [program, "-C", str(self._near), *arguments], capture_output=True, check=False, encoding="utf-8"
         )
         if done.returncode and refused is not None:
@@ -70,7 +70,7 @@ class _Git:
 
 
 def _queries(path: Path) -> dict[str, Any]:
-    """Every query of a folder or a file: its text, and what it promised as far as that is understood."""
+    """Return the text and the promises of every query in a folder or file."""
     found = {}
     for file in _files(path):
         for name, header in read(file.read_text(encoding="utf-8")).items():
@@ -83,9 +83,9 @@ def _queries(path: Path) -> dict[str, Any]:
 
 
 def _promises(file: Path, name: str) -> list[str]:
-    """None, where the header is older than its grammar."""
+    """Return the promises of a query; none if its header is older than the present grammar."""
     try:
-        return told(parse(file, name))
+        return descriptions(parse(file, name))
     except PromiseError:
         return []
 
@@ -99,6 +99,6 @@ def _files(path: Path) -> list[Path]:
 
 
 def _name(path: Path, file: Path, query: str) -> str:
-    """As aiosql names it: by the folders that it stands in."""
+    """Return a query's full name, which includes its folders as in aiosql."""
     folders = file.relative_to(path).parent.parts if file != path else ()
     return ".".join((*folders, query))

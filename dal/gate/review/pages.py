@@ -1,4 +1,4 @@
-"""The pages, from what `dal check` writes as JSON and from nothing else."""
+"""Write the pages from the JSON output of `dal check`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from markupsafe import Markup
 from dal.gate.header.promises import Never
 from dal.gate.measure.judge import Outcome
 from dal.gate.review.charts import chart, sparkline
-from dal.gate.review.code import difference, highlighted, purpose
 from dal.gate.review.plans import fold, indexes
 from dal.gate.review.render import render
+from dal.gate.review.sql import difference, highlighted, purpose
 
 _MARK = Markup('<meta name="generator" content="dal review">')
-"""How a page that an earlier run has written is known, so that it can be removed with its query."""
+"""Marks our pages, so that the page of a removed query can be deleted."""
 
 _FIGURES = {
     "buffers": "Buffers",
@@ -30,7 +30,7 @@ _FIGURES = {
 
 
 def write(document: Mapping[str, Any], folder: Path) -> Path:
-    """Write the pages into a folder, and return the index's path."""
+    """Write the pages into a folder, and return the path of the index."""
     base = document.get("base")
     queries = [_query(query, base) for query in document["queries"]]
     shared = {"server": document["server"], "summary": document["summary"], "base": base, "mark": _MARK}
@@ -55,7 +55,7 @@ def _remove_others(folder: Path, written: set[str]) -> None:
 
 
 def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
-    """All that a template shows of a query."""
+    """Return the template values of a query."""
     first, rest = purpose(query["source"])
     never = [Never(one["node"], one["table"], 0, frozenset(one["small"])) for one in query["never"]]
     curves = [_curve(query, bound) for bound in query["bounds"]]
@@ -64,7 +64,7 @@ def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str
         "first": first,
         "rest": rest,
         "text": _text(query),
-        "wanting": [verdict for verdict in query["verdicts"] if verdict["outcome"] != Outcome.KEPT],
+        "failures": [verdict for verdict in query["verdicts"] if verdict["outcome"] != Outcome.KEPT],
         "growth": curves,
         "overview": [curve for curve in curves if curve["metric"] == "buffers"],
         "folded": {axis: fold(sizes, never) for axis, sizes in query["plans"].items()},
@@ -97,7 +97,7 @@ def _curve(query: Mapping[str, Any], bound: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _relations(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every table and index that is touched, how the plans use it, and its buffers at the ends of each axis."""
+    """Yield every touched table and index, with its use in the plans and its buffers at both ends of each axis."""
     used: dict[str, dict[str, set[str]]] = {}
     for sizes in query["plans"].values():
         for relation, node, kind in indexes(sizes):
@@ -117,7 +117,7 @@ def _relations(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _figures(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A table of every figure at every size for each axis; without what is nothing throughout."""
+    """Yield a table of figures by size for each axis, without figures that are always 0."""
     for held in (False, True):
         for axis, sizes in query["held_snapshot" if held else "curves"].items():
             yield {
@@ -125,21 +125,21 @@ def _figures(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "held_snapshot": held,
                 "sizes": [int(size) for size in sizes],
                 "rows": [
-                    (label, [_told(figure, cost[figure]) for cost in sizes.values()])
+                    (label, [_text_of(figure, cost[figure]) for cost in sizes.values()])
                     for figure, label in _FIGURES.items()
                     if any(cost["updates" if figure == "hot_share" else figure] for cost in sizes.values())
                 ],
             }
 
 
-def _told(figure: str, value: float | None) -> str:
+def _text_of(figure: str, value: float | None) -> str:
     if value is None:
-        return "-"  # It was not measured.
+        return "-"  # Not measured.
     return f"{value:.0%}" if figure == "hot_share" else f"{value:,.0f}"
 
 
 def _change(query: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """How a query differs from the base's."""
+    """Return the difference to the base revision."""
     before = base["queries"].get(query["name"])
     if before is None:
         return {"kind": "added", "lines": [], "promised": query["promises"], "withdrawn": []}

@@ -1,4 +1,4 @@
-"""Plans as trees, with those that are equal folded into one."""
+"""Plans as trees. Equal plans are shown once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CONDITIONS = (
 )
 
 _LONG = 160
-"""Of a condition that is shown; a custom plan's can hold thousands of values."""
+"""The maximum length of a condition; a custom plan's may list thousands of values."""
 
 _SHAPE = (
     "Node Type",
@@ -42,47 +42,47 @@ _SHAPE = (
     "Function Name",
     "CTE Name",
 )
-"""What makes two plans alike: everything but estimates and conditions."""
+"""Plans are equal if these are equal. Estimates and conditions may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node as it is shown."""
+    """A node of a plan, as shown."""
 
     depth: int
     kind: str
     role: str
-    """The CTE or subplan that it begins, or nothing."""
+    """The CTE or subplan that it starts, or an empty text."""
     source: str
     """The table, function or CTE that it reads, with its alias."""
     index: str
     conditions: tuple[str, ...]
     rows: tuple[str, ...]
-    """Estimated, in the columns of its plan."""
+    """The estimated rows, in the columns of its plan."""
     never: bool
-    """Whether a promise says that it never appears."""
+    """Whether a promise forbids it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Plans of one shape: where they are made, and the tree."""
+    """Equal plans: the calls that use them, and the tree."""
 
     where: str
     reads: str
-    """What they read and how, in a line."""
+    """The tables and indexes with the nodes that read them, in one line."""
     columns: tuple[str, ...]
     nodes: tuple[Node, ...]
 
     @property
     def never(self) -> bool:
-        """Whether a node is in it that never appears."""
+        """Return whether it has a forbidden node."""
         return any(node.never for node in self.nodes)
 
 
 def fold(sizes: Mapping[str, Mapping[str, Any]], never: Sequence[Never]) -> list[Folded]:
-    """Fold the plans of an axis, by size and by custom or generic.
+    """Group the equal plans of an axis.
 
-    What never appears is looked for as the gate does, at the largest size: small tables are scanned, and may be.
+    Forbidden nodes are marked at the largest size only, as the gate does, since scans of small tables are right.
     """
     shapes: dict[Any, dict[tuple[str, int], Mapping[str, Any]]] = {}
     for size, kinds in sizes.items():
@@ -93,7 +93,7 @@ def fold(sizes: Mapping[str, Mapping[str, Any]], never: Sequence[Never]) -> list
 
 
 def indexes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """Every relation that a plan names, the node that reads or writes it, and whether the plan is custom or generic."""
+    """Yield every table and index of the plans, the node that uses it, and the kind of the plan."""
     for kinds in sizes.values():
         for kind, tree in kinds.items():
             for _, node in _walk(tree, 0):
@@ -171,12 +171,12 @@ def _shape(node: Mapping[str, Any]) -> Any:
 
 
 def _where(cells: Sequence[tuple[str, int]], every: Sequence[int]) -> str:
-    """Tell the cells of a table of kinds and sizes, as `custom at 64 to 4,096, generic`."""
+    """Describe plans and sizes, as in `custom at 64 to 4,096; generic`."""
     sizes = {kind: [size for other, size in cells if other == kind] for kind, _ in cells}
-    told = {kind: _ranges(at, every) for kind, at in sizes.items()}
-    if len(set(told.values())) == 1:
-        return " and ".join(told) + next(iter(told.values()))
-    return "; ".join(f"{kind}{at}" for kind, at in told.items())
+    ranges = {kind: _ranges(at, every) for kind, at in sizes.items()}
+    if len(set(ranges.values())) == 1:
+        return " and ".join(ranges) + next(iter(ranges.values()))
+    return "; ".join(f"{kind}{at}" for kind, at in ranges.items())
 
 
 def _ranges(sizes: Sequence[int], every: Sequence[int]) -> str:

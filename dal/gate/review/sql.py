@@ -1,4 +1,4 @@
-"""SQL for a page: highlighted, with lines that can be linked to, and what changed in it line by line."""
+"""SQL for a page: highlighted, with links to lines, and as a diff."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dal.gate.header.reader import read
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a diff: whether it was added ("+"), removed ("-"), stayed (" ") or stands for some left out ("@")."""
+    """A line of a diff: added ("+"), removed ("-"), unchanged (" ") or a gap ("@")."""
 
     sign: str
     text: str
 
 
 def highlighted(text: str, first_line: int) -> Markup:
-    """The text as spans, each line in one of its own, whose id is its number in the file: `L9`."""
+    """Return the text as spans, one per line, with the line number of the file as its id, such as `L9`."""
     spans = highlight(text, PostgresLexer(stripnl=False), HtmlFormatter(nowrap=True)).rstrip("\n")
     lines = "\n".join(f'<span id="L{n}">{line}</span>' for n, line in enumerate(spans.split("\n"), start=first_line))
     return Markup(lines)  # noqa: S704 - escaped by Pygments
@@ -37,9 +37,9 @@ def purpose(source: str) -> tuple[str, str]:
 
 
 def difference(before: str, after: str) -> list[Line]:
-    """What changed, with a few lines around it; nothing if nothing did."""
+    """Return the changed lines with some context; nothing if the texts are equal."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=3, lineterm="")
-    return list(_signed(list(lines)[2:]))  # Without the names of the files.
+    return list(_signed(list(lines)[2:]))  # Without the file names.
 
 
 def _signed(lines: list[str]) -> Iterator[Line]:

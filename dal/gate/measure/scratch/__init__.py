@@ -1,4 +1,4 @@
-"""A scratch schema, which is alone on the search_path of whoever works in it, and the care of its tables."""
+"""The scratch schema, and the maintenance of its tables. It is the only schema on the search_path."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from dal.gate.measure.either import Connection, either, settled
+from dal.gate.measure.sync_or_async import Connection, resolve, sync_or_async
 
 _statements: Any = aiosql.from_path(Path(__file__).parent, "psycopg", attribute=None)
 
 _VACUUM = sql.SQL("VACUUM (INDEX_CLEANUP ON, ANALYZE) {}")
-"""As autovacuum would in time; without it a figure depends on when that came by. With INDEX_CLEANUP, since what
-was rolled back leaves line pointers that would else fill a page after some sizes."""
+"""Autovacuum would make figures depend on its timing. INDEX_CLEANUP also removes the line pointers of rolled-back rows,
+which would otherwise fill a page after some sizes."""
 
 
 def create(connection: psycopg.Connection[Any]) -> None:
-    """Make the schema that the search_path names."""
+    """Create the schema that the search_path names."""
     _statements.create(connection)
 
 
-def runner(connection: psycopg.Connection[Any]) -> None:
-    """Make dal_run(), the function inside which prepared statements are measured."""
+def create_runner(connection: psycopg.Connection[Any]) -> None:
+    """Create dal_run(), the function in which prepared statements are measured."""
     _statements.runner(connection)
 
 
 def drop(connection: psycopg.Connection[Any]) -> None:
-    """Drop the schema that the search_path names, if it was made here."""
+    """Drop the schema that the search_path names, if `create` made it."""
     _statements.drop(connection)
 
 
-def calm(connection: psycopg.Connection[Any]) -> None:
-    """Let nothing but vacuum() look after the tables, and nothing on this connection wait for the disk."""
+def disable_autovacuum(connection: psycopg.Connection[Any]) -> None:
+    """Disable autovacuum for the tables, and synchronous commits for this connection."""
     _statements.calm(connection)
 
 
 def pages(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    """How many pages each table of the schema had when it was last vacuumed."""
+    """Return the number of pages of each table at its last vacuum."""
     return dict(_statements.pages(connection))
 
 
@@ -49,16 +49,16 @@ def tables(connection: psycopg.Connection[Any]) -> set[str]:
     return {name for (name,) in _statements.tables(connection)}
 
 
-@either
+@sync_or_async
 async def vacuum(connection: Connection) -> None:
     """Vacuum and analyze all tables of the first schema of the search_path."""
-    await vacuumed(connection)
+    await vacuum_tables(connection)
 
 
-async def vacuumed(connection: Connection) -> None:
-    """What vacuum does, for functions that are made for either kind of connection themselves."""
+async def vacuum_tables(connection: Connection) -> None:
+    """Vacuum and analyze, for callers that support both kinds of connections themselves."""
     cursor: Any = connection.cursor(row_factory=tuple_row)
-    await settled(cursor.execute(_statements.tables.sql, prepare=False))
-    names = [sql.Identifier(name) for (name,) in await settled(cursor.fetchall())]
+    await resolve(cursor.execute(_statements.tables.sql, prepare=False))
+    names = [sql.Identifier(name) for (name,) in await resolve(cursor.fetchall())]
     if names:
-        await settled(cursor.execute(_VACUUM.format(sql.SQL(", ").join(names)), prepare=False))
+        await resolve(cursor.execute(_VACUUM.format(sql.SQL(", ").join(names)), prepare=False))
