@@ -82,5 +82,5 @@ def test_sizes_are_spread_evenly_up_to_the_largest():
 
 
 def test_two_sizes_tell_nothing():
-    with pytest.raises(ValueError, match="three sizes or more"):
+    with pytest.raises(ValueError, match="three or more sizes"):
         fit({1: 1, 2: 2})

@@ -241,9 +241,9 @@ def test_equal_plans_stand_once_with_all_their_estimates():
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("<xml>", "is no JSON"),
+        ("<xml>", "is not JSON"),
         ("[]", "dal check"),
-        ('{"server": "", "summary": "", "schema": "", "queries": [{"name": "../x"}]}', "is no query's name"),
+        ('{"server": "", "summary": "", "schema": "", "queries": [{"name": "../x"}]}', "is not a query name"),
     ],
 )
 def test_another_file_than_the_check_writes_is_refused(tmp_path, text, part):
