@@ -1,3 +1,6 @@
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["time_limit", "servers", "browser", "reviewed", "faults.plugin"]
@@ -10,3 +13,9 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("short"), max_examples=2000, stateful_step_count=100)
 settings.register_profile("brief", settings.get_profile("short"), max_examples=50)
 settings.load_profile("short")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Use every core for the whole suite, each with a server of its own; for a part of it, this process alone."""
+    is_whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    return os.cpu_count() if is_whole else 0

@@ -57,6 +57,18 @@ def pytest_report_header(config):
     return f"server: {server}, {server.place}"
 
 
+def pytest_sessionfinish(session):
+    output = getattr(session.config, "workeroutput", None)  # Of a process of pytest-xdist.
+    if output is not None:
+        output["figures"] = session.config.stash.get(_FIGURES, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    figures = node.config.stash.setdefault(_FIGURES, {})
+    figures.update(getattr(node, "workeroutput", {}).get("figures", {}))
+
+
 def pytest_terminal_summary(terminalreporter, config):
     figures = config.stash.get(_FIGURES, {})
     if figures:

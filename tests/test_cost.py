@@ -1,10 +1,13 @@
 """What the statements cost on the server: it does not grow with the session. Figures are shown after the run."""
 
 import statistics
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from psycopg import sql
+from ulid import ULID
 
 import dal
 from dal import NewMessage
@@ -102,16 +105,54 @@ def fill_sessions(connection):
     )
 
 
+@pytest.fixture(scope="module")
+def crowds(server):
+    """Name a schema with twenty thousand sessions, of which one has so many messages: one for all who ask for it."""
+    made = {}
+
+    def crowd(messages):
+        if messages not in made:
+            name = made[messages] = f"test_{ULID()}".lower()
+            with psycopg.connect(server.conninfo, autocommit=True, options=f"-c search_path={name}") as connection:
+                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+                store = dal.SessionStore(connection)
+                store.apply_schema()
+                fill_sessions(connection)
+                fill(store.session("talk"), messages)
+                store.session("over").append("assistant", "x", agent_id="a")
+                store.session("over").archive()
+                connection.execute("VACUUM ANALYZE sessions, messages, removals")
+        return made[messages]
+
+    yield crowd
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+        for name in made.values():
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def among(server, crowds):
+    """Connect to such a schema, by a connection that has prepared nothing."""
+    with ExitStack() as ends:
+
+        def connect(messages):
+            options = f"-c search_path={crowds(messages)}"
+            return ends.enter_context(psycopg.connect(server.conninfo, autocommit=True, options=options))
+
+        yield connect
+
+
 @pytest.mark.parametrize("rank", ["first page", "later page"])
 @pytest.mark.parametrize(
     "wanted",
     [{}, {"user_id": "u7"}, {"source": "s3"}, {"status": "paused"}, {"user_id": "u7", "source": "s1"}],
     ids=lambda wanted: "+".join(wanted) or "all",
 )
-def test_a_page_of_sessions_reads_a_page(connection, sync_store, figure, wanted, rank):
+def test_a_page_of_sessions_reads_a_page(among, figure, wanted, rank):
     """Among twenty thousand sessions over a year, of which the tables hold more than a thousand buffers."""
-    fill_sessions(connection)
-    connection.execute("VACUUM ANALYZE sessions")
+    connection = among(1000)
+    sync_store = dal.SessionStore(connection)
     cursor = "2025-10-31T00:00:00+00:00/x" if rank == "later page" else None
     rows = sync_store.sessions(limit=20, cursor=cursor, **wanted)
     assert len(rows) == 20
@@ -316,17 +357,12 @@ PLANNED_FOR_THEIR_VALUES = {
 
 
 @pytest.mark.parametrize("name", [name for name in dal.queries if not name.startswith("schema.")])
-def test_a_statement_is_planned_once_a_connection(connection, sync_store, name):
+def test_a_statement_is_planned_once_a_connection(among, name):
     """Planning anew takes longer than running: the server must find its generic plan no worse, and keep it."""
-    fill_sessions(connection)
-    session = sync_store.session("talk")
-    fill(session, 1000)
-    over = sync_store.session("over")
-    over.append("assistant", "x", agent_id="a")
-    over.archive()
-    connection.execute("VACUUM ANALYZE")
+    connection = among(1000)
+    store = dal.SessionStore(connection)
     for _ in range(20):
-        CALLS[name](sync_store, session)
+        CALLS[name](store, store.session("talk"))
     custom = connection.execute(
         "SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE %s", [f"/* dal:{name} */%"]
     ).fetchone()[0]
@@ -334,19 +370,17 @@ def test_a_statement_is_planned_once_a_connection(connection, sync_store, name):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_no_generic_plan_is_bad(connection, sync_store, name):
+def test_no_generic_plan_is_bad(among, name):
     """The server may turn to a generic plan at any time: it touches no more than one made for the values."""
-    fill_sessions(connection)
-    session = sync_store.session("talk")
-    fill(session, 20_000)
-    sync_store.session("over").append("assistant", "x", agent_id="a")
-    connection.execute("VACUUM ANALYZE")
+    connection = among(20_000)
+    store = dal.SessionStore(connection)
+    session = store.session("talk")
     touched = {}
     for mode in ("force_custom_plan", "force_generic_plan"):
         connection.execute(f"SET plan_cache_mode = {mode}")
         for _ in range(7):
-            CALLS[name](sync_store, session)
-        touched[mode] = min(cost(connection, lambda: CALLS[name](sync_store, session)) for _ in range(3))
+            CALLS[name](store, session)
+        touched[mode] = min(cost(connection, lambda: CALLS[name](store, session)) for _ in range(3))
     assert touched["force_generic_plan"] <= touched["force_custom_plan"] + 10
 
 
