@@ -52,14 +52,15 @@ def here(server, schema, tables):
 
 @pytest.mark.parametrize("page", EXAMPLES)
 def test_the_examples_of_a_page_work_one_after_another(here, page):
-    names = {"dal": dal}
+    names, stores = {"dal": dal}, []
     try:
         for example in EXAMPLES[page]:
             # An address that no example connects to stays as it is: of a certificate, say.
             exec(compile(here(example), page, "exec"), names)
+            stores += [value for value in names.values() if isinstance(value, dal.SessionStore)]
     finally:
-        if "store" in names:
-            names["store"].close()
+        for store in stores:
+            store.close()
 
 
 def test_most_pages_have_examples():

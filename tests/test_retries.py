@@ -143,7 +143,7 @@ def test_a_deadlock_in_the_callers_transaction_says_what_to_do(side, server, opt
     for name in "ab":
         setup.session(name).append("user", "x")
     mine, other = side.connect(server.conninfo, **options | {"autocommit": False}), connect(autocommit=False)
-    mine.execute("SET deadlock_timeout = '10ms'")
+    mine.execute("SET LOCAL deadlock_timeout = '10ms'")
     store = side.store(mine)
     store.session("a").append("user", "1")
     dal.SessionStore(other).session("b").append("user", "1")

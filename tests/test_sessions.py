@@ -272,7 +272,7 @@ def bookmarks(store, connection):
 )
 def test_delete_idle_waits_for_no_row_of_any_table(store, connect, bookmarks, hold):
     holder = connect(autocommit=False)
-    holder.execute("SET deadlock_timeout = '100ms'")
+    holder.execute("SET LOCAL deadlock_timeout = '100ms'")
     holder.execute(hold)
     before = datetime.now(UTC) + timedelta(minutes=1)
     assert sorted(store.delete_idle(before, limit=2)) in (["s1", "s2"], ["s1"])

@@ -24,6 +24,8 @@ MODULES = (test_transactions, test_agent_ids, test_append, test_concurrency, tes
 ELSEWHERE = {
     "test_a_connection_string_is_refused_without_quoting_it": "sends nothing",
     "test_a_deadline_of_the_server_is_told_as_such": "sets what outlasts a transaction, and would be another client's",
+    "test_a_read_waits_for_nobody": "as the one before",
+    "test_delete_idle_passes_over_a_session_that_is_being_written_to": "as the one before",
     "test_a_store_with_its_own_pool_cannot_be_used_after_closing": "connects with a schema, and so with options",
     "test_a_thousand_appends_are_a_thousand_statements": "connects with options",
     "test_an_exhausted_pool_says_so": "connects with a schema, and so with options",

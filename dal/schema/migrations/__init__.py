@@ -29,6 +29,7 @@ _FREE_LATER = (
     errors.DeadlockDetected,
     errors.ObjectNotInPrerequisiteState,
     errors.UniqueViolation,
+    errors.InternalError_,  # "tuple concurrently updated": of the catalog.
 )
 """A lock was not free in time, or someone else was taking the step at the same time: look again."""
 
