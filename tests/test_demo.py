@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dal.cli.problems import QUICK
+from dal.demo.problems import QUICK
 
 DEMO = [sys.executable, "-m", "dal.cli", "demo"]
 

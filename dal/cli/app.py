@@ -12,7 +12,8 @@ import psycopg
 import typer
 from typer.core import TyperGroup
 
-from dal.cli import demo, histories, queries, schema
+from dal.cli import histories, queries, schema
+from dal.demo.command import demo
 from dal.errors import DalError, translate
 from dal.gate.cli import check, review, signals
 from dal.gate.cli.output import err, out, print_error
@@ -60,7 +61,7 @@ app = typer.Typer(
     # Should the command line itself fail, the plain traceback is what a report needs.
     pretty_exceptions_enable=False,
 )
-app.command()(demo.demo)
+app.command()(demo)
 app.command()(queries.queries)
 app.command()(check.check)
 app.command()(review.review)

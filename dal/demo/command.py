@@ -16,11 +16,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dal._sync.store import SessionStore
-from dal.cli import problems, report
-from dal.cli.connection import connected
-from dal.cli.meter import count_round_trips, take_turns
-from dal.cli.problems import Problem, Sizes, Stage
-from dal.conninfo import with_schema
+from dal.conninfo import with_schema, with_timeout
+from dal.demo import problems, report
+from dal.demo.meter import count_round_trips, take_turns
+from dal.demo.problems import Problem, Sizes, Stage
 from dal.errors import DalError
 from dal.gate.cli.output import err, out
 from dal.gate.cli.servers import Dsn, ServerKind, announce, choice
@@ -30,6 +29,9 @@ from dal.gate.server import serve
 
 _OLDEST = 150000
 """The first PostgreSQL whose counters can be asked for at once."""
+
+_TIMEOUT = 10
+"""Seconds to wait for a server."""
 
 
 def demo(
@@ -82,8 +84,8 @@ def _scratch(conninfo: str) -> Iterator[str]:
     given = str(conninfo_to_dict(conninfo).get("options") or "")
     options = " ".join(filter(None, (given, "-c synchronous_commit=off")))
     name = f"dal_demo_{secrets.token_hex(4)}"
-    place = with_schema(make_conninfo(conninfo, options=options), name)
-    with connected(place) as connection:
+    place = with_timeout(with_schema(make_conninfo(conninfo, options=options), name), _TIMEOUT)
+    with psycopg.connect(place, autocommit=True) as connection:
         if connection.info.server_version < _OLDEST:
             raise DalError("the demo needs PostgreSQL 15 or later")
         with connection.transaction():
@@ -92,16 +94,16 @@ def _scratch(conninfo: str) -> Iterator[str]:
     try:
         yield place
     finally:
-        with connected(place) as connection:
+        with psycopg.connect(place, autocommit=True) as connection:
             scratch.drop(connection)
 
 
 def _play(conninfo: str, sizes: Sizes) -> tuple[Problem, ...]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        connected(conninfo, autocommit=False) as usual,
-        connected(conninfo) as ours,
-        connected(conninfo) as watcher,
+        psycopg.connect(conninfo) as usual,
+        psycopg.connect(conninfo, autocommit=True) as ours,
+        psycopg.connect(conninfo, autocommit=True) as watcher,
         Progress(*columns, console=err, disable=not err.is_terminal) as progress,
     ):
         stage = Stage(usual, ours, sizes)

@@ -9,8 +9,8 @@ import psycopg
 
 from dal._sync.session import Session
 from dal._sync.store import SessionStore
-from dal.cli.meter import REHEARSALS, Way
-from dal.cli.naive import Service
+from dal.demo.meter import REHEARSALS, Way
+from dal.demo.naive import Service
 from dal.gate.measure.scratch import vacuum
 from dal.records import NewMessage
 

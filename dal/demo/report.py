@@ -6,8 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from dal.cli.meter import Way
-from dal.cli.problems import Problem
+from dal.demo.meter import Way
+from dal.demo.problems import Problem
 from dal.gate.server import Server
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
