@@ -17,7 +17,7 @@ from test_histories import lines as written
 from test_histories import message as said
 
 import dal
-from dal._sync import imports
+from dal.histories._sync import imports
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_opening_and_resetting_in_silence_send_nothing(wired, raw):
     assert watched.messages == []
 
 
-PAGES = {"messages.export", "messages.export_escaped", "sessions.export", "sessions.export_of_user"}
+PAGES = {"messages.export", "sessions.export", "sessions.export_of_user"}
 """Which look at all that is on a page anyway, and so may count it."""
 
 

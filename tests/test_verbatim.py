@@ -46,7 +46,7 @@ IMPORT = {
 """The files beside dal/histories/batch.py."""
 
 
-WHOLE = {"messages.export", "messages.export_escaped", "messages.stream", "sessions.export", "sessions.export_of_user"}
+WHOLE = {"messages.export", "messages.stream", "sessions.export", "sessions.export_of_user"}
 """The query files that only an export or a stream sends."""
 
 AHEAD = """

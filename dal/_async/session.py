@@ -11,7 +11,7 @@ from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
 from dal.appends import Append
 from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound, StatementFailed
-from dal.histories.pace import Pace
+from dal.histories.pages import PAGE
 from dal.ids import new_id
 from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
 
@@ -138,14 +138,13 @@ class AsyncSession:
         It reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early, use
         contextlib's aclosing. On a store of one connection, that can do nothing else meanwhile.
         """
-        query, pace, last = async_queries.messages.stream, Pace(), -1
+        query, last = async_queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
         async with runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
-            while page := await snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=pace.limit):
+            while page := await snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=PAGE):
                 for message in page:
                     yield message
                 last = page[-1].sequence
-                pace.went(len(page), sum(len(message.content) for message in page))
 
     async def message(self, message_id: str) -> Message | None:
         """Read one message by its id; None if the session has none with it."""

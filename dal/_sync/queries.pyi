@@ -110,23 +110,12 @@ class _MessagesExport(Query):
         session_ids: list[str],
         after: int,
         limit: int,
-        largest: int,
         owner: str | None = None,
-    ) -> list[records.ExportedMessages]:
-        """Read the messages of each of these sessions that follow a sequence number, in reading order, so many of each.
-        From the start with -1.
+    ) -> list[records.ExportedMessage]:
+        """Read the messages of several sessions in reading order, one session after the other: a page of an export.
+        `after` is a sequence number in the first session, -1 for its start; `limit` is the most of each session.
 
-        Returns: ExportedMessages; one a session, in the order given; no row when none is.
-        """
-
-class _MessagesExportEscaped(Query):
-    def __call__(
-        self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
-    ) -> records.EscapedMessages | None:
-        """Read a session's messages that follow a sequence number as lines of JSON, in reading order: a page. From the
-        start with -1. For what messages.export leaves out.
-
-        Returns: EscapedMessages; no row when nothing follows, or no such session is stored.
+        Returns: ExportedMessage; in the order of the given sessions; no row when they have no more messages.
         """
 
 class _MessagesGet(Query):
@@ -183,7 +172,6 @@ class _Messages:
     append_all: _MessagesAppendAll
     before: _MessagesBefore
     export: _MessagesExport
-    export_escaped: _MessagesExportEscaped
     get: _MessagesGet
     latest: _MessagesLatest
     remove_from: _MessagesRemoveFrom

@@ -1,98 +1,76 @@
-"""Which queries an export sends, page by page, and the lines made of their rows."""
+"""The pages of an export: which messages each one asks for, and the lines made of the rows."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from json.encoder import encode_basestring as quoted
+from operator import attrgetter
+from typing import Any
 
-from dal.histories.marks import written
-from dal.histories.pace import Pace
-from dal.records import ExportedMessages, ExportedSession
+from dal.records import ExportedMessage, ExportedSession
 
-
-class Unwritten(NamedTuple):
-    """So many messages after this number, whose lines messages.export does not give."""
-
-    session_id: str
-    after: int
-    messages: int
+PAGE = 1000
+"""Rows to ask for at once. The statements end a page early where its rows are large."""
 
 
-@dataclass(slots=True)
-class Page:
-    """Sessions, and the messages that were read of each after this number."""
+class MessagePages:
+    """The messages of sessions, a page at a time, and their `lines`.
 
-    after: int = -1
-    sessions: list[ExportedSession] = field(default_factory=list)
-    rows: list[ExportedMessages] = field(default_factory=list)
-    pieces: list[bytes | Unwritten] = field(default_factory=list)
-    """What was written of it."""
-    size: int = 0
-    """How many bytes that is."""
+    Send the `parameters` and `take` the rows, until there are none. While the server reads the next page, `write` the
+    lines of the last one.
+    """
 
-    @property
-    def messages(self) -> int:
-        """How many there are."""
-        return sum(row.messages for row in self.rows)
+    def __init__(self) -> None:
+        self._waiting = deque[ExportedSession]()
+        self._asked = deque[ExportedSession]()
+        self._after = -1
+        """The number of the last message that was read of the first session; -1 before the first."""
+        self._unwritten: list[ExportedSession | ExportedMessage] = []
+        self.lines = b""
+
+    def begin(self, sessions: Iterable[ExportedSession]) -> None:
+        """Begin with the messages of other sessions."""
+        self._waiting.extend(sessions)
+
+    def parameters(self) -> dict[str, Any] | None:
+        """Return the parameters of the next page: of one session, or of several that have few messages."""
+        messages = 0
+        while self._waiting and (not self._asked or messages + self._waiting[0].messages <= PAGE):
+            messages += self._waiting[0].messages
+            self._asked.append(self._waiting.popleft())
+        ids = [session.session_id for session in self._asked]
+        return {"session_ids": ids, "after": self._after, "limit": PAGE} if ids else None
+
+    def take(self, rows: Sequence[ExportedMessage]) -> None:
+        """Take the rows of that page."""
+        messages = {session_id: list(found) for session_id, found in groupby(rows, attrgetter("session_id"))}
+        while self._asked:
+            session = self._asked.popleft()
+            if self._after < 0:
+                self._unwritten.append(session)
+            found = messages.get(session.session_id, [])
+            self._unwritten += found
+            self._after = -1
+            # The sessions' own counts may be wrong, if somebody has changed the tables: ask until nothing follows.
+            if found and (len(found) == PAGE or (found[-1] is rows[-1] and not found[-1].is_last)):
+                self._after = found[-1].sequence
+                self._waiting.extendleft(reversed([session, *self._asked]))
+                self._asked.clear()
 
     def write(self) -> None:
-        """Write the lines."""
-        for session, row in zip(self.sessions, self.rows, strict=True):
-            if self.after < 0:
-                self.pieces.append(session.line)
-            if row.messages:
-                lines = None if row.lines is None else written(session.session_id, row.lines, row.marks)
-                self.pieces.append(Unwritten(session.session_id, self.after, row.messages) if lines is None else lines)
-        self.size = sum(len(piece) for piece in self.pieces if isinstance(piece, bytes))
+        """Write the `lines` of the last page: each session's own, and those of its messages."""
+        lines = [one.line if isinstance(one, ExportedSession) else _line(one) for one in self._unwritten]
+        self._unwritten = []
+        self.lines = "".join(lines).encode()
 
 
-class Step(NamedTuple):
-    """A query file to send, and the page before, to be written while the server is at it."""
-
-    query: str
-    parameters: dict[str, Any]
-    page: Page
-
-
-def steps(query: str, wanted: dict[str, Any]) -> Generator[Step | None, Any, None]:
-    """Give one step after the other, each for the rows of the one before, and None at the end."""
-    heads, pace, page = Pace(), Pace(), Page()
-
-    def ask(query: str, **parameters: Any) -> Generator[Step | None, Any, Any]:
-        rows = yield Step(query, parameters, page)
-        if page.messages:
-            pace.went(page.messages, page.size)
-        return rows
-
-    last = "-infinity", ""
-    while found := (yield from ask(query, listed_after=last[0], id_after=last[1], limit=heads.limit, **wanted)):
-        heads.went(len(found), sum(len(session.line) for session in found))
-        last = found[-1].listed_at.isoformat(), found[-1].session_id
-        todo, after, page = deque[ExportedSession](found), -1, Page()
-        while todo:
-            limit = pace.limit
-            ids = _first(todo, 0 if after >= 0 else limit)
-            rows = yield from ask("messages.export", session_ids=ids, after=after, limit=limit, largest=pace.largest)
-            page = Page(after)
-            for row in rows:
-                page.sessions.append(todo[0])
-                page.rows.append(row)
-                if row.messages == limit:  # There may be more of it.
-                    after = row.sequence
-                    break
-                todo.popleft()
-                after = -1
-    yield None
-
-
-def _first(sessions: Iterable[ExportedSession], messages: int) -> list[str]:
-    """Give the ids of the first sessions that have so many messages together, but of one at least."""
-    ids: list[str] = []
-    for session in sessions:
-        messages -= session.messages + 1
-        if ids and messages < 0:
-            break
-        ids.append(session.session_id)
-    return ids
+def _line(message: ExportedMessage) -> str:
+    agent_id = "null" if message.agent_id is None else quoted(message.agent_id)
+    return (
+        f'{{"message":{{"session_id":{quoted(message.session_id)},"sequence":{message.sequence},'
+        f'"message_id":{quoted(message.message_id)},"role":{quoted(message.role)},"agent_id":{agent_id},'
+        f'"content":{quoted(message.content)},"metadata":{message.json_metadata},'
+        f'"created_at":"{message.iso_created_at}"}}}}\n'
+    )

@@ -1,15 +1,12 @@
--- name: export(session_ids, after, limit, largest, owner)
--- Read the messages of each of these sessions that follow a sequence number, in reading order, so many of each.
--- From the start with -1.
+-- name: export(session_ids, after, limit, owner)
+-- Read the messages of several sessions in reading order, one session after the other: a page of an export.
+-- `after` is a sequence number in the first session, -1 for its start; `limit` is the most of each session.
 --
--- One statement: for each session a walk along the index from the number on, as messages.after. The lines are not
---   JSON yet, since escaping takes a server longer than all the rest: the texts stand as they are, with control
---   characters where the JSON around them belongs (dal/histories/marks.py), and `marks` tells how many, so that a
---   text with some of its own is found. There are no lines if a message is larger than `largest` bytes, with its
---   metadata counted sixteenfold since it may be stored compressed: they would fill the memory. For both
---   there is messages.export_escaped. The sort is there to have all read before the first row is sent, which
---   nobody may be waiting for yet; and the array stands in a subquery as in sessions.agent_ids.
---   With an owner, a session that is not that user's has no messages.
+-- One statement: for each session a walk along the index, as messages.after. The page ends at a MiB of content and
+--   metadata, or with the first message, so that large messages do not fill the memory; `is_last` then is false for the
+--   last row. The array stands in a subquery as in sessions.agent_ids. It is Python
+--   that makes a line of JSON of each row, while the server reads the next page.
+--   With an owner, a session of another user has no messages.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -18,60 +15,70 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: ExportedMessages; one a session, in the order given; no row when none is.
+-- Returns: ExportedMessage; in the order of the given sessions; no row when they have no more messages.
 SELECT
-    wanted.session_id,
-    body.sequence,
-    body.messages,
-    body.marks,
-    body.lines
-FROM unnest((SELECT :session_ids::text[])) WITH ORDINALITY AS wanted (session_id, place)
-CROSS JOIN LATERAL (
+    page.session_id,
+    page.sequence,
+    page.message_id,
+    page.role,
+    page.agent_id,
+    page.content,
+    page.metadata::text AS json_metadata,
+    to_char(page.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS iso_created_at,
+    page.is_last
+FROM (
     SELECT
-        max(line.sequence) AS sequence,
-        count(*) AS messages,
-        9 * count(*) + count(line.agent_id) AS marks,
-        CASE WHEN bool_and(line.fits) THEN convert_to(
-            string_agg(
-                CASE WHEN line.fits THEN
-                    (
-                        E'\x01' || line.sequence || E'\x02' || line.message_id || E'\x03' || line.role
-                        || coalesce(E'\x04' || line.agent_id || E'\x05', E'\x06')
-                    )
-                    || line.content
-                    || (
-                        E'\x07\x08' || line.metadata::text || E'\x08\x0b'
-                        || to_char(line.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || E'\x0c'
-                    )
-                END,
-                '' ORDER BY line.sequence
-            ),
-            'UTF8'
-        ) END AS lines
+        m.place,
+        m.session_id,
+        m.sequence,
+        m.message_id,
+        m.role,
+        m.agent_id,
+        m.content,
+        m.metadata,
+        m.created_at,
+        lead(m.sequence) OVER in_order IS NULL AS is_last,
+        sum(octet_length(m.content) + pg_column_size(m.metadata)) OVER in_order
+        - octet_length(m.content) - pg_column_size(m.metadata) AS bytes
     FROM (
         SELECT
-            m.sequence,
-            m.message_id,
-            m.role,
-            m.agent_id,
-            m.content,
-            m.metadata,
-            m.created_at,
-            octet_length(m.content) + 16 * pg_column_size(m.metadata) <= :largest::bigint AS fits
-        FROM messages AS m
-        WHERE
-            m.session_id = wanted.session_id
-            AND m.sequence > :after::bigint
-            AND (
-                (SELECT :owner::text) IS NULL
-                OR (SELECT :owner::text) = (
-                    SELECT o.user_id
-                    FROM sessions AS o
-                    WHERE o.session_id = wanted.session_id
+            wanted.place,
+            found.session_id,
+            found.sequence,
+            found.message_id,
+            found.role,
+            found.agent_id,
+            found.content,
+            found.metadata,
+            found.created_at
+        FROM unnest((SELECT :session_ids::text[])) WITH ORDINALITY AS wanted (session_id, place)
+        CROSS JOIN LATERAL (
+            SELECT
+                m.session_id,
+                m.sequence,
+                m.message_id,
+                m.role,
+                m.agent_id,
+                m.content,
+                m.metadata,
+                m.created_at
+            FROM messages AS m
+            WHERE
+                m.session_id = wanted.session_id
+                AND m.sequence > CASE wanted.place WHEN 1 THEN :after::bigint ELSE -1 END
+                AND (
+                    (SELECT :owner::text) IS NULL
+                    OR (SELECT :owner::text) = (
+                        SELECT o.user_id
+                        FROM sessions AS o
+                        WHERE o.session_id = wanted.session_id
+                    )
                 )
-            )
-        ORDER BY m.sequence
-        LIMIT :limit::bigint
-    ) AS line
-) AS body
-ORDER BY wanted.place;
+            ORDER BY m.sequence
+            LIMIT :limit::bigint
+        ) AS found
+    ) AS m
+    WINDOW in_order AS (ORDER BY m.place, m.sequence ROWS UNBOUNDED PRECEDING)
+) AS page
+WHERE page.bytes < 1048576
+ORDER BY page.place, page.sequence;

@@ -89,7 +89,7 @@ FROM (
             to_char(c.archived_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS archived_at
     ) AS head
     CROSS JOIN LATERAL (
-        SELECT convert_to(concat('{"session":', row_to_json(head)::text, E'}\n'), 'UTF8') AS line
+        SELECT concat('{"session":', row_to_json(head)::text, E'}\n') AS line
     ) AS written
 ) AS e
 WHERE e.bytes < 1048576

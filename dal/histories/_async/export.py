@@ -1,4 +1,4 @@
-"""Exporting: the lines of sessions and their messages, as all of them were at one moment."""
+"""Exports: the lines of sessions and their messages, from one snapshot."""
 
 from __future__ import annotations
 
@@ -8,44 +8,39 @@ from typing import Any
 
 from psycopg import IsolationLevel
 
-from dal._async.queries import async_queries
+from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
-from dal.histories._async.overlapped import AsyncMeanwhile
-from dal.histories.pages import steps
+from dal.histories._async.overlapped import AsyncOverlapped
+from dal.histories.pages import PAGE, MessagePages
 
 
 async def export(
     runner: AsyncRunner, *, user_id: str | None, source: str | None, since: datetime | None, until: datetime | None
 ) -> AsyncGenerator[bytes]:
-    """Give the lines in chunks, each of whole lines. While a page is written here, the server reads the next."""
-    wanted: dict[str, Any] = {"source": source, "since": since, "until": until}
-    query = "sessions.export"
+    """Yield the lines in chunks of whole lines. The server reads a page while the lines of the last are written."""
+    wanted: dict[str, Any] = {"source": source, "since": since, "until": until, "limit": PAGE}
+    query: AsyncQuery = async_queries.sessions.export
     if user_id is not None:
         wanted["user_id"] = user_id
-        query = "sessions.export_of_user"
+        query = async_queries.sessions.export_of_user
+    pages = MessagePages()
+    listed_after, id_after = "-infinity", ""
     async with (
         runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (connection, snapshot),
         connection.pipeline() as pipeline,
     ):
-        escaped = AsyncMeanwhile(async_queries.messages.export_escaped, pipeline)
-        pages = steps(query, wanted)
-        step = next(pages)
-        while step is not None:
-            asked = AsyncMeanwhile(async_queries[step.query], pipeline, step.page.write)
-            rows = await snapshot.run(asked, **step.parameters)
-            whole: list[bytes] = []
-            for piece in step.page.pieces:
-                if isinstance(piece, bytes):
-                    whole.append(piece)
-                    continue
-                if whole:
-                    yield b"".join(whole)
-                whole, after, left = [], piece.after, piece.messages
-                while left:
-                    more = await snapshot.run(escaped, session_id=piece.session_id, after=after, limit=left)
-                    after, left = more.sequence, left - more.messages
-                    step.page.size += len(more.lines)
-                    yield more.lines
-            if whole:
-                yield b"".join(whole)
-            step = pages.send(rows)
+        sessions_page = AsyncOverlapped(query, pipeline, pages.write)
+        messages_page = AsyncOverlapped(async_queries.messages.export, pipeline, pages.write)
+        while True:
+            sessions = await snapshot.run(sessions_page, listed_after=listed_after, id_after=id_after, **wanted)
+            if pages.lines:
+                yield pages.lines
+            if not sessions:
+                return
+            pages.begin(sessions)
+            while (page := pages.parameters()) is not None:
+                rows = await snapshot.run(messages_page, **page)
+                if pages.lines:
+                    yield pages.lines
+                pages.take(rows)
+            listed_after, id_after = sessions[-1].listed_at.isoformat(), sessions[-1].session_id
