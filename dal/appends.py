@@ -1,47 +1,134 @@
-"""Appends: what one call stores in one session, and how the appends of many calls make one statement."""
+"""Appends: the messages that one call stores in one session, and the statement that stores those of many calls.
+
+A message passes through six modules between `session.append` and psycopg, each for one reason:
+
+| module | why it is there |
+|---|---|
+| `dal._async.session` | the method that a service calls |
+| `dal.appends` | checks the message once, and holds it until it is a `Message` |
+| `dal._async.appends`, or `dal.writer` | sends it alone, or in a batch with others |
+| `dal._async.runner` | takes a connection, sends again where that is safe, and calls the hook |
+| `dal._async.queries` | runs a query file on a connection |
+| `dal.loader` | binds the parameters by their names |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import repeat
+from typing import Any, NamedTuple
 
-from dal.errors import MessageConflict
-from dal.records import Appended, AppendedOne, Message, Metadata
+from dal import validate
+from dal.errors import InvalidInput, MessageConflict
+from dal.ids import new_id
+from dal.records import Appended, AppendedOne, Message, Metadata, NewMessage
+
+
+class CheckedMessage(NamedTuple):
+    """A message that PostgreSQL can store."""
+
+    message_id: str
+    role: str
+    agent_id: str | None
+    content: str
+    metadata: Metadata | None
+    json_metadata: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of content and metadata."""
+        return validate.size(self.content) + validate.size(self.json_metadata)
+
+    def stored(self, session_id: str, sequence: int, created_at: datetime) -> Message:
+        """Return the message as it is stored."""
+        return Message(
+            session_id,
+            sequence,
+            self.message_id,
+            self.role,
+            self.agent_id,
+            self.content,
+            dict(self.metadata or ()),
+            created_at,
+        )
+
+
+def check_message(  # noqa: PLR0913 - a message's fields
+    role: str,
+    content: str,
+    agent_id: str | None,
+    metadata: Metadata | None,
+    message_id: str | None,
+    *,
+    sanitize: validate.Sanitize,
+    prefix: str = "",
+) -> CheckedMessage:
+    """Check the fields of a message; `prefix` stands before their names in an error."""
+    return CheckedMessage(
+        role=validate.identifier(f"{prefix}role", role),
+        content=validate.content(f"{prefix}content", content, sanitize),
+        agent_id=validate.optional_identifier(f"{prefix}agent_id", agent_id),
+        metadata=metadata,
+        json_metadata=validate.optional_metadata(f"{prefix}metadata", metadata),
+        message_id=new_id() if message_id is None else validate.identifier(f"{prefix}message_id", message_id),
+    )
+
+
+def check_new(prefix: str, new: NewMessage, sanitize: validate.Sanitize) -> CheckedMessage:
+    """Check a message that was given as an object."""
+    return check_message(
+        new.role, new.content, new.agent_id, new.metadata, new.message_id, sanitize=sanitize, prefix=prefix
+    )
+
+
+def check_call(argument: str, messages: Sequence[CheckedMessage], session_ids: Sequence[str] | None = None) -> None:
+    """Check the messages of one call: different ids in each session, and not too large in sum."""
+    of = session_ids or repeat("", len(messages))
+    ids = Counter(zip(of, (one.message_id for one in messages), strict=True))
+    (_, twice), times = next(iter(ids.most_common(1)), (("", ""), 0))
+    if times > 1:
+        raise InvalidInput(argument, f"has the message_id {twice!r} twice")
+    size = sum(one.size for one in messages)
+    if size > validate.MAX_TOGETHER:
+        raise InvalidInput(argument, f"has {size} bytes of content and metadata; {validate.MAX_TOGETHER} is the most")
+
+
+class Opening(NamedTuple):
+    """The columns of a session that are stored with its first message."""
+
+    source: str | None
+    user_id: str | None
+    parent_id: str | None
+    json_metadata: str
 
 
 class Append:
-    """What one call stores in one session, all or none; and, once it was sent, what became of it."""
+    """The messages that one call stores in one session, all or none; once sent, the outcome too."""
 
-    __slots__ = ("_metadata", "message_ids", "messages", "opening", "owner", "query", "rows", "session_id", "token")
+    __slots__ = ("message_ids", "messages", "opening", "owner", "query", "rows", "session_id", "token")
 
     def __init__(
-        self,
-        session_id: str,
-        owner: str | None,
-        opening: Mapping[str, Any],
-        checked: Sequence[Mapping[str, Any]],
-        metadata: Sequence[Metadata | None],
+        self, session_id: str, owner: str | None, opening: Opening, messages: Sequence[CheckedMessage]
     ) -> None:
         self.session_id = session_id
         self.owner = owner
         self.opening = opening
-        """What the session is stored with if this is its first."""
-        self.messages = checked
-        """The parameters of each message, by name."""
-        self.message_ids = tuple([message["message_id"] for message in checked])
+        self.messages = messages
+        self.message_ids = tuple([message.message_id for message in messages])
         """The ids that it is sent with, and that make it safe to repeat."""
-        self.query = "messages.append" if len(checked) == 1 else "messages.append_all"
+        self.query = "messages.append" if len(messages) == 1 else "messages.append_all"
         """The query file that stores it."""
         self.rows: dict[int, Appended | AppendedOne] = {}
-        """What the statement gave, by the message's place; none for those that were refused."""
-        self._metadata = metadata
+        """The rows that the statement returned, by the message's place; none for a refused message."""
         self.token: Any = None
-        """What the hook knows it by, if it is given to a writer."""
+        """The hook's token for it, if a writer sends it."""
 
     @property
     def characters(self) -> int:
         """About how large it is."""
-        return sum([len(message["content"]) + len(message["metadata"]) for message in self.messages])
+        return sum([len(message.content) + len(message.json_metadata) for message in self.messages])
 
     @property
     def is_stored(self) -> bool:
@@ -50,11 +137,11 @@ class Append:
 
     @property
     def conflict(self) -> MessageConflict | None:
-        """What is wrong if one of its messages is there already, with other content."""
+        """The error if the session holds one of its messages with other content."""
         for n, row in self.rows.items():
             if not row.is_same:
                 return MessageConflict(
-                    f"session {self.session_id!r} holds a message {self.messages[n]['message_id']!r} with other "
+                    f"session {self.session_id!r} holds a message {self.message_ids[n]!r} with other "
                     "content; give a message another id, or none, unless it is the same again",
                     query=self.query,
                 )
@@ -63,51 +150,60 @@ class Append:
     @property
     def stored(self) -> tuple[Message, ...]:
         """The messages as they are stored."""
+        rows = self.rows
         return tuple(
             [
-                Message(
-                    self.session_id,
-                    (row := self.rows[n]).sequence,
-                    one["message_id"],
-                    one["role"],
-                    one["agent_id"],
-                    one["content"],
-                    dict(self._metadata[n] or ()),
-                    row.created_at,
-                )
-                for n, one in enumerate(self.messages)
+                message.stored(self.session_id, rows[n].sequence, rows[n].created_at)
+                for n, message in enumerate(self.messages)
             ]
         )
 
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the statement that stores its only message."""
+        (message,), opening = self.messages, self.opening
+        return {
+            "session_id": self.session_id,
+            "owner": self.owner,
+            "source": opening.source,
+            "user_id": opening.user_id,
+            "parent_id": opening.parent_id,
+            "session_metadata": opening.json_metadata,
+            "message_id": message.message_id,
+            "role": message.role,
+            "agent_id": message.agent_id,
+            "content": message.content,
+            "metadata": message.json_metadata,
+        }
 
-def together(appends: Sequence[Append], patience: float | None = None) -> dict[str, Any]:
-    """Give the parameters of the one statement that stores them: all confined to their users, or none.
 
-    The sessions are sorted, so that no two statements lock them in different orders. It waits for one that is
-    locked as many seconds as it has patience.
+def batch_parameters(appends: Sequence[Append], patience: float | None = None) -> dict[str, Any]:
+    """Return the parameters of the one statement that stores several appends: all confined to their users, or none.
+
+    The sessions are sorted, so that no two statements lock them in different orders. The statement waits for a locked
+    one at most `patience` seconds.
     """
-    firsts: dict[str, Append] = {}
+    openings: dict[str, Opening] = {}
     for append in appends:
-        firsts.setdefault(append.session_id, append)
-    places = {session_id: str(place) for place, session_id in enumerate(sorted(firsts), 1)}
-    openings = [firsts[session_id].opening for session_id in places]
+        openings.setdefault(append.session_id, append.opening)
+    sessions = sorted(openings.items())
+    places = {session_id: str(place) for place, (session_id, _) in enumerate(sessions, 1)}
     calls = [(str(call), append) for call, append in enumerate(appends)]
     messages = [message for append in appends for message in append.messages]
     return {
         "session_ids": _array(places),
-        "sources": _array([one["source"] for one in openings]),
-        "user_ids": _array([one["user_id"] for one in openings]),
-        "parent_ids": _array([one["parent_id"] for one in openings]),
-        "session_metadata": _array([one["session_metadata"] for one in openings]),
+        "sources": _array([one.source for _, one in sessions]),
+        "user_ids": _array([one.user_id for _, one in sessions]),
+        "parent_ids": _array([one.parent_id for _, one in sessions]),
+        "session_metadata": _array([one.json_metadata for _, one in sessions]),
         "confined": appends[0].owner is not None,
         "patience": None if patience is None else f"{patience * 1000:.0f}ms",
         "places": _numbers([places[append.session_id] for append in appends for _ in append.messages]),
         "calls": _numbers([call for call, append in calls for _ in append.messages]),
-        "message_ids": _array([one["message_id"] for one in messages]),
-        "roles": _array([one["role"] for one in messages]),
-        "agent_ids": _array([one["agent_id"] for one in messages]),
-        "contents": _array([one["content"] for one in messages]),
-        "metadata": _array([one["metadata"] for one in messages]),
+        "message_ids": _array([one.message_id for one in messages]),
+        "roles": _array([one.role for one in messages]),
+        "agent_ids": _array([one.agent_id for one in messages]),
+        "contents": _array([one.content for one in messages]),
+        "metadata": _array([one.json_metadata for one in messages]),
     }
 
 
@@ -127,9 +223,9 @@ def _array(elements: Iterable[str | None]) -> str:
     return "{" + ",".join(['"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in listed]) + "}"
 
 
-def share(appends: Sequence[Append], rows: Sequence[AppendedOne]) -> None:
-    """Give each append its rows of that statement."""
-    whose = [(append, n) for append in appends for n in range(len(append.messages))]
+def distribute_rows(appends: Sequence[Append], rows: Sequence[AppendedOne]) -> None:
+    """Hand each append its rows of that statement."""
+    places = [(append, n) for append in appends for n in range(len(append.messages))]
     for row in rows:
-        append, n = whose[row.position - 1]
+        append, n = places[row.position - 1]
         append.rows[n] = row

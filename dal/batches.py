@@ -7,7 +7,7 @@ from copy import copy
 from time import monotonic
 from typing import Any
 
-from dal.appends import Append, together
+from dal.appends import Append, batch_parameters
 from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
 
 MOST_MESSAGES, MOST_CHARACTERS = 1000, 2**20
@@ -103,7 +103,7 @@ class Batch:
     def make_ready(self) -> dict[str, Any]:
         """Give the parameters of its statement, which are made once: before it can be sent, if somebody has time."""
         if self._parameters is None:
-            self._parameters = together(self.appends, PATIENCE)
+            self._parameters = batch_parameters(self.appends, PATIENCE)
         return self._parameters
 
     @property

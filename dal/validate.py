@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from itertools import repeat
 from typing import Any, Literal
 
 from dal.errors import InvalidInput
@@ -81,8 +79,10 @@ def content(argument: str, value: object, sanitize: Sanitize) -> str:
         if not value.isascii():
             value = re.sub("[\ud800-\udfff]", "\ufffd", value)
     checked = text(argument, value)
-    if (size := _size(checked)) > MAX_CONTENT:
-        raise InvalidInput(argument, f"has {size} bytes; {MAX_CONTENT} is the most: keep it elsewhere, and a link here")
+    if (length := size(checked)) > MAX_CONTENT:
+        raise InvalidInput(
+            argument, f"has {length} bytes; {MAX_CONTENT} is the most: keep it elsewhere, and a link here"
+        )
     return checked
 
 
@@ -144,8 +144,8 @@ def read_metadata(argument: str, value: object) -> str:
         raise InvalidInput(argument, f"is more than {MAX_DEPTH} levels deep")
     if "e+" in dumped or len(dumped) > MAX_DIGITS:
         dumped = _TEXT_OR_NUMBER.sub(partial(_readable, argument), dumped)
-    if (size := _size(dumped)) > MAX_METADATA:
-        raise InvalidInput(argument, f"has {size} bytes as JSON; {MAX_METADATA} is the most")
+    if (length := size(dumped)) > MAX_METADATA:
+        raise InvalidInput(argument, f"has {length} bytes as JSON; {MAX_METADATA} is the most")
     return dumped
 
 
@@ -215,21 +215,6 @@ def pairs(argument: str, value: Iterable[tuple[Any, NewMessage]]) -> list[tuple[
     return several
 
 
-def together(argument: str, checked: Sequence[Mapping[str, Any]], sessions: Sequence[str] | None = None) -> None:
-    """Messages whose fields were checked, as one call stores them in their sessions.
-
-    They have different ids in each, and are not too large in sum.
-    """
-    of = sessions or repeat("", len(checked))
-    ids = Counter(zip(of, (one["message_id"] for one in checked), strict=True))
-    (_, twice), times = next(iter(ids.most_common(1)), (("", ""), 0))
-    if times > 1:
-        raise InvalidInput(argument, f"has the message_id {twice!r} twice")
-    size = sum(_size(one["content"]) + _size(one["metadata"]) for one in checked)
-    if size > MAX_TOGETHER:
-        raise InvalidInput(argument, f"has {size} bytes of content and metadata; {MAX_TOGETHER} is the most")
-
-
 def cursor(argument: str, value: str | None) -> tuple[str, str]:
     """Read a page's cursor as (place, session_id); None is the first page's."""
     if value is None:
@@ -259,7 +244,7 @@ def _many(argument: str, value: object, of: str) -> list[Any]:
     return several
 
 
-def _size(value: str) -> int:
+def size(value: str) -> int:
     """Bytes of a text as PostgreSQL stores it."""
     return len(value) if value.isascii() else len(value.encode())
 

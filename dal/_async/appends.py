@@ -7,7 +7,7 @@ from typing import Any
 
 from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
-from dal.appends import Append, share, together
+from dal.appends import Append, batch_parameters, distribute_rows
 from dal.errors import ServerUnavailable
 from dal.retries import Attempts
 
@@ -24,14 +24,7 @@ class AsyncAppends:
             await self.send_all([append], attempts)
             return
         try:
-            row = await self._runner.run(
-                async_queries.messages.append,
-                attempts,
-                session_id=append.session_id,
-                owner=append.owner,
-                **append.opening,
-                **append.messages[0],
-            )
+            row = await self._runner.run(async_queries.messages.append, attempts, **append.parameters())
         except ServerUnavailable as error:
             error.message_ids = append.message_ids
             raise
@@ -42,13 +35,13 @@ class AsyncAppends:
         self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
     ) -> None:
         """Store what several have in one statement, of which somebody may have made the parameters."""
-        parameters = parameters or together(appends)
+        parameters = parameters or batch_parameters(appends)
         try:
             rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise
-        share(appends, rows)
+        distribute_rows(appends, rows)
 
     async def close(self) -> None:
         """Nothing waits here."""

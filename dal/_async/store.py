@@ -20,9 +20,10 @@ from dal._async.backend import AsyncBackend
 from dal._async.idle import delete_idle
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
-from dal._async.session import AsyncSession
+from dal._async.session import AsyncSession, append_to_each, is_opened_by
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
 from dal._async.writers import AsyncWriters
+from dal.appends import CheckedMessage, check_call, check_new
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
@@ -79,7 +80,7 @@ class AsyncSessionStore:
     def _make(cls, backend: AsyncBackend, *, closes: AsyncRunner | AsyncAppends | None) -> Self:
         """Create a store without __init__, whose parameters are all public types."""
         store = cls.__new__(cls)
-        store._backend, store._closes = backend, closes
+        vars(store).update(_backend=backend, _closes=closes)
         return store
 
     @classmethod
@@ -198,7 +199,15 @@ class AsyncSessionStore:
         Nothing is sent. What is given here is stored with the session's first message, and does nothing to
         a session that is stored already.
         """
-        return AsyncSession(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
+        return AsyncSession(
+            self,
+            self._backend,
+            session_id,
+            source=source,
+            user_id=user_id,
+            parent_id=parent_id,
+            metadata=metadata,
+        )
 
     async def append_all(self, messages: Iterable[tuple[AsyncSession, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of this store's sessions in one statement, to each in the order given.
@@ -207,33 +216,18 @@ class AsyncSessionStore:
         the same, and PartlyRefused has the Message or the error of each.
         """
         pairs = validate.pairs("messages", messages)
-        given: dict[str, list[int]] = {}
-        checked = []
+        sanitize, checked = self._backend.sanitize, list[tuple[AsyncSession, CheckedMessage]]()
         for n, (session, new) in enumerate(pairs):
-            if not isinstance(session, AsyncSession) or session._store is not self:
+            if not is_opened_by(session, self):
                 raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
-            given.setdefault(session.id, []).append(n)
-            checked.append(session._checked_new(f"messages[{n}].", new))
-        validate.together("messages", checked, [session.id for session, _ in pairs])
-        if not pairs:
+            checked.append((session, check_new(f"messages[{n}].", new, sanitize)))
+        check_call("messages", [message for _, message in checked], [session.id for session, _ in checked])
+        if not checked:
             return ()
-        sessions = [pairs[places[0]][0] for places in given.values()]
-        appends = [
-            session._appending([checked[n] for n in places], [pairs[n][1].metadata for n in places])
-            for session, places in zip(sessions, given.values(), strict=True)
-        ]
-        await self._backend.appends.send_all(appends)
-        outcomes: dict[int, Message | DalError] = {}
-        for session, append, places in zip(sessions, appends, given.values(), strict=True):
-            if append.is_stored:
-                session.persisted = True
-                outcomes |= zip(places, append.stored, strict=True)
-            else:
-                outcomes |= dict.fromkeys(places, await session._refusal(append))
-        in_order = [outcomes[n] for n in range(len(pairs))]
-        stored = tuple(one for one in in_order if isinstance(one, Message))
-        if len(stored) < len(in_order):
-            raise PartlyRefused(in_order)
+        outcomes = await append_to_each(self._backend, checked)
+        stored = tuple(one for one in outcomes if isinstance(one, Message))
+        if len(stored) < len(outcomes):
+            raise PartlyRefused(outcomes)
         return stored
 
     async def sessions(
@@ -390,13 +384,13 @@ class AsyncSessionStore:
         in_block = False
         try:
             async with self._backend.runner.transaction() as connection:
-                inside = self.using(connection)
+                runner = self._backend.runner.on(connection)
                 try:
                     in_block = True
-                    yield inside
+                    yield self._on(runner)
                     in_block = False
                 finally:
-                    inside._backend.runner.end("this transaction has ended; use the store itself, or a new transaction")
+                    runner.end("this transaction has ended; use the store itself, or a new transaction")
         except psycopg.Error as error:
             if in_block:
                 raise
@@ -407,7 +401,10 @@ class AsyncSessionStore:
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        runner = self._backend.runner.on(connection)
+        return self._on(self._backend.runner.on(connection))
+
+    def _on(self, runner: AsyncRunner) -> Self:
+        """Create a store like this one that sends its statements by another runner, and owns it."""
         return self._make(replace(self._backend, runner=runner, appends=AsyncAppends(runner)), closes=runner)
 
 

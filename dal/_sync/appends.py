@@ -8,7 +8,7 @@ from typing import Any
 
 from dal._sync.queries import queries
 from dal._sync.runner import Runner
-from dal.appends import Append, share, together
+from dal.appends import Append, batch_parameters, distribute_rows
 from dal.errors import ServerUnavailable
 from dal.retries import Attempts
 
@@ -25,14 +25,7 @@ class Appends:
             self.send_all([append], attempts)
             return
         try:
-            row = self._runner.run(
-                queries.messages.append,
-                attempts,
-                session_id=append.session_id,
-                owner=append.owner,
-                **append.opening,
-                **append.messages[0],
-            )
+            row = self._runner.run(queries.messages.append, attempts, **append.parameters())
         except ServerUnavailable as error:
             error.message_ids = append.message_ids
             raise
@@ -43,13 +36,13 @@ class Appends:
         self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
     ) -> None:
         """Store what several have in one statement, of which somebody may have made the parameters."""
-        parameters = parameters or together(appends)
+        parameters = parameters or batch_parameters(appends)
         try:
             rows = self._runner.run(queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise
-        share(appends, rows)
+        distribute_rows(appends, rows)
 
     def close(self) -> None:
         """Nothing waits here."""

@@ -10,13 +10,14 @@ from psycopg import IsolationLevel
 
 from dal import validate
 from dal._sync.queries import Query, queries
-from dal.appends import Append
+from dal.appends import Append, CheckedMessage, Opening, check_call, check_message, check_new
 from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound, StatementFailed
 from dal.histories.pages import PAGE
 from dal.ids import new_id
 from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
 
 if TYPE_CHECKING:
+    from dal._sync.backend import Backend
     from dal._sync.store import SessionStore
 
 
@@ -42,6 +43,7 @@ class Session:
     def __init__(  # noqa: PLR0913 - as SessionStore.session
         self,
         store: SessionStore,
+        backend: Backend,
         session_id: str | None,
         *,
         source: str | None,
@@ -50,7 +52,7 @@ class Session:
         metadata: Metadata | None,
     ) -> None:
         self._store = store
-        self._backend = store._backend  # noqa: SLF001 - one of our own
+        self._backend = backend
         self.id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, self._backend.owner)
@@ -65,12 +67,7 @@ class Session:
         not "not stored".
         """
         self._may_be_stored = session_id is not None
-        self._opening = {
-            "source": self.source,
-            "user_id": self.user_id,
-            "parent_id": self.parent_id,
-            "session_metadata": session_metadata,
-        }
+        self._opening = Opening(self.source, self.user_id, self.parent_id, session_metadata)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}{'' if self.persisted else ', not known to be stored'}>"
@@ -89,15 +86,16 @@ class Session:
         With a message_id that is stored already this returns what was stored the first time, so an
         append whose answer was lost can be repeated; MessageConflict if that was something else.
         """
-        checked = self._checked(role=role, content=content, agent_id=agent_id, metadata=metadata, message_id=message_id)
-        return (self._append(self._appending([checked], [metadata])))[0]
+        sanitize = self._backend.sanitize
+        message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
+        return (self._append([message]))[0]
 
     def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
         """Store several messages in their order, all or none, as `append` does one."""
         new = validate.new_messages("messages", messages)
-        checked = [self._checked_new(f"messages[{n}].", one) for n, one in enumerate(new)]
-        validate.together("messages", checked)
-        return self._append(self._appending(checked, [one.metadata for one in new])) if new else ()
+        checked = [check_new(f"messages[{n}].", one, self._backend.sanitize) for n, one in enumerate(new)]
+        check_call("messages", checked)
+        return self._append(checked) if new else ()
 
     def open(self, latest: int = 20) -> Opened:
         """Read what a turn begins with, in one go: the record, the latest messages, and the agents."""
@@ -219,12 +217,13 @@ class Session:
         """Run a query file on this session, if it is the store's user's."""
         return self._backend.runner.run(query, session_id=self.id, owner=self._backend.owner, **parameters)
 
-    def _appending(self, checked: Sequence[dict[str, Any]], metadata: Sequence[Metadata | None]) -> Append:
-        """Make an append, which is about to be sent."""
+    def _prepare(self, messages: Sequence[CheckedMessage]) -> Append:
+        """Make an append that is about to be sent."""
         self._may_be_stored = True
-        return Append(self.id, self._backend.owner, self._opening, checked, metadata)
+        return Append(self.id, self._backend.owner, self._opening, messages)
 
-    def _append(self, append: Append) -> tuple[Message, ...]:
+    def _append(self, messages: Sequence[CheckedMessage]) -> tuple[Message, ...]:
+        append = self._prepare(messages)
         self._backend.appends.send(append)
         if not append.is_stored:
             raise self._refusal(append)
@@ -246,35 +245,6 @@ class Session:
         if refused is not None and record.status == "archived":
             raise self._is_archived(query.name, refused)
         return record
-
-    def _checked_new(self, of: str, new: NewMessage) -> dict[str, Any]:
-        return self._checked(
-            of,
-            role=new.role,
-            content=new.content,
-            agent_id=new.agent_id,
-            metadata=new.metadata,
-            message_id=new.message_id,
-        )
-
-    def _checked(  # noqa: PLR0913 - a message's fields
-        self,
-        of: str = "",
-        *,
-        role: str,
-        content: str,
-        agent_id: str | None,
-        metadata: Metadata | None,
-        message_id: str | None,
-    ) -> dict[str, Any]:
-        """Check a message's fields; `of` goes before their names in an error."""
-        return {
-            "role": validate.identifier(f"{of}role", role),
-            "content": validate.content(f"{of}content", content, self._backend.sanitize),
-            "agent_id": validate.optional_identifier(f"{of}agent_id", agent_id),
-            "metadata": validate.optional_metadata(f"{of}metadata", metadata),
-            "message_id": new_id() if message_id is None else validate.identifier(f"{of}message_id", message_id),
-        }
 
     def _is_not_found(self, query: str) -> SessionNotFound:
         owner = self._backend.owner
@@ -301,3 +271,28 @@ class Session:
             f"cannot {action} session {self.id!r}: it is archived, which is final; reset() begins a new one",
             query=query,
         )
+
+
+def is_opened_by(session: object, store: SessionStore) -> bool:
+    """Return whether the store has opened this session."""
+    return isinstance(session, Session) and session._store is store
+
+
+def append_to_each(backend: Backend, messages: Sequence[tuple[Session, CheckedMessage]]) -> list[Message | DalError]:
+    """Store messages of several sessions in one statement, and return the outcome of each."""
+    places: dict[str, list[int]] = {}
+    for n, (session, _) in enumerate(messages):
+        places.setdefault(session.id, []).append(n)
+    sessions = [messages[of[0]][0] for of in places.values()]
+    appends = [
+        session._prepare([messages[n][1] for n in of]) for session, of in zip(sessions, places.values(), strict=True)
+    ]
+    backend.appends.send_all(appends)
+    outcomes: dict[int, Message | DalError] = {}
+    for session, append, of in zip(sessions, appends, places.values(), strict=True):
+        if append.is_stored:
+            session.persisted = True
+            outcomes |= zip(of, append.stored, strict=True)
+        else:
+            outcomes |= dict.fromkeys(of, session._refusal(append))
+    return [outcomes[n] for n in range(len(messages))]

@@ -21,9 +21,10 @@ from dal._sync.backend import Backend
 from dal._sync.idle import delete_idle
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
-from dal._sync.session import Session
+from dal._sync.session import Session, append_to_each, is_opened_by
 from dal._sync.sources import OwnPool, Pooled, Single
 from dal._sync.writers import Writers
+from dal.appends import CheckedMessage, check_call, check_new
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
@@ -80,7 +81,7 @@ class SessionStore:
     def _make(cls, backend: Backend, *, closes: Runner | Appends | None) -> Self:
         """Create a store without __init__, whose parameters are all public types."""
         store = cls.__new__(cls)
-        store._backend, store._closes = backend, closes
+        vars(store).update(_backend=backend, _closes=closes)
         return store
 
     @classmethod
@@ -197,7 +198,15 @@ class SessionStore:
         Nothing is sent. What is given here is stored with the session's first message, and does nothing to
         a session that is stored already.
         """
-        return Session(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
+        return Session(
+            self,
+            self._backend,
+            session_id,
+            source=source,
+            user_id=user_id,
+            parent_id=parent_id,
+            metadata=metadata,
+        )
 
     def append_all(self, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of this store's sessions in one statement, to each in the order given.
@@ -206,33 +215,18 @@ class SessionStore:
         the same, and PartlyRefused has the Message or the error of each.
         """
         pairs = validate.pairs("messages", messages)
-        given: dict[str, list[int]] = {}
-        checked = []
+        sanitize, checked = self._backend.sanitize, list[tuple[Session, CheckedMessage]]()
         for n, (session, new) in enumerate(pairs):
-            if not isinstance(session, Session) or session._store is not self:
+            if not is_opened_by(session, self):
                 raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
-            given.setdefault(session.id, []).append(n)
-            checked.append(session._checked_new(f"messages[{n}].", new))
-        validate.together("messages", checked, [session.id for session, _ in pairs])
-        if not pairs:
+            checked.append((session, check_new(f"messages[{n}].", new, sanitize)))
+        check_call("messages", [message for _, message in checked], [session.id for session, _ in checked])
+        if not checked:
             return ()
-        sessions = [pairs[places[0]][0] for places in given.values()]
-        appends = [
-            session._appending([checked[n] for n in places], [pairs[n][1].metadata for n in places])
-            for session, places in zip(sessions, given.values(), strict=True)
-        ]
-        self._backend.appends.send_all(appends)
-        outcomes: dict[int, Message | DalError] = {}
-        for session, append, places in zip(sessions, appends, given.values(), strict=True):
-            if append.is_stored:
-                session.persisted = True
-                outcomes |= zip(places, append.stored, strict=True)
-            else:
-                outcomes |= dict.fromkeys(places, session._refusal(append))
-        in_order = [outcomes[n] for n in range(len(pairs))]
-        stored = tuple(one for one in in_order if isinstance(one, Message))
-        if len(stored) < len(in_order):
-            raise PartlyRefused(in_order)
+        outcomes = append_to_each(self._backend, checked)
+        stored = tuple(one for one in outcomes if isinstance(one, Message))
+        if len(stored) < len(outcomes):
+            raise PartlyRefused(outcomes)
         return stored
 
     def sessions(
@@ -387,13 +381,13 @@ class SessionStore:
         in_block = False
         try:
             with self._backend.runner.transaction() as connection:
-                inside = self.using(connection)
+                runner = self._backend.runner.on(connection)
                 try:
                     in_block = True
-                    yield inside
+                    yield self._on(runner)
                     in_block = False
                 finally:
-                    inside._backend.runner.end("this transaction has ended; use the store itself, or a new transaction")
+                    runner.end("this transaction has ended; use the store itself, or a new transaction")
         except psycopg.Error as error:
             if in_block:
                 raise
@@ -404,7 +398,10 @@ class SessionStore:
 
         Unless the connection is in autocommit mode, nothing is stored until the caller commits.
         """
-        runner = self._backend.runner.on(connection)
+        return self._on(self._backend.runner.on(connection))
+
+    def _on(self, runner: Runner) -> Self:
+        """Create a store like this one that sends its statements by another runner, and owns it."""
         return self._make(replace(self._backend, runner=runner, appends=Appends(runner)), closes=runner)
 
 
