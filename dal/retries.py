@@ -73,17 +73,17 @@ def after(error: psycopg.Error) -> After:
 
 
 class Attempts:
-    """The attempts of one call: how many were made, on which connection the last, and when they must end."""
+    """The attempts of one call: how many were made, and when they must end."""
 
     __slots__ = (
         "_retries",
         "appends",
         "began",
-        "connection",
         "deadline",
         "is_back",
         "made",
         "sent",
+        "server",
         "source",
         "token",
         "unknown",
@@ -102,7 +102,8 @@ class Attempts:
         self.began = monotonic()
         self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
         self.made = 1
-        self.connection: psycopg.BaseConnection[Any] | None = None
+        self.server: tuple[str | None, int | None, str | None] = None, None, None
+        """Host, port and database of the last one, if the hook is to know."""
         self.is_back = False
         """Whether the last one's connection was given back."""
         self.sent = False

@@ -122,7 +122,7 @@ class Watch:
         log.debug("%s: %s in %.2f ms%s", query, said, seconds * 1000, again)
         if self._hook is None and not self._recorders:
             return
-        host, port, database = _where(attempts.connection)
+        host, port, database = attempts.server
         ran = Ran(
             query=query,
             seconds=seconds,
@@ -163,9 +163,9 @@ def _batch_size(parameters: Mapping[str, Any]) -> int | None:
     return None if places is None else places.count(",") + 1
 
 
-def _where(connection: BaseConnection[Any] | None) -> tuple[str | None, int | None, str | None]:
-    if connection is not None:
-        with suppress(psycopg.Error):  # It was closed.
-            info = connection.info
-            return info.host, info.port, info.dbname
+def server_of(connection: BaseConnection[Any]) -> tuple[str | None, int | None, str | None]:
+    """Return the host, the port and the database of a connection."""
+    with suppress(psycopg.Error):  # It was closed.
+        info = connection.info
+        return info.host, info.port, info.dbname
     return None, None, None

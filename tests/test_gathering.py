@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dal
-from dal.appends import Append
+from dal.appends import Append, CheckedMessage, Opening
 from dal.batches import PATIENCE, Batch, Call
 from dal.gathering import Gathering
 from dal.underway import MESSAGE, STATEMENT, WORTHWHILE, Underway
@@ -26,9 +26,9 @@ class Put(Call):
 
 
 def put(session_id, deadline=None, message_id="1"):
-    opening = dict.fromkeys(("source", "user_id", "parent_id")) | {"session_metadata": "{}"}
-    message = {"message_id": message_id, "role": "user", "agent_id": None, "content": "x", "metadata": "{}"}
-    return Put(Append(session_id, None, opening, [message], [None]), deadline)
+    opening = Opening(None, None, None, "{}")
+    message = CheckedMessage(message_id, "user", None, "x", None, "{}")
+    return Put(Append(session_id, None, opening, [message]), deadline)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema.check import SchemaCheck, require_server
-from dal.watching import Watch, tried_again
+from dal.watching import Watch, server_of, tried_again
 
 
 class AsyncRunner:
@@ -106,16 +106,13 @@ class AsyncRunner:
 
     async def check(self) -> None:
         """Check the tables, although that was done before."""
-        attempts = self.attempts()
-        found = await self.run(async_queries.schema.check, attempts)
-        connection: Any = attempts.connection
-        self.schema.compare(found, connection)
+        await self.run(async_queries.schema.check)
 
     @asynccontextmanager
     async def watched(self, what: str, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
         """Tell who watches of a block that runs statements of no query file, and commits."""
         attempts = self.attempts()
-        attempts.connection = connection
+        attempts.server = server_of(connection)
         try:
             try:
                 yield
@@ -142,7 +139,9 @@ class AsyncRunner:
     async def _attempt(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
         attempts.is_back = False
-        connection = attempts.connection = await self._take(attempts)
+        connection = await self._take(attempts)
+        if self.watch:
+            attempts.server = server_of(connection)
         succeeded = False
         until(connection, attempts.deadline)
         try:
@@ -152,6 +151,8 @@ class AsyncRunner:
                 await check(self.schema, connection)
             attempts.sent = True
             rows = await query.send(connection, parameters, self._source.spare)
+            if query is async_queries.schema.check:
+                self.schema.compare(rows, connection)
             succeeded = True
         except BaseException as error:
             if interrupts(error):

@@ -25,7 +25,7 @@ from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema.check import SchemaCheck, require_server
-from dal.watching import Watch, tried_again
+from dal.watching import Watch, server_of, tried_again
 
 
 class Runner:
@@ -102,16 +102,13 @@ class Runner:
 
     def check(self) -> None:
         """Check the tables, although that was done before."""
-        attempts = self.attempts()
-        found = self.run(queries.schema.check, attempts)
-        connection: Any = attempts.connection
-        self.schema.compare(found, connection)
+        self.run(queries.schema.check)
 
     @contextmanager
     def watched(self, what: str, name: str, connection: Connection[Any]) -> Iterator[None]:
         """Tell who watches of a block that runs statements of no query file, and commits."""
         attempts = self.attempts()
-        attempts.connection = connection
+        attempts.server = server_of(connection)
         try:
             try:
                 yield
@@ -138,7 +135,9 @@ class Runner:
     def _attempt(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
         attempts.is_back = False
-        connection = attempts.connection = self._take(attempts)
+        connection = self._take(attempts)
+        if self.watch:
+            attempts.server = server_of(connection)
         succeeded = False
         until(connection, attempts.deadline)
         try:
@@ -148,6 +147,8 @@ class Runner:
                 check(self.schema, connection)
             attempts.sent = True
             rows = query.send(connection, parameters, self._source.spare)
+            if query is queries.schema.check:
+                self.schema.compare(rows, connection)
             succeeded = True
         except BaseException as error:
             if interrupts(error):
