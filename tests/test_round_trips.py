@@ -145,7 +145,7 @@ def test_lending_a_connection_sends_nothing(side, raw):
     assert watched.messages == []
 
 
-@pytest.mark.parametrize(("messages", "pages"), [(0, 0), (1, 1), (100, 1), (101, 2), (1_100, 2), (1_101, 3)])
+@pytest.mark.parametrize(("messages", "pages"), [(0, 0), (1, 1), (1_000, 1), (1_001, 2), (2_001, 3)])
 def test_a_stream_is_its_pages_and_three_more(wired, raw, messages, pages):
     session = wired.session("s")
     for n in range(0, messages, 100):

@@ -108,7 +108,7 @@ def test_a_hook_sees_the_pages_of_an_export_and_the_batches_of_an_import(watched
         ("histories.store", 1, None),
         ("histories.store", 1, None),
         ("sessions.export", 2, None),
-        ("messages.export", 2, None),
+        ("messages.export", 4, None),
         ("sessions.export", 0, None),
     ]
     assert {ran.database for ran in seen} == {seen[-1].database}

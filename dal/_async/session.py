@@ -42,7 +42,6 @@ class AsyncSession:
     def __init__(  # noqa: PLR0913 - as AsyncSessionStore.session
         self,
         store: AsyncSessionStore,
-        backend: AsyncBackend,
         session_id: str | None,
         *,
         source: str | None,
@@ -51,7 +50,7 @@ class AsyncSession:
         metadata: Metadata | None,
     ) -> None:
         self._store = store
-        self._backend = backend
+        self._backend = store._backend
         self.id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, self._backend.owner)

@@ -43,7 +43,6 @@ class Session:
     def __init__(  # noqa: PLR0913 - as SessionStore.session
         self,
         store: SessionStore,
-        backend: Backend,
         session_id: str | None,
         *,
         source: str | None,
@@ -52,7 +51,7 @@ class Session:
         metadata: Metadata | None,
     ) -> None:
         self._store = store
-        self._backend = backend
+        self._backend = store._backend
         self.id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, self._backend.owner)

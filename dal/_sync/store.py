@@ -198,15 +198,7 @@ class SessionStore:
         Nothing is sent. What is given here is stored with the session's first message, and does nothing to
         a session that is stored already.
         """
-        return Session(
-            self,
-            self._backend,
-            session_id,
-            source=source,
-            user_id=user_id,
-            parent_id=parent_id,
-            metadata=metadata,
-        )
+        return Session(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
 
     def append_all(self, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of this store's sessions in one statement, to each in the order given.
