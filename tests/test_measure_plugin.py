@@ -283,7 +283,7 @@ def test_a_hot_counter_grows_under_a_held_snapshot_alone(notes):
     [
         ((1, 2), {"buffers": "O(1)"}, r"three or more in ascending order, got \(1, 2\)"),
         ((3, 2, 1), {"buffers": "O(1)"}, "ascending order"),
-        ((1, 2, 3), {"buffers": "O(2)"}, r"buffers='O\(2\)' : unknown growth; known: O\(1\), O\(log n\)"),
+        ((1, 2, 3), {"buffers": "O(2)"}, r"buffers='O\(2\)': unknown growth; known: O\(1\), O\(log n\)"),
         ((1, 2, 3), {}, "no promise given"),
     ],
 )

@@ -81,7 +81,7 @@ def _show(report: reports.Report, form: Format) -> None:
     table = Table(caption=report.summary, caption_justify="left")
     table.add_column("Query", style="bold", no_wrap=True)
     table.add_column("Promised", ratio=3)
-    table.add_column("Measurement", ratio=3)
+    table.add_column("Measured", ratio=3)
     table.add_column("")
     shown = None
     for verdict in report.verdicts:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from dal.gate.errors import NotInstalled
 
-_REVIEW = {"jinja2", "markupsafe", "pygments", "vl_convert"}
+_REVIEW = {"jinja2", "markupsafe", "pygments"}
 
 
 @contextmanager
