@@ -70,6 +70,38 @@ def test_someone_elses_queries(server):
     assert "promises of 3 queries are kept" in done.stdout
 
 
+def test_the_example_can_be_copied_and_measured(server, tmp_path):
+    def dal(*arguments, cwd):
+        command = [sys.executable, "-m", "dal.cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+
+    copied = dal("init", "todo", cwd=tmp_path)
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert "cd todo && dal check" in copied.stdout
+    done = dal("check", "add", "--dsn", server.conninfo, cwd=tmp_path / "todo/queries")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = dal("init", "todo", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "todo exists already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "--queries: is missing; give it, or set `queries` in [tool.session-dal.gate] of pyproject.toml"),
+        ("[tool.session-dal.gate]\nqueries = 'sql'", "`queries` in [tool.session-dal.gate]: sql does not exist"),
+        ("[tool.session-dal.gate]\nquery = '.'", "expected a path for one of queries, schema, fixtures"),
+        ("[tool", "pyproject.toml: cannot be read"),
+    ],
+    ids=["no table", "no such path", "no such name", "not TOML"],
+)
+def test_a_pyproject_without_the_files_is_an_error(tmp_path, table, said):
+    (tmp_path / "pyproject.toml").write_text(table, encoding="utf-8")
+    done = check(cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.split())
+
+
 def test_large_goes_as_far_as_the_fixtures_say(server, tmp_path):
     text = (TODO / "fixtures.py").read_text(encoding="utf-8").replace("Path(__file__).parent", f"Path({str(TODO)!r})")
     assert "return 1_000_000" in text

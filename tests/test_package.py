@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 UV = [sys.executable, "-m", "uv"]
 CORE = {"session-dal", "psycopg", "psycopg-pool", "aiosql", "python-ulid", "typing-extensions", "tzdata"}
-TEXTS = {".sql", ".template", ".html", ".css"}
+TEXTS = {".sql", ".template", ".html", ".css", ".toml", ".md"}
 
 USE = """
 import sys, dal

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from dal.cli import histories, queries, schema
 from dal.demo.command import demo
 from dal.errors import DalError, translate
-from dal.gate.cli import check, review, signals
+from dal.gate.cli import check, init, review, signals
 from dal.gate.cli.output import err, out, print_error
 from dal.gate.errors import GateError
 
@@ -63,6 +63,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(queries.queries)
+app.command()(init.init)
 app.command()(check.check)
 app.command()(review.review)
 app.command()(histories.export)

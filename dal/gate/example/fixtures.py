@@ -1,4 +1,4 @@
-"""Lists of any length, and the parameters of the calls."""
+"""Data of any size for the queries, and the parameters of the calls."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ data = aiosql.from_path(Path(__file__).parent / "grow.sql", "psycopg")
 
 
 def grow(connection, axis, before, size):
-    """Let the list hold `size` tasks, a third of them done; there are a thousand tasks of other lists too."""
+    """Grow the list to `size` tasks, a third of them done. Another list has a thousand tasks."""
     if axis not in {"the list's tasks", "the standard data"}:
-        raise LookupError(f"nothing grows along {axis!r}")
+        raise LookupError(f"unknown axis {axis!r}")
     if before == 0:
         data.grow(connection, list_id="another", tasks=1000)
     data.grow(connection, list_id="mine", tasks=size - before)
 
 
 def parameters(query, axis, size, turn):
-    """A call: a new title each turn, a task from the middle, a page from the middle."""
+    """Return the parameters of a call: a new title each turn, and a task or a page from the middle."""
     return {
         "add": {"list_id": "mine", "title": f"number {turn}"},
         "finish": {"task_id": 1000 + size // 2},
@@ -26,5 +26,5 @@ def parameters(query, axis, size, turn):
 
 
 def largest(axis):
-    """How far the list can grow with --large."""
+    """Return the largest size for --large."""
     return 1_000_000

@@ -1,5 +1,5 @@
 -- name: grow(list_id, tasks)!
--- Store so many tasks in a list, every third of them done.
+-- Add tasks to a list, every third of them done.
 INSERT INTO tasks (list_id, title, done)
 SELECT
     :list_id::text AS list_id,
