@@ -25,9 +25,9 @@ if TYPE_CHECKING:
         StatementFailed,
         StoreClosed,
     )
+    from dal.observe import Hook, Operation
     from dal.records import Imported, Message, Metadata, NewMessage, Opened, SessionPage, SessionRecord, Status
     from dal.validate import Sanitize
-    from dal.watching import Hook, Ran
 
 # Where each name comes from. It is imported when it is first asked for: pytest loads the plugin in dal.gate.measure
 # everywhere that this package is installed, and need not pay for the driver.
@@ -62,7 +62,7 @@ _FROM = {
         "Status",
     ],
     "dal.validate": ["Sanitize"],
-    "dal.watching": ["Hook", "Ran"],
+    "dal.observe": ["Hook", "Operation"],
 }
 
 __all__ = [
@@ -78,8 +78,8 @@ __all__ = [
     "Metadata",
     "NewMessage",
     "Opened",
+    "Operation",
     "PartlyRefused",
-    "Ran",
     "Sanitize",
     "SchemaMismatch",
     "ServerUnavailable",

@@ -1,8 +1,7 @@
-"""Watching: what a store tells of each operation, to a hook of the caller's and to the log.
+"""Observability: the hook that a store calls after each operation, and its log lines.
 
-The logger is `dal`: at the level DEBUG a line for each operation, at WARNING one for each that is tried again.
-Neither has anything of what is stored, unless the hook asks for parameters. dal.otel is a hook that makes
-OpenTelemetry's spans.
+The logger is `dal`: one DEBUG line for each operation, one WARNING for each retry. Neither the lines nor the hook
+see stored content, unless the store has hook_parameters=True. dal.otel is a hook that makes OpenTelemetry's spans.
 """
 
 from __future__ import annotations
@@ -27,56 +26,55 @@ log = logging.getLogger("dal")
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """An operation that has ended, well or not."""
+class Operation:
+    """A finished operation, successful or not."""
 
     query: str
     """The query file, such as "messages.append".
 
     "histories.store" is a transaction of an import. "writer.append" is an append through a writer, from the call to its
-    end; the writer's statements are operations of their own.
+    return; the writer's statements are separate operations.
     """
     seconds: float
-    """From the call to its end: waiting for a connection and trying again are in it."""
+    """From the call to its return, including retries and the wait for a connection."""
     rows: int | None
-    """How many rows the statement gave; None if it failed."""
+    """How many rows the statement returned; None if it failed."""
     retries: int
     error: BaseException | None
     host: str | None
-    """Of the server that answered, or was asked last; None if none was."""
+    """The server of the last attempt; None if there was no connection."""
     port: int | None
     database: str | None
     batch_size: int | None
-    """How many messages the statement was sent with; None if it is not one that appends many."""
+    """How many messages the statement stored; None unless it appends many."""
     waited: float
-    """Seconds of those that it waited for a connection."""
+    """Seconds that it waited for a connection."""
     token: Any = None
-    """Of an append through a writer: what the hook's `queued` returned."""
+    """The value that the hook's `queued` returned, for an append through a writer."""
     tokens: tuple[Any, ...] = ()
-    """Of a writer's statement: the tokens of the appends that it was sent for."""
+    """The tokens of the appends in a writer's statement."""
     parameters: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
-    """What the statement was sent with, contents too; None unless the store has hook_parameters=True."""
+    """The statement's parameters, content included; None unless the store has hook_parameters=True."""
 
 
-Hook = Callable[[Ran], None]
-"""Called after each operation, before its caller goes on: be quick. What it raises is logged, and harms nothing.
+Hook = Callable[[Operation], None]
+"""Called after each operation, before the call returns, so it must be quick. Its exceptions are logged and ignored.
 
-It runs in the context (contextvars) of the caller whose operation it was; for a writer's statement, which is sent for
-many callers, in an empty one. If it has a method `queued()`, a writer calls that for each append that it is given, and
-what it returns is the `token` of that append.
+It runs in the context (contextvars) of the caller; for a writer's statement, which serves many callers, in an empty
+one. If it has a method `queued()`, a writer calls that for each append, and keeps the result as the append's `token`.
 """
 
 
 class Queue(Protocol):
-    """Where appends wait for a writer."""
+    """A writer's queue of appends."""
 
     @property
     def length(self) -> int:
         """How many appends wait to be sent."""
 
 
-class Watch:
-    """Tells hooks and the log."""
+class Observer:
+    """Reports operations to the hooks and to the log."""
 
     __slots__ = ("_hook", "_recorders", "_with_parameters", "queues")
 
@@ -85,18 +83,18 @@ class Watch:
         self._with_parameters = parameters
         self._recorders: tuple[Hook, ...] = ()
         self.queues: WeakSet[Queue] = WeakSet()
-        """Those of the store's writers."""
+        """The queues of the store's writers."""
 
     def __bool__(self) -> bool:
         return self._hook is not None or bool(self._recorders) or log.isEnabledFor(logging.DEBUG)
 
     def add(self, recorder: Hook) -> None:
-        """Call this after each operation too."""
+        """Add another hook."""
         self._recorders += (recorder,)
 
     @contextmanager
     def queued(self, append: Append, attempts: Attempts) -> Iterator[None]:
-        """Observe an append that a writer is given, from the call to its end, in its caller's context."""
+        """Report an append through a writer when it has returned, in its caller's context."""
         queued = getattr(self._hook, "queued", None)
         if queued is not None:
             append.token = attempts.token = _shielded("writer.append", queued)
@@ -115,15 +113,15 @@ class Watch:
         rows: int | None,
         error: BaseException | None,
     ) -> None:
-        """Tell that an operation has ended."""
+        """Report a finished operation."""
         seconds, retries = monotonic() - attempts.began, attempts.made - 1
-        said = f"{rows} row{'' if rows == 1 else 's'}" if error is None else type(error).__name__
+        outcome = f"{rows} row{'' if rows == 1 else 's'}" if error is None else type(error).__name__
         again = f", tried again {retries} times" if retries else ""
-        log.debug("%s: %s in %.2f ms%s", query, said, seconds * 1000, again)
+        log.debug("%s: %s in %.2f ms%s", query, outcome, seconds * 1000, again)
         if self._hook is None and not self._recorders:
             return
         host, port, database = attempts.server
-        ran = Ran(
+        operation = Operation(
             query=query,
             seconds=seconds,
             rows=rows,
@@ -140,12 +138,12 @@ class Watch:
         )
         hooks = self._recorders if self._hook is None else (self._hook, *self._recorders)
         for hook in hooks:
-            # A writer's batch is sent by one of its callers, and the hook must not take it for that one's.
-            _shielded(query, partial(Context().run, hook, ran) if attempts.appends else partial(hook, ran))
+            # One caller sends a writer's batch for many, and the hook must not take it for that caller's own.
+            _shielded(query, partial(Context().run, hook, operation) if attempts.appends else partial(hook, operation))
 
 
 def _shielded(query: str, hook: Callable[[], Any]) -> Any:
-    """Call a hook, and log what it raises."""
+    """Call a hook, and log its exceptions."""
     try:
         return hook()
     except Exception:
@@ -154,18 +152,18 @@ def _shielded(query: str, hook: Callable[[], Any]) -> Any:
 
 
 def tried_again(query: str, error: psycopg.Error, pause: float) -> None:
-    """Tell that an operation is tried again."""
+    """Log that an operation is tried again."""
     log.warning("%s: %s (%s), tried again in %.2f s", query, type(error).__name__, error.sqlstate or "no code", pause)
 
 
 def _batch_size(parameters: Mapping[str, Any]) -> int | None:
-    places = parameters.get("places")  # The text of an array, with one number for each message.
+    places = parameters.get("places")  # An array as text, with one number for each message.
     return None if places is None else places.count(",") + 1
 
 
 def server_of(connection: BaseConnection[Any]) -> tuple[str | None, int | None, str | None]:
     """Return the host, the port and the database of a connection."""
-    with suppress(psycopg.Error):  # It was closed.
+    with suppress(psycopg.Error):  # It is closed.
         info = connection.info
         return info.host, info.port, info.dbname
     return None, None, None

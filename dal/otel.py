@@ -21,7 +21,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvid
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 
 import dal
-from dal.watching import Hook, Ran
+from dal.observe import Hook, Operation
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.33.0"
 
@@ -38,19 +38,19 @@ _OF_AN_OPERATION = (
     "server.address",
     "server.port",
 )
-"""The attributes of an operation's duration: those that have few values."""
+"""The attributes of a duration: only those with few values."""
 
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-"""The boundaries that the conventions advise for durations."""
+"""The bucket boundaries that the semantic conventions advise."""
 
 Attributes = dict[str, str | int]
 
 
 def spans(provider: TracerProvider | None = None) -> Hook:
-    """Return a hook that makes a span for each operation, below the span that is current where it is called.
+    """Return a hook that makes a span for each operation, as a child of the caller's current span.
 
-    Through a writer, each append has a span from its call to its end, and each statement that is sent for appends has a
-    span of its own, with a link to each of theirs. Spans have the statement's text, from its file, and no parameters.
+    An append through a writer has a span of its own, from the call to its return. The statement of a batch has a span
+    with links to them. Spans carry the text of the statement, from its file, and no parameters.
     """
     return _Spans(trace.get_tracer("dal", tracer_provider=provider, schema_url=_SCHEMA))
 
@@ -60,48 +60,48 @@ class _Spans:
         self._tracer = tracer
 
     def queued(self) -> Span:
-        """Begin the span of an append that a writer is given."""
+        """Begin the span of an append through a writer."""
         return self._tracer.start_span("writer.append")
 
-    def __call__(self, ran: Ran) -> None:
-        """End the span of an append, or make that of another operation."""
+    def __call__(self, operation: Operation) -> None:
+        """End the span of an append through a writer, or make the span of another operation."""
         ended = time_ns()
-        attributes = _attributes(ran)
-        if isinstance(ran.token, Span):
-            span = ran.token
+        attributes = _attributes(operation)
+        if isinstance(operation.token, Span):
+            span = operation.token
             span.set_attributes(attributes)
         else:
             span = self._tracer.start_span(
-                ran.query,
-                kind=SpanKind.INTERNAL if ran.query == "writer.append" else SpanKind.CLIENT,
+                operation.query,
+                kind=SpanKind.INTERNAL if operation.query == "writer.append" else SpanKind.CLIENT,
                 attributes=attributes,
-                links=[Link(token.get_span_context()) for token in ran.tokens if isinstance(token, Span)],
-                start_time=ended - int(ran.seconds * 1e9),
+                links=[Link(token.get_span_context()) for token in operation.tokens if isinstance(token, Span)],
+                start_time=ended - int(operation.seconds * 1e9),
             )
-        if ran.error is not None:
+        if operation.error is not None:
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
 
 
-def _attributes(ran: Ran) -> Attributes:
+def _attributes(operation: Operation) -> Attributes:
     given: dict[str, str | int | None] = {
-        "db.response.returned_rows": ran.rows,
-        "db.response.status_code": getattr(ran.error, "sqlstate", None),
-        "error.type": None if ran.error is None else type(ran.error).__name__,
-        "session_dal.retries": ran.retries or None,
+        "db.response.returned_rows": operation.rows,
+        "db.response.status_code": getattr(operation.error, "sqlstate", None),
+        "error.type": None if operation.error is None else type(operation.error).__name__,
+        "session_dal.retries": operation.retries or None,
     }
-    if ran.query != "writer.append":
-        collection, _, operation = ran.query.partition(".")
+    if operation.query != "writer.append":
+        collection, _, action = operation.query.partition(".")
         given |= {
             "db.system.name": "postgresql",
-            "db.namespace": ran.database,
+            "db.namespace": operation.database,
             "db.collection.name": collection,
-            "db.operation.name": operation,
-            "db.operation.batch.size": ran.batch_size if (ran.batch_size or 0) > 1 else None,
-            "db.query.summary": ran.query,
-            "db.query.text": dal.queries[ran.query].sql.decode() if ran.query in _QUERIES else None,
-            "server.address": ran.host,
-            "server.port": ran.port,
+            "db.operation.name": action,
+            "db.operation.batch.size": operation.batch_size if (operation.batch_size or 0) > 1 else None,
+            "db.query.summary": operation.query,
+            "db.query.text": dal.queries[operation.query].sql.decode() if operation.query in _QUERIES else None,
+            "server.address": operation.host,
+            "server.port": operation.port,
         }
     return {key: value for key, value in given.items() if value is not None}
 
@@ -109,11 +109,11 @@ def _attributes(ran: Ran) -> Attributes:
 def metrics(
     store: dal.SessionStore | dal.AsyncSessionStore, provider: MeterProvider | None = None, *, pool: str = "session-dal"
 ) -> None:
-    """Report the metrics of a store, its pool and its writers. Call it once for each store; it keeps none alive.
+    """Report metrics of a store, its pool and its writers. Call it once for each store; it does not keep them alive.
 
-    They are the durations of operations and of waiting for a connection; the pool's connections, and the calls that
-    wait for one; and of writers the appends that wait, and the durations of appends, from the call to the end. `pool`
-    is the pool's name in them: give each of several stores its own.
+    The metrics are the duration of operations, the wait for a connection, the pool's connections and waiting calls,
+    the length of the writers' queues, and the duration of their appends. `pool` is the pool's name in them: give each
+    store a different one.
     """
     meter = api.get_meter("dal", meter_provider=provider, schema_url=_SCHEMA)
     runner = store._backend.runner  # noqa: SLF001 - one of our own
@@ -133,15 +133,15 @@ def _recorder(meter: Meter, pool: Attributes | None) -> Hook:
     waits = histogram("db.client.connection.wait_time")
     appends = histogram("session_dal.writer.append.duration")
 
-    def record(ran: Ran) -> None:
-        given = _attributes(ran)
+    def record(operation: Operation) -> None:
+        given = _attributes(operation)
         few = {key: given[key] for key in _OF_AN_OPERATION if key in given}
-        if ran.query == "writer.append":
-            appends.record(ran.seconds, few)
+        if operation.query == "writer.append":
+            appends.record(operation.seconds, few)
         else:
-            operations.record(ran.seconds, few)
-            if pool is not None and ran.waited:
-                waits.record(ran.waited, pool)
+            operations.record(operation.seconds, few)
+            if pool is not None and operation.waited:
+                waits.record(operation.waited, pool)
 
     return record
 
@@ -150,7 +150,7 @@ Callback = Callable[[CallbackOptions], Iterator[Observation]]
 
 
 def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
-    """Observe a pool and the queues of its writers, while there is the runner."""
+    """Observe a pool and the queues of its writers, as long as the runner exists."""
 
     def observer(read: Callable[[Any], int], **more: str) -> Callback:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
@@ -178,7 +178,7 @@ def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
 
 
 def _stats(runner: Any) -> Counter[str]:
-    """Return the figures of the pool, or the sums of those that it has in several event loops."""
+    """Return the pool's figures, summed over its event loops."""
     stats: Counter[str] = Counter()
     for pool in runner.pools:
         stats.update(pool.get_stats())

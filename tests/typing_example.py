@@ -49,7 +49,7 @@ def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
     session.persisted = "yes"  # type: ignore[assignment]
 
 
-def hook(ran: dal.Ran) -> None:
+def hook(ran: dal.Operation) -> None:
     assert_type(ran.query, str)
     assert_type(ran.seconds, float)
     assert_type(ran.error, BaseException | None)

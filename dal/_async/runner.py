@@ -21,11 +21,11 @@ from dal._async.settings import settings_kept
 from dal._async.sources import AsyncPooled, AsyncSingle
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
 from dal.interrupts import interrupts
+from dal.observe import Observer, server_of, tried_again
 from dal.processes import not_in_child, process
 from dal.redact import redact
 from dal.retries import RETRIES, After, Attempts, after
 from dal.schema.check import SchemaCheck, require_server
-from dal.watching import Watch, server_of, tried_again
 
 
 class AsyncRunner:
@@ -38,12 +38,12 @@ class AsyncRunner:
         *,
         retries: int = RETRIES,
         timeout: float | None = None,
-        watch: Watch | None = None,
+        watch: Observer | None = None,
     ) -> None:
         self._source = source
         self._retries = retries
         self._timeout = timeout
-        self.watch = watch or Watch(None)
+        self.watch = watch or Observer(None)
         self.schema = schema
 
     async def close(self) -> None:

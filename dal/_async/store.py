@@ -29,10 +29,10 @@ from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
 from dal.histories._async.export import export
 from dal.histories._async.imports import import_lines
+from dal.observe import Hook, Observer
 from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema.check import SchemaCheck
-from dal.watching import Hook, Watch
 
 
 class AsyncSessionStore:
@@ -65,7 +65,7 @@ class AsyncSessionStore:
             SchemaCheck(),
             retries=validate.number("retries", retries, least=0),
             timeout=timeout,
-            watch=Watch(hook, parameters=hook_parameters),
+            watch=Observer(hook, parameters=hook_parameters),
         )
         self._backend = AsyncBackend(
             runner,
@@ -112,7 +112,7 @@ class AsyncSessionStore:
         from the network (TCP keepalives, on both sides). None sends no such setting; one that `conninfo` has wins.
         Behind PgBouncer in transaction mode say pgbouncer=True, so that no setting is sent, and no `schema`; and
         prepare_threshold=None where prepared statements do not work, as behind an older one. `hook` is called
-        after each operation with what there is to know of it (see dal.watching); with hook_parameters=True also with
+        after each operation with what there is to know of it (see dal.observe); with hook_parameters=True also with
         the statement's parameters, and so with what is stored.
         """
         schema_check = SchemaCheck()
@@ -132,7 +132,7 @@ class AsyncSessionStore:
             prepare_threshold=prepare_threshold,
             is_direct=not pgbouncer,
         )
-        watch = Watch(hook, parameters=hook_parameters)
+        watch = Observer(hook, parameters=hook_parameters)
         runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=watch)
         backend = AsyncBackend(
             runner, AsyncAppends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only

@@ -30,10 +30,10 @@ from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
 from dal.files import SCHEMA
 from dal.histories._sync.export import export
 from dal.histories._sync.imports import import_lines
+from dal.observe import Hook, Observer
 from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema.check import SchemaCheck
-from dal.watching import Hook, Watch
 
 
 class SessionStore:
@@ -66,7 +66,7 @@ class SessionStore:
             SchemaCheck(),
             retries=validate.number("retries", retries, least=0),
             timeout=timeout,
-            watch=Watch(hook, parameters=hook_parameters),
+            watch=Observer(hook, parameters=hook_parameters),
         )
         self._backend = Backend(
             runner,
@@ -113,7 +113,7 @@ class SessionStore:
         from the network (TCP keepalives, on both sides). None sends no such setting; one that `conninfo` has wins.
         Behind PgBouncer in transaction mode say pgbouncer=True, so that no setting is sent, and no `schema`; and
         prepare_threshold=None where prepared statements do not work, as behind an older one. `hook` is called
-        after each operation with what there is to know of it (see dal.watching); with hook_parameters=True also with
+        after each operation with what there is to know of it (see dal.observe); with hook_parameters=True also with
         the statement's parameters, and so with what is stored.
         """
         schema_check = SchemaCheck()
@@ -133,7 +133,7 @@ class SessionStore:
             prepare_threshold=prepare_threshold,
             is_direct=not pgbouncer,
         )
-        watch = Watch(hook, parameters=hook_parameters)
+        watch = Observer(hook, parameters=hook_parameters)
         runner = Runner(pool, schema_check, retries=retries, timeout=timeout, watch=watch)
         backend = Backend(runner, Appends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only)
         return cls._make(backend, closes=runner)
