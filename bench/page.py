@@ -1,4 +1,4 @@
-"""The page of a benchmark run, and its chart of the appends as a picture of its own."""
+"""The page of a benchmark run, and the chart of the appends for the README."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _MARK = Markup('<meta name="generator" content="bench/show.py">')
 _templates = templates(Path(__file__).parent / "templates")
 
 _COUNTED = "round trips"
-"""The column that is drawn as bars, where its rows differ."""
+"""This column becomes bars if its rows differ."""
 
 
 class NotMeasured(Exception):
-    """The run has not measured what the chart shows."""
+    """The run does not have the figures of the chart."""
 
 
 def page(results: Results) -> str:
-    """All that a run has measured, as one page that stands alone."""
+    """Return a self-contained page with everything that a run measured."""
     sections = [_section(place, table) for place, table in enumerate(results.tables, start=1)]
     return _templates.get_template("benchmark.html").render(mark=_MARK, run=results, sections=sections)
 
 
 def append_chart(results: Results) -> str:
-    """What does not hang on the machine, of an append in every way: an SVG for light and for dark."""
+    """Return an SVG of the figures of an append that are the same on every machine."""
     table = next((table for table in results.tables if table.subject == "append"), None)
     if table is None:
         raise NotMeasured("the run has not measured what an append costs")
@@ -45,7 +45,7 @@ def append_chart(results: Results) -> str:
 
 
 def _section(place: int, table: Table) -> dict[str, Any]:
-    """All that the template shows of a table."""
+    """Return the template values of a table."""
     heading, _, remark = table.title.partition("; ")
     grown, timed = ({metric: _sizes(table, metric) for metric in table.metrics(timed=kind)} for kind in (False, True))
     lined = {row for metric in (*grown, *timed) for row in _drawn(table, metric)}
@@ -65,7 +65,7 @@ def _section(place: int, table: Table) -> dict[str, Any]:
 
 
 def _columns(table: Table) -> tuple[list[str], list[str]]:
-    """The columns that do not hang on n: those that stand before the curves, and those from the first time on."""
+    """Return the columns that do not depend on n: those before the first time, and the others."""
     cells = {column: cell for row in table.rows for column, cell in row.cells.items()}
     first = next((place for place, cell in enumerate(cells.values()) if not isinstance(cell, str)), len(cells))
     return list(cells)[:first], list(cells)[first:]
@@ -83,12 +83,12 @@ def _charts(table: Table) -> Iterator[tuple[str, Markup]]:
 
 
 def _counts(table: Table) -> Mapping[str, int]:
-    told = {row.name: row.cells.get(_COUNTED) for row in table.rows}
-    return {name: int(count) for name, count in told.items() if isinstance(count, str) and count.isdecimal()}
+    counts = {row.name: row.cells.get(_COUNTED) for row in table.rows}
+    return {name: int(count) for name, count in counts.items() if isinstance(count, str) and count.isdecimal()}
 
 
 def _drawn(table: Table, metric: str) -> Curves:
-    """The curves of a metric; a single point is none, and is told in the table alone."""
+    """Return the curves of a metric. A single point is only shown in the table."""
     found = {row.name: row.curves[metric].points for row in table.rows if metric in row.curves}
     return {name: points for name, points in found.items() if len(points) > 1}
 

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks leaves behind, as a file: tables, curves, and what it ran on.
+"""The results of a benchmark run as a file: tables, curves, and where it ran.
 
 `bench/` writes it and `bench/show.py` reads it. Times are in it as ratios within the run alone.
 """
@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 class NotResults(Exception):
-    """The file is not there, or not what this release's benchmarks write."""
+    """The file is missing, or not written by the benchmarks of this release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,16 @@ class Curve:
 
     points: Mapping[int, float]
     growth: str | None = None
-    """The class that it grows in; without one it is a time, as a ratio."""
+    """The growth class; None for a time, which is a ratio."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table: what does not hang on n, and what does, each by its column."""
+    """A row of a table: its figures that do not depend on n, and its curves over n, by column."""
 
     name: str
     cells: Mapping[str, str | float] = field(default_factory=dict)
-    """A number is a ratio of times."""
+    """A float is a ratio of times."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
@@ -44,19 +44,19 @@ class Table:
 
     title: str
     subject: str | None
-    """What its figures are called in the baseline, if they are compared."""
+    """The name of its figures in the baseline, if they are compared."""
     over: str
-    """What n is, where the title does not say it."""
+    """The meaning of n, if the title does not say it."""
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """The rows' names; a row's place among them is how it looks in every chart."""
+        """Return the names of the rows. The place of a row decides its look in every chart."""
         return [row.name for row in self.rows]
 
     def metrics(self, *, timed: bool) -> tuple[str, ...]:
-        """What there are curves of: times, or what does not hang on the machine."""
+        """Return the metrics with curves: times, or else figures that do not depend on the machine."""
         curves = [(metric, curve) for row in self.rows for metric, curve in row.curves.items()]
         return tuple(dict.fromkeys(metric for metric, curve in curves if (curve.growth is None) == timed))
 
@@ -70,32 +70,32 @@ class Results:
     day: str
     large: bool
     whole: bool
-    """Whether every benchmark was run, and passed."""
+    """Whether every benchmark ran and passed."""
     differs: tuple[str, ...]
-    """What the baseline says otherwise."""
+    """The differences to the baseline."""
     tables: tuple[Table, ...]
 
     def save(self, path: Path) -> None:
-        """Write them to a file, whose folder is made if need be."""
+        """Write the results to a file, and create its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1)
         path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def load(path: Path) -> Results:
-    """Read what `save` has written; NotResults if that is impossible."""
+    """Read a file of `save`; raise NotResults if that fails."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise NotResults(f"there is no {path}") from error
+        raise NotResults(f"{path} does not exist") from error
     except OSError as error:
         raise NotResults(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise NotResults(f"{path} is no JSON: {error}") from error
+        raise NotResults(f"{path} is not JSON: {error}") from error
     try:
         return _results(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NotResults(f"{path} is not what this release's benchmarks write: {error!r}") from error
+        raise NotResults(f"{path} was not written by the benchmarks of this release: {error!r}") from error
 
 
 def _results(document: Any) -> Results:
@@ -133,11 +133,11 @@ def _curve(curve: Any) -> Curve:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"expected a text, got {value!r}")
     return value
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
-        raise TypeError(f"{value!r} is no figure")
+        raise TypeError(f"expected a figure, got {value!r}")
     return float(value)

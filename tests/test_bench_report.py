@@ -279,8 +279,8 @@ def test_without_a_file_to_write_nothing_is_done(results):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda text: "<xml>", "is no JSON"),
-        (lambda text: "[]", "not what this release"),
+        (lambda text: "<xml>", "is not JSON"),
+        (lambda text: "[]", "not written by the benchmarks of this release"),
         (lambda text: text.replace('"format": 1', '"format": 2'), "format is 2"),
         (lambda text: text.replace('"server": "', '"serve": "'), "server"),
         (lambda text: re.sub(r'"10": [\d.]+', '"10": "many"', text), "many"),
@@ -298,7 +298,7 @@ def test_another_file_than_the_benchmarks_write_is_refused(results, tmp_path, ch
 def test_what_is_refused_is_told_with_what_makes_another(tmp_path):
     (tmp_path / "x.json").write_text("<xml>", encoding="utf-8")
     done = show(tmp_path / "x.json", "--out", tmp_path / "x.html")
-    is_refused(done, "x.json", "no JSON", "uv run pytest bench")
+    is_refused(done, "x.json", "not JSON", "uv run pytest bench")
     assert not (tmp_path / "x.html").exists()
     is_refused(show(tmp_path, "--out", tmp_path / "x.html"), "cannot be read")
 

@@ -38,7 +38,7 @@ def round_trips(
     """Assert the number of round trips in a block.
 
         with round_trips(connection, 1):
-            session.append("user", "hello")
+            tasks.add("water the plants")
 
     Use a plain `with` for an AsyncConnection too. With `warm`, round trips that only prepare a statement do not count:
     a connection pays for them once, when psycopg sends a statement for the sixth time. The block's value is a
@@ -158,14 +158,14 @@ async def assert_growth(  # noqa: PLR0913
 async def assert_plan_never(
     connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any], *never: str
 ) -> None:
-    """Assert that a statement's plans do not have some nodes: `"Seq Scan on messages"`, `"Sort"`.
+    """Assert that a statement's plans do not have some nodes: `"Seq Scan on tasks"`, `"Sort"`.
 
     Both the plan for these values and the generic plan are checked, on the present data. The statement does not run.
     For an AsyncConnection, a second connection with the same search_path makes the plans.
     """
     __tracebackhide__ = True
     if not never:
-        raise TypeError("assert_plan_never() needs at least one plan node, such as 'Seq Scan on messages'")
+        raise TypeError("assert_plan_never() needs at least one plan node, such as 'Seq Scan on tasks'")
     promised = [_never(one) for one in never]
     text, values = _named(statement, parameters)
     if isinstance(connection, psycopg.Connection):

@@ -2,12 +2,11 @@
 
 A test uses them with a connection of its own service:
 
-    def test_an_append_is_one_round_trip(connection, session, round_trips):
+    def test_a_new_task_is_one_round_trip(connection, tasks, round_trips):
         with round_trips(connection, 1):
-            session.append("user", "hello")
+            tasks.add("water the plants")
 
-Whoever installs session-dal has it, so pytest imports it in projects that never measure: nothing else is
-imported, before a test takes a fixture.
+pytest imports this module wherever the package is installed, so it imports nothing else until a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def round_trips() -> Any:
-    """Assert how many round trips a block takes: a context manager."""
+    """Assert the number of round trips in a block: a context manager."""
     from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.round_trips
@@ -27,7 +26,7 @@ def round_trips() -> Any:
 
 @pytest.fixture(scope="session")
 def assert_cost() -> Any:
-    """Assert what an operation costs at most: `assert_cost(connection, operation, buffers=20)`."""
+    """Assert the maximum cost of an operation: `assert_cost(connection, operation, buffers=20)`."""
     from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.assert_cost
@@ -35,7 +34,7 @@ def assert_cost() -> Any:
 
 @pytest.fixture(scope="session")
 def assert_growth() -> Any:
-    """Assert how a cost grows: `assert_growth(connection, grow, operation, buffers="O(log n)")`."""
+    """Assert the growth of a cost: `assert_growth(connection, grow, operation, buffers="O(log n)")`."""
     from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.assert_growth
@@ -43,7 +42,7 @@ def assert_growth() -> Any:
 
 @pytest.fixture(scope="session")
 def assert_plan_never() -> Any:
-    """Assert on a plan: `assert_plan_never(connection, statement, parameters, "Seq Scan on messages")`."""
+    """Assert on a plan: `assert_plan_never(connection, statement, parameters, "Seq Scan on tasks")`."""
     from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.assert_plan_never
@@ -51,7 +50,7 @@ def assert_plan_never() -> Any:
 
 @pytest.fixture(scope="session")
 def held_snapshot() -> Any:
-    """Hold an old snapshot beside what is measured: a context manager."""
+    """Hold an old snapshot during a measurement: a context manager."""
     from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.held_snapshot

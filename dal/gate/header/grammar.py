@@ -163,7 +163,7 @@ LINES: dict[str, Line] = {
     ),
     "Held snapshot": Line(
         "growth with the writes since another transaction took its snapshot",
-        "buffers O(n) in the appends since, at most n/50",
+        "buffers O(n) in the updates since, at most n/50",
         _BOUNDS,
         is_measured=True,
     ),

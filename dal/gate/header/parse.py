@@ -1,10 +1,10 @@
 """Parse the promises in the header of a query. Every unknown word is an error.
 
-    -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages, at most 30 buffers;
+    -- Promises: 1 round trip; HOT; buffers O(log n) in the list's tasks, at most 30 buffers;
     --   at most 6 WAL records
-    -- Held snapshot: buffers O(n) in the appends since, at most n/50
-    -- Locks: RowExclusive on sessions, messages; 1 row of sessions
-    -- Never: Seq Scan; Sort on messages
+    -- Held snapshot: buffers O(n) in the updates since, at most n/50
+    -- Locks: RowExclusive on lists, tasks; 1 row of lists
+    -- Never: Seq Scan; Sort on tasks
 
 A line continues on lines that are indented by three spaces. dal.gate.header.grammar has all lines and words.
 """

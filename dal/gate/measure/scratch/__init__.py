@@ -26,7 +26,7 @@ def create(connection: psycopg.Connection[Any]) -> None:
 
 def create_runner(connection: psycopg.Connection[Any]) -> None:
     """Create dal_run(), the function in which prepared statements are measured."""
-    _statements.runner(connection)
+    _statements.create_runner(connection)
 
 
 def drop(connection: psycopg.Connection[Any]) -> None:
@@ -36,7 +36,7 @@ def drop(connection: psycopg.Connection[Any]) -> None:
 
 def disable_autovacuum(connection: psycopg.Connection[Any]) -> None:
     """Disable autovacuum for the tables, and synchronous commits for this connection."""
-    _statements.calm(connection)
+    _statements.disable_autovacuum(connection)
 
 
 def pages(connection: psycopg.Connection[Any]) -> dict[str, int]:

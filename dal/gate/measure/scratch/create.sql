@@ -1,5 +1,5 @@
 -- name: create#
--- Make the first schema that the search_path names, and mark it as one that may be dropped.
+-- Create the first schema of the search_path, and mark it so that drop.sql may drop it.
 DO $$
 DECLARE
     name constant text := (parse_ident(current_setting('search_path'), false))[1];
@@ -9,8 +9,8 @@ BEGIN
 END
 $$;
 
--- name: runner#
--- Make the function inside which statements are measured, with their triggers; those too that wait for the commit.
+-- name: create_runner#
+-- Create the function in which statements are measured, including deferred triggers.
 CREATE FUNCTION dal_run(text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE $1;

@@ -1,6 +1,6 @@
 -- name: drop#
--- Drop the schema that the search_path names, with all that is in it, if create.sql has marked it: no other
---   schema can ever be dropped by this file. Nothing if it is not there.
+-- Drop the first schema of the search_path with its contents, if create.sql has marked it. It never drops another
+--   schema. A missing schema is no error.
 SET client_min_messages = warning;
 DO $$
 BEGIN

@@ -1,5 +1,5 @@
 -- name: pages()
--- List the tables of the first schema of the search_path, and how many pages each had when last vacuumed.
+-- List the tables in the first schema of the search_path, with their pages at the last vacuum.
 SELECT
     c.relname,
     c.relpages

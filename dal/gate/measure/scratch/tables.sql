@@ -1,4 +1,4 @@
 -- name: tables()
--- List the tables of the first schema of the search_path.
+-- List the tables in the first schema of the search_path.
 SELECT t.tablename FROM pg_tables AS t
 WHERE t.schemaname = current_schema();

@@ -1,3 +1,3 @@
 -- name: flush()^
--- Have this backend hand its counts in at the end of the transaction, instead of a second later.
+-- Flush this backend's counters at the end of the transaction, instead of up to a second later.
 SELECT pg_stat_force_next_flush();

@@ -1,3 +1,3 @@
 -- name: immediate#
--- Check now what would be checked at the commit, which a transaction that is rolled back never comes to.
+-- Check deferred constraints now, since a transaction that is rolled back never reaches its commit.
 SET CONSTRAINTS ALL IMMEDIATE;

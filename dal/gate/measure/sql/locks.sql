@@ -1,5 +1,5 @@
 -- name: locks()
--- List the locks that this transaction holds on tables, but not the catalog's.
+-- List this transaction's table locks, without those on the catalog.
 SELECT
     CASE WHEN n.nspname = current_schema() THEN c.relname ELSE n.nspname || '.' || c.relname END AS relation,
     replace(l.mode, 'Lock', '') AS mode

@@ -1,8 +1,8 @@
 -- name: relations()
--- Read what was touched of the tables and indexes of the first schema of the search_path until now. What
---   triggers of foreign keys touch is in it.
--- Buffers: shared buffers, found or read; a table's are those of its heap and its TOAST.
--- Rows read: rows that sequential scans gave, and entries that index scans gave.
+-- Return the counters of all tables and indexes in the first schema of the search_path, including the work of
+--   foreign key triggers.
+-- Buffers: shared buffers, hit or read; those of a table include its TOAST.
+-- Rows read: rows returned by sequential scans, and entries returned by index scans.
 SELECT
     t.relname AS relation,
     (

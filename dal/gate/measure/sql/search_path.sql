@@ -1,3 +1,3 @@
 -- name: search_path()^
--- Read the search_path that this connection has by now.
+-- Return the connection's search_path.
 SELECT current_setting('search_path') AS search_path;

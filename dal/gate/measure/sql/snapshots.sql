@@ -1,10 +1,10 @@
 -- name: next_xid()^
--- Read the number that the next transaction that writes will have.
+-- Return the id of the next transaction that writes.
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xid;
 
 -- name: older_snapshots(xid)^
--- Count the other connections to this database that hold a snapshot from before a transaction: for them the server
---   keeps each row version that has ended since, and lets no index be read without its table.
+-- Count the other connections to this database with a snapshot from before a transaction. For them the server keeps
+--   all row versions that were replaced since, and index-only scans read the table.
 SELECT count(*) AS snapshots
 FROM pg_stat_activity AS a
 WHERE

@@ -1,5 +1,5 @@
 -- name: temporary()^
--- Read how many temporary files were written in this database until now, and their bytes.
+-- Return the number of temporary files that were written in this database, and their bytes.
 SELECT
     d.temp_files,
     d.temp_bytes

@@ -1,9 +1,8 @@
 -- name: touched()
--- Read what this transaction has touched until now, of all tables and indexes but the catalog's. What triggers
---   do is in it, in whatever schema; what other connections do is not. What parallel workers do is not either:
---   see serial.sql.
--- Buffers: shared buffers, found or read; a table's are those of its heap and its TOAST.
--- Rows read: rows that sequential scans gave, and entries that index scans gave.
+-- Return this transaction's counters of all tables and indexes outside the catalog. They include triggers in any
+--   schema. They exclude other connections, and parallel workers (see serial.sql).
+-- Buffers: shared buffers, hit or read; those of a table include its TOAST.
+-- Rows read: rows returned by sequential scans, and entries returned by index scans.
 SELECT
     t.relation,
     t.buffers,

@@ -1,6 +1,6 @@
 -- name: wal()^
--- Read how much WAL was written until now, by the whole server: before PostgreSQL 18 nothing counts a
---   backend's own. What neighbours write is in it, so take the least of several.
+-- Return the WAL of the whole server. Before PostgreSQL 18 there is no counter per backend, so it includes other
+--   connections: take the least of several runs.
 SELECT
     w.wal_records,
     w.wal_bytes

@@ -1,5 +1,5 @@
 -- name: wal_of_backend()^
--- Read how much WAL this backend has written until now. PostgreSQL 18 and later.
+-- Return the WAL of this backend. PostgreSQL 18 and later.
 SELECT
     w.wal_records,
     w.wal_bytes

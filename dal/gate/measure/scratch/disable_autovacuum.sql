@@ -1,6 +1,6 @@
--- name: calm#
--- Let autovacuum pass the tables of the first schema of the search_path: what it reads would be in their
---   counters. And let no commit of this connection wait for the disk.
+-- name: disable_autovacuum#
+-- Disable autovacuum for the tables in the first schema of the search_path, since its reads would be counted, and
+--   synchronous commits for this connection.
 SET synchronous_commit = off;
 DO $$
 DECLARE
