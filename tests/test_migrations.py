@@ -226,7 +226,7 @@ def test_places_that_were_filled_in_part_are_filled_in_whole(old, connect_old, i
 
 
 def test_an_index_that_was_left_unfinished_is_built_anew(old):
-    for step in migrations.steps(1)[:-1]:
+    for step in (step for step in migrations.steps(1) if step.name < "0005"):
         migrations._run(old, step.read_text(encoding="utf-8"))
     old.execute("CREATE INDEX sessions_listed ON sessions (status)")
     old.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sessions_listed'::regclass")
