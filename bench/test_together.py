@@ -21,7 +21,6 @@ from report import ratio
 from test_append import pgbench
 
 import dal
-from dal.batches import MOST_MESSAGES
 from dal.files import QUERIES
 
 CALLERS = 64
@@ -69,7 +68,7 @@ def in_threads(conninfo, schema, session_of):
 def in_tasks(  # noqa: PLR0913 - what one test or the other varies
     conninfo, schema, session_of, *, rates=RATES, plainly=False, hook=None
 ):
-    """As in_threads; the other way may be a writer that sends one batch at a time, of all that wait."""
+    """Measure tasks as in_threads does; the other way may be a writer that sends all calls that wait."""
 
     async def append(session, arrivals, took):
         for due in arrivals:
@@ -88,7 +87,7 @@ def in_tasks(  # noqa: PLR0913 - what one test or the other varies
             store = dal.AsyncSessionStore.connect(conninfo, schema=schema, max_size=8, hook=hook)
             await stack.enter_async_context(store)
             await store.check_schema()
-            other = plain(await stack.enter_async_context(store.writer(batches=1))) if plainly else store
+            other = plain(await stack.enter_async_context(store.writer())) if plainly else store
             ways = {"the other": other, "ours": await stack.enter_async_context(store.writer())}
             planned = plan(rates)
             way, arrivals = next(planned)
@@ -102,8 +101,9 @@ def in_tasks(  # noqa: PLR0913 - what one test or the other varies
 
 
 def plain(writer):
-    """Have a writer send all that wait whenever its one batch is back: the least that a writer does."""
-    writer._backend.appends.here._gathering._underway.share = lambda *_: MOST_MESSAGES  # noqa: SLF001
+    """Have a writer send all calls that wait whenever a batch returns: the least that a writer does."""
+    queue = writer._backend.appends.here._queue  # noqa: SLF001
+    queue._size.of = lambda _: queue.waiting  # noqa: SLF001
     return writer
 
 

@@ -1,4 +1,4 @@
-"""A writer: many callers' appends go together, and each is as good as one of its own."""
+"""A writer batches concurrent appends, and each behaves as if it were sent alone."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from itertools import pairwise
 from unittest.mock import Mock
 
@@ -14,18 +15,16 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
-from dal._sync.kept import Kept
-from dal._sync.writer import Writer
-from dal._sync.writer import _Waiting as Waiting
-from dal.batches import MOST_CHARACTERS, MOST_MESSAGES, Batch
-from dal.gathering import WAITED_TOO_LONG
-from dal.underway import WORTHWHILE
+from dal._sync.sticky import Sticky
+from dal.writer._sync.workers import Waiting, await_callers
+from dal.writer.batch import MOST_CHARACTERS, MOST_MESSAGES, WAITED_TOO_LONG, Batch
+from dal.writer.batch_size import WORTHWHILE
 
 WRITERS, ROUNDS = 16, 40
 
 
 def statements(hook):
-    """A hook that is called after each statement, and not also after each append that a writer was given."""
+    """Return a hook that is called after each statement, but not after each append through a writer."""
     return lambda ran: ran.query == "writer.append" or hook(ran)
 
 
@@ -50,7 +49,7 @@ def at_once(side):
 
 @pytest.fixture
 def held(connect):
-    """Hold a session's row, so that who appends to it waits."""
+    """Lock a session's row, so that appends to it wait."""
     other = connect(autocommit=False)
 
     def hold(session_id):
@@ -61,7 +60,7 @@ def held(connect):
 
 
 def appending(session, *args, **options):
-    """An append that is made when it is called, of the side's own kind."""
+    """Return an append of the side's own kind, to be called later."""
     return lambda: unwrap(session).append(*args, **options)
 
 
@@ -72,7 +71,7 @@ def numbers(connection, session_id):
     return rows.fetchall()
 
 
-def test_a_lone_append_is_sent_as_it_is(store, ran):
+def test_a_single_append_is_sent_as_such(store, ran):
     with store.writer() as writer:
         session = writer.session("s", user_id="u1")
         assert [session.append("user", str(n)).sequence for n in range(3)] == [0, 1, 2]
@@ -81,8 +80,8 @@ def test_a_lone_append_is_sent_as_it_is(store, ran):
     assert store.session("s").record().user_id == "u1"
 
 
-def test_what_comes_at_once_goes_together(side, store, ran, at_once, connection):
-    with store.writer(batches=1) as writer:
+def test_concurrent_appends_are_batched(side, store, ran, at_once, connection):
+    with store.writer() as writer:
         sessions = [writer.session(f"s{n % WRITERS}") for n in range(WRITERS * 4)]
         stored = at_once([appending(session, "user", str(n)) for n, session in enumerate(sessions)])
     assert [message.content for message in stored] == [str(n) for n in range(len(sessions))]
@@ -94,15 +93,15 @@ def test_what_comes_at_once_goes_together(side, store, ran, at_once, connection)
     assert len(ran) < (WRITERS if side.name == "async" else WRITERS * 2)  # Threads do not come all at once.
 
 
-def test_the_same_at_once_is_stored_once(store, at_once, ran):
-    with store.writer(batches=1) as writer:
+def test_the_same_message_sent_concurrently_is_stored_once(store, at_once, ran):
+    with store.writer() as writer:
         again = appending(writer.session("s"), "user", "x", message_id="m")
         outcomes = at_once([again for _ in range(8)])
     assert len(set(outcomes)) == 1
     assert [(one.error, one.retries) for one in ran] == [(None, 0)] * len(ran)
 
 
-def test_what_one_task_has_begun_in_order_is_stored_in_order(store, side, at_once, connection):
+def test_appends_of_one_task_are_stored_in_order(store, side, at_once, connection):
     if side.name == "sync":
         pytest.skip("a thread waits for each of its appends")
     with store.writer() as writer:
@@ -111,11 +110,11 @@ def test_what_one_task_has_begun_in_order_is_stored_in_order(store, side, at_onc
     assert [content for _, content in numbers(connection, "s")] == [str(n) for n in range(200)]
 
 
-def test_what_is_wrong_fails_alone(store, at_once, ran):
+def test_errors_stay_local(store, at_once, ran):
     store.session("archived").append("user", "x")
     store.session("archived").archive()
     store.session("taken").append("user", "x", message_id="m")
-    with store.writer(batches=1) as writer:
+    with store.writer() as writer:
         theirs = [writer.session(f"s{n}") for n in range(WRITERS)]
         outcomes = at_once(
             [
@@ -129,14 +128,14 @@ def test_what_is_wrong_fails_alone(store, at_once, ran):
     *fine, archived, taken, mine, again = outcomes
     assert [message.sequence for message in fine] == [0] * WRITERS
     assert (type(archived), type(taken)) == (dal.SessionArchived, dal.MessageConflict)
-    assert (mine.sequence, again) == (1, fine[0]), "the same message_id at the same time is the same message"
+    assert (mine.sequence, again) == (1, fine[0]), "the same message_id is the same message"
     assert any(one.query == "messages.append_all" for one in ran)
 
 
-def test_a_statement_that_the_server_refuses_is_sent_apart(store, at_once, connection):
-    """A constraint of the service's own: whom it is not about is stored all the same."""
+def test_calls_of_a_refused_batch_are_resent_one_by_one(store, at_once, connection):
+    """A constraint of the service's own refuses one message; the others are stored."""
     connection.execute("ALTER TABLE messages ADD CONSTRAINT polite CHECK (content <> 'damn')")
-    with store.writer(batches=1) as writer:
+    with store.writer() as writer:
         outcomes = at_once(
             [appending(writer.session(f"s{n}"), "user", "damn" if n == 7 else "hello") for n in range(WRITERS)]
         )
@@ -145,9 +144,9 @@ def test_a_statement_that_the_server_refuses_is_sent_apart(store, at_once, conne
     assert [getattr(one, "sequence", None) for one in outcomes] == [None if n == 7 else 0 for n in range(WRITERS)]
 
 
-def test_users_are_kept_apart_in_one_writer(store, at_once, connection):
+def test_users_stay_confined_in_one_writer(store, at_once, connection):
     store.session("theirs", user_id="u2").append("user", "secret")
-    with store.writer(batches=1) as writer:
+    with store.writer() as writer:
         users = [writer.for_user(f"u{n}") for n in range(4)]
         outcomes = at_once(
             [
@@ -165,13 +164,12 @@ def test_users_are_kept_apart_in_one_writer(store, at_once, connection):
     assert owners == [("u0", 4), ("u1", 4), ("u2", 5), ("u3", 4), (None, 5)]
 
 
-@pytest.mark.parametrize("batches", [1, 2])
-def test_a_session_that_somebody_holds_delays_its_own_alone(store, at_once, held, connection, batches):
+def test_a_locked_session_delays_only_its_own_appends(store, at_once, held, connection):
     for name in ("held", "held too"):
         store.session(name).append("user", "x")
     other = held("held")
     other.execute("SELECT FROM sessions WHERE session_id = 'held too' FOR UPDATE")
-    with store.writer(batches=batches) as writer:
+    with store.writer() as writer:
         names = ["held", *(f"s{n}" for n in range(WRITERS)), "held too", "s0", "held"]
         operations = [appending(writer.session(name), "user", "y") for name in names]
         waiting = threading.Thread(target=lambda: outcomes.extend(at_once(operations)))
@@ -187,8 +185,8 @@ def test_a_session_that_somebody_holds_delays_its_own_alone(store, at_once, held
     assert [one.sequence for one in outcomes] == [1, *[0] * WRITERS, 1, 1, 2]
 
 
-def test_others_pass_each_time_that_somebody_holds_a_session(store, at_once, held, connection):
-    with store.writer(batches=1) as writer:
+def test_other_sessions_pass_a_locked_one_every_time(store, at_once, held, connection):
+    with store.writer() as writer:
         for n in range(1, 4):
             store.session("held").append("user", "x")
             other = held("held")
@@ -204,14 +202,13 @@ def test_others_pass_each_time_that_somebody_holds_a_session(store, at_once, hel
     assert len(numbers(connection, "held")) == 9
 
 
-def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, tables, held):
+def test_an_expired_call_does_not_wait_for_the_next_batch(server, schema, tables, held):
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
         store.session("fine").append("user", "first")
         late, fine = writer.session("late"), writer.session("fine")
-        gathering = writer._backend.appends.here._gathering
-        for _ in range(2):
-            gathering._underway.go(Batch([]))  # As if they took long.
-        gathering.crowd = 2
+        batching = writer._backend.appends.here
+        batching._queue._lanes["slow"] = deque()
+        slow = batching._queue._current = Batch(Mock(append=Mock(session_id="slow")))  # As if it took long.
         outcomes = []
 
         def append(session, timeout):
@@ -226,6 +223,7 @@ def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, t
         for thread in threads:
             thread.start()
             time.sleep(0.03)
+        batching._start(batching._queue.finish(slow))
         threads[0].join(10)
         assert [type(one) for one in outcomes] == [dal.DeadlineExceeded]
         holder.rollback()
@@ -233,20 +231,16 @@ def test_a_thread_that_came_too_late_does_not_wait_for_another(server, schema, t
     assert (outcomes[1].session_id, outcomes[1].content, outcomes[1].sequence) == ("fine", "fine", 1)
 
 
-def test_threads_that_went_together_wake_each_other(server, schema, tables, monkeypatch):
-    """One after the other; and one that is interrupted as it wakes has woken the next one before it is gone."""
-    wait, unwoken, interrupted = Waiting.wait, [], []
+def test_an_interrupted_thread_leaves_no_other_asleep(server, schema, tables, monkeypatch):
+    wait, interrupted = Waiting.wait, []
 
-    def patiently(call, seconds=5.0):
-        is_woken = wait(call, seconds)
-        if seconds == 5.0 and not is_woken:
-            unwoken.append(call)
+    def interruptible(call):
+        wait(call)
         if call.is_done and call.append.session_id == "hasty":
-            interrupted.append(call.following is not None)
+            interrupted.append(call)
             raise KeyboardInterrupt
-        return is_woken
 
-    monkeypatch.setattr(Waiting, "wait", patiently)
+    monkeypatch.setattr(Waiting, "wait", interruptible)
     with dal.SessionStore.connect(server.conninfo, schema=schema) as store, store.writer() as writer:
 
         def append(session):
@@ -262,21 +256,20 @@ def test_threads_that_went_together_wake_each_other(server, schema, tables, monk
         for thread in threads:
             thread.join()
         assert {store.session(name).record().message_count for name in names} == {ROUNDS}
-    assert not unwoken
-    assert True in interrupted, "none was interrupted that had others to wake"
+    assert interrupted
 
 
 @pytest.mark.parametrize("is_complete", [True, False])
-def test_a_sender_waits_for_more_calls_only_while_its_batch_is_not_complete(is_complete):
-    writer, taker = Mock(), Mock(batch=None)
-    writer._gathering.is_complete = is_complete
-    Writer._take(writer, taker)
-    assert taker.wait.called is not is_complete
+def test_a_batch_waits_for_more_calls_only_while_it_is_not_complete(is_complete, monkeypatch):
+    slept = Mock()
+    monkeypatch.setattr("dal.writer._sync.workers.sleep", slept)
+    await_callers(Mock(is_complete=is_complete))
+    assert slept.called is not is_complete
 
 
 @contextlib.contextmanager
 def busy(store, session_id=None, count=WRITERS):
-    """Let threads append through a writer of this store, each to its own session or all to one, until the end."""
+    """Append in threads through a writer of this store, each to its own session or all to one, until the block ends."""
     done = threading.Event()
 
     def append(session):
@@ -297,7 +290,7 @@ def busy(store, session_id=None, count=WRITERS):
 
 @pytest.fixture
 def senders():
-    """The threads that have sent something, once for each statement."""
+    """The thread that sent each statement."""
     return []
 
 
@@ -311,8 +304,8 @@ def threads_store(server, schema, tables, senders):
         yield store
 
 
-def test_when_the_server_waits_for_the_next_batch_who_has_sent_the_last_one_sends_it(threads_store, senders):
-    """At one session no two go at once. Another thread would have to be woken first."""
+def test_one_thread_sends_batch_after_batch(threads_store, senders):
+    """Another thread would have to be woken first."""
     with busy(threads_store, "shared", 4 * WORTHWHILE):
         while len(senders) < 200:
             time.sleep(0.01)
@@ -321,16 +314,16 @@ def test_when_the_server_waits_for_the_next_batch_who_has_sent_the_last_one_send
     assert not any(one.is_alive() for one in senders), "they end with the writer"
 
 
-def test_a_writer_that_can_have_no_thread_of_its_own_has_its_callers_send(threads_store, senders, monkeypatch):
+def test_callers_send_if_no_thread_can_be_started(threads_store, senders, monkeypatch):
     refused = Mock(side_effect=RuntimeError("can't start new thread"))
-    monkeypatch.setattr("dal._sync.writer.Thread", Mock(return_value=Mock(start=refused)))
+    monkeypatch.setattr("dal.writer._sync.workers.Thread", Mock(return_value=Mock(start=refused)))
     with busy(threads_store, "shared"):
         while len(senders) < 200:
             time.sleep(0.01)
     assert refused.called
 
 
-def test_a_task_that_gives_up_when_its_turn_comes_takes_nothing_of_the_others_along(server, schema, tables):
+def test_a_cancelled_task_fails_no_other_call(server, schema, tables):
     ran, tasks = [], []
 
     def cancel_the_first_that_waits(operation):
@@ -343,10 +336,10 @@ def test_a_task_that_gives_up_when_its_turn_comes_takes_nothing_of_the_others_al
 
     async def main():
         store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, hook=cancel_the_first_that_waits)
-        async with store, store.writer(batches=1) as writer:
+        async with store, store.writer() as writer:
             await store.check_schema()
             ran.clear()
-            writer._backend.appends.here._gathering.crowd = 2  # As if they came in numbers.
+            writer._backend.appends.here._queue._last_size = 2  # As if many had appended at once.
             tasks.extend(asyncio.create_task(append(writer.session())) for _ in range(2 * WRITERS))
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(one) for one in outcomes if one != [0, 1, 2]] == [asyncio.CancelledError]
@@ -355,7 +348,7 @@ def test_a_task_that_gives_up_when_its_turn_comes_takes_nothing_of_the_others_al
     asyncio.run(asyncio.wait_for(main(), 20))
 
 
-def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema, tables):
+def test_a_busy_writer_reuses_its_connection_and_returns_it(server, schema, tables):
     ran = []
     with dal.SessionStore.connect(server.conninfo, schema=schema, min_size=4, hook=statements(ran.append)) as store:
         store.check_schema()
@@ -363,7 +356,7 @@ def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema,
         pool = store._backend.runner._source._pool
         pool.wait()
         before = pool.get_stats()["requests_num"]
-        with busy(store, count=4 * WRITERS):  # So many that some always wait.
+        with busy(store, count=4 * WRITERS):  # Enough that some always wait.
             while len(ran) < 200:
                 time.sleep(0.01)
         stats = pool.get_stats()
@@ -371,49 +364,49 @@ def test_a_busy_writer_keeps_its_connections_and_gives_them_back(server, schema,
         assert stats["pool_available"] == stats["pool_size"]
 
 
-def test_a_busy_writer_lets_others_have_the_only_connection(server, schema, tables, monkeypatch):
-    monkeypatch.setattr("dal._sync.kept._IN_A_ROW", 10**9)
+def test_a_busy_writer_shares_the_only_connection(server, schema, tables, monkeypatch):
+    monkeypatch.setattr("dal._sync.sticky._IN_A_ROW", 10**9)
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1, timeout=5) as store, busy(store):
         for _ in range(20):
             assert store.session().latest() == ()
 
 
-def test_a_connection_is_not_kept_for_what_was_given_up_meanwhile(server, schema, tables):
+def test_a_kept_connection_is_returned(server, schema, tables):
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1) as store:
-        answers = iter([True, False])
         runner = store._backend.runner
-        kept = runner.keep(lambda: next(answers, False))
-        runner.run(dal.queries.sessions.get, runner.attempts(source=kept), session_id="none")
+        sticky = runner.keep(lambda: True)
+        runner.run(dal.queries.sessions.get, runner.attempts(source=sticky), session_id="none")
+        assert runner._source._pool.get_stats()["pool_available"] == 0
+        sticky.release()
         assert runner._source._pool.get_stats()["pool_available"] == 1
-        assert next(answers, None) is None
 
 
 def test_a_connection_is_not_kept_after_an_error():
     source = Mock()
-    kept = Kept(source, lambda: True)
-    kept.give_back("broken", commit=False)
+    sticky = Sticky(source, lambda: True)
+    sticky.give_back("broken", commit=False)
     source.give_back.assert_called_once_with("broken", commit=False)
-    assert kept.take(None) is source.take.return_value
+    assert sticky.take(None) is source.take.return_value
 
 
-def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables):
-    """What is kept for an append that is not sent is given back."""
+def test_a_cancelled_task_leaves_no_connection_behind(server, schema, tables):
+    """A connection that was kept for a cancelled append is returned."""
 
     async def give_up():
         store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, max_size=1)
-        async with store, store.writer(batches=1) as writer:
+        async with store, store.writer() as writer:
             first = asyncio.create_task(writer.session().append("user", "first"))
             await asyncio.sleep(0)
             second = asyncio.create_task(writer.session().append("user", "second"))
-            kept = writer._backend.appends.here._kept
-            has_more = kept._has_more
+            sticky = writer._backend.appends.here._sticky
+            has_more = sticky._has_more
 
             def gives_up():
                 answer = has_more()
                 second.cancel()
                 return answer
 
-            kept._has_more = gives_up
+            sticky._has_more = gives_up
             await first
             await asyncio.wait([second])
             assert second.cancelled()
@@ -424,7 +417,7 @@ def test_a_task_that_gives_up_leaves_no_connection_behind(server, schema, tables
 
 def test_a_batch_is_bounded(store, at_once, ran):
     big = "x" * (MOST_CHARACTERS // 4)
-    with store.writer(batches=1) as writer:
+    with store.writer() as writer:
         at_once([appending(writer.session(), "user", big) for _ in range(WRITERS)])
         many = [NewMessage(role="user", content="") for _ in range(MOST_MESSAGES // 4 + 1)]
         at_once([lambda: unwrap(writer.session()).append_all(many) for _ in range(WRITERS)])
@@ -433,7 +426,7 @@ def test_a_batch_is_bounded(store, at_once, ran):
     assert max(one.rows for one in batches) <= MOST_MESSAGES
 
 
-def test_no_more_wait_than_may(store, at_once, connection):
+def test_callers_wait_for_room(store, at_once, connection):
     with store.writer(waiting=2) as writer:
         outcomes = at_once([appending(writer.session("s"), "user", str(n)) for n in range(WRITERS)])
     assert all(isinstance(one, dal.Message) for one in outcomes)
@@ -441,7 +434,7 @@ def test_no_more_wait_than_may(store, at_once, connection):
 
 
 def take_room(side, writer):
-    """Take the room of one append, as if it had waited for longer; return what gives it back."""
+    """Take the room of one append; return a function that releases it."""
 
     async def take():
         room = unwrap(writer)._backend.appends.here._room
@@ -450,12 +443,12 @@ def take_room(side, writer):
 
     if side.name == "async":
         return side.loop.run(take())
-    room = writer._backend.appends.here._room
+    room = writer._backend.appends.here._room._places
     room.get()
     return lambda: room.put(None)
 
 
-def test_who_finds_no_room_by_the_deadline_is_told(side, server, schema, tables):
+def test_a_caller_without_room_fails_at_its_deadline(side, server, schema, tables):
     with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store, store.writer(waiting=1) as writer:
         session = writer.session("s")
         give_back = take_room(side, writer)
@@ -476,7 +469,7 @@ def test_a_closed_writer_refuses_and_its_store_goes_on(store):
     assert store.session("s").append("user", "y").sequence == 1
 
 
-def test_closing_sends_what_waits(side, store, connection):
+def test_close_sends_queued_appends(side, store, connection):
     writer = store.writer()
     session = writer.session("s")
     if side.name == "sync":
@@ -503,8 +496,8 @@ def test_closing_sends_what_waits(side, store, connection):
     assert len(side.loop.run(close_at_once())) == WRITERS
 
 
-def test_it_may_be_closed_again_and_by_several_at_once(side, store, connection):
-    """Each returns when all has ended that was begun, and none later than the store's timeout."""
+def test_close_can_be_called_again_and_concurrently(side, store, connection):
+    """Each call returns when all queued appends have ended, within the store's timeout."""
     writer = store.writer()
     session = writer.session("s")
     if side.name == "sync":
@@ -577,14 +570,14 @@ def test_a_signal_handler_of_the_loop_closes_it_while_tasks_append(side, store, 
     assert sorted(message.sequence for message in acknowledged) == list(range(len(numbers(connection, "s"))))
 
 
-def test_a_writer_of_a_connection_is_refused(side, server, options):
+def test_a_writer_needs_a_pool(side, server, options):
     raw = side.connect(server.conninfo, **options)
     with pytest.raises(dal.StatementFailed, match="needs a store with a pool"):
         side.store(raw).writer()
     raw.close()
 
 
-@pytest.mark.parametrize("given", [{"batches": 0}, {"waiting": 0}, {"waiting": 1_000_001}, {"batches": "2"}], ids=str)
-def test_what_cannot_be_is_refused(store, given):
+@pytest.mark.parametrize("given", [{"waiting": 0}, {"waiting": 1_000_001}, {"waiting": "2"}], ids=str)
+def test_invalid_arguments_are_refused(store, given):
     with pytest.raises(dal.InvalidInput, match=next(iter(given))):
         store.writer(**given)

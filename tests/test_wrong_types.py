@@ -73,7 +73,7 @@ STORE = {
         "user_id": "optional text", "source": "optional text", "since": "optional moment", "until": "optional moment",
     },
     "import_": {"lines": "lines"},
-    "writer": {"batches": "number", "waiting": "number"},
+    "writer": {"waiting": "number"},
     **{verb: {} for verb in ("apply_schema", "check_schema", "close", "connection", "transaction")},
 }  # fmt: skip
 GOOD = {"role": "user", "content": "x", "message_id": "m", "sequence": 0, "before": NOW}

@@ -62,7 +62,7 @@ def whole_stores(pool: ConnectionPool) -> None:
         assert_type(store.for_user("u1"), dal.SessionStore)
     with dal.SessionStore(pool, timeout=5.0, retries=3).connection() as lent:
         assert_type(lent, psycopg.Connection[Any])
-    with store.writer(batches=2, waiting=100) as writer:
+    with store.writer(waiting=100) as writer:
         session = writer.session()
         given = (session, dal.NewMessage(role="user", content="hello"))
         try:

@@ -15,10 +15,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from dal._async.checking import check
 from dal._async.connection import until
-from dal._async.kept import AsyncKept
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.settings import settings_kept
 from dal._async.sources import AsyncPooled, AsyncSingle
+from dal._async.sticky import AsyncSticky
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
 from dal.interrupts import interrupts
 from dal.observe import Observer, server_of, tried_again
@@ -81,14 +81,14 @@ class AsyncRunner:
         return self._source.pools
 
     def attempts(
-        self, deadline: float | None = None, *, unknown: bool = False, source: AsyncKept | None = None
+        self, deadline: float | None = None, *, unknown: bool = False, source: AsyncSticky | None = None
     ) -> Attempts:
         """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
         return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
 
-    def keep(self, has_more: Callable[[], bool]) -> AsyncKept:
+    def keep(self, has_more: Callable[[], bool]) -> AsyncSticky:
         """Give a source of this one's connections, which keeps them while there is more to send."""
-        return AsyncKept(self._source, has_more)
+        return AsyncSticky(self._source, has_more)
 
     async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and tell who watches."""

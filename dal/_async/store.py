@@ -22,7 +22,6 @@ from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal._async.session import AsyncSession, append_to_each, is_opened_by
 from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
-from dal._async.writers import AsyncWriters
 from dal.appends import CheckedMessage, check_call, check_new
 from dal.conninfo import for_pool
 from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
@@ -33,6 +32,7 @@ from dal.observe import Hook, Observer
 from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema.check import SchemaCheck
+from dal.writer._async.writer import AsyncWriter
 
 
 class AsyncSessionStore:
@@ -168,21 +168,19 @@ class AsyncSessionStore:
         owner = validate.user(validate.identifier("user_id", user_id), self._backend.owner)
         return self._make(replace(self._backend, owner=owner), closes=None)
 
-    def writer(self, *, batches: int = 4, waiting: int = 10_000) -> Self:
-        """Give a store with the same verbs, which sends together what many append at once.
+    def writer(self, *, waiting: int = 10_000) -> Self:
+        """Return a store with the same methods, which batches concurrent appends into one statement.
 
-        Use it as a context manager, or close it: it sends first what waits. An append returns when its own message
-        is stored, as ever, and one that comes alone is sent at once. As many batches are on their way as pay off, so
-        many `batches` at most; meanwhile what comes is gathered for the next. If so many are `waiting`, a million at
-        most, more have to wait to be taken in. A busy one keeps its connections, unless others wait for one. Only for a
-        store with a pool.
+        Use it as a context manager, or close it: it sends queued appends first. An append returns when its own message
+        is stored. A single one is sent at once; those made while a batch is in flight make the next batch. At most
+        `waiting` appends are accepted at a time, up to a million; others wait for room until their deadline. A busy
+        writer keeps its connection, unless others wait for one. Needs a store with a pool.
         """
-        most_batches = validate.number("batches", batches, least=1)
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
         runner = self._backend.runner
         if not runner.is_pooled:
-            raise StatementFailed("a writer needs a store with a pool: what is sent together is committed together")
-        writer = AsyncWriters(runner, batches=most_batches, waiting=most_waiting)
+            raise StatementFailed("a writer needs a store with a pool: it commits many calls in one transaction")
+        writer = AsyncWriter(runner, waiting=most_waiting)
         return self._make(replace(self._backend, appends=writer), closes=writer)
 
     def session(

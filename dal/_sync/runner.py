@@ -15,10 +15,10 @@ from psycopg_pool import ConnectionPool
 
 from dal._sync.checking import check
 from dal._sync.connection import until
-from dal._sync.kept import Kept
 from dal._sync.queries import Query, queries
 from dal._sync.settings import settings_kept
 from dal._sync.sources import Pooled, Single
+from dal._sync.sticky import Sticky
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
 from dal.interrupts import interrupts
 from dal.observe import Observer, server_of, tried_again
@@ -78,13 +78,15 @@ class Runner:
         """Return the pools of this process that the connections come from."""
         return self._source.pools
 
-    def attempts(self, deadline: float | None = None, *, unknown: bool = False, source: Kept | None = None) -> Attempts:
+    def attempts(
+        self, deadline: float | None = None, *, unknown: bool = False, source: Sticky | None = None
+    ) -> Attempts:
         """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
         return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
 
-    def keep(self, has_more: Callable[[], bool]) -> Kept:
+    def keep(self, has_more: Callable[[], bool]) -> Sticky:
         """Give a source of this one's connections, which keeps them while there is more to send."""
-        return Kept(self._source, has_more)
+        return Sticky(self._source, has_more)
 
     def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and tell who watches."""

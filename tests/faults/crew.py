@@ -70,7 +70,7 @@ class Crew:
 
     def _share(self):
         settings = self.settings(f"{self.name} threads")
-        with dal.SessionStore.connect(**settings) as store, store.writer(batches=1) as writer:
+        with dal.SessionStore.connect(**settings) as store, store.writer() as writer:
             plans = [self._plan(n) for n in range(THREADS)]
             threads = [threading.Thread(target=write, args=(writer, plan), daemon=True) for plan in plans]
             for thread in threads:
@@ -82,7 +82,7 @@ class Crew:
         settings = self.settings(f"{self.name} tasks")
         async with (
             dal.AsyncSessionStore.connect(**settings) as store,
-            store.writer(batches=1) as writer,
+            store.writer() as writer,
         ):
             await asyncio.gather(*(write_async(writer, self._plan(THREADS + n)) for n in range(TASKS)))
 

@@ -74,7 +74,7 @@ def main(conninfo, way, killed):
     name = f"greenlets {way}"
     with dal.SessionStore.connect(conninfo, max_size=SIZE, timeout=10) as store:
         if way == "writer":
-            with store.writer(batches=2) as writer:
+            with store.writer() as writer:
                 done = appended(writer, name, int(killed))
         else:
             done = appended(store, name, int(killed))

@@ -109,13 +109,13 @@ async def test_cancelled_at_each_await(crew, scale, settings, *, state, crowd, l
                 async with AsyncExitStack() as stores:
                     store = await stores.enter_async_context(dal.AsyncSessionStore.connect(**settings))
                     if way == "writer":
-                        store = await stores.enter_async_context(store.writer(batches=1))
+                        store = await stores.enter_async_context(store.writer())
                     await state(store, focus, crew)
                     call = focus.call(ids=True)
                     others = [asyncio.create_task(do(focus, store, focus.call(session=n))) for n in range(crowd)]
                     reached = await cancelled(call, store, at, late=late)
                     await asyncio.gather(*others)
-                    if way == "writer" and (tasks := store._backend.appends.here._tasks):
+                    if way == "writer" and (tasks := store._backend.appends.here._workers.tasks):
                         await asyncio.wait(tasks)  # What was cancelled goes on, in a task of its own.
                     async with asyncio.timeout(3):
                         await all_connections(store)
@@ -244,7 +244,7 @@ def test_interrupted_at_each_step(crew, scale, settings, state):
     with Focus(crew, "interrupted at each step", timeout=5.0) as focus, ExitStack() as stores:
         store = stores.enter_context(dal.SessionStore.connect(**settings))
         if state == "writer":
-            store = stores.enter_context(store.writer(batches=1))
+            store = stores.enter_context(store.writer())
         while reached:
             if state == "first":
                 stores.close()
@@ -259,7 +259,7 @@ def test_interrupted_at_any_moment(crew, scale, settings, way):
     with Focus(crew, f"KeyboardInterrupt at any moment{WAYS[way]}", timeout=5.0) as focus, ExitStack() as stores:
         store = stores.enter_context(dal.SessionStore.connect(**settings))
         if way == "writer":
-            store = stores.enter_context(store.writer(batches=1))
+            store = stores.enter_context(store.writer())
             stores.enter_context(a_crowd(focus, store))
         for _ in range(scale(20, 300)):
             focus.do(store, focus.call())

@@ -52,7 +52,7 @@ def opened(stack, settings, way, closing):
     store = stack.enter_context(dal.SessionStore.connect(**settings))
     closing.closes = [store.close]
     if way == "writer":
-        store = stack.enter_context(store.writer(batches=1))
+        store = stack.enter_context(store.writer())
         closing.closes.insert(0, store.close)
     return store
 

@@ -1,0 +1,1 @@
+"""The asynchronous side, and the source of the synchronous one, which is generated from it."""

@@ -1,0 +1,140 @@
+"""The writer, which sends the appends of many callers in batches."""
+
+from __future__ import annotations
+
+from asyncio import sleep
+from functools import partial
+from math import inf
+from time import monotonic
+
+from dal._async.appends import AsyncAppends
+from dal._async.per_scope import AsyncPerScope
+from dal._async.runner import AsyncRunner
+from dal.appends import Append, batch_parameters
+from dal.errors import DeadlineExceeded
+from dal.retries import Attempts
+from dal.writer._async.workers import AsyncRoom, AsyncWaiting, AsyncWorkers, Mutex, await_callers
+from dal.writer.batch import PATIENCE, WAITED_TOO_LONG, Batch
+from dal.writer.queue import Queue
+
+
+class AsyncBatching(AsyncAppends):
+    """Sends queued appends in batches. A worker sends them, so that a caller who is cancelled fails no other."""
+
+    def __init__(self, runner: AsyncRunner, *, waiting: int) -> None:
+        super().__init__(runner)
+        self._queue = Queue(Mutex())
+        self._room = AsyncRoom(waiting)
+        self._workers = AsyncWorkers()
+        self._sticky = runner.keep(lambda: self._queue.waiting > 0)
+
+    @property
+    def length(self) -> int:
+        """Return how many appends wait to be sent."""
+        return self._queue.waiting
+
+    async def send(self, append: Append, attempts: Attempts | None = None) -> None:
+        """Store an append, in a batch with others if there are any."""
+        deadline = attempts.deadline if attempts is not None else self._runner.deadline()
+        if not await self._room.enter(deadline):
+            raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query)
+        try:
+            call = AsyncWaiting(append, deadline)
+            await self._workers.shield(self._wait, call)
+        finally:
+            self._room.release()
+        if call.error is not None:
+            raise call.error
+
+    async def _wait(self, call: AsyncWaiting) -> None:
+        """Queue a call, and wait for its end. Its caller may have to send it."""
+        try:
+            self._start(self._queue.put(call))
+            while not call.is_done:
+                if call.batch is not None:
+                    self._start(await self._send(call.batch))
+                else:
+                    await call.wait()
+        except BaseException as error:  # noqa: BLE001 - its caller raises it
+            self._queue.leave(call)
+            if call.batch is not None:
+                self._start(self._queue.finish(call.batch, error))
+            call.error = error
+
+    async def close(self) -> None:
+        """Refuse new appends, and wait for those that were queued, as long as an operation may take."""
+        deadline = self._runner.deadline() or inf
+        self._queue.close()
+        while self._queue and monotonic() < deadline:  # noqa: ASYNC110 - no single event marks the end
+            await sleep(0.001)
+        self._workers.close(deadline)
+        await self._sticky.release()
+
+    def _start(self, batch: Batch | None) -> None:
+        if batch is not None:
+            self._workers.start(self._send_on, batch)
+
+    async def _send_on(self, batch: Batch | None) -> None:
+        """Send a batch, and then the next one for as long as calls are queued."""
+        while batch is not None:
+            batch = await self._send(batch)
+
+    async def _send(self, batch: Batch) -> Batch | None:
+        """Send a batch, end its calls, and return the next one."""
+        error: BaseException | None = None
+        try:
+            if not batch.calls:
+                await await_callers(self._queue)
+                self._queue.fill(batch)
+            if batch.calls:
+                await self._transmit(batch)
+        except BaseException as raised:  # noqa: BLE001 - the calls of the batch end with it
+            error = raised
+        following = self._queue.finish(batch, error)
+        if error is not None and not isinstance(error, Exception):
+            self._start(following)
+            raise error
+        if following is None:
+            await self._sticky.release()
+        return following
+
+    async def _transmit(self, batch: Batch) -> None:
+        attempts = self._runner.attempts(batch.deadline, unknown=batch.calls[0].is_unknown, source=self._sticky)
+        appends = attempts.appends = [call.append for call in batch.calls]
+        if batch.calls[0].batch is batch:
+            await super().send(appends[0], attempts)
+        else:
+            await self.send_all(appends, attempts, batch_parameters(appends, PATIENCE))
+
+
+class AsyncWriter(AsyncAppends):
+    """Batches the appends of each process and event loop, and sends them on its own pool."""
+
+    def __init__(self, runner: AsyncRunner, *, waiting: int) -> None:
+        super().__init__(runner)
+        self._writers = AsyncPerScope("writer", partial(AsyncBatching, runner, waiting=waiting))
+        runner.watch.queues.add(self)
+
+    @property
+    def here(self) -> AsyncBatching:
+        """Return the writer of this process and event loop."""
+        return self._writers.get()
+
+    async def send(self, append: Append, attempts: Attempts | None = None) -> None:
+        """Store an append, in a batch with others if there are any."""
+        watch = self._runner.watch
+        if not watch:
+            await self.here.send(append, attempts)
+            return
+        attempts = attempts or self._runner.attempts()
+        with watch.queued(append, attempts):
+            await self.here.send(append, attempts)
+
+    @property
+    def length(self) -> int:
+        """Return how many appends wait to be sent, in all event loops of this process."""
+        return sum(writer.length for writer in self._writers.all())
+
+    async def close(self) -> None:
+        """Refuse new appends, and wait for those that were queued."""
+        await self._writers.close()

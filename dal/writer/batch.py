@@ -1,0 +1,105 @@
+"""Queued calls, and the batches that they are sent in."""
+
+from __future__ import annotations
+
+from collections import deque
+from copy import copy
+from time import monotonic
+
+from dal.appends import Append
+from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
+
+MOST_MESSAGES, MOST_CHARACTERS = 1000, 2**20
+"""The limits of a batch: a larger one would take longer, and not be faster."""
+
+PATIENCE = 0.1
+"""The lock_timeout of a batch, in seconds. If somebody holds one of its sessions, its calls are resent apart."""
+
+WAITED_TOO_LONG = "nothing was sent: the writer was busy until the deadline; let fewer callers append at once"
+
+
+class Call:
+    """An append in the queue or in a batch. Each side adds how its caller waits."""
+
+    __slots__ = ("append", "batch", "deadline", "error", "is_done", "is_left", "is_resent", "is_unknown")
+
+    def __init__(self, append: Append, deadline: float | None) -> None:
+        self.append = append
+        self.deadline = deadline
+        self.batch: Batch | None = None
+        """A batch of this call alone, which its caller is to send, without a lock_timeout."""
+        self.error: BaseException | None = None
+        self.is_done = False
+        self.is_left = False
+        """Whether its caller gave up."""
+        self.is_resent = False
+        """Whether it is sent again, alone, since a batch that it was in has failed."""
+        self.is_unknown = False
+        """Whether that batch may have been committed."""
+
+    def end(self, error: BaseException | None) -> None:
+        """End the call, with an error of its own, since each caller raises it and names its own messages."""
+        if isinstance(error, DalError):
+            cause, error = error.__cause__, copy(error)
+            error.__cause__ = cause
+        if isinstance(error, ServerUnavailable):
+            error.message_ids = self.append.message_ids
+        self.error, self.batch, self.is_done = error, None, True
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the caller: the call has ended, or its caller is to send it."""
+        raise NotImplementedError
+
+
+class Batch:
+    """Calls that are sent in one statement."""
+
+    def __init__(self, *calls: Call) -> None:
+        self.calls = list(calls)
+        self._messages = self._characters = 0
+        self._is_confined: bool | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """Return the earliest deadline of its calls."""
+        return min([call.deadline for call in self.calls if call.deadline is not None], default=None)
+
+    def load(self, lane: deque[Call], size: int) -> None:
+        """Take calls of one session, until the batch has this size or is full, or the next needs another statement.
+
+        A statement confines all of its sessions to their users, or none. In a session it has a message_id once.
+        """
+        owner, ids = lane[0].append.owner, set[str]()
+        while lane and len(self.calls) < size:
+            append = lane[0].append
+            messages, characters = self._messages + len(append.messages), self._characters + append.characters
+            if self.calls and (messages > MOST_MESSAGES or characters > MOST_CHARACTERS):
+                return
+            if self._is_confined not in {None, owner is not None} or append.owner != owner:
+                return
+            if not ids.isdisjoint(append.message_ids):
+                return
+            ids.update(append.message_ids)
+            self._messages, self._characters, self._is_confined = messages, characters, owner is not None
+            self.calls.append(lane.popleft())
+
+    def end(self, error: BaseException | None) -> dict[str, list[Call]]:
+        """End the calls that this error concerns, or all if there is none; return the others by session."""
+        others: dict[str, list[Call]] = {}
+        for call in self.calls:
+            if self._concerns(call, error):
+                call.end(error)
+            else:
+                call.is_resent = True
+                is_known = isinstance(error, DalError) and not getattr(error, "outcome_unknown", False)
+                call.is_unknown = call.is_unknown or not is_known
+                others.setdefault(call.append.session_id, []).append(call)
+        return others
+
+    def _concerns(self, call: Call, error: BaseException | None) -> bool:
+        if call.is_left or call.batch is self or error is None or isinstance(error, StoreClosed):
+            return True
+        if isinstance(error, DeadlineExceeded):
+            return call.deadline is not None and call.deadline <= monotonic()
+        return isinstance(error, ServerUnavailable)
