@@ -1,18 +1,18 @@
-"""When an operation is tried again: the one place where that is decided.
+"""The one place that decides whether an operation is tried again.
 
-| what happened | SQLSTATE | the statement | tried again |
+| failure | SQLSTATE | the statement | tried again |
 |---|---|---|---|
-| a deadlock, or a serialization failure | 40P01, 40001 | was rolled back | always |
-| the server only reads, as after a failover | 25006 | was refused | always, on a new connection |
-| the server starts, or has no connection left | 57P03, 53300 | was never sent | always |
-| the server has ended a connection that idled (idle_session_timeout) | 57P05 | was never run | always |
-| someone else was storing the same message | 23505 of its key | was rolled back | always: it finds the message now |
-| the server shuts down or has crashed | 57P01, 57P02 | may have been committed | if `Repeat: safe` |
-| the connection was lost, or its server | 08…, none | may have been committed | if `Repeat: safe` |
+| a deadlock or a serialization failure | 40P01, 40001 | was rolled back | always |
+| the server is read-only, as after a failover | 25006 | was refused | always, on a new connection |
+| the server is starting, or has no free connection | 57P03, 53300 | was never sent | always |
+| the server ended an idle connection (idle_session_timeout) | 57P05 | never ran | always |
+| another connection was storing the same message | 23505 of its key | was rolled back | always: it finds the message |
+| the server shut down or crashed | 57P01, 57P02 | may have been committed | if `Repeat: safe` |
+| the connection or its server was lost | 08…, none | may have been committed | if `Repeat: safe` |
 | anything else | | was refused | never: it would be refused again |
 
-`Repeat: safe`, with the reason, stands in the query's file. Only where the store takes the connections itself,
-from its own pool or the caller's: a transaction of the caller's is the caller's to repeat.
+The query file says `Repeat: safe`, with the reason. Only statements on a connection that the store takes from a pool,
+its own or the caller's, are repeated: a transaction of the caller's is the caller's to repeat.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from dal.appends import Append
 from dal.errors import is_sent_twice
 
 RETRIES = 10
-"""How often an operation is tried again, unless its deadline comes first."""
+"""The default number of retries, within the deadline."""
 
 _FIRST, _LONGEST = 0.02, 1.0
-"""Seconds of the longest first pause, and of the longest one; each is twice the one before."""
+"""The limits of a pause in seconds: of the first one, and of any. The limit doubles with each retry."""
 
 
-class After(Enum):
-    """What is known of a statement that failed."""
+class Failure(Enum):
+    """What an error says about the statement."""
 
     REFUSED = "it would be refused again"
     UNDONE = "nothing was done, and trying again may help"
@@ -46,34 +46,34 @@ class After(Enum):
 
 
 _BY_STATE = {
-    "25006": After.STALE,
-    "40001": After.UNDONE,
-    "40P01": After.UNDONE,
-    "53300": After.UNDONE,
-    "57P01": After.UNKNOWN,
-    "57P02": After.UNKNOWN,
-    "57P03": After.UNDONE,
-    "57P05": After.UNDONE,
+    "25006": Failure.STALE,
+    "40001": Failure.UNDONE,
+    "40P01": Failure.UNDONE,
+    "53300": Failure.UNDONE,
+    "57P01": Failure.UNKNOWN,
+    "57P02": Failure.UNKNOWN,
+    "57P03": Failure.UNDONE,
+    "57P05": Failure.UNDONE,
 }
 
 _CLASS_LOST = "08"
-"""The SQLSTATEs of a connection that was lost."""
+"""The class of the SQLSTATEs of a lost connection."""
 
 
-def after(error: psycopg.Error) -> After:
-    """What this error tells of the statement."""
+def classify(error: psycopg.Error) -> Failure:
+    """Return what the error says about the statement."""
     state = error.sqlstate
     if isinstance(error, PoolTimeout | PoolClosed | TooManyRequests):
-        return After.REFUSED
+        return Failure.REFUSED
     if is_sent_twice(error):
-        return After.UNDONE
+        return Failure.UNDONE
     if state is None:
-        return After.UNKNOWN if isinstance(error, psycopg.OperationalError) else After.REFUSED
-    return After.UNKNOWN if state.startswith(_CLASS_LOST) else _BY_STATE.get(state, After.REFUSED)
+        return Failure.UNKNOWN if isinstance(error, psycopg.OperationalError) else Failure.REFUSED
+    return Failure.UNKNOWN if state.startswith(_CLASS_LOST) else _BY_STATE.get(state, Failure.REFUSED)
 
 
 class Attempts:
-    """The attempts of one call: how many were made, and when they must end."""
+    """The attempts of one call: their number and their deadline."""
 
     __slots__ = (
         "_retries",
@@ -103,27 +103,27 @@ class Attempts:
         self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
         self.made = 1
         self.server: tuple[str | None, int | None, str | None] = None, None, None
-        """Host, port and database of the last one, if the hook is to know."""
+        """Host, port and database of the last attempt, for the hook."""
         self.is_back = False
-        """Whether the last one's connection was given back."""
+        """Whether the connection of the last attempt was given back."""
         self.sent = False
-        """Whether the last one came so far as to send the statement."""
+        """Whether the last attempt sent the statement."""
         self.unknown = unknown
-        """Whether one of them may have been committed."""
+        """Whether an attempt may have been committed."""
         self.source = source
-        """Where their connections come from, if not where the runner's do."""
+        """A source of connections to use instead of the runner's."""
         self.appends: Sequence[Append] = ()
-        """The appends of a writer that they are for."""
+        """The appends of a writer that the statement stores."""
         self.token: Any = None
-        """What the hook knows the call by."""
+        """The hook's token of the call."""
         self.waited = 0.0
-        """Seconds that they waited for a connection."""
+        """Seconds spent waiting for a connection."""
         self._retries = retries
 
     def pause(self) -> float | None:
-        """Seconds to wait before the next attempt, or None if this was the last.
+        """Return the seconds to wait before the next attempt, None if there is none.
 
-        Drawn from an interval that doubles each time, so that many who failed together do not come back together.
+        The pause is random, so that callers that failed at the same time do not all return at the same time.
         """
         if self.made > self._retries:
             return None

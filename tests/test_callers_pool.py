@@ -69,7 +69,7 @@ def test_the_deadline_holds_on_plain_connections(side, pool, connection, operati
     patient.session("s").append("user", "x")
     with connection.transaction():
         connection.execute("LOCK messages, sessions IN ACCESS EXCLUSIVE MODE")
-        with in_time(), pytest.raises(dal.DeadlineExceeded, match="no answer came in time"):
+        with in_time(), pytest.raises(dal.DeadlineExceeded, match="no reply came in time"):
             OPERATIONS[operation](side.store(pool, timeout=TIMEOUT, retries=0))
     assert is_clean(side, pool)
     patient.session("s").append("user", "y")

@@ -8,7 +8,7 @@ from psycopg import sql
 from sides import unwrap
 
 import dal
-from dal.retries import After, after
+from dal.retries import Failure, classify
 
 BAD_TRIGGERS = {
     "42P01": "INSERT INTO audit_that_is_gone VALUES (NEW.content)",
@@ -142,7 +142,7 @@ def test_messages_that_outlived_their_session_are_no_message_sent_twice(store, c
         with pytest.raises(dal.StatementFailed, match="outlived") as refused:
             append(store, store.session("s"))
         assert refused.value.sqlstate == "23505"
-        assert after(refused.value.__cause__) is After.REFUSED
+        assert classify(refused.value.__cause__) is Failure.REFUSED
     with pytest.raises(dal.StatementFailed, match="outlived"):
         store.import_(['{"message": {"session_id": "s", "role": "user", "content": "x"}}'])
 
@@ -154,7 +154,7 @@ def test_a_unique_index_of_the_services_own_is_no_message_sent_twice(store, conn
     for append in APPENDS.values():
         with pytest.raises(dal.StatementFailed, match="one_of_each") as refused:
             append(store, session)
-        assert after(refused.value.__cause__) is After.REFUSED
+        assert classify(refused.value.__cause__) is Failure.REFUSED
         assert "secret" not in str(refused.value)
     with pytest.raises(dal.StatementFailed, match="one_of_each") as refused:
         store.import_(['{"message": {"session_id": "s", "role": "user", "content": "secret"}}'])
@@ -162,4 +162,4 @@ def test_a_unique_index_of_the_services_own_is_no_message_sent_twice(store, conn
 
 
 def test_an_error_without_a_constraints_name_is_one_sent_twice():
-    assert after(psycopg.errors.UniqueViolation("as Citus tells it")) is After.UNDONE
+    assert classify(psycopg.errors.UniqueViolation("as Citus tells it")) is Failure.UNDONE

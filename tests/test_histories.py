@@ -18,7 +18,7 @@ from ulid import ULID
 
 import dal
 from dal import NewMessage
-from dal._sync.connection import Bounded
+from dal._sync.connection import DeadlineConnection
 from dal.histories import batch
 from dal.histories.lines import MAX_LINE
 from dal.schema import grants
@@ -929,7 +929,7 @@ def test_an_interrupt_while_a_statement_runs_is_told_as_it_is(server, schema, ta
     """Not as an error of what was to be tidied up after it."""
     with dal.SessionStore.connect(server.conninfo, schema=schema) as store:
         store.session("one").append("user", "hello")
-        wait, waits = Bounded.wait, itertools.count(1)
+        wait, waits = DeadlineConnection.wait, itertools.count(1)
 
         def interrupted(connection, generator, *arguments, **options):
             if next(waits) == at:
@@ -937,7 +937,7 @@ def test_an_interrupt_while_a_statement_runs_is_told_as_it_is(server, schema, ta
                 raise SystemExit(143)
             return wait(connection, generator, *arguments, **options)
 
-        monkeypatch.setattr(Bounded, "wait", interrupted)
+        monkeypatch.setattr(DeadlineConnection, "wait", interrupted)
         with pytest.raises(SystemExit):
             for _ in range(at):
                 list(store.export())

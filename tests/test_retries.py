@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 from sides import unwrap
 
 import dal
-from dal.retries import After, Attempts, after
+from dal.retries import Attempts, Failure, classify
 from dal.schema.check import SchemaCheck
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -197,28 +197,28 @@ def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, ta
 @pytest.mark.parametrize(
     ("error", "known"),
     [
-        (errors.DeadlockDetected, After.UNDONE),
-        (errors.SerializationFailure, After.UNDONE),
-        (errors.ReadOnlySqlTransaction, After.STALE),
-        (errors.CannotConnectNow, After.UNDONE),
-        (errors.TooManyConnections, After.UNDONE),
-        (errors.UniqueViolation, After.UNDONE),
-        (errors.AdminShutdown, After.UNKNOWN),
-        (errors.CrashShutdown, After.UNKNOWN),
-        (errors.IdleSessionTimeout, After.UNDONE),
-        (errors.IdleInTransactionSessionTimeout, After.REFUSED),
-        (errors.ConnectionFailure, After.UNKNOWN),
-        (psycopg.OperationalError, After.UNKNOWN),
-        (errors.QueryCanceled, After.REFUSED),
-        (errors.LockNotAvailable, After.REFUSED),
-        (errors.DiskFull, After.REFUSED),
-        (errors.InsufficientPrivilege, After.REFUSED),
-        (psycopg.InterfaceError, After.REFUSED),
+        (errors.DeadlockDetected, Failure.UNDONE),
+        (errors.SerializationFailure, Failure.UNDONE),
+        (errors.ReadOnlySqlTransaction, Failure.STALE),
+        (errors.CannotConnectNow, Failure.UNDONE),
+        (errors.TooManyConnections, Failure.UNDONE),
+        (errors.UniqueViolation, Failure.UNDONE),
+        (errors.AdminShutdown, Failure.UNKNOWN),
+        (errors.CrashShutdown, Failure.UNKNOWN),
+        (errors.IdleSessionTimeout, Failure.UNDONE),
+        (errors.IdleInTransactionSessionTimeout, Failure.REFUSED),
+        (errors.ConnectionFailure, Failure.UNKNOWN),
+        (psycopg.OperationalError, Failure.UNKNOWN),
+        (errors.QueryCanceled, Failure.REFUSED),
+        (errors.LockNotAvailable, Failure.REFUSED),
+        (errors.DiskFull, Failure.REFUSED),
+        (errors.InsufficientPrivilege, Failure.REFUSED),
+        (psycopg.InterfaceError, Failure.REFUSED),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_the_rules(error, known):
-    assert after(error("")) is known
+    assert classify(error("")) is known
 
 
 def test_the_pauses_grow_and_end(monkeypatch):

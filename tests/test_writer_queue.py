@@ -218,7 +218,7 @@ def failed(sent, error, *calls):
 
 
 def test_a_batch_that_may_be_stored_leaves_its_calls_unknown(sent):
-    late = dal.DeadlineExceeded("no answer came in time")
+    late = dal.DeadlineExceeded("no reply came in time")
     late.outcome_unknown = True
     first, second = call_to("first"), call_to("second")
     failed(sent, late, first, second)

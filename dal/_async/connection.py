@@ -1,4 +1,4 @@
-"""A connection on which nothing waits forever."""
+"""Connections that never wait longer than a deadline."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from psycopg_pool import AsyncConnectionPool
 from dal.errors import TooLate
 from dal.interrupts import interrupts
 from dal.processes import detach_in_child
-from dal.retries import After, after
+from dal.retries import Failure, classify
 
 T = TypeVar("T")
 
 _CANCEL = 1.0
-"""Seconds within which the server must have been told to cancel."""
+"""Seconds for the request to cancel a statement."""
 
 
 class _Farewell:
-    """The error by which the server ended a connection while nothing ran on it.
+    """The error with which the server ended an idle connection.
 
-    It comes as a notice then, and in a pipeline the driver tells no more than that the connection was lost.
+    The driver receives it as a notice, and then reports only that the connection was lost.
     """
 
     error: psycopg.Error | None = None
 
     def hear(self, notice: Diagnostic) -> None:
-        """Keep a notice that ends the connection."""
+        """Keep the notice that ends the connection."""
         if notice.severity_nonlocalized == "FATAL" and notice.sqlstate:
             with suppress(KeyError):
                 self.error = lookup(notice.sqlstate)(notice.message_primary or "")
 
 
-class AsyncBounds:
-    """What a connection waits for at most."""
+class AsyncTimeLimits:
+    """How long a connection may wait for the server."""
 
     deadline: float | None = None
-    """When the call that uses the connection ends, by time.monotonic()."""
+    """The deadline of the call that uses the connection, by time.monotonic()."""
 
     limit: float | None = None
-    """How many seconds anything else may take on it, such as the pool's own checks."""
+    """Seconds for everything else, such as the pool's own checks."""
 
     def _left(self, timeout: float | None) -> float | None:
         if timeout is not None:
@@ -58,8 +58,8 @@ class AsyncBounds:
         return self.limit if self.deadline is None else self.deadline - monotonic()
 
 
-class AsyncLent(AsyncBounds):
-    """The bounds of a caller's connection while a store uses it. All that is sent on it goes through its `wait`."""
+class AsyncLentTimeLimits(AsyncTimeLimits):
+    """The time limits of a caller's connection while a store uses it, by replacing its `wait`."""
 
     def __init__(self, connection: AsyncConnection[Any], limit: float) -> None:
         self.limit = limit
@@ -67,47 +67,47 @@ class AsyncLent(AsyncBounds):
         vars(connection)["wait"] = self.wait
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109
-        """Wait for the server as the connection does, until the deadline."""
+        """Wait for the server as the connection does, but not beyond the deadline."""
         wait = partial(type(self._connection).wait, self._connection)
         return await _within(self._left(timeout), self._connection, wait, gen, interval)
 
     @staticmethod
     def end(connection: AsyncConnection[Any]) -> None:
-        """Bound the connection no more."""
+        """Restore the connection."""
         vars(connection).pop("wait", None)
 
 
-class AsyncBounded(AsyncBounds, AsyncConnection[Any]):
-    """A connection of the store's own pool: it is given up at the deadline of the call that uses it.
+class AsyncDeadlineConnection(AsyncTimeLimits, AsyncConnection[Any]):
+    """A connection of the store's own pool, which is closed at the deadline of the call that uses it.
 
-    The server's statement_timeout does the same there, but a server that hangs keeps no time.
+    The server's statement_timeout is not enough: a server that hangs does not enforce it.
     """
 
     made: float
     """When it was connected."""
 
     farewell: _Farewell
-    """Why the server ended it."""
+    """The reason why the server ended it."""
 
     is_discarded = False
-    """Whether it was closed because its user was interrupted: it did not break."""
+    """Whether it was closed because its caller was interrupted, not because it broke."""
 
     pool: AsyncConnectionPool[Any]
-    """The pool that it was taken from."""
+    """The pool that it belongs to."""
 
-    # Of a pool's subclass:
+    # Each pool has a subclass, which these belong to:
     why_not: ClassVar[psycopg.Error | None] = None
-    """Why its last attempt to connect failed."""
+    """The error of the last attempt to connect; None if it succeeded."""
 
     renewed: ClassVar[float]
-    """When all its connections were replaced, by time.monotonic()."""
+    """When the pool's connections were last replaced, by time.monotonic()."""
 
-    opened: ClassVar[WeakSet[AsyncBounded]]
-    """Its connections."""
+    opened: ClassVar[WeakSet[AsyncDeadlineConnection]]
+    """The pool's connections."""
 
     @classmethod
     async def connect(cls, *arguments: Any, **settings: Any) -> Self:
-        """Connect, and remember why not."""
+        """Connect, and remember the error if that fails."""
         try:
             connection = await super().connect(*arguments, **settings)
         except psycopg.Error as error:
@@ -122,16 +122,16 @@ class AsyncBounded(AsyncBounds, AsyncConnection[Any]):
         return connection
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109
-        """Wait for the server, until the deadline; then close, since the answer may still come.
+        """Wait for the server; at the deadline close the connection, since the reply may still arrive.
 
-        One that only reads is closed too: the next may lead to the server that writes.
+        A connection to a read-only server is closed too: the next one may lead to the primary.
         """
         try:
             return await _within(self._left(timeout), self, super().wait, gen, interval)
         except TooLate:
             raise
         except psycopg.Error as error:
-            if after(error) is After.STALE:
+            if classify(error) is Failure.STALE:
                 await self.close()
             if error.sqlstate is None and self.farewell.error is not None:
                 raise self.farewell.error from error
@@ -143,9 +143,9 @@ class AsyncBounded(AsyncBounds, AsyncConnection[Any]):
             raise
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
-        """Cancel what runs, as the driver does when it is interrupted, within a second; or else close.
+        """Cancel the running statement within a second, or else close the connection.
 
-        The driver gives a server that hangs five seconds to be told, and five more to end the statement.
+        The driver alone would wait ten seconds for a server that hangs.
         """
         try:
             await super().cancel_safe(timeout=min(timeout, _CANCEL))
@@ -157,20 +157,20 @@ class AsyncBounded(AsyncBounds, AsyncConnection[Any]):
 async def _within(
     seconds: float | None, connection: AsyncConnection[Any], wait: Callable[..., Any], gen: PQGen[T], interval: float
 ) -> T:
-    """Wait so many seconds at most; then close the connection, since the answer may still come."""
+    """Wait at most so many seconds; then close the connection, since the reply may still arrive."""
     ends = inf if seconds is None else monotonic() + seconds
     try:
-        waited_for: T = await wait(gen, interval, seconds)
+        reply: T = await wait(gen, interval, seconds)
     except psycopg.Error as error:
         if error.sqlstate is None and monotonic() >= ends:
             await connection.close()
-            raise TooLate("no answer came in time") from error
+            raise TooLate("no reply came in time") from error
         raise
-    return waited_for
+    return reply
 
 
 def until(connection: AsyncConnection[Any], deadline: float | None) -> None:
-    """Give the connection up at this time, if it is bounded; with None, let each of its waits take its limit."""
-    bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or what bounds a caller's.
-    if isinstance(bounds, AsyncBounds):
+    """Set the deadline of a connection with time limits; None lets each wait take its own limit."""
+    bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or the time limits of a caller's.
+    if isinstance(bounds, AsyncTimeLimits):
         bounds.deadline = deadline

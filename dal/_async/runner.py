@@ -24,7 +24,7 @@ from dal.interrupts import interrupts
 from dal.observe import Observer, server_of, tried_again
 from dal.processes import not_in_child, process
 from dal.redact import redact
-from dal.retries import RETRIES, After, Attempts, after
+from dal.retries import RETRIES, Attempts, Failure, classify
 from dal.schema.check import SchemaCheck, require_server
 
 
@@ -276,7 +276,7 @@ class AsyncRunner:
         The driver's error, which becomes the cause, loses what may quote stored content.
         """
         told = await self._source.explain(error, query)
-        may_be_done = sent and after(error) is After.UNKNOWN
+        may_be_done = sent and classify(error) is Failure.UNKNOWN
         redact(error)
         if unknown and not isinstance(told, ServerUnavailable):
             said = f"the connection was lost, and then {told.args[0]}"
@@ -289,11 +289,11 @@ class AsyncRunner:
         self, error: psycopg.Error, query: str, attempts: Attempts, *, sent: bool, repeatable: bool = True
     ) -> float:
         """How many seconds to wait before the next attempt; if there is to be none, raise what the user is told."""
-        known = after(error)
+        known = classify(error)
         told = await self.explain(error, query, sent=sent, unknown=attempts.unknown)
-        attempts.unknown = attempts.unknown or (sent and known is After.UNKNOWN)
-        safe = repeatable or not sent or known is not After.UNKNOWN
-        if safe and known is not After.REFUSED and self._source.may_repeat(known):
+        attempts.unknown = attempts.unknown or (sent and known is Failure.UNKNOWN)
+        safe = repeatable or not sent or known is not Failure.UNKNOWN
+        if safe and known is not Failure.REFUSED and self._source.may_repeat(known):
             pause = attempts.pause()
             if pause is not None:
                 tried_again(query, error, pause)

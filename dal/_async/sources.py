@@ -14,14 +14,14 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from dal._async.checking import check
-from dal._async.connection import AsyncBounded, AsyncLent, until
+from dal._async.connection import AsyncDeadlineConnection, AsyncLentTimeLimits, until
 from dal._async.per_scope import AsyncPerScope
 from dal._async.pool_queue import leave_queue
 from dal._async.queries import AsyncSpare, async_queries
 from dal._async.scopes import AsyncEndingPool, Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
-from dal.retries import After, after
+from dal.retries import Failure, classify
 from dal.schema.check import SchemaCheck
 
 _INTERRUPTED = 0.1
@@ -61,7 +61,7 @@ class AsyncSingle:
                 "a store with a pool does both at once"
             )
         if self._timeout is not None:
-            AsyncLent(self._connection, self._timeout)
+            AsyncLentTimeLimits(self._connection, self._timeout)
         return self._connection
 
     def occupy(self, what: str) -> None:
@@ -82,7 +82,7 @@ class AsyncSingle:
         """Leave it as it is: its transaction is the caller's."""
         until(connection, None)
         if self._timeout is not None:
-            AsyncLent.end(connection)
+            AsyncLentTimeLimits.end(connection)
 
     def may_keep(self, connection: AsyncConnection[Any]) -> bool:
         """Whether it may be kept for the next statement: it is the caller's."""
@@ -97,15 +97,15 @@ class AsyncSingle:
     async def discard(self, connection: AsyncConnection[Any]) -> None:
         """As interrupted."""
 
-    def may_repeat(self, known: After) -> bool:
+    def may_repeat(self, known: Failure) -> bool:
         """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
-        return known is After.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
+        return known is Failure.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
 
     async def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate a driver's error, and say why it is not tried again."""
         told = translate(error, query)
         ends = self._connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
-        if after(error) is not After.REFUSED and ends:
+        if classify(error) is not Failure.REFUSED and ends:
             told.args = (f"{told.args[0]}; nothing is repeated within a transaction: run it again from its beginning",)
         return told
 
@@ -143,7 +143,7 @@ class AsyncPooled:
         left = None if deadline is None else max(0.0, deadline - monotonic())
         connection: AsyncConnection[Any] = await self._pool.getconn(left)
         if self._timeout is not None:
-            AsyncLent(connection, self._timeout)
+            AsyncLentTimeLimits(connection, self._timeout)
         return connection
 
     def occupy(self, what: str) -> None:
@@ -162,7 +162,7 @@ class AsyncPooled:
                     with suppress(psycopg.Error):  # What led here is being told already.
                         await connection.rollback()
         finally:
-            AsyncLent.end(connection)
+            AsyncLentTimeLimits.end(connection)
             await self._pool.putconn(connection)
 
     def may_keep(self, connection: AsyncConnection[Any]) -> bool:
@@ -179,9 +179,9 @@ class AsyncPooled:
     async def discard(self, connection: AsyncConnection[Any]) -> None:
         """As interrupted."""
 
-    def may_repeat(self, known: After) -> bool:
+    def may_repeat(self, known: Failure) -> bool:
         """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
-        return known is not After.STALE
+        return known is not Failure.STALE
 
     async def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate a driver's error."""
@@ -239,7 +239,7 @@ class AsyncOwnPool(AsyncPooled):
                 if pool.closed:
                     await pool.open()
                 left = None if deadline is None else max(0.0, deadline - monotonic())
-                connection: AsyncBounded = await pool.getconn(left)
+                connection: AsyncDeadlineConnection = await pool.getconn(left)
             except PoolClosed:
                 if pool is self._pool:
                     raise
@@ -247,7 +247,7 @@ class AsyncOwnPool(AsyncPooled):
                 connection.pool = pool
                 return connection
 
-    async def give_back(self, connection: AsyncBounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
+    async def give_back(self, connection: AsyncDeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
         until(connection, None)
         try:
@@ -269,7 +269,7 @@ class AsyncOwnPool(AsyncPooled):
         if interrupted is not None:
             await interrupted.close(timeout=_INTERRUPTED)
 
-    async def discard(self, connection: AsyncBounded) -> None:  # type: ignore[override] # Its own.
+    async def discard(self, connection: AsyncDeadlineConnection) -> None:  # type: ignore[override] # Its own.
         """End a connection whose user was interrupted, maybe between two steps of the driver's own."""
         connection.is_discarded = True
         await connection.close()
@@ -278,7 +278,7 @@ class AsyncOwnPool(AsyncPooled):
         """Close the pools."""
         await self._pools.close()
 
-    def may_repeat(self, known: After) -> bool:
+    def may_repeat(self, known: Failure) -> bool:
         """Whether a statement that failed may be sent again: always, since there is another connection."""
         return True
 
@@ -289,12 +289,12 @@ class AsyncOwnPool(AsyncPooled):
 
 
 def _make(settings: dict[str, Any]) -> AsyncStorePool:
-    class Pooled(AsyncBounded):
+    class Pooled(AsyncDeadlineConnection):
         """The connections of one pool."""
 
         limit = settings["timeout"]
         renewed = monotonic()
-        opened: ClassVar[WeakSet[AsyncBounded]] = WeakSet()
+        opened: ClassVar[WeakSet[AsyncDeadlineConnection]] = WeakSet()
 
     return AsyncStorePool(connection_class=Pooled, **settings)
 

@@ -1,5 +1,5 @@
 # Generated from dal/_async/connection.py by .ci/async_to_sync.py: change that file, and run it.
-"""A connection on which nothing waits forever."""
+"""Connections that never wait longer than a deadline."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from psycopg_pool import ConnectionPool
 from dal.errors import TooLate
 from dal.interrupts import interrupts
 from dal.processes import detach_in_child
-from dal.retries import After, after
+from dal.retries import Failure, classify
 
 T = TypeVar("T")
 
 _CANCEL = 1.0
-"""Seconds within which the server must have been told to cancel."""
+"""Seconds for the request to cancel a statement."""
 
 
 class _Farewell:
-    """The error by which the server ended a connection while nothing ran on it.
+    """The error with which the server ended an idle connection.
 
-    It comes as a notice then, and in a pipeline the driver tells no more than that the connection was lost.
+    The driver receives it as a notice, and then reports only that the connection was lost.
     """
 
     error: psycopg.Error | None = None
 
     def hear(self, notice: Diagnostic) -> None:
-        """Keep a notice that ends the connection."""
+        """Keep the notice that ends the connection."""
         if notice.severity_nonlocalized == "FATAL" and notice.sqlstate:
             with suppress(KeyError):
                 self.error = lookup(notice.sqlstate)(notice.message_primary or "")
 
 
-class Bounds:
-    """What a connection waits for at most."""
+class TimeLimits:
+    """How long a connection may wait for the server."""
 
     deadline: float | None = None
-    """When the call that uses the connection ends, by time.monotonic()."""
+    """The deadline of the call that uses the connection, by time.monotonic()."""
 
     limit: float | None = None
-    """How many seconds anything else may take on it, such as the pool's own checks."""
+    """Seconds for everything else, such as the pool's own checks."""
 
     def _left(self, timeout: float | None) -> float | None:
         if timeout is not None:
@@ -59,8 +59,8 @@ class Bounds:
         return self.limit if self.deadline is None else self.deadline - monotonic()
 
 
-class Lent(Bounds):
-    """The bounds of a caller's connection while a store uses it. All that is sent on it goes through its `wait`."""
+class LentTimeLimits(TimeLimits):
+    """The time limits of a caller's connection while a store uses it, by replacing its `wait`."""
 
     def __init__(self, connection: Connection[Any], limit: float) -> None:
         self.limit = limit
@@ -68,47 +68,47 @@ class Lent(Bounds):
         vars(connection)["wait"] = self.wait
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait for the server as the connection does, until the deadline."""
+        """Wait for the server as the connection does, but not beyond the deadline."""
         wait = partial(type(self._connection).wait, self._connection)
         return _within(self._left(timeout), self._connection, wait, gen, interval)
 
     @staticmethod
     def end(connection: Connection[Any]) -> None:
-        """Bound the connection no more."""
+        """Restore the connection."""
         vars(connection).pop("wait", None)
 
 
-class Bounded(Bounds, Connection[Any]):
-    """A connection of the store's own pool: it is given up at the deadline of the call that uses it.
+class DeadlineConnection(TimeLimits, Connection[Any]):
+    """A connection of the store's own pool, which is closed at the deadline of the call that uses it.
 
-    The server's statement_timeout does the same there, but a server that hangs keeps no time.
+    The server's statement_timeout is not enough: a server that hangs does not enforce it.
     """
 
     made: float
     """When it was connected."""
 
     farewell: _Farewell
-    """Why the server ended it."""
+    """The reason why the server ended it."""
 
     is_discarded = False
-    """Whether it was closed because its user was interrupted: it did not break."""
+    """Whether it was closed because its caller was interrupted, not because it broke."""
 
     pool: ConnectionPool[Any]
-    """The pool that it was taken from."""
+    """The pool that it belongs to."""
 
-    # Of a pool's subclass:
+    # Each pool has a subclass, which these belong to:
     why_not: ClassVar[psycopg.Error | None] = None
-    """Why its last attempt to connect failed."""
+    """The error of the last attempt to connect; None if it succeeded."""
 
     renewed: ClassVar[float]
-    """When all its connections were replaced, by time.monotonic()."""
+    """When the pool's connections were last replaced, by time.monotonic()."""
 
-    opened: ClassVar[WeakSet[Bounded]]
-    """Its connections."""
+    opened: ClassVar[WeakSet[DeadlineConnection]]
+    """The pool's connections."""
 
     @classmethod
     def connect(cls, *arguments: Any, **settings: Any) -> Self:
-        """Connect, and remember why not."""
+        """Connect, and remember the error if that fails."""
         try:
             connection = super().connect(*arguments, **settings)
         except psycopg.Error as error:
@@ -123,16 +123,16 @@ class Bounded(Bounds, Connection[Any]):
         return connection
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait for the server, until the deadline; then close, since the answer may still come.
+        """Wait for the server; at the deadline close the connection, since the reply may still arrive.
 
-        One that only reads is closed too: the next may lead to the server that writes.
+        A connection to a read-only server is closed too: the next one may lead to the primary.
         """
         try:
             return _within(self._left(timeout), self, super().wait, gen, interval)
         except TooLate:
             raise
         except psycopg.Error as error:
-            if after(error) is After.STALE:
+            if classify(error) is Failure.STALE:
                 self.close()
             if error.sqlstate is None and self.farewell.error is not None:
                 raise self.farewell.error from error
@@ -144,9 +144,9 @@ class Bounded(Bounds, Connection[Any]):
             raise
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
-        """Cancel what runs, as the driver does when it is interrupted, within a second; or else close.
+        """Cancel the running statement within a second, or else close the connection.
 
-        The driver gives a server that hangs five seconds to be told, and five more to end the statement.
+        The driver alone would wait ten seconds for a server that hangs.
         """
         try:
             super().cancel_safe(timeout=min(timeout, _CANCEL))
@@ -158,20 +158,20 @@ class Bounded(Bounds, Connection[Any]):
 def _within(
     seconds: float | None, connection: Connection[Any], wait: Callable[..., Any], gen: PQGen[T], interval: float
 ) -> T:
-    """Wait so many seconds at most; then close the connection, since the answer may still come."""
+    """Wait at most so many seconds; then close the connection, since the reply may still arrive."""
     ends = inf if seconds is None else monotonic() + seconds
     try:
-        waited_for: T = wait(gen, interval, seconds)
+        reply: T = wait(gen, interval, seconds)
     except psycopg.Error as error:
         if error.sqlstate is None and monotonic() >= ends:
             connection.close()
-            raise TooLate("no answer came in time") from error
+            raise TooLate("no reply came in time") from error
         raise
-    return waited_for
+    return reply
 
 
 def until(connection: Connection[Any], deadline: float | None) -> None:
-    """Give the connection up at this time, if it is bounded; with None, let each of its waits take its limit."""
-    bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or what bounds a caller's.
-    if isinstance(bounds, Bounds):
+    """Set the deadline of a connection with time limits; None lets each wait take its own limit."""
+    bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or the time limits of a caller's.
+    if isinstance(bounds, TimeLimits):
         bounds.deadline = deadline

@@ -15,14 +15,14 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from dal._sync.checking import check
-from dal._sync.connection import Bounded, Lent, until
+from dal._sync.connection import DeadlineConnection, LentTimeLimits, until
 from dal._sync.per_scope import PerScope
 from dal._sync.pool_queue import leave_queue
 from dal._sync.queries import Spare, queries
 from dal._sync.scopes import EndingPool, Home
 from dal.errors import DalError, SchemaMismatch, StatementFailed, translate
 from dal.processes import OfOneProcess
-from dal.retries import After, after
+from dal.retries import Failure, classify
 from dal.schema.check import SchemaCheck
 
 _INTERRUPTED = 0.1
@@ -62,7 +62,7 @@ class Single:
                 "a store with a pool does both at once"
             )
         if self._timeout is not None:
-            Lent(self._connection, self._timeout)
+            LentTimeLimits(self._connection, self._timeout)
         return self._connection
 
     def occupy(self, what: str) -> None:
@@ -83,7 +83,7 @@ class Single:
         """Leave it as it is: its transaction is the caller's."""
         until(connection, None)
         if self._timeout is not None:
-            Lent.end(connection)
+            LentTimeLimits.end(connection)
 
     def may_keep(self, connection: Connection[Any]) -> bool:
         """Whether it may be kept for the next statement: it is the caller's."""
@@ -98,15 +98,15 @@ class Single:
     def discard(self, connection: Connection[Any]) -> None:
         """As interrupted."""
 
-    def may_repeat(self, known: After) -> bool:
+    def may_repeat(self, known: Failure) -> bool:
         """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
-        return known is After.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
+        return known is Failure.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate a driver's error, and say why it is not tried again."""
         told = translate(error, query)
         ends = self._connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
-        if after(error) is not After.REFUSED and ends:
+        if classify(error) is not Failure.REFUSED and ends:
             told.args = (f"{told.args[0]}; nothing is repeated within a transaction: run it again from its beginning",)
         return told
 
@@ -144,7 +144,7 @@ class Pooled:
         left = None if deadline is None else max(0.0, deadline - monotonic())
         connection: Connection[Any] = self._pool.getconn(left)
         if self._timeout is not None:
-            Lent(connection, self._timeout)
+            LentTimeLimits(connection, self._timeout)
         return connection
 
     def occupy(self, what: str) -> None:
@@ -163,7 +163,7 @@ class Pooled:
                     with suppress(psycopg.Error):  # What led here is being told already.
                         connection.rollback()
         finally:
-            Lent.end(connection)
+            LentTimeLimits.end(connection)
             self._pool.putconn(connection)
 
     def may_keep(self, connection: Connection[Any]) -> bool:
@@ -180,9 +180,9 @@ class Pooled:
     def discard(self, connection: Connection[Any]) -> None:
         """As interrupted."""
 
-    def may_repeat(self, known: After) -> bool:
+    def may_repeat(self, known: Failure) -> bool:
         """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
-        return known is not After.STALE
+        return known is not Failure.STALE
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate a driver's error."""
@@ -240,7 +240,7 @@ class OwnPool(Pooled):
                 if pool.closed:
                     pool.open()
                 left = None if deadline is None else max(0.0, deadline - monotonic())
-                connection: Bounded = pool.getconn(left)
+                connection: DeadlineConnection = pool.getconn(left)
             except PoolClosed:
                 if pool is self._pool:
                     raise
@@ -248,7 +248,7 @@ class OwnPool(Pooled):
                 connection.pool = pool
                 return connection
 
-    def give_back(self, connection: Bounded, *, commit: bool) -> None:  # type: ignore[override] # Its own.
+    def give_back(self, connection: DeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
         until(connection, None)
         try:
@@ -270,7 +270,7 @@ class OwnPool(Pooled):
         if interrupted is not None:
             interrupted.close(timeout=_INTERRUPTED)
 
-    def discard(self, connection: Bounded) -> None:  # type: ignore[override] # Its own.
+    def discard(self, connection: DeadlineConnection) -> None:  # type: ignore[override] # Its own.
         """End a connection whose user was interrupted, maybe between two steps of the driver's own."""
         connection.is_discarded = True
         connection.close()
@@ -279,7 +279,7 @@ class OwnPool(Pooled):
         """Close the pools."""
         self._pools.close()
 
-    def may_repeat(self, known: After) -> bool:
+    def may_repeat(self, known: Failure) -> bool:
         """Whether a statement that failed may be sent again: always, since there is another connection."""
         return True
 
@@ -290,12 +290,12 @@ class OwnPool(Pooled):
 
 
 def _make(settings: dict[str, Any]) -> StorePool:
-    class Pooled(Bounded):
+    class Pooled(DeadlineConnection):
         """The connections of one pool."""
 
         limit = settings["timeout"]
         renewed = monotonic()
-        opened: ClassVar[WeakSet[Bounded]] = WeakSet()
+        opened: ClassVar[WeakSet[DeadlineConnection]] = WeakSet()
 
     return StorePool(connection_class=Pooled, **settings)
 
