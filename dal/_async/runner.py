@@ -1,4 +1,4 @@
-"""Running the query files: the one way by which this library's statements are sent."""
+"""The runner of the query files: the only place that sends the library's statements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dal.schema.check import SchemaCheck, require_server
 
 
 class AsyncRunner:
-    """Runs query files on a source's connections, again where that is safe and helps (see dal.retries)."""
+    """Runs query files on connections of a source, and retries where dal.retries says so."""
 
     def __init__(
         self,
@@ -47,51 +47,51 @@ class AsyncRunner:
         self.schema = schema
 
     async def close(self) -> None:
-        """Refuse everything from here on, and close what is our own."""
+        """Refuse further calls, and close the store's own pool."""
         self.end("this store was closed; make a new one")
         await self._source.close()
 
     def end(self, why: str) -> None:
-        """Refuse everything from here on."""
+        """Refuse further calls, with this explanation."""
         self._source.ended = why
 
     def on(self, connection: AsyncConnection[Any]) -> AsyncRunner:
-        """Give a runner on a connection of the caller's."""
+        """Return a runner on a connection of the caller's."""
         return AsyncRunner(
             AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch
         )
 
     @property
     def is_pooled(self) -> bool:
-        """Whether each operation has a connection, and a transaction, to itself."""
+        """Whether each operation has its own connection and transaction."""
         return isinstance(self._source, AsyncPooled)
 
     @property
     def has_own_transaction(self) -> bool:
-        """Whether each statement is a transaction of its own, or at least not the caller's."""
+        """Whether each statement is a transaction of its own, not part of the caller's."""
         return self._source.has_own_transaction
 
     def deadline(self) -> float | None:
-        """When a call that begins now must have ended."""
+        """Return the deadline of a call that begins now."""
         return None if self._timeout is None else monotonic() + self._timeout
 
     @property
     def pools(self) -> list[AsyncConnectionPool[Any]]:
-        """Return the pools of this process that the connections come from."""
+        """The pools of this process that the connections come from."""
         return self._source.pools
 
     def attempts(
         self, deadline: float | None = None, *, unknown: bool = False, source: AsyncSticky | None = None
     ) -> Attempts:
-        """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
+        """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
         return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
 
     def keep(self, has_more: Callable[[], bool]) -> AsyncSticky:
-        """Give a source of this one's connections, which keeps them while there is more to send."""
+        """Return a source that keeps its connections while there is more to send."""
         return AsyncSticky(self._source, has_more)
 
     async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
-        """Run a query file, and tell who watches."""
+        """Run a query file, and call the hook."""
         attempts = attempts or self.attempts()
         if not self.watch:
             return await self._run(query, parameters, attempts)
@@ -105,12 +105,12 @@ class AsyncRunner:
         return rows
 
     async def check(self) -> None:
-        """Check the tables, although that was done before."""
+        """Check the tables, even if they were checked before."""
         await self.run(async_queries.schema.check)
 
     @asynccontextmanager
-    async def watched(self, what: str, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
-        """Tell who watches of a block that runs statements of no query file, and commits."""
+    async def observed(self, what: str, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+        """Call the hook after a block that runs other statements than the query files, and commits."""
         attempts = self.attempts()
         attempts.server = server_of(connection)
         try:
@@ -129,7 +129,9 @@ class AsyncRunner:
             try:
                 return await self._attempt(query, parameters, attempts)
             except psycopg.Error as error:
-                pause = await self._after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
+                pause = await self._pause_after(
+                    error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable
+                )
             except BaseException as error:
                 if interrupts(error) and not attempts.is_back:
                     await self._source.interrupted(error)
@@ -137,7 +139,7 @@ class AsyncRunner:
             await sleep(pause)
 
     async def _attempt(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
-        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+        # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         connection = await self._take(attempts)
         if self.watch:
@@ -165,7 +167,7 @@ class AsyncRunner:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Give a connection; a pool's has a transaction of its own, which ends with the block."""
+        """Take a connection for a block; a pool's connection commits or rolls back at its end."""
         attempts = Attempts(0, self._timeout)
         try:
             connection = await self._take(attempts)
@@ -189,7 +191,7 @@ class AsyncRunner:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lend a connection for a caller's own SQL, whose errors pass as they are, and have its settings restored."""
+        """Lend a connection for the caller's own SQL; its errors pass unchanged, and its settings are restored."""
         lent = False
         try:
             async with self.connection() as connection, self._settings_kept(connection):
@@ -205,7 +207,7 @@ class AsyncRunner:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Give a connection in a transaction that ends with the block, where need be by another attempt to begin it."""
+        """Begin a transaction, with retries, and yield its connection; it ends with the block."""
         attempts = Attempts(self._retries, self._timeout)
         while True:
             begun = False
@@ -216,45 +218,45 @@ class AsyncRunner:
             except psycopg.Error as error:
                 if begun:
                     raise
-                pause = await self._after(error, "transaction", attempts, sent=False)
+                pause = await self._pause_after(error, "transaction", attempts, sent=False)
             else:
                 return
             await sleep(pause)
 
     @asynccontextmanager
-    async def alone(
+    async def exclusive_transaction(
         self, what: str, isolation: IsolationLevel, *, read_only: bool = False
     ) -> AsyncIterator[tuple[AsyncConnection[Any], AsyncRunner]]:
-        """Give a connection in a transaction of this kind, which nothing else joins, and a runner on it.
+        """Begin a transaction that no other call joins; yield its connection, and a runner on it.
 
-        Each statement has the store's `timeout` to itself, and the transaction as long as its user takes.
+        The store's `timeout` applies to each statement, not to the transaction.
         """
         attempts = Attempts(self._retries, self._timeout)
         while True:
             begun = False
             try:
-                async with self.connection() as connection, self._only(connection, what, isolation, read_only):
+                async with self.connection() as connection, self._isolated(connection, what, isolation, read_only):
                     if self.schema.is_due(connection):
                         await check(self.schema, connection)
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:
-                if begun:  # What it had to commit, it has.
+                if begun:  # It commits in its own block.
                     raise await self.explain(error, what, sent=False) from error
-                pause = await self._after(error, what, attempts, sent=False)
+                pause = await self._pause_after(error, what, attempts, sent=False)
             else:
                 return
             await sleep(pause)
 
     @asynccontextmanager
-    async def _only(
+    async def _isolated(
         self,
         connection: AsyncConnection[Any],
         what: str,
         isolation: IsolationLevel,
         read_only: bool,  # noqa: FBT001 - one caller
     ) -> AsyncIterator[None]:
-        """Open a transaction of this kind, and leave the connection's settings as they were."""
+        """Open a transaction, and restore the connection's settings after it."""
         self._source.occupy(what)
         before = connection.isolation_level, connection.read_only
         try:
@@ -267,38 +269,38 @@ class AsyncRunner:
             if connection.info.transaction_status == TransactionStatus.IDLE:
                 await connection.set_isolation_level(before[0])
                 await connection.set_read_only(before[1])
-            else:  # An interrupt has left a statement running.
+            else:  # An interrupt left a statement running.
                 await connection.close()
 
     async def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
-        """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome.
+        """Translate an error of the driver; `unknown` says that an earlier attempt may have been committed.
 
-        The driver's error, which becomes the cause, loses what may quote stored content.
+        The driver's error becomes the cause, without the parts that may quote stored content.
         """
-        told = await self._source.explain(error, query)
+        explained = await self._source.explain(error, query)
         may_be_done = sent and classify(error) is Failure.UNKNOWN
         redact(error)
-        if unknown and not isinstance(told, ServerUnavailable):
-            said = f"the connection was lost, and then {told.args[0]}"
-            told = ServerUnavailable(said, query=query, sqlstate=told.sqlstate)
-        if isinstance(told, ServerUnavailable):
-            told.outcome_unknown = unknown or may_be_done
-        return told
+        if unknown and not isinstance(explained, ServerUnavailable):
+            message = f"the connection was lost, and then {explained.args[0]}"
+            explained = ServerUnavailable(message, query=query, sqlstate=explained.sqlstate)
+        if isinstance(explained, ServerUnavailable):
+            explained.outcome_unknown = unknown or may_be_done
+        return explained
 
-    async def _after(
+    async def _pause_after(
         self, error: psycopg.Error, query: str, attempts: Attempts, *, sent: bool, repeatable: bool = True
     ) -> float:
-        """How many seconds to wait before the next attempt; if there is to be none, raise what the user is told."""
-        known = classify(error)
-        told = await self.explain(error, query, sent=sent, unknown=attempts.unknown)
-        attempts.unknown = attempts.unknown or (sent and known is Failure.UNKNOWN)
-        safe = repeatable or not sent or known is not Failure.UNKNOWN
-        if safe and known is not Failure.REFUSED and self._source.may_repeat(known):
+        """Return the seconds to wait before the next attempt; raise the translated error if there is none."""
+        failure = classify(error)
+        explained = await self.explain(error, query, sent=sent, unknown=attempts.unknown)
+        attempts.unknown = attempts.unknown or (sent and failure is Failure.UNKNOWN)
+        safe = repeatable or not sent or failure is not Failure.UNKNOWN
+        if safe and failure is not Failure.REFUSED and self._source.may_repeat(failure):
             pause = attempts.pause()
             if pause is not None:
                 tried_again(query, error, pause)
                 return pause
-        raise told from error
+        raise explained from error
 
     async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
         if self._source.ended is not None:

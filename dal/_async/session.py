@@ -137,7 +137,10 @@ class AsyncSession:
         """
         query, last = async_queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
-        async with runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
+        async with runner.exclusive_transaction("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (
+            _,
+            snapshot,
+        ):
             while page := await snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=PAGE):
                 for message in page:
                     yield message

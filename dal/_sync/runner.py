@@ -1,5 +1,5 @@
 # Generated from dal/_async/runner.py by .ci/async_to_sync.py: change that file, and run it.
-"""Running the query files: the one way by which this library's statements are sent."""
+"""The runner of the query files: the only place that sends the library's statements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dal.schema.check import SchemaCheck, require_server
 
 
 class Runner:
-    """Runs query files on a source's connections, again where that is safe and helps (see dal.retries)."""
+    """Runs query files on connections of a source, and retries where dal.retries says so."""
 
     def __init__(
         self,
@@ -47,49 +47,49 @@ class Runner:
         self.schema = schema
 
     def close(self) -> None:
-        """Refuse everything from here on, and close what is our own."""
+        """Refuse further calls, and close the store's own pool."""
         self.end("this store was closed; make a new one")
         self._source.close()
 
     def end(self, why: str) -> None:
-        """Refuse everything from here on."""
+        """Refuse further calls, with this explanation."""
         self._source.ended = why
 
     def on(self, connection: Connection[Any]) -> Runner:
-        """Give a runner on a connection of the caller's."""
+        """Return a runner on a connection of the caller's."""
         return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
 
     @property
     def is_pooled(self) -> bool:
-        """Whether each operation has a connection, and a transaction, to itself."""
+        """Whether each operation has its own connection and transaction."""
         return isinstance(self._source, Pooled)
 
     @property
     def has_own_transaction(self) -> bool:
-        """Whether each statement is a transaction of its own, or at least not the caller's."""
+        """Whether each statement is a transaction of its own, not part of the caller's."""
         return self._source.has_own_transaction
 
     def deadline(self) -> float | None:
-        """When a call that begins now must have ended."""
+        """Return the deadline of a call that begins now."""
         return None if self._timeout is None else monotonic() + self._timeout
 
     @property
     def pools(self) -> list[ConnectionPool[Any]]:
-        """Return the pools of this process that the connections come from."""
+        """The pools of this process that the connections come from."""
         return self._source.pools
 
     def attempts(
         self, deadline: float | None = None, *, unknown: bool = False, source: Sticky | None = None
     ) -> Attempts:
-        """Give a call its attempts, until the store's deadline or this one; it may have been committed by others."""
+        """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
         return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
 
     def keep(self, has_more: Callable[[], bool]) -> Sticky:
-        """Give a source of this one's connections, which keeps them while there is more to send."""
+        """Return a source that keeps its connections while there is more to send."""
         return Sticky(self._source, has_more)
 
     def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
-        """Run a query file, and tell who watches."""
+        """Run a query file, and call the hook."""
         attempts = attempts or self.attempts()
         if not self.watch:
             return self._run(query, parameters, attempts)
@@ -103,12 +103,12 @@ class Runner:
         return rows
 
     def check(self) -> None:
-        """Check the tables, although that was done before."""
+        """Check the tables, even if they were checked before."""
         self.run(queries.schema.check)
 
     @contextmanager
-    def watched(self, what: str, name: str, connection: Connection[Any]) -> Iterator[None]:
-        """Tell who watches of a block that runs statements of no query file, and commits."""
+    def observed(self, what: str, name: str, connection: Connection[Any]) -> Iterator[None]:
+        """Call the hook after a block that runs other statements than the query files, and commits."""
         attempts = self.attempts()
         attempts.server = server_of(connection)
         try:
@@ -127,7 +127,7 @@ class Runner:
             try:
                 return self._attempt(query, parameters, attempts)
             except psycopg.Error as error:
-                pause = self._after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
+                pause = self._pause_after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
             except BaseException as error:
                 if interrupts(error) and not attempts.is_back:
                     self._source.interrupted(error)
@@ -135,7 +135,7 @@ class Runner:
             sleep(pause)
 
     def _attempt(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
-        # As `connection` does, without its generator: bench/test_overhead.py shows what that would add.
+        # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         connection = self._take(attempts)
         if self.watch:
@@ -163,7 +163,7 @@ class Runner:
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
-        """Give a connection; a pool's has a transaction of its own, which ends with the block."""
+        """Take a connection for a block; a pool's connection commits or rolls back at its end."""
         attempts = Attempts(0, self._timeout)
         try:
             connection = self._take(attempts)
@@ -187,7 +187,7 @@ class Runner:
 
     @contextmanager
     def lend(self) -> Iterator[Connection[Any]]:
-        """Lend a connection for a caller's own SQL, whose errors pass as they are, and have its settings restored."""
+        """Lend a connection for the caller's own SQL; its errors pass unchanged, and its settings are restored."""
         lent = False
         try:
             with self.connection() as connection, self._settings_kept(connection):
@@ -203,7 +203,7 @@ class Runner:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
-        """Give a connection in a transaction that ends with the block, where need be by another attempt to begin it."""
+        """Begin a transaction, with retries, and yield its connection; it ends with the block."""
         attempts = Attempts(self._retries, self._timeout)
         while True:
             begun = False
@@ -214,45 +214,45 @@ class Runner:
             except psycopg.Error as error:
                 if begun:
                     raise
-                pause = self._after(error, "transaction", attempts, sent=False)
+                pause = self._pause_after(error, "transaction", attempts, sent=False)
             else:
                 return
             sleep(pause)
 
     @contextmanager
-    def alone(
+    def exclusive_transaction(
         self, what: str, isolation: IsolationLevel, *, read_only: bool = False
     ) -> Iterator[tuple[Connection[Any], Runner]]:
-        """Give a connection in a transaction of this kind, which nothing else joins, and a runner on it.
+        """Begin a transaction that no other call joins; yield its connection, and a runner on it.
 
-        Each statement has the store's `timeout` to itself, and the transaction as long as its user takes.
+        The store's `timeout` applies to each statement, not to the transaction.
         """
         attempts = Attempts(self._retries, self._timeout)
         while True:
             begun = False
             try:
-                with self.connection() as connection, self._only(connection, what, isolation, read_only):
+                with self.connection() as connection, self._isolated(connection, what, isolation, read_only):
                     if self.schema.is_due(connection):
                         check(self.schema, connection)
                     begun = True
                     yield connection, self.on(connection)
             except psycopg.Error as error:
-                if begun:  # What it had to commit, it has.
+                if begun:  # It commits in its own block.
                     raise self.explain(error, what, sent=False) from error
-                pause = self._after(error, what, attempts, sent=False)
+                pause = self._pause_after(error, what, attempts, sent=False)
             else:
                 return
             sleep(pause)
 
     @contextmanager
-    def _only(
+    def _isolated(
         self,
         connection: Connection[Any],
         what: str,
         isolation: IsolationLevel,
         read_only: bool,  # noqa: FBT001 - one caller
     ) -> Iterator[None]:
-        """Open a transaction of this kind, and leave the connection's settings as they were."""
+        """Open a transaction, and restore the connection's settings after it."""
         self._source.occupy(what)
         before = connection.isolation_level, connection.read_only
         try:
@@ -265,38 +265,38 @@ class Runner:
             if connection.info.transaction_status == TransactionStatus.IDLE:
                 connection.set_isolation_level(before[0])
                 connection.set_read_only(before[1])
-            else:  # An interrupt has left a statement running.
+            else:  # An interrupt left a statement running.
                 connection.close()
 
     def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
-        """Translate a driver's error, with what the source knows; `unknown` is an earlier attempt's outcome.
+        """Translate an error of the driver; `unknown` says that an earlier attempt may have been committed.
 
-        The driver's error, which becomes the cause, loses what may quote stored content.
+        The driver's error becomes the cause, without the parts that may quote stored content.
         """
-        told = self._source.explain(error, query)
+        explained = self._source.explain(error, query)
         may_be_done = sent and classify(error) is Failure.UNKNOWN
         redact(error)
-        if unknown and not isinstance(told, ServerUnavailable):
-            said = f"the connection was lost, and then {told.args[0]}"
-            told = ServerUnavailable(said, query=query, sqlstate=told.sqlstate)
-        if isinstance(told, ServerUnavailable):
-            told.outcome_unknown = unknown or may_be_done
-        return told
+        if unknown and not isinstance(explained, ServerUnavailable):
+            message = f"the connection was lost, and then {explained.args[0]}"
+            explained = ServerUnavailable(message, query=query, sqlstate=explained.sqlstate)
+        if isinstance(explained, ServerUnavailable):
+            explained.outcome_unknown = unknown or may_be_done
+        return explained
 
-    def _after(
+    def _pause_after(
         self, error: psycopg.Error, query: str, attempts: Attempts, *, sent: bool, repeatable: bool = True
     ) -> float:
-        """How many seconds to wait before the next attempt; if there is to be none, raise what the user is told."""
-        known = classify(error)
-        told = self.explain(error, query, sent=sent, unknown=attempts.unknown)
-        attempts.unknown = attempts.unknown or (sent and known is Failure.UNKNOWN)
-        safe = repeatable or not sent or known is not Failure.UNKNOWN
-        if safe and known is not Failure.REFUSED and self._source.may_repeat(known):
+        """Return the seconds to wait before the next attempt; raise the translated error if there is none."""
+        failure = classify(error)
+        explained = self.explain(error, query, sent=sent, unknown=attempts.unknown)
+        attempts.unknown = attempts.unknown or (sent and failure is Failure.UNKNOWN)
+        safe = repeatable or not sent or failure is not Failure.UNKNOWN
+        if safe and failure is not Failure.REFUSED and self._source.may_repeat(failure):
             pause = attempts.pause()
             if pause is not None:
                 tried_again(query, error, pause)
                 return pause
-        raise told from error
+        raise explained from error
 
     def _take(self, attempts: Attempts) -> Connection[Any]:
         if self._source.ended is not None:

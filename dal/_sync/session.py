@@ -136,7 +136,10 @@ class Session:
         """
         query, last = queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
-        with runner.alone("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (_, snapshot):
+        with runner.exclusive_transaction("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (
+            _,
+            snapshot,
+        ):
             while page := snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=PAGE):
                 for message in page:
                     yield message

@@ -1,5 +1,5 @@
 # Generated from dal/_async/sources.py by .ci/async_to_sync.py: change that file, and run it.
-"""Where connections come from: one of the caller's, a pool of the caller's, or a pool of our own."""
+"""The sources of connections: a connection of the caller's, a pool of the caller's, or the store's own pool."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from dal.retries import Failure, classify
 from dal.schema.check import SchemaCheck
 
 _INTERRUPTED = 0.1
-"""Seconds that an interrupted caller waits for the workers of a pool to end."""
+"""Seconds that an interrupted caller waits for the pool's workers to end."""
 
 
 class Single:
-    """One connection of the caller's, in whatever transaction it is."""
+    """A connection of the caller's, inside or outside a transaction."""
 
     ended: str | None = None
-    """Why nothing is to be sent any more."""
+    """The reason why no more statements are sent."""
 
     def __init__(self, connection: Connection[Any], timeout: float | None = None) -> None:
         self._connection = connection
@@ -44,17 +44,17 @@ class Single:
 
     @property
     def pools(self) -> list[ConnectionPool[Any]]:
-        """Return its pools: there is none."""
+        """The pools of this source: none."""
         return []
 
     @property
     def has_own_transaction(self) -> bool:
-        """Whether each statement is a transaction of its own: on a connection in autocommit, outside a block."""
+        """Whether each statement is a transaction of its own: in autocommit mode, outside a block."""
         is_idle = self._connection.info.transaction_status == TransactionStatus.IDLE
         return self._connection.autocommit and is_idle
 
     def take(self, deadline: float | None) -> Connection[Any]:
-        """Give the connection, unless a transaction that nothing else may join is open on it."""
+        """Return the connection, unless a transaction that no other call may join is open on it."""
         self._home.check()
         if self._busy_with is not None:
             raise StatementFailed(
@@ -66,7 +66,7 @@ class Single:
         return self._connection
 
     def occupy(self, what: str) -> None:
-        """Keep the connection for a transaction that nothing else may join; refused within the caller's own."""
+        """Reserve the connection for a transaction that no other call may join; refuse it within the caller's own."""
         idle = self._connection.info.transaction_status == TransactionStatus.IDLE
         if not idle or self._connection.pgconn.pipeline_status != PipelineStatus.OFF:
             raise StatementFailed(
@@ -76,52 +76,54 @@ class Single:
         self._busy_with = what
 
     def release(self) -> None:
-        """Let others use it again."""
+        """End the reservation."""
         self._busy_with = None
 
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
-        """Leave it as it is: its transaction is the caller's."""
+        """Leave the transaction to the caller."""
         until(connection, None)
         if self._timeout is not None:
             LentTimeLimits.end(connection)
 
     def may_keep(self, connection: Connection[Any]) -> bool:
-        """Whether it may be kept for the next statement: it is the caller's."""
+        """Return False: it is the caller's."""
         return False
 
     def close(self) -> None:
         """Leave it open: it is the caller's."""
 
     def interrupted(self, error: BaseException) -> None:
-        """Leave it to the caller, who may find it closed."""
+        """Leave the connection to the caller, even if it is closed now."""
 
     def discard(self, connection: Connection[Any]) -> None:
-        """As interrupted."""
+        """Do nothing, as `interrupted`."""
 
-    def may_repeat(self, known: Failure) -> bool:
-        """Whether a statement that failed may be sent again: not in the caller's transaction, which failed with it."""
-        return known is Failure.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
+    def may_repeat(self, failure: Failure) -> bool:
+        """Return whether a failed statement may be sent again: not in the caller's transaction, which failed too."""
+        return failure is Failure.UNDONE and self._connection.info.transaction_status == TransactionStatus.IDLE
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error, and say why it is not tried again."""
-        told = translate(error, query)
+        """Translate an error of the driver, and explain why it is not tried again."""
+        explained = translate(error, query)
         ends = self._connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
         if classify(error) is not Failure.REFUSED and ends:
-            told.args = (f"{told.args[0]}; nothing is repeated within a transaction: run it again from its beginning",)
-        return told
+            explained.args = (
+                f"{explained.args[0]}; nothing is repeated within a transaction: run it again from its beginning",
+            )
+        return explained
 
 
 class Pooled:
-    """A pool of the caller's; an operation has a connection, and a transaction, to itself."""
+    """A pool of the caller's; each operation has its own connection and transaction."""
 
     ended: str | None = None
-    """Why nothing is to be sent any more."""
+    """The reason why no more statements are sent."""
 
     has_own_transaction = True
     """Whether each statement is a transaction of its own."""
 
     spare = None
-    """Its connections have no cursors to use again."""
+    """No cursors to use again: the connections change."""
 
     def __init__(self, pool: ConnectionPool[Any], timeout: float | None = None) -> None:
         self._given = pool
@@ -130,17 +132,17 @@ class Pooled:
 
     @property
     def _pool(self) -> ConnectionPool[Any]:
-        """The pool; StoreClosed where it does not work."""
+        """The pool; raise StoreClosed in another process or event loop."""
         self._home.check()
         return self._given
 
     @property
     def pools(self) -> list[ConnectionPool[Any]]:
-        """Return the pool, wherever it works."""
+        """The pool, in every process and event loop."""
         return [self._given]
 
     def take(self, deadline: float | None) -> Connection[Any]:
-        """Take a connection out of the pool, which has a timeout of its own for those without a deadline."""
+        """Take a connection out of the pool; without a deadline the pool's own timeout applies."""
         left = None if deadline is None else max(0.0, deadline - monotonic())
         connection: Connection[Any] = self._pool.getconn(left)
         if self._timeout is not None:
@@ -148,26 +150,26 @@ class Pooled:
         return connection
 
     def occupy(self, what: str) -> None:
-        """Nothing else can use a connection that was taken out."""
+        """Do nothing: no other call uses a connection that was taken out."""
 
     def release(self) -> None:
-        """As with occupy."""
+        """Do nothing."""
 
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
-        """End the connection's transaction, if it has one, and put it back."""
+        """End the connection's transaction, if there is one, and return it to the pool."""
         try:
             if not connection.autocommit:
                 if commit:
                     connection.commit()
                 else:
-                    with suppress(psycopg.Error):  # What led here is being told already.
+                    with suppress(psycopg.Error):  # Another error is already on its way to the caller.
                         connection.rollback()
         finally:
             LentTimeLimits.end(connection)
             self._pool.putconn(connection)
 
     def may_keep(self, connection: Connection[Any]) -> bool:
-        """Whether it may be kept for the next statement: its transaction is over, and nobody waits for it."""
+        """Return whether the next statement may use it: its transaction has ended, and no call waits for one."""
         waiting = self._pool.get_stats().get("requests_waiting")
         return connection.autocommit and not (waiting or connection.closed or self._pool.closed)
 
@@ -175,26 +177,26 @@ class Pooled:
         """Leave it open: it is the caller's."""
 
     def interrupted(self, error: BaseException) -> None:
-        """Leave it to the caller: it may have lost a connection."""
+        """Leave the pool to the caller, even if it lost a connection."""
 
     def discard(self, connection: Connection[Any]) -> None:
-        """As interrupted."""
+        """Do nothing, as `interrupted`."""
 
-    def may_repeat(self, known: Failure) -> bool:
-        """Whether a statement that failed may be sent again: unless the pool would have to be renewed for it."""
-        return known is not Failure.STALE
+    def may_repeat(self, failure: Failure) -> bool:
+        """Return whether a failed statement may be sent again: not if the pool would have to be renewed first."""
+        return failure is not Failure.STALE
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error."""
+        """Translate an error of the driver."""
         return translate(error, query)
 
 
 class StorePool(OfOneProcess, EndingPool):
-    """A pool of our own, in one scope."""
+    """The store's own pool, in one process and event loop."""
 
 
 class OwnPool(Pooled):
-    """Pools of our own: each process and each event loop has one, which its first operation opens."""
+    """The store's own pools: one in each process and event loop, opened by the first operation there."""
 
     def __init__(  # noqa: PLR0913 - as SessionStore.connect
         self,
@@ -207,7 +209,7 @@ class OwnPool(Pooled):
         prepare_threshold: int | None,
         is_direct: bool,
     ) -> None:
-        # A connection string that we made from `schema` names it already.
+        # A connection string made from `schema` names pg_temp already.
         may_be_hidden = is_direct and "pg_temp" not in conninfo
         settings = {
             "conninfo": conninfo,
@@ -215,8 +217,8 @@ class OwnPool(Pooled):
             "configure": partial(_check_early, schema, may_be_hidden),
             "open": False,
             "timeout": timeout,
-            # Give up early and begin anew with the next request: the default goes on for five minutes at
-            # growing intervals, and a server that is back would wait for the next of them.
+            # Give up early, and start again with the next request: by default the pool would try for five minutes
+            # at growing intervals, and find a server that is back only at the next one.
             "reconnect_timeout": timeout,
             "min_size": min_size,
             "max_size": max_size,
@@ -229,11 +231,11 @@ class OwnPool(Pooled):
 
     @property
     def pools(self) -> list[ConnectionPool[Any]]:
-        """Return those of all event loops of this process."""
+        """The pools of all event loops of this process."""
         return [*self._pools.all()]
 
     def take(self, deadline: float | None) -> Connection[Any]:
-        """Take a connection out of the pool, which is opened if this is the first."""
+        """Take a connection out of the pool, and open the pool if this is the first call."""
         while True:
             pool = self._pool
             try:
@@ -249,7 +251,7 @@ class OwnPool(Pooled):
                 return connection
 
     def give_back(self, connection: DeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
-        """Put it back; if it broke, renew those that were made before: they are as dead, and an operation each."""
+        """Return it to the pool. If it broke, renew the older ones: each would cost an operation to find out."""
         until(connection, None)
         try:
             broke = connection.closed and not connection.is_discarded
@@ -260,9 +262,9 @@ class OwnPool(Pooled):
             connection.pool.putconn(connection)
 
     def interrupted(self, error: BaseException) -> None:
-        """Begin with a new pool: an interrupt between two steps of the pool's own may have cost it a connection.
+        """Replace the pool, which an interrupt within its own code may have cost a connection.
 
-        Not so where the caller waited for one. Those that others are using are closed when they are given back.
+        That is not necessary if the caller was waiting for one. Connections in use are closed when they are given back.
         """
         if leave_queue(error):
             return
@@ -271,7 +273,7 @@ class OwnPool(Pooled):
             interrupted.close(timeout=_INTERRUPTED)
 
     def discard(self, connection: DeadlineConnection) -> None:  # type: ignore[override] # Its own.
-        """End a connection whose user was interrupted, maybe between two steps of the driver's own."""
+        """Close a connection whose caller was interrupted, maybe within the driver's own code."""
         connection.is_discarded = True
         connection.close()
 
@@ -279,12 +281,12 @@ class OwnPool(Pooled):
         """Close the pools."""
         self._pools.close()
 
-    def may_repeat(self, known: Failure) -> bool:
-        """Whether a statement that failed may be sent again: always, since there is another connection."""
+    def may_repeat(self, failure: Failure) -> bool:
+        """Return True: another connection can send a failed statement again."""
         return True
 
     def explain(self, error: psycopg.Error, query: str) -> DalError:
-        """Translate a driver's error, or why there is no connection to give."""
+        """Translate an error of the driver, or the reason why there is no connection."""
         why_not = self._pool.connection_class.why_not
         return translate(why_not if isinstance(error, PoolTimeout) and why_not is not None else error, query)
 
@@ -301,7 +303,7 @@ def _make(settings: dict[str, Any]) -> StorePool:
 
 
 def _check_early(schema: SchemaCheck, may_be_hidden: bool, connection: Connection[Any]) -> None:  # noqa: FBT001
-    """Check the schema while a connection is made, so that no operation waits for it; the first tells the error."""
+    """Check the schema while connecting, so that no operation waits for it; the first operation reports an error."""
     with suppress(psycopg.Error, SchemaMismatch):
         if may_be_hidden:
             queries.schema.hide_temporary(connection)
@@ -312,6 +314,6 @@ def _check_early(schema: SchemaCheck, may_be_hidden: bool, connection: Connectio
 
 
 def _abandon(pool: StorePool) -> None:
-    """End the connections of a pool whose event loop runs no more, and which can wait for nothing."""
+    """Close the connections of a pool whose event loop has ended, without waiting."""
     for connection in list(pool.connection_class.opened):
         connection.pgconn.finish()

@@ -26,7 +26,10 @@ async def export(
     pages = MessagePages()
     listed_after, id_after = "-infinity", ""
     async with (
-        runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (connection, snapshot),
+        runner.exclusive_transaction("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (
+            connection,
+            snapshot,
+        ),
         connection.pipeline() as pipeline,
     ):
         sessions_page = AsyncOverlapped(query, pipeline, pages.write)

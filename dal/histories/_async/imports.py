@@ -46,12 +46,12 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
         if not batch.last:
             return tally.total()
         try:
-            async with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
+            async with runner.exclusive_transaction("import", IsolationLevel.READ_COMMITTED) as (connection, _):
                 following: Batch | None = batch
                 while following is not None:
                     batch = following
                     await _send(connection, batch, each)
-                    async with runner.watched("import", "histories.store", connection):
+                    async with runner.observed("import", "histories.store", connection):
                         outcome, wrong = await _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     if wrong is not None:

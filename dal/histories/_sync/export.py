@@ -27,7 +27,10 @@ def export(
     pages = MessagePages()
     listed_after, id_after = "-infinity", ""
     with (
-        runner.alone("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (connection, snapshot),
+        runner.exclusive_transaction("export", IsolationLevel.REPEATABLE_READ, read_only=True) as (
+            connection,
+            snapshot,
+        ),
         connection.pipeline() as pipeline,
     ):
         sessions_page = Overlapped(query, pipeline, pages.write)

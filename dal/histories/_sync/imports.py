@@ -47,12 +47,12 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
         if not batch.last:
             return tally.total()
         try:
-            with runner.alone("import", IsolationLevel.READ_COMMITTED) as (connection, _):
+            with runner.exclusive_transaction("import", IsolationLevel.READ_COMMITTED) as (connection, _):
                 following: Batch | None = batch
                 while following is not None:
                     batch = following
                     _send(connection, batch, each)
-                    with runner.watched("import", "histories.store", connection):
+                    with runner.observed("import", "histories.store", connection):
                         outcome, wrong = _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     if wrong is not None:
