@@ -169,7 +169,7 @@ async def _within(
     return reply
 
 
-def until(connection: AsyncConnection[Any], deadline: float | None) -> None:
+def set_deadline(connection: AsyncConnection[Any], deadline: float | None) -> None:
     """Set the deadline of a connection with time limits; None lets each wait take its own limit."""
     bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or the time limits of a caller's.
     if isinstance(bounds, AsyncTimeLimits):

@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from dal._async.checking import check
-from dal._async.connection import until
+from dal._async.connection import set_deadline
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.settings import settings_kept
 from dal._async.sources import AsyncPooled, AsyncSingle
@@ -145,7 +145,7 @@ class AsyncRunner:
         if self.watch:
             attempts.server = server_of(connection)
         succeeded = False
-        until(connection, attempts.deadline)
+        set_deadline(connection, attempts.deadline)
         try:
             if query is async_queries.schema.check:
                 require_server(connection)

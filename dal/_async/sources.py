@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from dal._async.checking import check
-from dal._async.connection import AsyncDeadlineConnection, AsyncLentTimeLimits, until
+from dal._async.connection import AsyncDeadlineConnection, AsyncLentTimeLimits, set_deadline
 from dal._async.per_scope import AsyncPerScope
 from dal._async.pool_queue import leave_queue
 from dal._async.queries import AsyncSpare, async_queries
@@ -80,11 +80,11 @@ class AsyncSingle:
 
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """Leave the transaction to the caller."""
-        until(connection, None)
+        set_deadline(connection, None)
         if self._timeout is not None:
             AsyncLentTimeLimits.end(connection)
 
-    def may_keep(self, connection: AsyncConnection[Any]) -> bool:
+    def is_reusable(self, connection: AsyncConnection[Any]) -> bool:
         """Return False: it is the caller's."""
         return False
 
@@ -167,7 +167,7 @@ class AsyncPooled:
             AsyncLentTimeLimits.end(connection)
             await self._pool.putconn(connection)
 
-    def may_keep(self, connection: AsyncConnection[Any]) -> bool:
+    def is_reusable(self, connection: AsyncConnection[Any]) -> bool:
         """Return whether the next statement may use it: its transaction has ended, and no call waits for one."""
         waiting = self._pool.get_stats().get("requests_waiting")
         return connection.autocommit and not (waiting or connection.closed or self._pool.closed)
@@ -251,7 +251,7 @@ class AsyncOwnPool(AsyncPooled):
 
     async def give_back(self, connection: AsyncDeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Return it to the pool. If it broke, renew the older ones: each would cost an operation to find out."""
-        until(connection, None)
+        set_deadline(connection, None)
         try:
             broke = connection.closed and not connection.is_discarded
             if broke and connection.made > connection.renewed:

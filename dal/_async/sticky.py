@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from dal._async.connection import until
+from dal._async.connection import set_deadline
 from dal._async.sources import AsyncPooled, AsyncSingle
 
 _IN_A_ROW = 1000
@@ -37,8 +37,8 @@ class AsyncSticky:
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """Keep the connection if more is queued; else return all to the source."""
         self._sent += 1
-        if commit and self._has_more() and self._sent % _IN_A_ROW and self._source.may_keep(connection):
-            until(connection, None)
+        if commit and self._has_more() and self._sent % _IN_A_ROW and self._source.is_reusable(connection):
+            set_deadline(connection, None)
             self._kept.append(connection)
             return
         await self._source.give_back(connection, commit=commit)

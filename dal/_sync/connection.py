@@ -170,7 +170,7 @@ def _within(
     return reply
 
 
-def until(connection: Connection[Any], deadline: float | None) -> None:
+def set_deadline(connection: Connection[Any], deadline: float | None) -> None:
     """Set the deadline of a connection with time limits; None lets each wait take its own limit."""
     bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or the time limits of a caller's.
     if isinstance(bounds, TimeLimits):

@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
 from dal._sync.checking import check
-from dal._sync.connection import until
+from dal._sync.connection import set_deadline
 from dal._sync.queries import Query, queries
 from dal._sync.settings import settings_kept
 from dal._sync.sources import Pooled, Single
@@ -141,7 +141,7 @@ class Runner:
         if self.watch:
             attempts.server = server_of(connection)
         succeeded = False
-        until(connection, attempts.deadline)
+        set_deadline(connection, attempts.deadline)
         try:
             if query is queries.schema.check:
                 require_server(connection)

@@ -15,7 +15,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from dal._sync.checking import check
-from dal._sync.connection import DeadlineConnection, LentTimeLimits, until
+from dal._sync.connection import DeadlineConnection, LentTimeLimits, set_deadline
 from dal._sync.per_scope import PerScope
 from dal._sync.pool_queue import leave_queue
 from dal._sync.queries import Spare, queries
@@ -81,11 +81,11 @@ class Single:
 
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
         """Leave the transaction to the caller."""
-        until(connection, None)
+        set_deadline(connection, None)
         if self._timeout is not None:
             LentTimeLimits.end(connection)
 
-    def may_keep(self, connection: Connection[Any]) -> bool:
+    def is_reusable(self, connection: Connection[Any]) -> bool:
         """Return False: it is the caller's."""
         return False
 
@@ -168,7 +168,7 @@ class Pooled:
             LentTimeLimits.end(connection)
             self._pool.putconn(connection)
 
-    def may_keep(self, connection: Connection[Any]) -> bool:
+    def is_reusable(self, connection: Connection[Any]) -> bool:
         """Return whether the next statement may use it: its transaction has ended, and no call waits for one."""
         waiting = self._pool.get_stats().get("requests_waiting")
         return connection.autocommit and not (waiting or connection.closed or self._pool.closed)
@@ -252,7 +252,7 @@ class OwnPool(Pooled):
 
     def give_back(self, connection: DeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Return it to the pool. If it broke, renew the older ones: each would cost an operation to find out."""
-        until(connection, None)
+        set_deadline(connection, None)
         try:
             broke = connection.closed and not connection.is_discarded
             if broke and connection.made > connection.renewed:

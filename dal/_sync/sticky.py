@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from dal._sync.connection import until
+from dal._sync.connection import set_deadline
 from dal._sync.sources import Pooled, Single
 
 _IN_A_ROW = 1000
@@ -38,8 +38,8 @@ class Sticky:
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
         """Keep the connection if more is queued; else return all to the source."""
         self._sent += 1
-        if commit and self._has_more() and self._sent % _IN_A_ROW and self._source.may_keep(connection):
-            until(connection, None)
+        if commit and self._has_more() and self._sent % _IN_A_ROW and self._source.is_reusable(connection):
+            set_deadline(connection, None)
             self._kept.append(connection)
             return
         self._source.give_back(connection, commit=commit)

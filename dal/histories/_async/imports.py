@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor, IsolationLevel
 from psycopg.rows import tuple_row
 
-from dal._async.connection import until
+from dal._async.connection import set_deadline
 from dal._async.runner import AsyncRunner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
 from dal.histories._async.chunks import pieces
@@ -99,7 +99,7 @@ async def _store(
                 except Exception as error:  # noqa: BLE001 - it is raised by the caller
                     wrong = error
             deadline = runner.deadline()
-            until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
+            set_deadline(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
         return await storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         if not is_sent_twice(error):
@@ -108,7 +108,7 @@ async def _store(
         redact(error)
         raise InvalidInput(batch.place, told) from error
     finally:
-        until(connection, None)
+        set_deadline(connection, None)
 
 
 async def _analyze(runner: AsyncRunner) -> bool:
@@ -117,11 +117,11 @@ async def _analyze(runner: AsyncRunner) -> bool:
     try:
         async with runner.connection() as connection, connection.transaction():
             connection.add_notice_handler(warnings.append)
-            until(connection, runner.deadline())
+            set_deadline(connection, runner.deadline())
             try:
                 await connection.execute(ANALYZE, prepare=False)
             finally:
-                until(connection, None)
+                set_deadline(connection, None)
                 connection.remove_notice_handler(warnings.append)
     except (psycopg.Error, DalError):  # What was imported is stored all the same.
         return False

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import Connection, IsolationLevel, RawCursor
 from psycopg.rows import tuple_row
 
-from dal._sync.connection import until
+from dal._sync.connection import set_deadline
 from dal._sync.runner import Runner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
 from dal.histories._sync.chunks import pieces
@@ -100,7 +100,7 @@ def _store(
                 except Exception as error:  # noqa: BLE001 - it is raised by the caller
                     wrong = error
             deadline = runner.deadline()
-            until(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
+            set_deadline(connection, None if deadline is None else deadline + batch.messages * _SECONDS_A_MESSAGE)
         return storing.fetchone(), wrong
     except psycopg.errors.UniqueViolation as error:
         if not is_sent_twice(error):
@@ -109,7 +109,7 @@ def _store(
         redact(error)
         raise InvalidInput(batch.place, told) from error
     finally:
-        until(connection, None)
+        set_deadline(connection, None)
 
 
 def _analyze(runner: Runner) -> bool:
@@ -118,11 +118,11 @@ def _analyze(runner: Runner) -> bool:
     try:
         with runner.connection() as connection, connection.transaction():
             connection.add_notice_handler(warnings.append)
-            until(connection, runner.deadline())
+            set_deadline(connection, runner.deadline())
             try:
                 connection.execute(ANALYZE, prepare=False)
             finally:
-                until(connection, None)
+                set_deadline(connection, None)
                 connection.remove_notice_handler(warnings.append)
     except (psycopg.Error, DalError):  # What was imported is stored all the same.
         return False
