@@ -6,7 +6,7 @@ import pytest
 from measures import Beside, Operation, figures_of, warm
 from silent import Eager, Lazy, three
 from ulid import ULID
-from writing import WRITERS, beside_writers
+from background_writers import WRITERS, beside_writers
 
 TITLE = "three sessions, of which one is silent"
 ROUNDS = 100

@@ -10,7 +10,7 @@ import pytest
 from field import WAYS
 from many import PAGES
 from sqlalchemy.exc import SQLAlchemyError
-from writing import WRITERS, beside_writers
+from background_writers import WRITERS, beside_writers
 
 EACH, ROUNDS = 25, 5
 
