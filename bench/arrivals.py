@@ -1,4 +1,4 @@
-"""When callers call: each as soon as its last call has returned, or at moments that do not depend on that."""
+"""Closed loops, in which a caller calls again when its last call has returned, and open ones with a fixed rate."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 ROUNDS, SECONDS = 5, 0.4
 OPEN_ROUNDS, OPEN_SECONDS = 2, 0.5
 SHARES = (0.5, 0.9)
-"""Rates of arrival, as shares of what the other way does in a closed loop."""
+"""Rates of arrival, as shares of the throughput of single appends in a closed loop."""
 
 BEYOND = 3
-"""A rate that the other way cannot keep up with."""
+"""A rate that single appends cannot keep up with."""
 
 RATES = (*((share, way) for share in SHARES for way in ("the other", "ours")), (BEYOND, "ours"))
 """Which way is measured at which rate of arrival."""

@@ -1,4 +1,4 @@
-"""Writers beside what is measured."""
+"""Writers in the background of a measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDS = 50
 
 @contextmanager
 def writing(appends: Sequence[Callable[[], object]]) -> Iterator[None]:
-    """Let every append be called over and over, on a thread of its own, for the length of the block."""
+    """Call each append in a loop, in a thread of its own, while the block runs."""
     done = threading.Event()
 
     def write(append: Callable[[], object]) -> None:
@@ -38,9 +38,9 @@ def writing(appends: Sequence[Callable[[], object]]) -> Iterator[None]:
 def beside_writers(
     timed: Timed, name: str, operation: Callable[[], object], appends: Sequence[Callable[[], object]]
 ) -> None:
-    """Time an operation without others, and while they write.
+    """Time an operation without writers and with them.
 
-    No reader waits for a writer; what it takes longer is the processor's share.
+    No reader waits for a writer; the difference is the processor time that they share.
     """
     warm(operation)
     alone = statistics.median(timeit.repeat(operation, number=1, repeat=ROUNDS))

@@ -1,8 +1,8 @@
-"""64 who append at once, each in a session of its own or all in one: one by one, and together through a writer.
+"""64 concurrent callers, each with a session of its own or all with one: single appends against a writer.
 
-    uv run pytest bench/test_together.py
+    uv run pytest bench/test_batching.py
 
-synchronous_commit is on. The ways take turns, so that all meet the same neighbours: in a closed loop, where each calls
+synchronous_commit is on. The two take turns, so that other load affects both: in a closed loop, where each caller calls
 again as soon as its last call has returned, and in open loops, where calls arrive at a fixed rate (see arrivals.py).
 Times never fail a run.
 """
@@ -27,14 +27,14 @@ CALLERS = 64
 FAR = 0.005
 ALONE_ROUNDS = 1000
 CONTENT = "What was said, at the length of a line or so."
-TITLE = f"{CALLERS} who append at once: messages in the time that single appends on the same pool need for one"
-OPEN = f"appends that {CALLERS} take as they arrive: the 99th percentile of the time, from when each is due"
+TITLE = f"{CALLERS} concurrent callers, closed loop: as a multiple of single appends on the same pool"
+OPEN = f"{CALLERS} callers, open loop: p99 from when each call was due, as a multiple of single appends"
 
 pytestmark = pytest.mark.usefixtures("durable")
 
 
 def in_threads(conninfo, schema, session_of):
-    """What appends took by each way, one by one or through a writer, as it was planned."""
+    """Measure single appends and those through a writer in threads, as `plan` says."""
     with ExitStack() as stack:
         store = stack.enter_context(dal.SessionStore.connect(conninfo, schema=schema, max_size=8))
         store.check_schema()
@@ -108,10 +108,10 @@ def plain(writer):
 
 
 def alone_in_a_thread(server, schema):
-    """Seconds that each append took, one by one and through a writer.
+    """Return the seconds of each append of one caller, without and with a writer.
 
-    Of several connections each way would have its own, by turns, and no server process is as fast as the next.
-    In the main thread a writer's would take longer: another thread makes it, which no signal interrupts.
+    The pool has one connection, since no two server processes are equally fast. The main thread would be slower:
+    a writer makes its appends in another thread, which no signal interrupts.
     """
     took = [], []
 
@@ -131,7 +131,7 @@ def alone_in_a_thread(server, schema):
 
 
 def alone_in_a_task(server, schema):
-    """As alone_in_a_thread."""
+    """Measure a task as alone_in_a_thread does."""
 
     async def append():
         store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, min_size=1, max_size=1)
@@ -149,23 +149,23 @@ def alone_in_a_task(server, schema):
 
 
 def compare(ledger, row, measured):
-    """Tell how ours compares with the other way, in a closed loop and in open ones."""
+    """Report the ratios of a closed loop and of open ones."""
     pairs = [(one["the other"], one["ours"]) for one in measured.closed[1:]]  # The first round warms them up.
     table = ledger.table(TITLE)
-    table.tell(row, "messages", f"{statistics.median(len(ours) / len(other) for other, ours in pairs):.2f} x")
+    table.tell(row, "throughput", f"{statistics.median(len(ours) / len(other) for other, ours in pairs):.2f} x")
     late = statistics.median(p99(ours) / p99(other) for other, ours in pairs)
-    table.tell(row, "the 99th percentile of the time", f"{late:.2f} x")
+    table.tell(row, "p99", f"{late:.2f} x")
     table = ledger.table(OPEN)
     for share in SHARES:
-        table.tell(row, f"at {share:.0%} of the others' capacity", f"{measured.beside(share):.2f} x")
+        table.tell(row, f"at {share:.0%} of their capacity", f"{measured.beside(share):.2f} x")
     if (BEYOND, "ours") in measured.open:
-        column = f"at {BEYOND} times it, beside the others at {SHARES[0]:.0%}"
+        column = f"at {BEYOND} times it, against theirs at {SHARES[0]:.0%}"
         table.tell(row, column, f"{measured.beside(BEYOND, SHARES[0]):.2f} x")
 
 
 @pytest.fixture
 def here(server, schema, tables):
-    """Where the tables are."""
+    """Return the server and the schema with the tables."""
     return server, schema
 
 
@@ -179,33 +179,33 @@ SESSIONS = {
 
 @pytest.mark.parametrize("sessions", SESSIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_at_once(here, ledger, kind, sessions):
+def test_many_callers(here, ledger, kind, sessions):
     server, schema = here
     measured = KINDS[kind](server.conninfo, schema, SESSIONS[sessions])
     compare(ledger, f"{kind}, {sessions}", measured)
 
 
-def test_many_at_once_to_a_server_that_is_far_away(here, ledger):
-    """Beside a writer that sends one batch at a time, of all that wait."""
+def test_many_callers_far_from_the_server(here, ledger):
+    """Compare with a writer that sends all calls that wait."""
     server, schema = here
     with passed_on(server.conninfo, delay=FAR) as far:
         measured = in_tasks(far, schema, SESSIONS["each in its own session"], rates=RATES[:-1], plainly=True)
-    row = f"tasks, each in its own session, replies {FAR * 1000:.0f} ms late, beside one batch of all that wait"
+    row = f"tasks, each in its own session, replies {FAR * 1000:.0f} ms late, against a writer that sends all that wait"
     compare(ledger, row, measured)
 
 
 @pytest.mark.parametrize("kind", ALONE)
-def test_one_alone(here, ledger, kind):
-    """Append by append in turns: the difference is smaller than what the disk does between two rounds."""
+def test_one_caller(here, ledger, kind):
+    """Take turns append by append: the disk varies more between two rounds than the two differ."""
     singly, together = (statistics.median(took[ALONE_ROUNDS // 10 :]) for took in ALONE[kind](*here))
-    ledger.table(TITLE).tell(f"{kind}, one alone", "messages", f"{singly / together:.2f} x")
+    ledger.table(TITLE).tell(f"{kind}, one caller", "throughput", f"{singly / together:.2f} x")
 
 
 def test_against_pgbench(here, options, ledger, tmp_path):
-    """What the server takes from pgbench, which sends the same statement with as many messages in each."""
+    """Compare with pgbench, which sends the same statement with batches of the same size."""
     table, program = ledger.table(TITLE), pgbench()
     if program is None:
-        table.notes.append("what the server takes from pgbench: not measured, there is no pgbench")
+        table.notes.append("pgbench: not measured, it is not installed")
         return
     ran = []
     server, schema = here
@@ -229,5 +229,5 @@ def test_against_pgbench(here, options, ledger, tmp_path):
             env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         rate = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps ="))
-        row = f"tasks, each in its own session, beside pgbench with {each} in each batch, {clients} at once"
-        table.tell(row, "messages", f"{ratio(ours, rate * each)}")
+        row = f"tasks, each in its own session, against pgbench with batches of {each}, {clients} clients"
+        table.tell(row, "throughput", f"{ratio(ours, rate * each)}")

@@ -3,10 +3,10 @@
 from functools import partial
 
 import pytest
+from background_writers import WRITERS, beside_writers
 from measures import Beside, Operation, figures_of, warm
 from silent import Eager, Lazy, three
 from ulid import ULID
-from background_writers import WRITERS, beside_writers
 
 TITLE = "three sessions, of which one is silent"
 ROUNDS = 100

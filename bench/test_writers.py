@@ -7,10 +7,10 @@ from functools import partial
 
 import psycopg
 import pytest
+from background_writers import WRITERS, beside_writers
 from field import WAYS
 from many import PAGES
 from sqlalchemy.exc import SQLAlchemyError
-from background_writers import WRITERS, beside_writers
 
 EACH, ROUNDS = 25, 5
 

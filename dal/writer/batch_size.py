@@ -19,7 +19,7 @@ class BatchSize:
     always busy. If a reply takes longer than that preparation, waiting for two replies costs more than it gains. With
     a delay R of each reply, server work S and work here C for all callers, two halves take S + 2 R or C, whichever is
     longer, and one batch of all takes S + R + C. So half is better while R < C, which is when this process is busy for
-    at least 0.4 of the time, in either mode, as S is about 0.6 C (bench/test_together.py).
+    at least 0.4 of the time, in either mode, as S is about 0.6 C (bench/test_batching.py).
     """
 
     def __init__(self) -> None:
