@@ -1,4 +1,4 @@
-"""The asynchronous session: a handle, in memory until its first message."""
+"""The asynchronous session: it exists only in memory until its first message."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class AsyncSession:
-    """One session. Opening it sends nothing; its row exists from its first message on.
+    """One session. Opening it sends nothing; its first message stores it.
 
-    Made by `AsyncSessionStore.session`. It holds no connection, and may be kept as long as its store.
+    `AsyncSessionStore.session` makes it. It holds no connection, and lives as long as its store.
     """
 
     __slots__ = (
@@ -58,11 +58,10 @@ class AsyncSession:
         session_metadata = validate.optional_metadata("metadata", metadata)
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
-        """Whether this handle has seen that the session is stored.
+        """Whether this object knows that the session is stored.
 
-        An append that succeeds sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
-        clears it. A refused append leaves it as it was, for whatever reason it was refused. So False means "not known",
-        not "not stored".
+        A successful append sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
+        clears it. A refused append does not change it. So False means "not known", not "not stored".
         """
         self._may_be_stored = session_id is not None
         self._opening = Opening(self.source, self.user_id, self.parent_id, session_metadata)
@@ -79,24 +78,24 @@ class AsyncSession:
         metadata: Metadata | None = None,
         message_id: str | None = None,
     ) -> Message:
-        """Store a message, and the session with it if it is the first; return it with its number.
+        """Store a message, and the session with its first one; return the message with its number.
 
-        With a message_id that is stored already this returns what was stored the first time, so an
-        append whose answer was lost can be repeated; MessageConflict if that was something else.
+        To repeat an append after a lost reply, use the same message_id: if the message is stored already, this returns
+        it as it was stored. MessageConflict if it has other content.
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
         return (await self._append([message]))[0]
 
     async def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
-        """Store several messages in their order, all or none, as `append` does one."""
+        """Store several messages in order, all or none, as `append` stores one."""
         new = validate.new_messages("messages", messages)
         checked = [check_new(f"messages[{n}].", one, self._backend.sanitize) for n, one in enumerate(new)]
         check_call("messages", checked)
         return await self._append(checked) if new else ()
 
     async def open(self, latest: int = 20) -> Opened:
-        """Read what a turn begins with, in one go: the record, the latest messages, and the agents."""
+        """Read the start of a turn in one round trip: the record, the latest messages, and the agents."""
         limit = validate.number("latest", latest, least=0)
         rows = await self._run(async_queries.sessions.open, limit=limit)
         if not rows:
@@ -117,7 +116,7 @@ class AsyncSession:
     async def messages(
         self, *, after: int | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[Message, ...]:
-        """Read a page of messages in reading order: from the start, or after or before a number."""
+        """Read a page of messages in reading order: from the start, or after or before a sequence number."""
         most = validate.number("limit", limit, least=0)
         if before is None:
             start = -1 if after is None else validate.number("after", after, least=-1)
@@ -130,10 +129,10 @@ class AsyncSession:
         return tuple(page)
 
     async def stream(self) -> AsyncGenerator[Message]:
-        """Give every message in reading order, as all of them were at one moment, however many there are.
+        """Yield every message in reading order, from one snapshot, however many there are.
 
-        It reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early, use
-        contextlib's aclosing. On a store of one connection, that can do nothing else meanwhile.
+        The stream reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early,
+        use aclosing from contextlib. A store on a single connection can do nothing else in the meantime.
         """
         query, last = async_queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
@@ -147,7 +146,7 @@ class AsyncSession:
                 last = page[-1].sequence
 
     async def message(self, message_id: str) -> Message | None:
-        """Read one message by its id; None if the session has none with it."""
+        """Read one message by its id; None if the session has no such message."""
         found: Message | None = await self._run(
             async_queries.messages.get,
             message_id=validate.identifier("message_id", message_id),
@@ -155,7 +154,7 @@ class AsyncSession:
         return found
 
     async def remove_from(self, sequence: int) -> int:
-        """Remove the messages from this number on; return how many. Their numbers are not given out again."""
+        """Remove the messages from a sequence number on, and return how many. Their numbers are not used again."""
         query = async_queries.messages.remove_from
         removed = await self._run(
             query,
@@ -170,23 +169,23 @@ class AsyncSession:
         return count
 
     async def agent_ids(self) -> tuple[str, ...]:
-        """List the agents that spoke, in order of first appearance."""
+        """List the agents of the session, in order of first appearance."""
         return (await self._store.agent_ids([self.id]))[self.id]
 
     async def record(self) -> SessionRecord:
-        """Read what is stored of the session itself."""
+        """Read the session's own row."""
         return await self._record(async_queries.sessions.get)
 
     async def pause(self) -> SessionRecord:
-        """Mark the session as paused, which a paused one is already; messages are still accepted."""
+        """Mark the session as paused; messages are still accepted."""
         return await self._record(async_queries.sessions.pause, refused="pause")
 
     async def resume(self) -> SessionRecord:
-        """Mark the session as active again, which an active one is already."""
+        """Mark the session as active again."""
         return await self._record(async_queries.sessions.resume, refused="resume")
 
     async def archive(self) -> SessionRecord:
-        """End the session for good: nothing is appended or removed any more."""
+        """End the session for good: no more messages can be appended or removed."""
         return await self._record(async_queries.sessions.archive)
 
     async def update_metadata(self, metadata: Metadata) -> SessionRecord:
@@ -196,18 +195,18 @@ class AsyncSession:
         )
 
     async def delete(self) -> bool:
-        """Delete the session and its messages; False if none was stored."""
+        """Delete the session and its messages; return False if it was not stored."""
         deleted = await self._run(async_queries.sessions.delete)
         self.persisted = False
         return deleted is not None
 
     async def reset(self, *, metadata: Metadata | None = None) -> AsyncSession:
-        """Begin anew: archive this session if it is stored, and return a new one that continues it.
+        """Archive this session if it is stored, and return a new one that continues it.
 
-        The new one has the same source and user, this one as its parent, and is in memory until its first
-        message. If this one is not stored, the new one continues what this one would have continued.
+        The new session has the same source and user, and this one as its parent; it is in memory until its first
+        message. If this session is not stored, the new one continues the session that this one would have continued.
         """
-        validate.optional_metadata("metadata", metadata)  # Before anything is archived.
+        validate.optional_metadata("metadata", metadata)  # Before the archive.
         stored: SessionRecord | None = None
         if self._may_be_stored:
             stored = await self._run(async_queries.sessions.archive)
@@ -219,7 +218,7 @@ class AsyncSession:
         )
 
     async def _run(self, query: AsyncQuery, **parameters: Any) -> Any:
-        """Run a query file on this session, if it is the store's user's."""
+        """Run a query file on this session, confined to the store's user."""
         return await self._backend.runner.run(query, session_id=self.id, owner=self._backend.owner, **parameters)
 
     def _prepare(self, messages: Sequence[CheckedMessage]) -> Append:
@@ -236,11 +235,11 @@ class AsyncSession:
         return append.stored
 
     async def _refusal(self, append: Append) -> DalError:
-        """Why an append that was sent stored nothing."""
+        """Return the error of an append that stored nothing."""
         return append.conflict or await self._why_nothing(append.query, "append to")
 
     async def _record(self, query: AsyncQuery, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
-        """Run a query that returns the session's row; `refused` is what an archived one does not allow."""
+        """Run a query that returns the session's row; `refused` is the action that an archived session refuses."""
         record: SessionRecord | None = await self._run(query, **parameters)
         if record is None and query is async_queries.sessions.get:
             raise self._is_not_found(query.name)
@@ -257,10 +256,10 @@ class AsyncSession:
         return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
 
     async def _why_nothing(self, query: str, action: str | None = None) -> DalError:
-        """Look why a statement gave no row. `action` is what an archived session does not allow."""
+        """Find out why a statement returned no row; `action` is an action that an archived session refuses."""
         found: SessionRecord | None = await self._run(async_queries.sessions.get)
         if action is not None and (found is None or found.status != "archived"):
-            await self._backend.runner.check()  # A temporary table may hide ours since this connection was checked.
+            await self._backend.runner.check()  # Since the check, a temporary table may hide the real one.
         if found is None and (action is None or self._backend.owner is not None):
             return self._is_not_found(query)
         if found is not None and found.status == "archived" and action is not None:

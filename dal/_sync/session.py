@@ -1,5 +1,5 @@
 # Generated from dal/_async/session.py by .ci/async_to_sync.py: change that file, and run it.
-"""The synchronous session: a handle, in memory until its first message."""
+"""The synchronous session: it exists only in memory until its first message."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One session. Opening it sends nothing; its row exists from its first message on.
+    """One session. Opening it sends nothing; its first message stores it.
 
-    Made by `SessionStore.session`. It holds no connection, and may be kept as long as its store.
+    `SessionStore.session` makes it. It holds no connection, and lives as long as its store.
     """
 
     __slots__ = (
@@ -59,11 +59,10 @@ class Session:
         session_metadata = validate.optional_metadata("metadata", metadata)
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
-        """Whether this handle has seen that the session is stored.
+        """Whether this object knows that the session is stored.
 
-        An append that succeeds sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
-        clears it. A refused append leaves it as it was, for whatever reason it was refused. So False means "not known",
-        not "not stored".
+        A successful append sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
+        clears it. A refused append does not change it. So False means "not known", not "not stored".
         """
         self._may_be_stored = session_id is not None
         self._opening = Opening(self.source, self.user_id, self.parent_id, session_metadata)
@@ -80,24 +79,24 @@ class Session:
         metadata: Metadata | None = None,
         message_id: str | None = None,
     ) -> Message:
-        """Store a message, and the session with it if it is the first; return it with its number.
+        """Store a message, and the session with its first one; return the message with its number.
 
-        With a message_id that is stored already this returns what was stored the first time, so an
-        append whose answer was lost can be repeated; MessageConflict if that was something else.
+        To repeat an append after a lost reply, use the same message_id: if the message is stored already, this returns
+        it as it was stored. MessageConflict if it has other content.
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
         return (self._append([message]))[0]
 
     def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
-        """Store several messages in their order, all or none, as `append` does one."""
+        """Store several messages in order, all or none, as `append` stores one."""
         new = validate.new_messages("messages", messages)
         checked = [check_new(f"messages[{n}].", one, self._backend.sanitize) for n, one in enumerate(new)]
         check_call("messages", checked)
         return self._append(checked) if new else ()
 
     def open(self, latest: int = 20) -> Opened:
-        """Read what a turn begins with, in one go: the record, the latest messages, and the agents."""
+        """Read the start of a turn in one round trip: the record, the latest messages, and the agents."""
         limit = validate.number("latest", latest, least=0)
         rows = self._run(queries.sessions.open, limit=limit)
         if not rows:
@@ -116,7 +115,7 @@ class Session:
         )
 
     def messages(self, *, after: int | None = None, before: int | None = None, limit: int = 100) -> tuple[Message, ...]:
-        """Read a page of messages in reading order: from the start, or after or before a number."""
+        """Read a page of messages in reading order: from the start, or after or before a sequence number."""
         most = validate.number("limit", limit, least=0)
         if before is None:
             start = -1 if after is None else validate.number("after", after, least=-1)
@@ -129,10 +128,10 @@ class Session:
         return tuple(page)
 
     def stream(self) -> Generator[Message, None, None]:
-        """Give every message in reading order, as all of them were at one moment, however many there are.
+        """Yield every message in reading order, from one snapshot, however many there are.
 
-        It reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early, use
-        contextlib's closing. On a store of one connection, that can do nothing else meanwhile.
+        The stream reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early,
+        use closing from contextlib. A store on a single connection can do nothing else in the meantime.
         """
         query, last = queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
@@ -146,7 +145,7 @@ class Session:
                 last = page[-1].sequence
 
     def message(self, message_id: str) -> Message | None:
-        """Read one message by its id; None if the session has none with it."""
+        """Read one message by its id; None if the session has no such message."""
         found: Message | None = self._run(
             queries.messages.get,
             message_id=validate.identifier("message_id", message_id),
@@ -154,7 +153,7 @@ class Session:
         return found
 
     def remove_from(self, sequence: int) -> int:
-        """Remove the messages from this number on; return how many. Their numbers are not given out again."""
+        """Remove the messages from a sequence number on, and return how many. Their numbers are not used again."""
         query = queries.messages.remove_from
         removed = self._run(
             query,
@@ -169,23 +168,23 @@ class Session:
         return count
 
     def agent_ids(self) -> tuple[str, ...]:
-        """List the agents that spoke, in order of first appearance."""
+        """List the agents of the session, in order of first appearance."""
         return (self._store.agent_ids([self.id]))[self.id]
 
     def record(self) -> SessionRecord:
-        """Read what is stored of the session itself."""
+        """Read the session's own row."""
         return self._record(queries.sessions.get)
 
     def pause(self) -> SessionRecord:
-        """Mark the session as paused, which a paused one is already; messages are still accepted."""
+        """Mark the session as paused; messages are still accepted."""
         return self._record(queries.sessions.pause, refused="pause")
 
     def resume(self) -> SessionRecord:
-        """Mark the session as active again, which an active one is already."""
+        """Mark the session as active again."""
         return self._record(queries.sessions.resume, refused="resume")
 
     def archive(self) -> SessionRecord:
-        """End the session for good: nothing is appended or removed any more."""
+        """End the session for good: no more messages can be appended or removed."""
         return self._record(queries.sessions.archive)
 
     def update_metadata(self, metadata: Metadata) -> SessionRecord:
@@ -193,18 +192,18 @@ class Session:
         return self._record(queries.sessions.update_metadata, metadata=validate.metadata("metadata", metadata))
 
     def delete(self) -> bool:
-        """Delete the session and its messages; False if none was stored."""
+        """Delete the session and its messages; return False if it was not stored."""
         deleted = self._run(queries.sessions.delete)
         self.persisted = False
         return deleted is not None
 
     def reset(self, *, metadata: Metadata | None = None) -> Session:
-        """Begin anew: archive this session if it is stored, and return a new one that continues it.
+        """Archive this session if it is stored, and return a new one that continues it.
 
-        The new one has the same source and user, this one as its parent, and is in memory until its first
-        message. If this one is not stored, the new one continues what this one would have continued.
+        The new session has the same source and user, and this one as its parent; it is in memory until its first
+        message. If this session is not stored, the new one continues the session that this one would have continued.
         """
-        validate.optional_metadata("metadata", metadata)  # Before anything is archived.
+        validate.optional_metadata("metadata", metadata)  # Before the archive.
         stored: SessionRecord | None = None
         if self._may_be_stored:
             stored = self._run(queries.sessions.archive)
@@ -216,7 +215,7 @@ class Session:
         )
 
     def _run(self, query: Query, **parameters: Any) -> Any:
-        """Run a query file on this session, if it is the store's user's."""
+        """Run a query file on this session, confined to the store's user."""
         return self._backend.runner.run(query, session_id=self.id, owner=self._backend.owner, **parameters)
 
     def _prepare(self, messages: Sequence[CheckedMessage]) -> Append:
@@ -233,11 +232,11 @@ class Session:
         return append.stored
 
     def _refusal(self, append: Append) -> DalError:
-        """Why an append that was sent stored nothing."""
+        """Return the error of an append that stored nothing."""
         return append.conflict or self._why_nothing(append.query, "append to")
 
     def _record(self, query: Query, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
-        """Run a query that returns the session's row; `refused` is what an archived one does not allow."""
+        """Run a query that returns the session's row; `refused` is the action that an archived session refuses."""
         record: SessionRecord | None = self._run(query, **parameters)
         if record is None and query is queries.sessions.get:
             raise self._is_not_found(query.name)
@@ -254,10 +253,10 @@ class Session:
         return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
 
     def _why_nothing(self, query: str, action: str | None = None) -> DalError:
-        """Look why a statement gave no row. `action` is what an archived session does not allow."""
+        """Find out why a statement returned no row; `action` is an action that an archived session refuses."""
         found: SessionRecord | None = self._run(queries.sessions.get)
         if action is not None and (found is None or found.status != "archived"):
-            self._backend.runner.check()  # A temporary table may hide ours since this connection was checked.
+            self._backend.runner.check()  # Since the check, a temporary table may hide the real one.
         if found is None and (action is None or self._backend.owner is not None):
             return self._is_not_found(query)
         if found is not None and found.status == "archived" and action is not None:

@@ -1,5 +1,5 @@
 # Generated from dal/_async/store.py by .ci/async_to_sync.py: change that file, and run it.
-"""The synchronous store: where sessions are kept, and how its statements are run."""
+"""The synchronous session store."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ from dal.writer._sync.writer import Writer
 class SessionStore:
     """The sessions in one schema of one PostgreSQL database.
 
-    Made by `connect`, it owns a pool of connections; made from a pool or a connection of the caller's, it
-    uses that one. With sanitize="replace" it replaces what PostgreSQL cannot store in a message's content
-    (NUL, lone surrogates) by U+FFFD instead of refusing it. With an owner it is confined to that user's
-    sessions, as `for_user` says. `hook` and `hook_parameters` are those of `connect`,
-    and so are `timeout` and `retries`. The server is not told of that timeout: at the deadline the connection is
-    closed, which a pool replaces, and the server may still finish the statement.
-    With read_only=True `agent_ids` stores nothing, so that every verb that reads works for a role, or on a server,
-    that only reads.
+    `SessionStore.connect` makes a store with its own connection pool. The constructor takes a pool or a
+    connection of yours instead.
+
+    With sanitize="replace" the store replaces characters that PostgreSQL cannot store in a message's content (NUL,
+    lone surrogates) by U+FFFD; otherwise it refuses the message. With an `owner` it is confined to that user, as by
+    `for_user`. With read_only=True no method that reads writes anything, so that the store works with a role or on a
+    server that can only read. `hook`, `hook_parameters`, `timeout` and `retries` are those of `connect`; on your pool
+    or connection, the server does not know the timeout: at the deadline the connection is closed, and the server may
+    still finish the statement.
     """
 
     def __init__(  # noqa: PLR0913 - as connect
@@ -103,18 +104,22 @@ class SessionStore:
         hook: Hook | None = None,
         hook_parameters: bool = False,
     ) -> Self:
-        """Make a store with a pool of its own, of `min_size` to `max_size` connections.
+        """Make a store with its own pool of `min_size` to `max_size` connections. Nothing is sent yet.
 
-        Nothing is sent yet. `schema` puts that schema first (and only) on the search_path. `timeout` is
-        how many seconds an operation may take as a whole: waiting for a connection, for the server, and being
-        tried again, at most `retries` times (see dal.retries). The server is told of it too (statement_timeout).
+        `schema` becomes the only schema on the search_path. `timeout` is the number of seconds that an operation may
+        take, including the wait for a connection and all retries, of which there are at most `retries` (see
+        dal.retries); the server gets it as statement_timeout.
+
         If a client stops in the middle of a transaction, an export or a stream, the server ends the transaction after
-        `idle_timeout` seconds (idle_in_transaction_session_timeout), and after `keepalive` seconds if it has vanished
-        from the network (TCP keepalives, on both sides). None sends no such setting; one that `conninfo` has wins.
-        Behind PgBouncer in transaction mode say pgbouncer=True, so that no setting is sent, and no `schema`; and
-        prepare_threshold=None where prepared statements do not work, as behind an older one. `hook` is called
-        after each operation with what there is to know of it (see dal.observe); with hook_parameters=True also with
-        the statement's parameters, and so with what is stored.
+        `idle_timeout` seconds (idle_in_transaction_session_timeout), and after `keepalive` seconds if the client has
+        vanished from the network (TCP keepalives, on both sides). None leaves the setting out; `conninfo` takes
+        precedence.
+
+        Use pgbouncer=True behind PgBouncer in transaction mode: no settings are sent then, and no `schema`. Use
+        prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
+
+        `hook` is called with a `dal.Operation` after each operation (see dal.observe); with hook_parameters=True the
+        operation includes the statement's parameters, and so the stored content.
         """
         schema_check = SchemaCheck()
         pool = OwnPool(
@@ -150,19 +155,19 @@ class SessionStore:
         self.close()
 
     def close(self) -> None:
-        """Close the store, and its pool if it owns one. It cannot be used afterwards.
+        """Close the store and its own pool. It cannot be used afterwards.
 
-        One that `for_user` gave leaves the store that it was made from open; so does a writer, which sends before
-        what waits.
+        Closing a store from `for_user` leaves the original store open; closing a writer does too, and sends the appends
+        in its queue first.
         """
         if self._closes is not None:
             self._closes.close()
 
     def for_user(self, user_id: str) -> Self:
-        """Give a store with the same verbs, confined to this user's sessions in every statement that it sends.
+        """Return a store with the same methods, confined to one user in every statement.
 
-        What it opens is the user's. A session of anyone else, or of nobody, is as one that is not stored, even for
-        who knows its id: it is not found, not listed, not changed, and its id cannot be taken. No round trip more.
+        It opens sessions of that user. Other sessions behave as if they did not exist, even to someone who knows the
+        id: they are not found, listed or changed, and their ids cannot be taken. This takes no extra round trip.
         """
         owner = validate.user(validate.identifier("user_id", user_id), self._backend.owner)
         return self._make(replace(self._backend, owner=owner), closes=None)
@@ -191,18 +196,18 @@ class SessionStore:
         parent_id: str | None = None,
         metadata: Metadata | None = None,
     ) -> Session:
-        """Open a session: a new one, or with a session_id the one of that name, stored or not.
+        """Open a session: a new one, or the one with this session_id, stored or not.
 
-        Nothing is sent. What is given here is stored with the session's first message, and does nothing to
-        a session that is stored already.
+        Nothing is sent. The other arguments are stored with the session's first message, and are ignored if the session
+        is stored already.
         """
         return Session(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
 
     def append_all(self, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
-        """Store messages of any number of this store's sessions in one statement, to each in the order given.
+        """Store messages of any number of sessions of this store in one statement, in the given order in each.
 
-        Those of one session are stored all or none. If a session refuses its own, those of the others are stored all
-        the same, and PartlyRefused has the Message or the error of each.
+        The messages of one session are stored all or none. A failure in one session does not affect the others:
+        PartlyRefused then has the `Message` or the error of each.
         """
         pairs = validate.pairs("messages", messages)
         sanitize, checked = self._backend.sanitize, list[tuple[Session, CheckedMessage]]()
@@ -228,17 +233,17 @@ class SessionStore:
         limit: int = 50,
         cursor: str | None = None,
     ) -> SessionPage:
-        """List sessions, the latest activity first: a page of `limit`, and the cursor of the next one.
+        """List sessions, latest activity first: a page of `limit`, with the cursor of the next page.
 
-        A user's sessions are in the exact order. In a list over all users, those that were active within the same
-        minute may stand in any order.
+        A user's sessions are in exact order. In a list over all users, sessions that were active in the same minute may
+        be in any order.
         """
         place_before, id_before = validate.cursor("cursor", cursor)
         wanted: dict[str, Any] = {
             "statuses": validate.statuses("status", status),
             "place_before": place_before,
             "id_before": id_before,
-            # One more than asked for: whether it is there tells if there is a next page.
+            # One more than the page, to see whether there is a next one.
             "limit": validate.number("limit", limit, least=1) + 1,
         }
         user_id = validate.user(user_id, self._backend.owner)
@@ -259,18 +264,18 @@ class SessionStore:
         return SessionPage(page, validate.make_cursor(rows[limit - 1].place, page[-1].session_id) if more else None)
 
     def _relisted(self) -> bool:
-        """Give sessions that a clock put ahead of all others their place back, if the store may write."""
+        """Restore the order of sessions that a wrong clock put ahead of all others, if the store may write."""
         if self._backend.read_only or not self._backend.runner.has_own_transaction:
             return False
         try:
             return bool(self._backend.runner.run(queries.sessions.relist, owner=self._backend.owner))
-        except DalError:  # A role that only reads, say. The list is right, but for its order.
+        except DalError:  # For example, a role that can only read. Only the order is wrong then.
             return False
 
     def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """List the agents of many sessions at once, each in order of first appearance.
 
-        Every session that was asked for is there; one that is not stored has no agents.
+        The result has every requested session; one that is not stored has no agents.
         """
         wanted = validate.identifiers("session_ids", session_ids)
         if not wanted:
@@ -281,10 +286,10 @@ class SessionStore:
         return {session_id: found.get(session_id, ()) for session_id in wanted}
 
     def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
-        """Delete sessions in which nothing has happened since `before`, at most `limit`; return their ids.
+        """Delete at most `limit` sessions without activity since `before`, and return their ids.
 
-        Sessions that are being written to at this moment are passed over; so are those of which somebody holds a
-        row of another table, such as one of yours that refers to a message. Call it again until it returns nothing.
+        It skips sessions that are being written to, and sessions with a locked row of another table, such as one of
+        yours that refers to a message. Call it again until it returns nothing.
         """
         wanted: dict[str, Any] = {"idle_since": validate.moment("before", before)}
         query: Query = queries.sessions.delete_idle
@@ -301,10 +306,10 @@ class SessionStore:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Generator[bytes, None, None]:
-        """Give sessions with their messages as JSON Lines (docs/format.md), as all of them were at one moment.
+        """Yield sessions with their messages as JSON Lines (docs/format.md), from one snapshot.
 
-        Those that were created from `since` on and before `until`. It comes in chunks of whole lines, read a page at
-        a time on a connection of its own, as `session.stream` reads.
+        `since` and `until` select by the time of creation, including `since` and excluding `until`. The chunks have
+        whole lines. The export reads a page at a time on a connection of its own, as `session.stream` does.
         """
         return export(
             self._backend.runner,
@@ -315,44 +320,44 @@ class SessionStore:
         )
 
     def import_(self, lines: IO[bytes] | Iterable[bytes | str]) -> Imported:
-        """Store the lines of an export, or those that others wrote in its form (docs/format.md).
+        """Store the lines of an export, or lines in the same format from another source (docs/format.md).
 
-        `lines` is a binary file, or an iterable of lines or of any chunks. It is stored in transactions of whole
-        sessions, and what is there already is found by its message_id: run again what was interrupted.
+        `lines` is a binary file or an iterable of lines or chunks. Each transaction stores whole sessions. Messages
+        that are stored already are recognised by their message_id, so run an interrupted import again to resume it.
         """
         backend = self._backend
         return import_lines(backend.runner, lines, owner=backend.owner, sanitize=backend.sanitize)
 
     def apply_schema(self) -> None:
-        """Create the tables where they are missing, in the first schema of the search_path."""
+        """Create missing tables in the first schema of the search_path."""
         try:
             with self._backend.runner.connection() as connection:
                 if connection.pgconn.pipeline_status != PipelineStatus.OFF:
                     raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
                 connection.execute(SCHEMA.read_bytes(), prepare=False)
         except psycopg.errors.ObjectNotInPrerequisiteState as error:
-            # Another version's tables: newer ones may serve this release as they are.
+            # Tables of another version: this release may work with newer ones.
             try:
                 self.check_schema()
-            except StatementFailed:  # The caller's transaction failed with the file, whose error tells.
+            except StatementFailed:  # The file failed the caller's transaction: report its error.
                 raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
         except psycopg.Error as error:
             raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
 
     def check_schema(self) -> None:
-        """Raise SchemaMismatch unless the tables are there and are those of this release."""
+        """Raise SchemaMismatch unless the tables exist and are those of this release."""
         self._backend.runner.check()
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
-        """Lend a connection of the store's pool for SQL of your own.
+        """Lend a connection of the store's pool for your own SQL.
 
-        Waiting for it may take the store's `timeout`, and so may each statement: then the connection is closed, and the
-        block ends with DeadlineExceeded. All other errors of your SQL pass as the driver raises them, and nothing is
-        tried again. The connection is in autocommit mode; one of a pool of yours is in that pool's mode, and is
-        committed at the end of the block, or rolled back if an error leaves it. Python settings such as row_factory are
-        restored; reset what you SET on the server. Within a `transaction()` it is the transaction's connection. A store
-        that is confined to a user gives none, since nothing confines your SQL.
+        The wait for it may take the store's `timeout`, and so may each statement: then the connection is closed, and
+        the block ends with DeadlineExceeded. All other errors of your SQL pass as the driver raises them, and nothing
+        is retried. The connection is in autocommit mode; a connection of your own pool is in that pool's mode, and
+        commits at the end of the block, or rolls back on an error. Python settings such as row_factory are restored;
+        reset settings that you SET on the server. Within a `transaction()` this is the transaction's connection. A
+        store that is confined to a user lends none, since nothing would confine your SQL.
         """
         if self._backend.owner is not None:
             raise StatementFailed(
@@ -363,10 +368,10 @@ class SessionStore:
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:
-        """Run several operations in one transaction, committed at the end of the block.
+        """Run several operations in one transaction, which commits at the end of the block.
 
-        Sessions opened from the store that it gives take part; those opened elsewhere do not. An
-        error that leaves the block rolls everything back.
+        Use sessions opened from the store that it yields; other sessions do not take part. An error that leaves the
+        block rolls everything back.
         """
         in_block = False
         try:
@@ -384,19 +389,19 @@ class SessionStore:
             raise self._backend.runner.explain(error, "transaction", sent=True) from error
 
     def using(self, connection: Connection[Any]) -> Self:
-        """Give a store with the same verbs on a connection of the caller's, and in its transaction.
+        """Return a store with the same methods on a connection of yours, in its transaction.
 
-        Unless the connection is in autocommit mode, nothing is stored until the caller commits.
+        Unless the connection is in autocommit mode, you must commit.
         """
         return self._on(self._backend.runner.on(connection))
 
     def _on(self, runner: Runner) -> Self:
-        """Create a store like this one that sends its statements by another runner, and owns it."""
+        """Return a store like this one that uses another runner, and owns it."""
         return self._make(replace(self._backend, runner=runner, appends=Appends(runner)), closes=runner)
 
 
 def _source(source: object, timeout: float | None) -> Pooled | Single:
-    """Return the source of connections that a caller's pool or connection is."""
+    """Return the source for a pool or a connection of the caller's."""
     if isinstance(source, ConnectionPool):
         return Pooled(source, timeout)
     if isinstance(source, Connection):
