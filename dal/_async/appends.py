@@ -1,4 +1,4 @@
-"""Sending appends: one, or many in one statement."""
+"""Send appends: one, or several in one statement."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dal.retries import Attempts
 
 
 class AsyncAppends:
-    """Sends each append as it comes. An error of which the outcome is unknown tells the ids to repeat it with."""
+    """Sends each append at once. If its outcome is unknown, the error has the ids to repeat it with."""
 
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
-        """Store what it has, and put down what became of it."""
+        """Store the messages of an append, and set its outcome."""
         if len(append.messages) > 1:
             await self.send_all([append], attempts)
             return
@@ -34,7 +34,7 @@ class AsyncAppends:
     async def send_all(
         self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
     ) -> None:
-        """Store what several have in one statement, of which somebody may have made the parameters."""
+        """Store several appends in one statement, whose parameters may have been made before."""
         parameters = parameters or batch_parameters(appends)
         try:
             rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
@@ -44,4 +44,4 @@ class AsyncAppends:
         distribute_rows(appends, rows)
 
     async def close(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: no append waits here."""

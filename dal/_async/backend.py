@@ -1,4 +1,4 @@
-"""What a store and the sessions that it opens have in common."""
+"""The parts that a store shares with its sessions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dal.validate import Sanitize
 
 @dataclass(frozen=True, slots=True)
 class AsyncBackend:
-    """How a store sends its statements, and for whom."""
+    """How a store sends its statements, and for which user."""
 
     runner: AsyncRunner
     appends: AsyncAppends
-    """Sends what sessions append; a writer's sends it in batches."""
+    """Sends the appends of sessions; that of a writer sends them in batches."""
     sanitize: Sanitize = None
     owner: str | None = None
-    """The user that the store is confined to."""
+    """The user to whom the store is confined."""
     read_only: bool = False

@@ -1,4 +1,4 @@
-"""The queue of those who wait for a connection of a pool."""
+"""The queue of a pool's waiting clients."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from psycopg_pool.pool_async import AsyncConnectionPool, ReturnConnection, Waiti
 
 
 async def leave_queue(error: BaseException) -> bool:
-    """Take a caller out of the queue of a pool where this has interrupted it; return False if it was not there.
+    """Remove an interrupted caller from the queue of its pool; return False if it was not in a queue.
 
-    A pool expects no other exception there than an Exception, and would give a connection to who is gone.
+    The pool handles only an Exception there; after another one it would hand a connection to the missing client.
     """
     found = _place(error)
     if found is None:
@@ -24,7 +24,7 @@ async def leave_queue(error: BaseException) -> bool:
 
 
 def _place(error: BaseException) -> tuple[AsyncConnectionPool[Any], WaitingClient[Any]] | None:
-    """Find a pool and its client in the stack of what was interrupted: the one waits on behalf of the other."""
+    """Find the pool and its waiting client in the traceback of the interrupt."""
     pool = None
     for frame, _ in walk_tb(error.__traceback__):
         one = frame.f_locals.get("self")

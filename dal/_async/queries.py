@@ -1,4 +1,4 @@
-"""Running a query file on an asynchronous connection."""
+"""Query files that run on an asynchronous connection."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ class AsyncQuery(Statement):
     async def __call__(self, connection: AsyncConnection[Any], /, **parameters: Any) -> Any:
         """Send the statement and return its rows as records: a list, or one or None for a query marked ^.
 
-        Nothing of the connection's own settings is used but its transaction: not its row factory, nor its
-        cursor class.
+        Of the connection's settings only its transaction matters, not its row factory or its cursor class.
         """
         return await self.send(connection, parameters)
 
     async def send(
         self, connection: AsyncConnection[Any], parameters: dict[str, Any], spare: AsyncSpare | None = None
     ) -> Any:
-        """As a call with these parameters, by a cursor that was used before, if there is one."""
+        """Run the query with these parameters, on a cursor of `spare` if there is one."""
         cursor = self.cursor(connection) if spare is None else spare.take(self, connection)
         await cursor.execute(self.sql, self.bind(parameters))
         rows = await cursor.fetchall()
@@ -37,7 +36,7 @@ class AsyncQuery(Statement):
         return self.rows(rows)
 
     def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
-        """Give a cursor whose rows are its records."""
+        """Return a cursor whose rows are records."""
         cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
         cursor.format = Format.BINARY
         if self.has_metadata:
@@ -46,9 +45,9 @@ class AsyncQuery(Statement):
 
 
 class AsyncSpare:
-    """The cursors of one connection that wait to be used again: 3 % less time for an append (bench/test_overhead.py).
+    """Cursors of one connection to use again, which saves an append 3 % of its time (bench/test_overhead.py).
 
-    Only those of statements that give at most one row, without metadata: a cursor keeps the rows that it gave last.
+    Only for statements that return at most one row, without metadata: a cursor keeps its last rows in memory.
     """
 
     def __init__(self) -> None:
@@ -56,7 +55,7 @@ class AsyncSpare:
         self._settings: tuple[bytes | None, ...] = ()
 
     def take(self, query: AsyncQuery, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
-        """Give a cursor that nobody else has, made under the connection's present settings: it reads them only once."""
+        """Return an unused cursor. A cursor reads the connection's settings once, so a change of them discards it."""
         status = connection.pgconn.parameter_status
         settings = status(b"client_encoding"), status(b"TimeZone")
         if settings != self._settings:
@@ -65,10 +64,10 @@ class AsyncSpare:
         return self._cursors.pop(query.name, None) or query.cursor(connection)
 
     def give_back(self, query: AsyncQuery, cursor: AsyncRawCursor[Any]) -> None:
-        """Keep it for the next who runs this query."""
+        """Keep the cursor for the next run of this query."""
         if not query.many and not query.has_metadata:
             self._cursors[query.name] = cursor
 
 
 async_queries = load(QUERIES, AsyncQuery)
-"""Every query file as a function that awaits, in a namespace for each folder."""
+"""Every query file as an asynchronous function, in a namespace for each folder."""

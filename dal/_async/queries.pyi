@@ -476,4 +476,4 @@ class _Library:
     def __iter__(self) -> Iterator[str]: ...
 
 async_queries: _Library
-"""Every query file as a function that awaits, in a namespace for each folder."""
+"""Every query file as an asynchronous function, in a namespace for each folder."""

@@ -1,4 +1,4 @@
-"""Where sockets, locks and tasks work: in one event loop of one process. The synchronous twin is written by hand."""
+"""Scopes: the event loop of a process, in which sockets, locks and tasks work. The sync twin is written by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dal.errors import StoreClosed
 from dal.processes import FORKED, process
 
 Scope = tuple[tuple[int, int], AbstractEventLoop]
-"""A process, and an event loop in it."""
+"""A process and an event loop."""
 
 _OTHER_LOOP = (
     "this belongs to another event loop: its pool or connection was opened there. Open one in this event loop, or use "
@@ -29,22 +29,22 @@ _OTHER_LOOP = (
 
 
 def scope() -> Scope:
-    """Return the process and the event loop in which this runs."""
+    """Return the current process and event loop."""
     return process(), get_running_loop()
 
 
 def is_here(one: Scope) -> bool:
-    """Return whether it is of this process."""
+    """Return whether a scope is in this process."""
     return one[0] == process()
 
 
 def is_over(one: Scope) -> bool:
-    """Return whether nothing can run there any more: it is a closed event loop of this process."""
+    """Return whether a scope has ended: its event loop in this process is closed."""
     return one[0] == process() and one[1].is_closed()
 
 
 async def run_in(one: Scope, call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """Call this in a scope, unless it is a parent process's; return False if its event loop does not run."""
+    """Call a function in a scope of this process; return False if its event loop does not run."""
     loop = one[1]
     if one == scope():
         await call()
@@ -61,7 +61,7 @@ async def run_in(one: Scope, call: Callable[[], Coroutine[Any, Any, None]]) -> b
 
 
 class Home:
-    """The scope of a caller's pool or connection, which works nowhere else."""
+    """The scope of a caller's pool or connection, which cannot be used in another."""
 
     def __init__(self, pool: AsyncConnectionPool[Any] | None = None) -> None:
         self._pool = pool
@@ -69,7 +69,7 @@ class Home:
         self._loop: AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """Raise StoreClosed in another process, or in another event loop than where it was opened or first used."""
+        """Raise StoreClosed in another process, or in another event loop than that of the first use."""
         if process() != self._process:
             raise StoreClosed(FORKED)
         loop = get_running_loop()
@@ -79,19 +79,19 @@ class Home:
             raise StoreClosed(_OTHER_LOOP)
 
     def _opened_in(self) -> AbstractEventLoop | None:
-        """The pool's event loop: the driver tells it nowhere, but it has a task there while it is open."""
+        """Return the event loop of the pool. The driver has no attribute for it, but an open pool has a task there."""
         task = getattr(self._pool, "_sched_runner", None)
         return None if task is None else task.get_loop()
 
 
 class _Tasks:
-    """A pool's queue, for a worker that ends when it is cancelled, also while it connects: the driver goes on then."""
+    """The queue of a pool's worker, which ends the worker if it was cancelled while it connected."""
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
 
     async def get(self) -> Any:
-        """Return the next thing to do."""
+        """Return the next task of the queue."""
         worker = current_task()
         if worker is not None and worker.cancelling():
             raise CancelledError
@@ -99,11 +99,11 @@ class _Tasks:
 
 
 _TASKS = set[Task[Any]]()
-"""The tasks of all pools until they end. They outlive a pool that nobody closed, so that its finalizer can end them."""
+"""The running tasks of all pools. They outlive a pool that was not closed, so that its finalizer can end them."""
 
 
 class AsyncEndingPool(AsyncConnectionPool[Any]):
-    """A pool whose tasks end with it, and with their event loop."""
+    """A pool whose tasks end with the pool or with their event loop."""
 
     def _start_workers(self) -> None:
         super()._start_workers()
@@ -113,11 +113,11 @@ class AsyncEndingPool(AsyncConnectionPool[Any]):
 
     @classmethod
     async def worker(cls, q: Any) -> None:
-        """Work until the pool is closed, or its event loop is about to be."""
+        """Work until the pool or its event loop is closed."""
         await super().worker(_Tasks(q))  # type: ignore[arg-type]
 
     def __del__(self) -> None:
-        """End the tasks and the connections: the driver's own finalizer makes a coroutine that nobody awaits."""
+        """End the tasks and the connections. The driver's own finalizer would leave an unawaited coroutine."""
         for task in filter(None, [*self._workers, self._sched_runner]):
             loop = task.get_loop()
             if not loop.is_closed():

@@ -1,5 +1,5 @@
 # Generated from dal/_async/appends.py by .ci/async_to_sync.py: change that file, and run it.
-"""Sending appends: one, or many in one statement."""
+"""Send appends: one, or several in one statement."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dal.retries import Attempts
 
 
 class Appends:
-    """Sends each append as it comes. An error of which the outcome is unknown tells the ids to repeat it with."""
+    """Sends each append at once. If its outcome is unknown, the error has the ids to repeat it with."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
-        """Store what it has, and put down what became of it."""
+        """Store the messages of an append, and set its outcome."""
         if len(append.messages) > 1:
             self.send_all([append], attempts)
             return
@@ -35,7 +35,7 @@ class Appends:
     def send_all(
         self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
     ) -> None:
-        """Store what several have in one statement, of which somebody may have made the parameters."""
+        """Store several appends in one statement, whose parameters may have been made before."""
         parameters = parameters or batch_parameters(appends)
         try:
             rows = self._runner.run(queries.messages.append_all, attempts, **parameters)
@@ -45,4 +45,4 @@ class Appends:
         distribute_rows(appends, rows)
 
     def close(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: no append waits here."""

@@ -1,5 +1,5 @@
 # Generated from dal/_async/backend.py by .ci/async_to_sync.py: change that file, and run it.
-"""What a store and the sessions that it opens have in common."""
+"""The parts that a store shares with its sessions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dal.validate import Sanitize
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """How a store sends its statements, and for whom."""
+    """How a store sends its statements, and for which user."""
 
     runner: Runner
     appends: Appends
-    """Sends what sessions append; a writer's sends it in batches."""
+    """Sends the appends of sessions; that of a writer sends them in batches."""
     sanitize: Sanitize = None
     owner: str | None = None
-    """The user that the store is confined to."""
+    """The user to whom the store is confined."""
     read_only: bool = False

@@ -1,5 +1,5 @@
 # Generated from dal/_async/idle.py by .ci/async_to_sync.py: change that file, and run it.
-"""Deleting idle sessions without waiting for anybody."""
+"""Delete idle sessions without waiting for locks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dal._sync.runner import Runner
 from dal.errors import StatementFailed
 
 _PATIENCE = "20ms"
-"""How long the statement waits for a row that somebody holds: far less than the second after which PostgreSQL looks
-for a deadlock, so that no append can be the victim of one."""
+"""The lock_timeout of the statement: far below deadlock_timeout (1 s), so that no append can be the victim of a
+deadlock."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
 def delete_idle(runner: Runner, query: Query, most: int, **wanted: Any) -> tuple[str, ...]:
-    """Delete at most so many sessions, and return their ids.
+    """Delete at most `most` sessions, and return their ids.
 
-    The statement passes over sessions whose own row somebody holds. A row that goes with a session, such as one of a
-    service's table that refers to it, is found held only when it is to be deleted, and then nothing is. So fewer
-    sessions are tried, down to the one that cannot be deleted, and that one is passed over.
-    In a transaction of the caller's, the statement waits as any other does: a lock_timeout would outlast it.
+    The statement skips sessions whose row is locked. A locked row that refers to a session, such as one of a
+    service's own table, is found only by the delete, which then fails as a whole. So the next attempts take fewer
+    sessions, down to the one that cannot be deleted, and skip that one.
+    In a transaction of the caller's the statement waits for locks, since a lock_timeout would outlast it.
     """
     patience = _PATIENCE if runner.has_own_transaction else None
     passed_over, limit = 0, most

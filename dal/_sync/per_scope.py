@@ -1,5 +1,5 @@
 # Generated from dal/_async/per_scope.py by .ci/async_to_sync.py: change that file, and run it.
-"""Having one of something in each scope: a pool, or what gathers appends."""
+"""One object for each process and event loop, such as a pool or a writer."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from dal.errors import StoreClosed
 
 
 class Closable(Protocol):
-    """Something to close."""
+    """An object that can be closed."""
 
     def close(self) -> None:
-        """Close it, in its own scope."""
+        """Close it, in its own process and event loop."""
 
 
 T = TypeVar("T", bound=Closable)
 
 
 class PerScope(Generic[T]):
-    """One of something for each scope that asks: each process, and each event loop in it, has its own.
+    """One object for each process, and for each event loop in it, made at the first use there.
 
-    Those of a parent process are kept and never touched, since a finalizer might.
+    Objects of the parent process are kept but not used, since their finalizers would use them.
     """
 
     def __init__(self, what: str, make: Callable[[], T], abandon: Callable[[T], Any] = lambda _: None) -> None:
         self._what = what
         self._make = make
         self._abandon = abandon
-        """Ends one whose scope runs no more."""
+        """Called for an object whose event loop has ended."""
         self._each: dict[Scope, T] = {}
         self._is_closed = False
 
     def __del__(self) -> None:
-        """Warn of what nobody closed; its finalizers end its threads, tasks and connections."""
-        # An interpreter that ends collects what a program rightly keeps until then.
+        """Warn if it was never closed; the finalizers end the threads, tasks and connections."""
+        # At exit, the interpreter also collects objects that a program may keep open until then.
         if not self._is_closed and self.all() and not sys.is_finalizing():
             how = "use it as a context manager, or call close()"
             warnings.warn(f"a {self._what} was never closed: {how}", ResourceWarning, stacklevel=1)
 
     def get(self) -> T:
-        """Return this scope's own, which is made if this is the first time."""
+        """Return the object of this scope, and make it at the first use."""
         here = scope()
         one = self._each.get(here)
         return self._begin(here) if one is None else one
@@ -58,11 +58,11 @@ class PerScope(Generic[T]):
         return self._each.setdefault(here, self._make())
 
     def all(self) -> list[T]:
-        """Return those of this process."""
+        """Return the objects of this process."""
         return [one for there, one in list(self._each.items()) if is_here(there)]
 
     def pop(self) -> T | None:
-        """Take this scope's own out; the next `get` makes another."""
+        """Remove the object of this scope and return it; the next `get` makes another."""
         return self._each.pop(scope(), None)
 
     def _end(self, other: Scope) -> None:
@@ -71,7 +71,7 @@ class PerScope(Generic[T]):
             self._abandon(one)
 
     def close(self) -> None:
-        """Close those of this process, each in its own scope."""
+        """Close the objects of this process, each in its own event loop."""
         self._is_closed = True
         for there, one in list(self._each.items()):
             if not run_in(there, one.close):

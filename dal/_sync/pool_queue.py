@@ -1,5 +1,5 @@
 # Generated from dal/_async/pool_queue.py by .ci/async_to_sync.py: change that file, and run it.
-"""The queue of those who wait for a connection of a pool."""
+"""The queue of a pool's waiting clients."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from psycopg_pool.pool import ConnectionPool, ReturnConnection, WaitingClient
 
 
 def leave_queue(error: BaseException) -> bool:
-    """Take a caller out of the queue of a pool where this has interrupted it; return False if it was not there.
+    """Remove an interrupted caller from the queue of its pool; return False if it was not in a queue.
 
-    A pool expects no other exception there than an Exception, and would give a connection to who is gone.
+    The pool handles only an Exception there; after another one it would hand a connection to the missing client.
     """
     found = _place(error)
     if found is None:
@@ -25,7 +25,7 @@ def leave_queue(error: BaseException) -> bool:
 
 
 def _place(error: BaseException) -> tuple[ConnectionPool[Any], WaitingClient[Any]] | None:
-    """Find a pool and its client in the stack of what was interrupted: the one waits on behalf of the other."""
+    """Find the pool and its waiting client in the traceback of the interrupt."""
     pool = None
     for frame, _ in walk_tb(error.__traceback__):
         one = frame.f_locals.get("self")

@@ -1,5 +1,5 @@
 # Generated from dal/_async/queries.py by .ci/async_to_sync.py: change that file, and run it.
-"""Running a query file on an synchronous connection."""
+"""Query files that run on an synchronous connection."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ class Query(Statement):
     def __call__(self, connection: Connection[Any], /, **parameters: Any) -> Any:
         """Send the statement and return its rows as records: a list, or one or None for a query marked ^.
 
-        Nothing of the connection's own settings is used but its transaction: not its row factory, nor its
-        cursor class.
+        Of the connection's settings only its transaction matters, not its row factory or its cursor class.
         """
         return self.send(connection, parameters)
 
     def send(self, connection: Connection[Any], parameters: dict[str, Any], spare: Spare | None = None) -> Any:
-        """As a call with these parameters, by a cursor that was used before, if there is one."""
+        """Run the query with these parameters, on a cursor of `spare` if there is one."""
         cursor = self.cursor(connection) if spare is None else spare.take(self, connection)
         cursor.execute(self.sql, self.bind(parameters))
         rows = cursor.fetchall()
@@ -36,7 +35,7 @@ class Query(Statement):
         return self.rows(rows)
 
     def cursor(self, connection: Connection[Any]) -> RawCursor[Any]:
-        """Give a cursor whose rows are its records."""
+        """Return a cursor whose rows are records."""
         cursor = RawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
         cursor.format = Format.BINARY
         if self.has_metadata:
@@ -45,9 +44,9 @@ class Query(Statement):
 
 
 class Spare:
-    """The cursors of one connection that wait to be used again: 3 % less time for an append (bench/test_overhead.py).
+    """Cursors of one connection to use again, which saves an append 3 % of its time (bench/test_overhead.py).
 
-    Only those of statements that give at most one row, without metadata: a cursor keeps the rows that it gave last.
+    Only for statements that return at most one row, without metadata: a cursor keeps its last rows in memory.
     """
 
     def __init__(self) -> None:
@@ -55,7 +54,7 @@ class Spare:
         self._settings: tuple[bytes | None, ...] = ()
 
     def take(self, query: Query, connection: Connection[Any]) -> RawCursor[Any]:
-        """Give a cursor that nobody else has, made under the connection's present settings: it reads them only once."""
+        """Return an unused cursor. A cursor reads the connection's settings once, so a change of them discards it."""
         status = connection.pgconn.parameter_status
         settings = status(b"client_encoding"), status(b"TimeZone")
         if settings != self._settings:
@@ -64,10 +63,10 @@ class Spare:
         return self._cursors.pop(query.name, None) or query.cursor(connection)
 
     def give_back(self, query: Query, cursor: RawCursor[Any]) -> None:
-        """Keep it for the next who runs this query."""
+        """Keep the cursor for the next run of this query."""
         if not query.many and not query.has_metadata:
             self._cursors[query.name] = cursor
 
 
 queries = load(QUERIES, Query)
-"""Every query file as a function that awaits, in a namespace for each folder."""
+"""Every query file as an synchronous function, in a namespace for each folder."""

@@ -473,4 +473,4 @@ class _Library:
     def __iter__(self) -> Iterator[str]: ...
 
 queries: _Library
-"""Every query file as a function that awaits, in a namespace for each folder."""
+"""Every query file as an synchronous function, in a namespace for each folder."""

@@ -1,5 +1,5 @@
 # Generated from dal/_async/settings.py by .ci/async_to_sync.py: change that file, and run it.
-"""The settings of a pool's connection, while somebody else uses it."""
+"""The settings of a pool's connection, which its borrower may change."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _OF_TRANSACTIONS = ("autocommit", "isolation_level", "read_only", "deferrable")
 
 @contextmanager
 def settings_kept(connection: Connection[Any]) -> Iterator[None]:
-    """Commit at the end of the block, unless the connection is in autocommit mode, and restore its settings."""
+    """Commit at the end of the block, unless in autocommit mode, and restore the settings."""
     before = {name: getattr(connection, name) for name in (*_OF_ROWS, *_OF_TRANSACTIONS)}
     try:
         yield
         if not connection.autocommit:
             connection.commit()
     finally:
-        with suppress(psycopg.Error):  # It is broken then, and the pool replaces it.
+        with suppress(psycopg.Error):  # The connection is broken; the pool replaces it.
             _restore(connection, before)
 
 

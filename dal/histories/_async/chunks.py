@@ -1,4 +1,4 @@
-"""What an import is given, piece by piece. Its synchronous twin is written by hand: it takes no asynchronous source."""
+"""The chunks of an import's source. The sync twin is written by hand: it takes no asynchronous source."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from dal.errors import InvalidInput
 
 _SIZE = 2**16
-"""Bytes of a file that are read at once."""
+"""Bytes to read from a file at once."""
 
 
-async def pieces(lines: Any) -> AsyncGenerator[Any]:
-    """Give the pieces of an iterable, asynchronous or not, or of a file."""
+async def chunks(lines: Any) -> AsyncGenerator[Any]:
+    """Yield the chunks of an iterable, asynchronous or not, or of a file."""
     if isinstance(lines, str | bytes | bytearray | memoryview | dict):
         raise InvalidInput("lines", f"must be a file or an iterable of lines, not one {type(lines).__name__}")
     if hasattr(lines, "read"):
         while True:
-            piece = lines.read(_SIZE)
-            if isawaitable(piece):
-                piece = await piece
-            if not piece:
+            chunk = lines.read(_SIZE)
+            if isawaitable(chunk):
+                chunk = await chunk
+            if not chunk:
                 return
-            yield piece
+            yield chunk
     elif isinstance(lines, AsyncIterable):
-        async for piece in lines:
-            yield piece
+        async for chunk in lines:
+            yield chunk
     elif isinstance(lines, Iterable):
-        for piece in lines:
-            yield piece
+        for chunk in lines:
+            yield chunk
     else:
         raise InvalidInput("lines", f"must be a file or an iterable of lines, not {type(lines).__name__}")

@@ -1,4 +1,4 @@
-"""Importing: lines that were exported, or written by others, into sessions and their messages."""
+"""Imports: store the sessions and messages of an export, or of lines that others wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 from dal._async.connection import set_deadline
 from dal._async.runner import AsyncRunner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
-from dal.histories._async.chunks import pieces
+from dal.histories._async.chunks import chunks
 from dal.histories.batch import (
     ANALYZE,
     COMMIT,
@@ -32,14 +32,14 @@ from dal.redact import redact
 from dal.validate import Sanitize
 
 _SECONDS_A_MESSAGE = 0.001
-"""What storing a message may take beside the store's timeout: a session is stored whole, however long it is."""
+"""Seconds for each message, added to the store's timeout, since a long session is stored whole."""
 
 _AT_ONCE = 2**16
-"""Characters that are sent at once."""
+"""Characters to send at once."""
 
 
 async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
-    """Store what the lines have, in transactions of whole sessions."""
+    """Store the lines, in transactions of whole sessions."""
     tally, batch = Tally(), Batch(owner)
     async with aclosing(_each(lines, Lines(owner, sanitize))) as each:
         await _read(each, batch, 1)
@@ -65,7 +65,7 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
 
 
 async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]) -> None:
-    """Send a batch to the transaction's own tables, as its lines come."""
+    """Copy a batch into temporary tables, while its lines are read."""
     cursor = AsyncRawCursor(connection, row_factory=tuple_row)
     await cursor.execute(STAGING, prepare=False)
     async with cursor.copy(COPY_MESSAGES) as copy:
@@ -81,10 +81,10 @@ async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGener
 async def _store(
     runner: AsyncRunner, connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]
 ) -> tuple[Any, Exception | None]:
-    """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
+    """Store a copied batch, and commit. Meanwhile, read lines of the next batch.
 
-    However long they take to come, the server waits for nothing; and what is wrong with them is given, to be told after
-    what is wrong with this batch.
+    The server never waits for the lines, however slow they are. An error in them is returned, not raised, so that an
+    error of this batch takes precedence.
     """
     wrong: Exception | None = None
     storing = AsyncRawCursor(connection, row_factory=tuple_row)
@@ -112,7 +112,7 @@ async def _store(
 
 
 async def _analyze(runner: AsyncRunner) -> bool:
-    """Update the planner's statistics; return False if they are not up to date: the role may not, or not in time."""
+    """Update the planner's statistics; return False if the role may not, or if that takes too long."""
     warnings: list[Any] = []
     try:
         async with runner.connection() as connection, connection.transaction():
@@ -123,21 +123,21 @@ async def _analyze(runner: AsyncRunner) -> bool:
             finally:
                 set_deadline(connection, None)
                 connection.remove_notice_handler(warnings.append)
-    except (psycopg.Error, DalError):  # What was imported is stored all the same.
+    except (psycopg.Error, DalError):  # The import is committed already.
         return False
     return not warnings
 
 
 async def _read(each: AsyncGenerator[Line], batch: Batch, most: int) -> None:
-    """Let a batch have lines until it is whole, or has so many characters to send."""
+    """Read lines into a batch, until it is complete or has `most` characters to send."""
     while not batch.is_whole and batch.waiting < most:
         batch.add(await anext(each, None))
 
 
 async def _each(lines: Any, checked: Lines) -> AsyncGenerator[Line]:
-    async with aclosing(pieces(lines)) as each:
-        async for piece in each:
-            for line in checked.feed(piece):
+    async with aclosing(chunks(lines)) as each:
+        async for chunk in each:
+            for line in checked.feed(chunk):
                 yield line
     for line in checked.end():
         yield line

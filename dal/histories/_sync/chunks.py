@@ -1,4 +1,4 @@
-"""What an import is given, piece by piece. Its asynchronous twin takes asynchronous sources too."""
+"""The chunks of an import's source. The async twin also takes asynchronous sources."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SIZE = 2**16
 """Bytes of a file that are read at once."""
 
 
-def pieces(lines: Any) -> Generator[Any, None, None]:
-    """Give the pieces of an iterable, or of a file."""
+def chunks(lines: Any) -> Generator[Any, None, None]:
+    """Give the chunks of an iterable, or of a file."""
     if isinstance(lines, str | bytes | bytearray | memoryview | dict):
         raise InvalidInput("lines", f"must be a file or an iterable of lines, not one {type(lines).__name__}")
     if hasattr(lines, "read"):
-        while piece := lines.read(_SIZE):
-            yield piece
+        while chunk := lines.read(_SIZE):
+            yield chunk
     elif isinstance(lines, Iterable):
         yield from lines
     else:

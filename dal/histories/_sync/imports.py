@@ -1,5 +1,5 @@
 # Generated from dal/histories/_async/imports.py by .ci/async_to_sync.py: change that file, and run it.
-"""Importing: lines that were exported, or written by others, into sessions and their messages."""
+"""Imports: store the sessions and messages of an export, or of lines that others wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from dal._sync.connection import set_deadline
 from dal._sync.runner import Runner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
-from dal.histories._sync.chunks import pieces
+from dal.histories._sync.chunks import chunks
 from dal.histories.batch import (
     ANALYZE,
     COMMIT,
@@ -33,14 +33,14 @@ from dal.redact import redact
 from dal.validate import Sanitize
 
 _SECONDS_A_MESSAGE = 0.001
-"""What storing a message may take beside the store's timeout: a session is stored whole, however long it is."""
+"""Seconds for each message, added to the store's timeout, since a long session is stored whole."""
 
 _AT_ONCE = 2**16
-"""Characters that are sent at once."""
+"""Characters to send at once."""
 
 
 def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: Sanitize) -> Imported:
-    """Store what the lines have, in transactions of whole sessions."""
+    """Store the lines, in transactions of whole sessions."""
     tally, batch = Tally(), Batch(owner)
     with closing(_each(lines, Lines(owner, sanitize))) as each:
         _read(each, batch, 1)
@@ -66,7 +66,7 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
 
 
 def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> None:
-    """Send a batch to the transaction's own tables, as its lines come."""
+    """Copy a batch into temporary tables, while its lines are read."""
     cursor = RawCursor(connection, row_factory=tuple_row)
     cursor.execute(STAGING, prepare=False)
     with cursor.copy(COPY_MESSAGES) as copy:
@@ -82,10 +82,10 @@ def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None,
 def _store(
     runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]
 ) -> tuple[Any, Exception | None]:
-    """Store a batch that was sent, and commit; lines of the next one are read while the server is at it.
+    """Store a copied batch, and commit. Meanwhile, read lines of the next batch.
 
-    However long they take to come, the server waits for nothing; and what is wrong with them is given, to be told after
-    what is wrong with this batch.
+    The server never waits for the lines, however slow they are. An error in them is returned, not raised, so that an
+    error of this batch takes precedence.
     """
     wrong: Exception | None = None
     storing = RawCursor(connection, row_factory=tuple_row)
@@ -113,7 +113,7 @@ def _store(
 
 
 def _analyze(runner: Runner) -> bool:
-    """Update the planner's statistics; return False if they are not up to date: the role may not, or not in time."""
+    """Update the planner's statistics; return False if the role may not, or if that takes too long."""
     warnings: list[Any] = []
     try:
         with runner.connection() as connection, connection.transaction():
@@ -124,21 +124,21 @@ def _analyze(runner: Runner) -> bool:
             finally:
                 set_deadline(connection, None)
                 connection.remove_notice_handler(warnings.append)
-    except (psycopg.Error, DalError):  # What was imported is stored all the same.
+    except (psycopg.Error, DalError):  # The import is committed already.
         return False
     return not warnings
 
 
 def _read(each: Generator[Line, None, None], batch: Batch, most: int) -> None:
-    """Let a batch have lines until it is whole, or has so many characters to send."""
+    """Read lines into a batch, until it is complete or has `most` characters to send."""
     while not batch.is_whole and batch.waiting < most:
         batch.add(next(each, None))
 
 
 def _each(lines: Any, checked: Lines) -> Generator[Line, None, None]:
-    with closing(pieces(lines)) as each:
-        for piece in each:
-            for line in checked.feed(piece):
+    with closing(chunks(lines)) as each:
+        for chunk in each:
+            for line in checked.feed(chunk):
                 yield line
     for line in checked.end():
         yield line
