@@ -50,8 +50,8 @@ LOCKING = {
         "waits for rows of sessions",
         ("prior AS (", _LAST),
         (
-            "WHERE NOT EXISTS (SELECT FROM prior)",
-            "WHERE NOT EXISTS (SELECT FROM prior) AND (SELECT count(*) FROM last) < 2",
+            "NOT EXISTS (SELECT FROM prior)",
+            "NOT EXISTS (SELECT FROM prior) AND (SELECT count(*) FROM last) < 2",
         ),
     ),
     "a row lock that stops foreign keys": quick(
@@ -73,7 +73,10 @@ LOCKING = {
     "a global advisory lock": quick(
         "messages.append",
         "no advisory lock",
-        ("WHERE NOT EXISTS (SELECT FROM prior)", "FROM pg_advisory_xact_lock(7) WHERE NOT EXISTS (SELECT FROM prior)"),
+        (
+            "    WHERE\n        NOT EXISTS (SELECT FROM prior)",
+            "    FROM pg_advisory_xact_lock(7)\n    WHERE\n        NOT EXISTS (SELECT FROM prior)",
+        ),
     ),
     "a shared advisory lock around a read": quick(
         "messages.latest",

@@ -28,8 +28,12 @@ CREATE TRIGGER note_day BEFORE INSERT OR UPDATE ON sessions FOR EACH ROW EXECUTE
 """
 
 UNEVEN = {
-    "a status that each append sets": quick(
-        "messages.append", "HOT", (_RAISED, f"{_RAISED}        status = 'active',\n")
+    "a status that each append sets": Canary(
+        "messages.append",
+        "HOT",
+        edits=((_RAISED, f"{_RAISED}        status = 'active',\n"),),
+        along="the session's metadata",
+        quick=True,
     ),
     "a source that each append overwrites": quick(
         "messages.append", "HOT", (_RAISED, f"{_RAISED}        source = excluded.source,\n")
@@ -53,10 +57,10 @@ UNEVEN = {
         "CREATE INDEX sessions_listed_of_user ON sessions (user_id, status, listed_at, session_id);",
         along="the sessions",
     ),
-    "ids that are compared as in a language": Canary(
+    "ids that are compared by another collation": Canary(
         "sessions.get",
         "buffers O(log n) in the sessions*",
-        edits=(("s.session_id = :session_id::text", 's.session_id = :session_id::text COLLATE "en-x-icu"'),),
+        edits=(("s.session_id = :session_id::text", 's.session_id = :session_id::text COLLATE "POSIX"'),),
     ),
     "an indexed day that depends on the time zone": quick("messages.append", "HOT", schema=_DAY),
     "an owner's sessions that are all read when a message is sent again": Canary(
