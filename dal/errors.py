@@ -12,11 +12,11 @@ from dal.redact import primary_message
 
 
 class DalError(Exception):
-    """Anything that this library refuses or that went wrong under it.
+    """The base class of all errors of this library.
 
     `query` names the query file, as in "messages.append", and `sqlstate` is PostgreSQL's code; both are
-    None where no statement was sent. The driver's own error is the cause, without what may quote stored content (see
-    dal.redact).
+    None if no statement was sent. The driver's own error is the cause, without the parts that may quote stored content
+    (see dal.redact).
     """
 
     def __init__(self, message: str, *, query: str | None = None, sqlstate: str | None = None) -> None:
@@ -54,9 +54,9 @@ class MessageConflict(DalError):
 
 
 class PartlyRefused(DalError):
-    """Some sessions refused what was to be appended to them, and the others took it.
+    """Some sessions refused their messages; those of the others are stored.
 
-    `outcomes` has for each message that was given, in that order, the Message as it is stored, or the error.
+    `outcomes` has the stored Message or the error of each given message, in their order.
     """
 
     def __init__(self, outcomes: Sequence[Message | DalError]) -> None:
@@ -73,7 +73,7 @@ class PartlyRefused(DalError):
 class SchemaMismatch(DalError):
     """The tables are missing or are not those of this release, or the server is too old.
 
-    `differences` has everything that is wrong with tables of the right version, a sentence each.
+    `differences` lists all errors in tables of the right version, each a sentence.
     """
 
     differences: tuple[str, ...] = ()
@@ -82,8 +82,8 @@ class SchemaMismatch(DalError):
 class ServerUnavailable(DalError):
     """The server cannot be reached, or the connection to it was lost.
 
-    With `outcome_unknown` the statement had been sent, and may have been committed. An append is then repeated
-    with the `message_ids` that it was sent with, which stores each message once.
+    If `outcome_unknown` is true, the statement was sent and may have been committed. Repeat an append with the
+    error's `message_ids`, so that each message is stored once.
     """
 
     outcome_unknown: bool = False
@@ -101,7 +101,7 @@ class DeadlineExceeded(ServerUnavailable, TimeoutError):
 
 
 class StatementFailed(DalError):
-    """The server refused a statement, for a reason that is none of the others."""
+    """The server refused a statement, for a reason that no other error names."""
 
 
 class StoreClosed(DalError):
@@ -109,35 +109,35 @@ class StoreClosed(DalError):
 
 
 class TooLate(psycopg.OperationalError):
-    """What a connection of ours raises in the driver's stead when it has waited until the deadline."""
+    """A connection has waited until the deadline."""
 
 
 _NO_TABLES = ("3F000", "42703", "42704", "42P01")
 """SQLSTATEs of a missing schema, column, type or table."""
 
 _REFUSED_BY_SCHEMA = ("0A000", "42P07", "55000")
-"""SQLSTATEs with which schema.sql refuses an old server, or tables of another project or another version."""
+"""SQLSTATEs of schema.sql for an old server, or for tables of another project or version."""
 
 _SERVER_GOES = ("57P01", "57P02", "57P03", "57P05", "53300")
-"""SQLSTATEs of a server that shuts down, has crashed, is starting, ends idle sessions, or has no connection left."""
+"""SQLSTATEs of a server that shuts down, crashed, is starting, ends idle sessions, or has no free connection."""
 
 _TRANSACTION_IDLED = "25P03"
-"""SQLSTATE of a connection that was in a transaction and sent nothing for too long."""
+"""SQLSTATE of a transaction that was idle for too long."""
 
 _NO_PRIVILEGE = "42501"
-"""SQLSTATE of what a role may not do."""
+"""SQLSTATE of a missing privilege."""
 
 _IN_A_FUNCTION = (*_NO_TABLES, _NO_PRIVILEGE, "23505", "42883")
-"""SQLSTATEs that mean something else if a trigger or function of the service's own has raised them."""
+"""SQLSTATEs with another meaning if a trigger or function of the service raised them."""
 
 _BY_POLICY = ("ExecWithCheckOptions", "check_enable_rls")
-"""Functions of the server that raise `_NO_PRIVILEGE` for row-level security. Its messages may be translated."""
+"""The server's functions that raise `_NO_PRIVILEGE` for row-level security; the message itself may be translated."""
 
 _OF_ONE_SENT_TWICE = ("", "messages_message_id_key", "removals_pkey")
-"""Constraints that refuse a row which another transaction is storing too. Citus does not name them."""
+"""Constraints that refuse a row that another transaction is storing too. Citus does not name them."""
 
 _READ_ONLY = "25006"
-"""SQLSTATE of a server that stands by for another, or was told to write nothing."""
+"""SQLSTATE of a standby, or of a server that is set to read-only."""
 
 APPLY = "run `dal schema apply`, or store.apply_schema()"
 
@@ -151,8 +151,8 @@ def is_sent_twice(error: psycopg.Error) -> bool:
     )
 
 
-def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0911, PLR0912 - one return a rule
-    """Put a driver's error into the user's words; the caller raises it from the driver's."""
+def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0911, PLR0912 - one return for each rule
+    """Translate an error of the driver; the caller raises the result from it."""
     state = error.sqlstate
     said = primary_message(error)
     if isinstance(error, TooLate):
@@ -216,10 +216,10 @@ def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0
 
 
 def _of_the_service(error: psycopg.Error, query: str) -> str | None:
-    """Name the cause if it is the service's own: a trigger, a policy, an index, or rows that were left behind."""
+    """Return the cause if it is the service's own trigger, policy or index, or an orphaned row; otherwise None."""
     diag = error.diag
     if diag.context and error.sqlstate in _IN_A_FUNCTION and not query.endswith(".sql"):
-        # The last line is the outermost function. Those above may quote statements, and so content.
+        # The last line is the outermost function. The lines above may quote statements, and so content.
         return f"raised in a trigger or function that is not session-dal's ({diag.context.splitlines()[-1]})"
     if error.sqlstate == _NO_PRIVILEGE and diag.source_function in _BY_POLICY:
         return "row-level security is on, and no policy allows it; see pg_policies"
@@ -234,7 +234,7 @@ def _of_the_service(error: psycopg.Error, query: str) -> str | None:
 
 
 def _advice(said: str) -> str:
-    """What to do about a connection that could not be made."""
+    """Return what to do about a failed connection."""
     if "unsupported startup parameter" in said:
         return "behind PgBouncer say pgbouncer=True, and give the search_path there"
     return "check that it runs and that the connection string is right"

@@ -1,4 +1,4 @@
-"""What the queries return, and what an append is given: frozen and slotted."""
+"""The records that the queries return, and the messages to append: frozen and slotted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 Status = Literal["active", "paused", "archived"]
-"""What a session can be. Archived is final."""
+"""The status of a session. Archived is final."""
 
 STATUSES: tuple[Status, ...] = ("active", "paused", "archived")
 
 Metadata = Mapping[str, Any]
-"""Free metadata: a mapping of strings to whatever JSON can hold."""
+"""Metadata: a mapping of strings to any values that JSON has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """A message to be appended; without a message_id it gets a ULID."""
+    """A message to append; without a message_id it gets a ULID."""
 
     role: str
     content: str
@@ -45,9 +45,9 @@ class NewMessage:
 class SessionRecord:
     """A stored session.
 
-    `next_sequence` is the number that the next message gets, `message_count` how many are there; they
-    differ by those that were removed. `agent_ids` is the cached list: None until the first
-    `agent_ids()` after the session was archived.
+    `next_sequence` is the number of the next message, and `message_count` the number of stored messages; removed
+    messages make the difference. `agent_ids` is the cached list: None until the first `agent_ids()` of an archived
+    session.
     """
 
     session_id: str
@@ -71,11 +71,11 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class ListedSession(SessionRecord):
-    """A row of a list: a session, and its place there."""
+    """A row of a list: a session and its place in the list."""
 
     place: datetime
     is_ahead: bool
-    """Whether its place is ahead of the clock, and so above all others."""
+    """Whether its place is in the future, and so before all others."""
 
     @property
     def record(self) -> SessionRecord:
@@ -85,9 +85,9 @@ class ListedSession(SessionRecord):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a turn begins with: the session's record, its latest messages, and the agents that spoke in it.
+    """The start of a turn: the session's record, its latest messages, and its agents.
 
-    The record is None, and nothing is in the others, when no such session is stored.
+    If no such session is stored, the record is None and the others are empty.
     """
 
     record: SessionRecord | None
@@ -97,7 +97,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """A page of sessions. Its cursor asks for the next page, and is None on the last."""
+    """A page of sessions. Its cursor is for the next page, and None on the last one."""
 
     sessions: tuple[SessionRecord, ...]
     cursor: str | None
@@ -111,7 +111,7 @@ class SessionPage:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The outcome of an append; `is_same` is False when the message_id is there with other content."""
+    """The outcome of an append; `is_same` is False if the message_id is stored with other content."""
 
     sequence: int
     created_at: datetime
@@ -120,7 +120,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class AppendedOne:
-    """The outcome of one of several appends, by its position (from 1) among those that were given."""
+    """The outcome of one of several appends, by its position from 1."""
 
     position: int
     sequence: int
@@ -130,21 +130,21 @@ class AppendedOne:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A session that was deleted."""
+    """A deleted session."""
 
     session_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Relisted:
-    """A session that got the present time as its place in lists."""
+    """A session that was moved to the current time in lists."""
 
     session_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many messages were removed; `is_refused` is True when the session is archived."""
+    """The number of removed messages; `is_refused` is True if the session is archived."""
 
     messages: int
     is_refused: bool
@@ -152,7 +152,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class OpenedRow:
-    """A message with its session; what is wide of the session is None in all rows but the last."""
+    """A message with its session; only the last row has the session's large columns."""
 
     session_id: str
     source: str | None
@@ -177,7 +177,7 @@ class OpenedRow:
 
     @property
     def record(self) -> SessionRecord:
-        """The session, of the last row."""
+        """The session, from the last row."""
         return SessionRecord(
             session_id=self.session_id,
             source=self.source,
@@ -195,7 +195,7 @@ class OpenedRow:
 
     @property
     def message(self) -> Message:
-        """The message, if there is one."""
+        """The message of the row, if there is one."""
         return Message(
             session_id=self.session_id,
             sequence=self.sequence,
@@ -210,7 +210,7 @@ class OpenedRow:
 
 @dataclass(frozen=True, slots=True)
 class SchemaVersion:
-    """The recorded version of the schema, and the oldest whose releases can use it."""
+    """The version of the schema, and the oldest version whose releases can use it."""
 
     version: int
     usable_from: int
@@ -218,7 +218,7 @@ class SchemaVersion:
 
 @dataclass(frozen=True, slots=True)
 class SchemaFact:
-    """One thing about the tables, such as a column: of which table, of which kind, its name, and how it is defined."""
+    """A fact about a table, such as a column: the table, the kind, the name and the definition."""
 
     table_name: str
     kind: str
@@ -243,12 +243,12 @@ class SessionAgents:
 
 @dataclass(frozen=True, slots=True)
 class ExportedSession:
-    """A session's line of an export, and its place among them."""
+    """A session's line of an export, and its place in the order of pages."""
 
     session_id: str
     listed_at: datetime
     messages: int
-    """How many of them there are."""
+    """The number of its messages."""
     line: str
 
 
@@ -270,11 +270,11 @@ class ExportedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did: how many sessions it stored, and messages, and how many messages were there already.
+    """The outcome of an import: new sessions, new messages, and messages that were stored already.
 
-    `refused` has the sessions that took nothing that was missing there, and why. `analyzed` is False if the import
-    added much, and could not update the planner's statistics: run ANALYZE as the tables' owner, or statements may be
-    slow until autovacuum does.
+    `refused` has the sessions that could not take their missing messages, with the reasons. `analyzed` is False if a
+    large import could not update the planner's statistics: run ANALYZE as the tables' owner, or statements may be slow
+    until autovacuum does it.
     """
 
     sessions: int

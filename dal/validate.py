@@ -1,4 +1,4 @@
-"""Checks of arguments, made before anything is sent. Each raises InvalidInput naming the argument."""
+"""Checks of arguments, before anything is sent. Each raises InvalidInput with the name of the argument."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ MAX_ID_LENGTH = 255
 """Characters in an id, a role or a source: two of them must fit into one page of an index."""
 
 MAX_NUMBER = 2**63 - 2
-"""What a bigint holds, less one: a page is asked for with one row more than it shows."""
+"""The largest bigint, less one: a page is read with one row more than it shows."""
 
 MAX_CONTENT = 16 * 2**20
-"""Bytes of a message's content. The server holds a message several times over while it stores it, and a page of
-larger ones would need more memory than a small server has."""
+"""Bytes of a message's content. The server needs several times as much memory to store it, and a page of larger
+messages would not fit into a small server."""
 
 MAX_METADATA = 4 * 2**20
-"""Bytes of metadata as JSON. Numbers such as 5e-324 come back fifty times as long, and a row must fit into 1 GB."""
+"""Bytes of metadata as JSON. PostgreSQL writes a number such as 5e-324 fifty times as long; a row may have 1 GB."""
 
 MAX_TOGETHER = MAX_CONTENT + MAX_METADATA
-"""Bytes of content and metadata in one call: as many as one message may have."""
+"""Bytes of content and metadata in one call: the same as in one message."""
 
 MAX_DEPTH = 100
-"""Levels of lists and mappings in metadata: each takes a level of Python's stack again when it is read."""
+"""Levels of lists and mappings in metadata: reading each takes a level of Python's stack."""
 
 MAX_DIGITS = 4300
-"""Digits of a whole number in metadata: Python reads no more, unless it is told to."""
+"""Digits of an integer in metadata: Python's own limit."""
 
 MAX_WAITING = 1_000_000
-"""How many a writer may let wait: each needs memory."""
+"""Appends in a writer's queue: each needs memory."""
 
 MAX_SECONDS = 2_000_000
-"""Of a timeout: the server takes milliseconds as 32 bits."""
+"""Seconds of a timeout: the server has 32 bits for milliseconds."""
 
 MAX_MANY = 10_000
-"""Messages or ids in one call: other writers of the session wait until all of them are stored."""
+"""Messages or ids in one call: other writers of a session wait until all are stored."""
 
 Sanitize = Literal["replace"] | None
-"""What to do with content that PostgreSQL cannot store: refuse it, or replace what it cannot."""
+"""What to do with characters that PostgreSQL cannot store: refuse the message, or replace them."""
 
 _dumped = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 _TEXT_OR_NUMBER = re.compile(
-    # In this order; a number is looked at from its beginning alone, or a long one would take its length squared.
+    # In this order. A number matches only from its start; otherwise a long one would take quadratic time.
     rf'"(?:[^"\\]++|\\.)*+"|(?<![\d.])(?:(?P<power>-?[\d.]++e\+\d++)|(?P<long>\d{{{MAX_DIGITS + 1}}}))'
 )
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def text(argument: str, value: object) -> str:
-    """Any text that PostgreSQL can store."""
+    """Return a text that PostgreSQL can store."""
     if not isinstance(value, str):
         raise InvalidInput(argument, f"must be a str, not {type(value).__name__}")
     if "\0" in value:
@@ -68,12 +68,12 @@ def text(argument: str, value: object) -> str:
             raise InvalidInput(
                 argument, f"holds a lone surrogate at position {error.start}, which is not a character; remove it"
             ) from None
-    # Not a subclass, which an enum may be: the driver sends a list of one type alone.
+    # Not a subclass such as an enum: the driver needs lists of one type.
     return value if type(value) is str else str.__str__(value)
 
 
 def content(argument: str, value: object, sanitize: Sanitize) -> str:
-    """A message's content, made storable if the store was asked to."""
+    """Return a message's content, with replaced characters if `sanitize` says so."""
     if sanitize == "replace" and isinstance(value, str):
         value = value.replace("\0", "\ufffd")
         if not value.isascii():
@@ -87,14 +87,14 @@ def content(argument: str, value: object, sanitize: Sanitize) -> str:
 
 
 def sanitize(argument: str, value: Sanitize) -> Sanitize:
-    """Whether content is replaced or refused."""
+    """Return a valid value of `sanitize`."""
     if value is not None and value != "replace":
         raise InvalidInput(argument, f'is {value!r}; it must be "replace" or None')
     return value
 
 
 def identifier(argument: str, value: object) -> str:
-    """An id, a role or a source: a text that is neither empty nor too long for the indexes."""
+    """Return an id, a role or a source: not empty, and short enough for the indexes."""
     checked = text(argument, value)
     if not checked:
         raise InvalidInput(argument, "is empty")
@@ -104,12 +104,12 @@ def identifier(argument: str, value: object) -> str:
 
 
 def optional_identifier(argument: str, value: object) -> str | None:
-    """As identifier, or None."""
+    """Return an identifier or None."""
     return None if value is None else identifier(argument, value)
 
 
 def user(user_id: object, owner: str | None) -> str | None:
-    """Check a user's id, which is the owner's by default, and no other's, where the store is confined to one."""
+    """Return the user's id. In a store that is confined to an owner, it must be the owner's, which is the default."""
     checked = optional_identifier("user_id", user_id)
     if owner is not None and checked not in {None, owner}:
         raise InvalidInput("user_id", f"is {checked!r}, and this store is confined to user {owner!r}")
@@ -117,7 +117,7 @@ def user(user_id: object, owner: str | None) -> str | None:
 
 
 def metadata(argument: str, value: object) -> str:
-    """Metadata as JSON, of which what is read back equals what was given."""
+    """Return metadata as JSON that reads back as equal."""
     if not isinstance(value, Mapping):
         raise InvalidInput(argument, f"must be a mapping, not {type(value).__name__}")
     given = dict(value)
@@ -128,7 +128,7 @@ def metadata(argument: str, value: object) -> str:
 
 
 def read_metadata(argument: str, value: object) -> str:
-    """As metadata, of what was read as JSON, and so is read back as it is."""
+    """Return metadata as JSON, if it was read from JSON and so reads back as equal."""
     if not isinstance(value, dict):
         raise InvalidInput(argument, f"must be a mapping, not {type(value).__name__}")
     if not value:
@@ -150,40 +150,40 @@ def read_metadata(argument: str, value: object) -> str:
 
 
 def optional_metadata(argument: str, value: object) -> str:
-    """As metadata; None is an empty object."""
+    """Return metadata as JSON; None is an empty object."""
     return "{}" if value is None else metadata(argument, value)
 
 
 def number(argument: str, value: object, *, least: int, most: int = MAX_NUMBER) -> int:
-    """A whole number from `least` to `most`, by default what a bigint holds."""
+    """Return an integer from `least` to `most`, by default the largest bigint."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidInput(argument, f"must be an int, not {type(value).__name__}")
     if not least <= value <= most:
         raise InvalidInput(argument, f"is {value}; it must be from {least} to {most}")
-    return int(value)  # Not a subclass, as with text.
+    return int(value)  # Not a subclass, as in `text`.
 
 
 def seconds(argument: str, value: float | None) -> float | None:
-    """A duration above 0 that the server can keep, or None."""
+    """Return a duration above 0 that fits a setting of the server, or None."""
     if value is not None and not (isinstance(value, int | float) and 0 < value <= MAX_SECONDS):
         raise InvalidInput(argument, f"must be None, or above 0 and at most {MAX_SECONDS} seconds; got {value!r}")
     return value
 
 
 def moment(argument: str, value: object) -> datetime:
-    """A point in time: a datetime with a time zone."""
+    """Return a datetime with a time zone, in UTC."""
     if not isinstance(value, datetime):
         raise InvalidInput(argument, f"must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
         raise InvalidInput(argument, "has no time zone; use datetime.now(timezone.utc) and its like")
     try:
-        return value.astimezone(UTC)  # PostgreSQL knows no offset with fractions of a second.
+        return value.astimezone(UTC)  # PostgreSQL has no offsets with fractions of a second.
     except OverflowError:
         raise InvalidInput(argument, "lies outside of the years 1 to 9999") from None
 
 
 def statuses(argument: str, value: Status | None) -> list[str]:
-    """The statuses that a listing wants: one, or all for None."""
+    """Return the statuses of a list: one, or all for None."""
     if value is None:
         return list(STATUSES)
     if value not in STATUSES:
@@ -192,13 +192,13 @@ def statuses(argument: str, value: Status | None) -> list[str]:
 
 
 def identifiers(argument: str, value: Collection[str]) -> list[str]:
-    """Several ids, each once, in their order."""
+    """Return ids without duplicates, in their order."""
     several = _many(argument, value, "ids")
     return list(dict.fromkeys(identifier(f"{argument}[{n}]", one) for n, one in enumerate(several)))
 
 
 def new_messages(argument: str, value: Iterable[NewMessage]) -> list[NewMessage]:
-    """Several messages to be appended; their fields are checked apart."""
+    """Return a list of messages to append; their fields are not checked yet."""
     several = _many(argument, value, "messages")
     for n, one in enumerate(several):
         if not isinstance(one, NewMessage):
@@ -207,7 +207,7 @@ def new_messages(argument: str, value: Iterable[NewMessage]) -> list[NewMessage]
 
 
 def pairs(argument: str, value: Iterable[tuple[Any, NewMessage]]) -> list[tuple[Any, NewMessage]]:
-    """Several messages to be appended, each with its session; the messages' fields are checked apart."""
+    """Return a list of sessions and messages to append; the fields of the messages are not checked yet."""
     several = _many(argument, value, "messages")
     for n, one in enumerate(several):
         if not isinstance(one, tuple) or len(one) != 2 or not isinstance(one[1], NewMessage):  # noqa: PLR2004
@@ -216,7 +216,7 @@ def pairs(argument: str, value: Iterable[tuple[Any, NewMessage]]) -> list[tuple[
 
 
 def cursor(argument: str, value: str | None) -> tuple[str, str]:
-    """Read a page's cursor as (place, session_id); None is the first page's."""
+    """Parse a cursor into (place, session_id); None is the first page."""
     if value is None:
         return "infinity", ""
     moment_text, separator, session_id = text(argument, value).partition("/")
@@ -225,13 +225,13 @@ def cursor(argument: str, value: str | None) -> tuple[str, str]:
     except ValueError:
         place = None
     if place is None:
-        raise InvalidInput(argument, "is not a cursor; use the cursor of the page before, as it is")
-    # Not as it was given: Python reads forms that PostgreSQL does not, such as 2026-W01-1.
+        raise InvalidInput(argument, "invalid; pass `SessionPage.cursor` unchanged")
+    # In PostgreSQL's form: Python also parses forms such as 2026-W01-1.
     return place.isoformat(), identifier(argument, session_id)
 
 
 def make_cursor(place: datetime, session_id: str) -> str:
-    """Write the cursor that asks for what follows this session."""
+    """Return the cursor of the page that follows this session."""
     return f"{place.isoformat()}/{session_id}"
 
 
@@ -245,7 +245,7 @@ def _many(argument: str, value: object, of: str) -> list[Any]:
 
 
 def size(value: str) -> int:
-    """Bytes of a text as PostgreSQL stores it."""
+    """Return the bytes of a text in UTF-8."""
     return len(value) if value.isascii() else len(value.encode())
 
 
@@ -258,10 +258,10 @@ def _is_too_deep(value: Any) -> bool:
 
 
 def _readable(argument: str, found: re.Match[str]) -> str:
-    """Write a number so that it comes back as what it is; texts stay as they are.
+    """Write a number so that it reads back as the same value and type; strings are unchanged.
 
-    PostgreSQL keeps the value and the digits after the point: 1e+23 would come back as an int, and as
-    another number than the float, whose exact value is not ten to the power of 23.
+    PostgreSQL keeps the decimal digits: 1e+23 would read back as an int, and not as the float, whose exact value is
+    not ten to the power of 23.
     """
     if found["long"]:
         raise InvalidInput(argument, f"holds a number of more than {MAX_DIGITS} digits")
