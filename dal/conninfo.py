@@ -15,13 +15,13 @@ from dal.errors import InvalidInput
 from dal.validate import identifier, seconds
 
 _PROBES = 3
-"""TCP keepalive probes that go unanswered before a peer counts as vanished."""
+"""The number of unanswered TCP keepalive probes after which a peer has vanished."""
 
 
 def with_schema(conninfo: str, schema: str | None) -> str:
-    """Check a connection string, and make its connections begin with this schema alone on their search_path.
+    """Check a connection string, and make this schema the only one on the search_path of its connections.
 
-    Temporary tables come last: unless pg_temp is named, they come first, and would hide ours.
+    pg_temp is last: if it is not named, temporary tables hide the real ones.
     """
     given = _given(conninfo)
     if schema is None:
@@ -32,7 +32,7 @@ def with_schema(conninfo: str, schema: str | None) -> str:
 
 
 def with_timeout(conninfo: str, seconds: float) -> str:
-    """Bound how long connecting may take, unless the string says so itself; libpq's own default is forever."""
+    """Set connect_timeout, unless the string has one; libpq's default is to wait forever."""
     return _with_missing(conninfo, {"connect_timeout": max(2, ceil(seconds))})
 
 

@@ -1,4 +1,4 @@
-"""Where the SQL lies: beside the package in a checkout, inside it in a wheel."""
+"""The paths of the SQL files: beside the package in a checkout, inside it in a wheel."""
 
 from pathlib import Path
 

@@ -1,13 +1,13 @@
-"""Exceptions that may come at any place."""
+"""Exceptions that may be raised at any place."""
 
 from __future__ import annotations
 
 from asyncio import CancelledError
 
 _ORDINARY = (Exception, CancelledError, GeneratorExit)
-"""Those that are raised where one waits or yields, by whoever is waited for."""
+"""Exceptions that are raised only where code waits or yields."""
 
 
 def interrupts(error: BaseException) -> bool:
-    """Return whether an exception may have come at any place, as a KeyboardInterrupt does, or a greenlet's end."""
+    """Return whether an exception may be raised at any place, such as a KeyboardInterrupt or a killed greenlet."""
     return not isinstance(error, _ORDINARY)

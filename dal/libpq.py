@@ -1,16 +1,16 @@
-"""The C library that psycopg needs, which is installed apart from this package."""
+"""libpq, the C library that psycopg needs; it is not installed with this package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class NoLibpq(ImportError):
-    """psycopg cannot be imported, since it finds no libpq."""
+    """psycopg cannot find libpq."""
 
 
 @contextmanager
 def needed() -> Iterator[None]:
-    """Say what to install if psycopg finds no libpq."""
+    """Raise NoLibpq, with the package to install, if psycopg cannot find libpq."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Loading query files: aiosql parses them, and what it lets slip is refused here.
+"""Load the query files: aiosql parses them, and this module refuses errors that aiosql accepts.
 
 A file holds one statement. Its header (see any file in queries/) is not read here: .ci/query_stubs.py writes what it
 says of the result into dal/query_headers.py, so that the gate has the only parser of headers.
@@ -25,23 +25,23 @@ from psycopg.types.numeric import Int8
 from dal.query_headers import HEADERS
 
 _OPERATORS = {SQLOperationType.SELECT: True, SQLOperationType.SELECT_ONE: False}
-"""The operators that are accepted, and whether they give many rows. The others lose something: `$` cannot
-tell NULL from no row, and `<!` gives a value here and a tuple there."""
+"""The accepted operators, and whether they return many rows. Others lose information: `$` does not distinguish NULL
+from no row, and `<!` returns a value or a tuple."""
 
 
 _EMPTY = b"\x01{}"
-"""An empty object as jsonb: the format's version goes before it."""
+"""An empty object as binary jsonb, after the version of the format."""
 
 
 class QueryFileError(Exception):
-    """A query file that cannot be loaded: which, and why."""
+    """A query file cannot be loaded."""
 
 
 class MetadataLoader(JsonbBinaryLoader):
-    """Reads jsonb as the library does, whatever the connection was told; much of it is empty."""
+    """Parses jsonb with Python's json, whatever the connection uses. Empty objects are frequent, and fast."""
 
     def load(self, data: Buffer) -> Any:
-        """Read a value."""
+        """Parse a value."""
         return {} if data == _EMPTY else json.loads(bytes(data[1:]))
 
 
@@ -67,7 +67,7 @@ class Statement:
         self.many = _OPERATORS[source.operation]
         self.parameters = frozenset(numbered)
         self._numbered = tuple(numbered)
-        """The parameters in the order of their numbers."""
+        """The parameters by number."""
         header = HEADERS.get(self.name)
         if header is None:
             raise QueryFileError(f"{path}: not in dal/query_headers.py; run `uv run .ci/query_stubs.py`")
@@ -79,9 +79,9 @@ class Statement:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
 
     def bind(self, given: dict[str, Any]) -> list[Any]:
-        """Check the parameters' names, and give what is sent: every int as an int8. Without an owner, all are meant.
+        """Check the names of the parameters, and return the values to send, every int as an int8. `owner` is optional.
 
-        psycopg sends an int as the smallest type that holds it, and prepares the statement anew for each.
+        psycopg sends an int as the smallest possible type, and would prepare the statement again for each type.
         """
         if "owner" in self.parameters:
             given.setdefault("owner", None)
@@ -100,7 +100,7 @@ class Statement:
         return values
 
     def rows(self, rows: Sequence[Any]) -> Any:
-        """What the statement gives: all rows, or the one row of a statement that gives at most one, or None."""
+        """Return all rows, or the only row or None of a statement that returns at most one."""
         if self.many:
             return rows
         if len(rows) > 1:
@@ -117,7 +117,7 @@ class Folder(aiosql.queries.Queries):
         raise AttributeError(f"no query {name!r}; there are {', '.join(self.available_queries)}")
 
     def add_queries(self, queries: list[QueryFn]) -> None:
-        """Take what aiosql has parsed, and leave its ways of running it aside."""
+        """Add a query that aiosql has parsed, without aiosql's functions to run it."""
         self.add_query(queries[0].__name__, self.driver_adapter.make(queries[0]))
 
 
@@ -143,9 +143,9 @@ class Library:
 
 
 class Adapter:
-    """What aiosql calls while it parses a folder; what it refuses, aiosql would let slip."""
+    """The driver adapter that aiosql calls while it parses a folder. It refuses errors that aiosql accepts."""
 
-    is_aio_driver = False  # Whoever runs the statement knows; aiosql's own functions are not used.
+    is_aio_driver = False  # Not used, as aiosql's functions are not.
 
     def __init__(self, kind: type[Statement], folder: Path) -> None:
         self._kind = kind
@@ -153,7 +153,7 @@ class Adapter:
         self._numbers: dict[str, dict[str, int]] = {}
 
     def process_sql(self, query_name: str, op_type: SQLOperationType, sql: str) -> str:
-        """Number the parameters, as the server does, and tell it which query file it runs."""
+        """Number the parameters, and add a comment with the name of the query file."""
         path = self._folder / f"{query_name}.sql"
         if query_name in self._numbers or not path.is_file():
             raise QueryFileError(f"query {query_name} of {self._folder} must stand once, in {path.name}")
@@ -164,7 +164,7 @@ class Adapter:
         return f"/* dal:{self._folder.name}.{query_name} */ {statement}"
 
     def make(self, source: Any) -> Statement:
-        """Make the statement of what aiosql has parsed."""
+        """Return the statement that aiosql has parsed."""
         numbered = list(self._numbers[source.__name__])
         return self._kind(source, self._folder / f"{source.__name__}.sql", numbered)
 

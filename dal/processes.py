@@ -1,4 +1,4 @@
-"""Processes: what a child process inherits by a fork, and must not use."""
+"""Forks: a child process inherits connections that it must not use."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ FORKED = (
 )
 
 _forks = 0
-"""How many forks lie between the first process and this one."""
+"""The number of forks between the first process and this one."""
 
 _connections: WeakSet[BaseConnection[Any]] = WeakSet()
-"""Those of which a child process closes its copy of the socket."""
+"""The connections whose sockets a child process replaces."""
 
 
 def process() -> tuple[int, int]:
-    """Return what identifies this process, even if it has the pid of an ancestor that ended."""
+    """Return an identity of this process, even if it has the pid of an ended ancestor."""
     return _forks, os.getpid()
 
 
 def detach_in_child(connection: BaseConnection[Any]) -> None:
-    """Take the connection's socket away from child processes, from here on."""
+    """Make child processes replace the socket of this connection from now on."""
     _connections.add(connection)
 
 
 @contextmanager
 def not_in_child(connection: BaseConnection[Any]) -> Iterator[None]:
-    """Run a block that uses a connection. A child process that is forked within the block gets a StoreClosed."""
+    """Use a connection in a block. A child process that is forked within the block gets StoreClosed."""
     begun_in = process()
     was_detached = connection in _connections
     _connections.add(connection)
@@ -58,9 +58,9 @@ def not_in_child(connection: BaseConnection[Any]) -> Iterator[None]:
 
 
 class OfOneProcess:
-    """A pool of which a child process finalizes nothing: its threads are not there, and may have held its locks.
+    """A pool that is not finalized in a child process, which lacks its threads and may inherit locked locks.
 
-    The interpreter's exit finalizes nothing either: from Python 3.13 on, that would wait 5 s for each of its threads.
+    It is not finalized at exit either: since Python 3.13 that would wait 5 s for each of its threads.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -74,17 +74,17 @@ class OfOneProcess:
 
 
 def _detach() -> None:
-    """Put a socket whose other end is closed in the place of each.
+    """Replace each socket by one whose other end is closed.
 
-    Whatever this process still sends, such as a Terminate or the end of a TLS session, does not reach the parent's
-    server process; and that one ends with the parent, since nobody else holds its socket open.
+    So a Terminate message or the end of a TLS session of this process does not reach the parent's server process, which
+    ends with the parent, since no other process has its socket open.
     """
     global _forks  # noqa: PLW0603 - a process has one
     _forks += 1
     ended, other = socketpair()
     other.close()
     for connection in list(_connections):
-        with suppress(psycopg.Error, OSError):  # It was closed.
+        with suppress(psycopg.Error, OSError):  # It is closed.
             os.dup2(ended.fileno(), connection.pgconn.socket)
     ended.close()
     _connections.clear()

@@ -1,4 +1,4 @@
-"""Keeping stored content out of errors: PostgreSQL quotes rows and values in them."""
+"""Remove stored content from errors, in which PostgreSQL quotes rows and values."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import psycopg
 from psycopg.pq import DiagnosticField
 
 _QUOTING = (DiagnosticField.MESSAGE_DETAIL, DiagnosticField.CONTEXT, DiagnosticField.INTERNAL_QUERY)
-"""Fields that may quote content, such as "Failing row contains (…)", or a line of COPY."""
+"""Fields that may quote content, such as "Failing row contains (…)" or a line of COPY."""
 
 _WITHHELD = "(withheld: it may quote stored content)"
 
 _OF_ENCODINGS = ("22021", "22P05")
-"""SQLSTATEs of data exceptions whose messages quote the names of encodings, and no value."""
+"""SQLSTATEs of data exceptions whose messages quote names of encodings, not values."""
 
 _QUOTED = re.compile(r"[\"'«»„“”「」].*[\"'«»„“”「」]", re.DOTALL)
-"""From the first quotation mark to the last one: a value may have some inside. Messages may be translated."""
+"""From the first quotation mark to the last: a value may contain some. Messages may be translated."""
 
 
 def primary_message(error: psycopg.Error) -> str:
@@ -28,10 +28,10 @@ def primary_message(error: psycopg.Error) -> str:
 
 
 def redact(error: BaseException | None) -> None:
-    """Remove from a driver's error, and from its causes, what may quote content.
+    """Remove the parts that may quote content from a driver's error and its causes.
 
-    It is done in place: a copy would still have the original as its context. What names the cause stays: the SQLSTATE,
-    the main message, the hint, and the names of tables, columns and constraints.
+    This changes the error itself, since a copy would have the original as its context. The SQLSTATE, the main message,
+    the hint, and the names of tables, columns and constraints remain.
     """
     while error is not None:
         if isinstance(error, psycopg.Error) and error.diag.sqlstate is not None:

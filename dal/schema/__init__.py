@@ -1,1 +1,1 @@
-"""The tables: which version they are, how they may differ, how to upgrade them, and who may use them."""
+"""The tables: the check of their version and definitions, upgrades, and privileges."""

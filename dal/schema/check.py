@@ -1,4 +1,4 @@
-"""Whether the tables are those of this release."""
+"""The check that the tables are those of this release."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dal.schema import drift
 log = logging.getLogger("dal")
 
 VERSION = 5
-"""The version of schema.sql that the query files are written for."""
+"""The version of schema.sql that the query files need."""
 
 _OLDEST_SERVER = 150_000
-"""PostgreSQL 15, as the server counts."""
+"""PostgreSQL 15, as in server_version_num."""
 
 _QUERY = "schema.check"
 
 _MOST = 3
-"""Errors that a message lists."""
+"""Errors to list in a message."""
 
 
 class SchemaCheck:
-    """The check of the tables, made once on each connection for a store and all that are derived from it.
+    """The check of the tables, once on each connection, shared by a store and all stores made from it.
 
-    A connection of the caller's may lead to other tables than the one before, by its search_path or a temporary table.
-    Those of a pool of our own are all alike, so `trust` takes the others as checked.
+    Connections of the caller's may lead to different tables, by their search_path or a temporary table. Connections of
+    the store's own pool are all alike, so `trust` marks the others as checked.
     """
 
     __slots__ = ("_checked",)
@@ -41,7 +41,7 @@ class SchemaCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether a connection was checked."""
+        """Whether any connection was checked."""
         return bool(self._checked)
 
     def is_due(self, connection: BaseConnection[Any]) -> bool:
@@ -49,11 +49,11 @@ class SchemaCheck:
         return connection not in self._checked
 
     def trust(self, connection: BaseConnection[Any]) -> None:
-        """Take a connection as checked."""
+        """Mark a connection as checked."""
         self._checked.add(connection)
 
     def compare(self, found: Sequence[SchemaFact], connection: BaseConnection[Any]) -> None:
-        """Raise SchemaMismatch unless the query files can use these tables, which this connection leads to."""
+        """Raise SchemaMismatch unless the query files can use the tables of this connection."""
         version = usable_version(found)
         if version == VERSION:
             refuse(drift.errors(found))
@@ -70,7 +70,7 @@ def require_server(connection: BaseConnection[Any]) -> None:
 
 
 def versions(found: Sequence[SchemaFact]) -> tuple[int, int]:
-    """Return the tables' version, and from which on releases can use it."""
+    """Return the version of the tables, and the oldest version whose releases can use them."""
     refuse(drift.misplaced(found))
     for fact in found:
         if fact.kind == "version":
@@ -79,15 +79,17 @@ def versions(found: Sequence[SchemaFact]) -> tuple[int, int]:
 
 
 def usable_version(found: Sequence[SchemaFact]) -> int:
-    """Return the tables' version if it is this release's own, or a newer one that serves it."""
+    """Return the version of the tables if it is this release's, or a newer compatible one."""
     version, usable_from = versions(found)
     if version < VERSION:
-        told = f"needs {VERSION}; run `dal schema upgrade`"
+        advice = f"needs {VERSION}; run `dal schema upgrade`"
     elif usable_from > VERSION:
-        told = f"is made for {VERSION}; use a newer one"
+        advice = f"is made for {VERSION}; use a newer one"
     else:
         return version
-    raise SchemaMismatch(f"the tables here are version {version}, and this release of session-dal {told}", query=_QUERY)
+    raise SchemaMismatch(
+        f"the tables here are version {version}, and this release of session-dal {advice}", query=_QUERY
+    )
 
 
 def refuse(errors: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ _statements: Any = aiosql.from_path(_FOLDER, "psycopg")
 
 
 def grants(connection: psycopg.Connection[Any], role: str, *, read_only: bool) -> sql.Composed:
-    """What gives this role exactly what a service's, or an analyst's, needs on the tables."""
+    """Return the SQL that grants a service's or an analyst's role the privileges that it needs on the tables."""
     schema, is_there, is_owner = _statements.look(connection, wanted=role)
     if not is_there:
         raise InvalidInput("role", f"there is none named {role!r}; make it first, as with CREATE ROLE")

@@ -1,8 +1,8 @@
-"""Upgrade the tables of an older release while services go on writing: a file here for each version.
+"""Upgrade the tables of an older release while services write, with one file for each version.
 
-A file runs in a transaction of its own, or says in a line `-- Run: each statement on its own`. It waits for a lock
-half a second at most, so that no writer queues up for long behind it, and is then run again, after a random pause.
-What only older releases need is dropped by the files in finish/, when none of those releases runs any more.
+A file runs in one transaction, unless it has the line `-- Run: each statement on its own`. It waits for a lock
+at most half a second, so that no writer waits long behind it, and is tried again after a random pause. The files in
+finish/ drop the objects that only older releases need, once none of them runs any more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dal.schema.check import VERSION, usable_version, versions
 _FOLDER = Path(__file__).parent
 
 _AGAIN = 19
-"""How often a step is tried again."""
+"""The number of retries of a step."""
 
 _FREE_LATER = (
     errors.LockNotAvailable,
@@ -37,13 +37,13 @@ _ON_ITS_OWN = "\n-- Run: each statement on its own"
 
 
 def steps(version: int) -> list[Path]:
-    """List the files that lead from this version to the release's own, in their order."""
+    """List the files that upgrade this version to the release's own, in order."""
     files = {int(path.name[:4]): path for path in _FOLDER.glob("*.sql")}
     return [files[n] for n in range(version + 1, VERSION + 1)]
 
 
 def missing(connection: psycopg.Connection) -> list[Path]:
-    """List the steps that the tables lack; SchemaMismatch unless they can be brought to this release's version."""
+    """List the missing steps; raise SchemaMismatch if the tables cannot be upgraded to this release's version."""
     try:
         found = queries.schema.check(connection)
     except psycopg.Error as error:
@@ -55,7 +55,7 @@ def missing(connection: psycopg.Connection) -> list[Path]:
 
 
 def upgrade(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:
-    """Take every missing step on this connection, and tell of each."""
+    """Run every missing step on this connection, and report each."""
     attempts = Attempts(_AGAIN, None)
     while left := missing(connection):
         if _taken(connection, left[0], attempts, tell):
@@ -63,7 +63,7 @@ def upgrade(connection: psycopg.Connection, tell: Callable[[str], None]) -> None
 
 
 def finish(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:
-    """Drop what only releases need that were made for older tables than these."""
+    """Drop the objects that only older releases need."""
     if missing(connection):
         raise StatementFailed("the tables are not this release's yet; run `dal schema upgrade` first")
     for step in finishing():
@@ -73,12 +73,12 @@ def finish(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:
 
 
 def finishing() -> list[Path]:
-    """List the files that drop what only older releases need."""
+    """List the files that drop the objects of older releases."""
     return sorted((_FOLDER / "finish").glob("*.sql"))
 
 
 def _taken(connection: psycopg.Connection, step: Path, attempts: Attempts, tell: Callable[[str], None]) -> bool:
-    """Run a file and tell of it; return False, after a pause, if a lock that it needs was not free."""
+    """Run a file and report it; return False, after a pause, if it did not get a lock in time."""
     try:
         _run(connection, step.read_text(encoding="utf-8"))
     except _FREE_LATER as error:
@@ -109,5 +109,5 @@ def _run(connection: psycopg.Connection, text: str) -> None:
 
 
 def purpose(step: Path) -> str:
-    """What a step does: the first line of its file."""
+    """Return the purpose of a step: the first line of its file."""
     return step.read_text(encoding="utf-8").partition("\n")[0].removeprefix("-- ")
