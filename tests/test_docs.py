@@ -225,6 +225,23 @@ def test_every_absolute_link_to_this_project_leads_somewhere(link):
         assert (ROOT / path).exists()
 
 
+INVENTED = {
+    "tests/gate_fixtures.py",
+    "queries/messages/earliest.sql",
+    "dal/schema/migrations/0006_name.sql",
+    "dal/schema/migrations/finish/0006.sql",
+}
+"""Files of the examples in the gate's page and in CONTRIBUTING."""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page):
+    named = set(
+        re.findall(r"(?<![\w/.-])(?:tests|bench|dal|queries|docs|\.ci)/[\w/.-]+\.(?:py|sql|md|txt|svg)", PAGES[page])
+    )
+    assert {name for name in named - INVENTED if not (ROOT / name).exists()} == set()
+
+
 def test_the_readme_has_absolute_links_alone():
     assert [link for link in links_of(README) if not link.startswith("https://")] == []
 
