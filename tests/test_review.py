@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def verdict_of(query, promise):
 
 def test_there_is_a_page_for_each_query_and_one_with_all(folder):
     assert {path.relative_to(folder).as_posix() for path in pages_of(folder)} == {
+        "glossary.html",
         "index.html",
         "schema.html",
         *(f"queries/{name}.html" for name in NAMES),
@@ -271,3 +273,32 @@ def test_it_measures_by_itself(server, tmp_path):
 def test_without_its_packages_it_says_what_to_install(checked, tmp_path, package):
     script = f"import sys; sys.modules[{package!r}] = None; import dal.cli; dal.cli.main()"
     is_refused(run("review", "--from", checked, "--out", tmp_path, script=script), "session-dal[gate]")
+
+
+def test_the_date_the_commit_and_the_settings_are_known(folder, measured):
+    context = measured["context"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", context["date"])
+    assert context["settings"]["random_page_cost"] == "4"
+    index = (folder / "index.html").read_text(encoding="utf-8")
+    assert context["date"] in index
+    assert "random_page_cost" in index
+    assert 'href="../glossary.html"' in page_of(folder, "messages.append").read_text(encoding="utf-8")
+
+
+def test_a_plan_has_the_actual_rows_of_the_largest_size(measured):
+    query = next(query for query in measured["queries"] if query["name"] == "messages.latest")
+    sizes = query["plans"]["the page"]
+    (plan, *_) = fold(sizes, [])[-1:]
+    assert plan.actual_columns
+    assert all("at " + f"{max(map(int, sizes)):,}" in column or column == "generic" for column in plan.actual_columns)
+    assert len(plan.nodes[0].actual) == len(plan.actual_columns)
+    assert json.loads(plan.text)[0]["Plan"]["Node Type"] == "Sort"
+
+
+@needs_chromium
+def test_on_a_phone_the_overview_has_cards(folder, browse):
+    page = browse(folder / "index.html", width=375)
+    cards = page.locator("tbody.query")
+    assert cards.count() == len(NAMES)
+    assert page.locator("thead").first.bounding_box()["height"] <= 1
+    assert all(card.bounding_box()["width"] <= 375 for card in cards.all())

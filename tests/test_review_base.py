@@ -45,7 +45,7 @@ def test_a_base_shows_what_changed(repository, checked, tmp_path, browse):
     assert index.wrong == []
     since = index.locator("section", has=index.locator("#changes"))
     assert [one.strip() for one in since.locator("li").all_text_contents()] == [
-        "messages.append changed; 1 promised, 0 no longer",
+        "messages.append changed; promises: 1 added, 0 removed",
         "messages.latest added",
         "sessions.delete_idle added",
         "messages.gone removed",
@@ -65,7 +65,7 @@ def test_a_base_that_is_the_same_shows_no_change(repository, checked, tmp_path, 
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     subprocess.run(["git", "-C", repository, *identity, "commit", "-qm", "second"], check=True)
     run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "HEAD")
-    assert "has not changed" in browse(page_of(out, "messages.append")).locator("main").text_content()
+    assert "No change in the file" in browse(page_of(out, "messages.append")).locator("main").text_content()
     assert browse(out / "index.html").locator("li", has_text="messages.").all_text_contents() == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psycopg
 import typer
@@ -22,6 +22,7 @@ from dal.gate.conninfo import with_schema, with_timeout
 from dal.gate.errors import FixtureError, GateError, InvalidInput, SchemaRefused
 from dal.gate.header.parse import PromiseError
 from dal.gate.measure import scratch
+from dal.gate.measure.context import context_of
 from dal.gate.measure.fixtures import FixtureCalls, load_fixtures
 from dal.gate.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
 from dal.gate.measure.measurement import Measurement
@@ -68,7 +69,8 @@ def measure(  # noqa: PLR0913 - options
 ) -> Report:
     """Measure every promise of these queries; on an error, print it and exit with NOT_MEASURED."""
     with _exit_on_error():
-        subjects = _subjects(path_of("queries", queries), names)
+        queries = path_of("queries", queries)
+        subjects = _subjects(queries, names)
         data = load_fixtures(path_of("fixtures", fixtures))
         sizes = _sizes(data, large=large)
         schema = path_of("schema", schema)
@@ -76,7 +78,9 @@ def measure(  # noqa: PLR0913 - options
         with uninterrupted(serve(choice(dsn, server))) as running, _naming_schema(schema):
             announce(running)
             measured = _measure(running.conninfo, text, data, subjects, sizes)
-            return make(str(running), text, measured)
+            with _connect(running.conninfo) as connection:
+                context = context_of(connection, queries)
+            return make(str(running), text, context, measured)
 
 
 @contextmanager
@@ -128,13 +132,13 @@ def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
 def _measure(
     conninfo: str, schema: str, data: Fixtures, subjects: list[Subject], sizes: Callable[[str], Sequence[int]]
 ) -> list[Measurement]:
-    conninfo = with_timeout(with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}"), _TIMEOUT)
+    conninfo = with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
             begun = count()
             gate = Gate(
-                lambda: psycopg.connect(conninfo, autocommit=True),
+                lambda: _connect(conninfo),
                 schema,
                 data,
                 sizes=sizes,
@@ -143,5 +147,9 @@ def _measure(
             task = progress.add_task("", total=gate.steps(subjects))
             return gate.measure(subjects)
     finally:
-        with uninterrupted(psycopg.connect(conninfo, autocommit=True)) as connection:
+        with uninterrupted(_connect(conninfo)) as connection:
             scratch.drop(connection)
+
+
+def _connect(conninfo: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(with_timeout(conninfo, _TIMEOUT), autocommit=True)

@@ -23,7 +23,7 @@ from dal.gate.measure.cost import Cost, Counters, counters_of
 from dal.gate.measure.fixtures import FixtureCalls
 from dal.gate.measure.locking import locks_held, waits_for
 from dal.gate.measure.measurement import STANDARD, STANDARD_SIZE, Activity, Measurement
-from dal.gate.measure.plans import plans_of
+from dal.gate.measure.plans import executed_plans_of, plans_of
 from dal.gate.measure.prepared import MODES, prepared
 from dal.gate.measure.snapshot import Patience, held_snapshot
 from dal.gate.measure.subjects import Fixtures, Subject
@@ -143,7 +143,8 @@ class Gate:
             curves.setdefault(axis, {})[size] = costs
         little = _LITTLE if not is_last or axis == STANDARD else 0
         small = {table for table, pages in scratch.pages(connection).items() if pages <= little}
-        one.plans.setdefault(axis, {})[size] = plans_of(
+        explain = executed_plans_of if is_last else plans_of
+        one.plans.setdefault(axis, {})[size] = explain(
             connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=little
         )
         if size == self._sizes_of(axis)[0]:

@@ -64,6 +64,18 @@ def plans_of(
         return {mode: Plan(statement.explain(mode, values), small, few) for mode in MODES}
 
 
+def executed_plans_of(
+    connection: psycopg.Connection[Any], text: str, values: Mapping[str, Any], *, small: Collection[str], few: int
+) -> dict[str, Plan]:
+    """Return the plans with their actual rows. Each is run and rolled back, so prepare_threshold must be None."""
+    plans = {}
+    with prepared(connection, text) as statement:
+        for mode in MODES:
+            with connection.transaction(force_rollback=True):
+                plans[mode] = Plan(statement.explain_analyze(mode, values), small, few)
+    return plans
+
+
 def _walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield node
     for child in node.get("Plans", ()):

@@ -25,6 +25,7 @@ _MODE = sql.SQL("SET LOCAL plan_cache_mode = {}")
 _EXECUTE = sql.SQL("EXECUTE {} {}")
 _ANALYZE = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, WAL, TIMING OFF, SUMMARY OFF, FORMAT JSON) SELECT dal_run({})")
 _EXPLAIN = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE {} {}")
+_EXPLAIN_ANALYZE = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF, SUMMARY OFF, FORMAT JSON) EXECUTE {} {}")
 _DEALLOCATE = sql.SQL("DEALLOCATE {}")
 
 _number = count()
@@ -48,6 +49,11 @@ class Prepared:
         """Return a plan in EXPLAIN's format, without running the statement."""
         self._choose(mode)
         return self._explained(self._call(_EXPLAIN, values))
+
+    def explain_analyze(self, mode: str, values: Mapping[str, Any]) -> Any:
+        """Run the statement, and return a plan with its actual rows."""
+        self._choose(mode)
+        return self._explained(self._call(_EXPLAIN_ANALYZE, values))
 
     def analyze(self, mode: str, values: Mapping[str, Any]) -> Any:
         """Run the statement with this plan inside dal_run() (see scratch), and return the result of EXPLAIN ANALYZE.

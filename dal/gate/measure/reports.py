@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from dal.gate.header.promises import METRICS, Promises
 from dal.gate.header.reader import read
+from dal.gate.measure.context import Context
 from dal.gate.measure.cost import most
 from dal.gate.measure.growth import fit
 from dal.gate.measure.judge import Outcome, Verdict, in_trips, judge, slack_of, values_of
@@ -25,6 +26,7 @@ class Report:
     server: str
     schema: str
     """The text of the schema file."""
+    context: Context
     measured: Sequence[Measurement]
     verdicts: Sequence[Verdict]
 
@@ -46,9 +48,9 @@ class Report:
         return f"{kept}{f', {unmeasured} were not measured,' if unmeasured else ''} on {self.server}"
 
 
-def make(server: str, schema: str, measured: Sequence[Measurement]) -> Report:
+def make(server: str, schema: str, context: Context, measured: Sequence[Measurement]) -> Report:
     """Judge the measurements."""
-    return Report(server, schema, measured, [verdict for one in measured for verdict in judge(one)])
+    return Report(server, schema, context, measured, [verdict for one in measured for verdict in judge(one)])
 
 
 def as_json(report: Report) -> str:
@@ -57,6 +59,7 @@ def as_json(report: Report) -> str:
         "server": report.server,
         "summary": report.summary,
         "schema": report.schema,
+        "context": asdict(report.context),
         "queries": [_query(one, report) for one in report.measured],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)

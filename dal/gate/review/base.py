@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dal.gate.errors import InvalidInput
+from dal.gate.git import git
 from dal.gate.header.parse import PromiseError, parse
 from dal.gate.header.reader import read
 from dal.gate.measure.reports import descriptions
@@ -17,10 +16,10 @@ from dal.gate.measure.reports import descriptions
 
 def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the queries of that revision: those to compare with, and those that were removed."""
-    git = _Git(queries)
-    commit = git.commit(revision)
+    repository = _Git(queries)
+    commit = repository.commit(revision)
     with tempfile.TemporaryDirectory() as folder:
-        then = _queries(git.copy(commit, Path(folder)))
+        then = _queries(repository.copy(commit, Path(folder)))
     now = _names(queries) | {query["name"] for query in measured}
     return {
         "revision": revision,
@@ -56,12 +55,9 @@ class _Git:
 
     def _ask(self, *arguments: str, refused: str | None = None) -> str:
         """Run git and return its output, or `refused` if it fails."""
-        program = shutil.which("git")
-        if program is None:
+        done = git(self._near, *arguments)
+        if done is None:
             raise InvalidInput("--base", "git is not installed")
-        done = subprocess.run(  # noqa: S603 - git subcommands; a revision cannot be read as an option
-            [program, "-C", str(self._near), *arguments], capture_output=True, check=False, encoding="utf-8"
-        )
         if done.returncode and refused is not None:
             return refused
         if done.returncode:

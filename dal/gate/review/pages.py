@@ -34,8 +34,10 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     base = document.get("base")
     queries = [_query(query, base) for query in document["queries"]]
     shared = {"server": document["server"], "summary": document["summary"], "base": base, "mark": _MARK}
+    shared["context"] = document.get("context")
     pages = {
         "index.html": render("index.html", shared, queries=queries, removed=_removed(base)),
+        "glossary.html": render("glossary.html", shared),
         "schema.html": render("schema.html", shared, text=highlighted(document["schema"].rstrip(), 1)),
     }
     neighbours = zip([None, *queries], queries, [*queries[1:], None], strict=False)

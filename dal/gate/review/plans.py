@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -61,6 +62,8 @@ class Node:
     """The estimated rows, in the columns of its plan."""
     never: bool
     """Whether a promise forbids it."""
+    actual: tuple[str, ...] = ()
+    """The actual rows per loop, in the columns of its plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,10 @@ class Folded:
     """The tables and indexes with the nodes that read them, in one line."""
     columns: tuple[str, ...]
     nodes: tuple[Node, ...]
+    actual_columns: tuple[str, ...] = ()
+    """The calls whose actual rows are known."""
+    text: str = ""
+    """The plan in EXPLAIN's JSON format."""
 
     @property
     def never(self) -> bool:
@@ -108,14 +115,14 @@ def indexes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, 
 def _folded(trees: Mapping[tuple[str, int], Mapping[str, Any]], every: Sequence[int], never: Sequence[Never]) -> Folded:
     # The generic plan's conditions name the parameters instead of one call's values.
     shown = next((tree for (kind, _), tree in trees.items() if kind == "generic"), next(iter(trees.values())))
-    estimates: dict[tuple[int, ...], list[tuple[str, int]]] = {}
-    for cell, tree in trees.items():
-        estimates.setdefault(tuple(node["Plan Rows"] for _, node in _walk(tree, 0)), []).append(cell)
+    estimates, actuals = _by_rows(trees, _estimated), _by_rows(trees, _actual)
     tables = [table for _, table, _ in Plan(shown).nodes()]
     looked_for = never if max(every) in {size for _, size in trees} else ()
     nodes = tuple(
-        _node(depth, node, rows, broken=_is_broken(node, table, looked_for))
-        for (depth, node), table, rows in zip(_walk(shown, 0), tables, zip(*estimates, strict=True), strict=True)
+        _node(depth, node, estimated, actual, broken=_is_broken(node, table, looked_for))
+        for (depth, node), table, estimated, actual in zip(
+            _walk(shown, 0), tables, _transposed(estimates, len(tables)), _transposed(actuals, len(tables)), strict=True
+        )
     )
     stored = (node for _, node in _walk(shown, 0) if {"Index Name", "Relation Name"} & node.keys())
     reads = dict.fromkeys(f"{_kind(node)} {node.get('Index Name') or node['Relation Name']}" for node in stored)
@@ -124,6 +131,40 @@ def _folded(trees: Mapping[tuple[str, int], Mapping[str, Any]], every: Sequence[
         reads=", ".join(reads) or nodes[0].kind,
         columns=tuple(_where(cells, every) for cells in estimates.values()),
         nodes=nodes,
+        actual_columns=tuple(_where(cells, every) for cells in actuals.values()),
+        text=json.dumps([{"Plan": shown}], ensure_ascii=False),
+    )
+
+
+_Rows = dict[tuple[str, ...], list[tuple[str, int]]]
+"""The rows of all nodes, and the calls with these rows."""
+
+
+def _by_rows(trees: Mapping[tuple[str, int], Mapping[str, Any]], rows: Callable[[Mapping[str, Any]], str]) -> _Rows:
+    """Group calls by the rows of their nodes; calls without rows are omitted."""
+    found: _Rows = {}
+    for cell, tree in trees.items():
+        values = tuple(rows(node) for _, node in _walk(tree, 0))
+        if any(values):
+            found.setdefault(values, []).append(cell)
+    return found
+
+
+def _transposed(rows: _Rows, nodes: int) -> list[tuple[str, ...]]:
+    """Return the rows by node instead of by call."""
+    return list(zip(*rows, strict=True)) if rows else [()] * nodes
+
+
+def _estimated(node: Mapping[str, Any]) -> str:
+    return f"{node['Plan Rows']:,}"
+
+
+def _actual(node: Mapping[str, Any]) -> str:
+    if "Actual Rows" not in node:
+        return ""
+    loops = node["Actual Loops"]
+    return (
+        "not run" if not loops else f"{node['Actual Rows']:,g}" + (f" in each of {loops:,} loops" if loops > 1 else "")
     )
 
 
@@ -131,7 +172,7 @@ def _is_broken(node: Mapping[str, Any], table: str | None, never: Sequence[Never
     return any(one.forbids(node["Node Type"], table) for one in never)
 
 
-def _node(depth: int, node: Mapping[str, Any], rows: Sequence[int], *, broken: bool) -> Node:
+def _node(depth: int, node: Mapping[str, Any], rows: tuple[str, ...], actual: tuple[str, ...], *, broken: bool) -> Node:
     read = node.get("Relation Name") or node.get("Function Name") or node.get("CTE Name") or ""
     alias = node.get("Alias", read)
     return Node(
@@ -141,7 +182,8 @@ def _node(depth: int, node: Mapping[str, Any], rows: Sequence[int], *, broken: b
         source=read if alias == read else f"{read} {alias}",
         index=node.get("Index Name", ", ".join(node.get("Conflict Arbiter Indexes", ()))),
         conditions=tuple(_conditions(node)),
-        rows=tuple(f"{number:,}" for number in rows),
+        rows=rows,
+        actual=actual,
         never=broken,
     )
 
