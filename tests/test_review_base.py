@@ -1,11 +1,14 @@
 """The review pages beside another revision of the query files."""
 
+import html
+import json
+import re
 import subprocess
 
 import pytest
 from browser import needs_chromium
 from program import is_refused, run
-from reviewed import page_of
+from reviewed import NAMES, page_of
 
 from dal.files import QUERIES
 
@@ -80,3 +83,21 @@ def test_queries_outside_of_git_have_no_base(checked, tmp_path, monkeypatch):
     (tmp_path / "sql").mkdir()
     done = run("review", "--from", checked, "--out", tmp_path, "--queries", tmp_path / "sql", "--base", "HEAD")
     is_refused(done, "--base", "not a git repository")
+
+
+def test_an_earlier_measurement_shows_figures_before_and_after(checked, tmp_path):
+    document = json.loads(checked.read_text(encoding="utf-8"))
+    append, _, gone = document["queries"]
+    axis, sizes = next(iter(append["curves"].items()))
+    now = sizes[max(sizes, key=int)]["buffers"]
+    sizes[max(sizes, key=int)]["buffers"] = 98_765
+    document["queries"].remove(gone)
+    (tmp_path / "before.json").write_text(json.dumps(document), encoding="utf-8")
+    done = run("review", "--from", checked, "--out", tmp_path, "--before", tmp_path / "before.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    changed, same, missing = (page_of(tmp_path, name).read_text(encoding="utf-8") for name in NAMES)
+    row = re.search(r'<tr><th scope="row">Buffers</th>.*?98,765.*?</tr>', changed, re.DOTALL)[0]
+    assert f">{now:,}<" in row
+    assert axis in html.unescape(row)
+    assert "No figure has changed." in same
+    assert "The earlier measurement does not have this query." in missing

@@ -31,6 +31,16 @@ def review(  # noqa: PLR0913 - options
     base: Annotated[
         str | None, typer.Option("--base", metavar="REV", help="Show the changes since this git revision.")
     ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option(
+            "--before",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Compare with an earlier JSON of dal check.",
+        ),
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option(
@@ -56,22 +66,24 @@ def review(  # noqa: PLR0913 - options
     if source:
         if fixtures or dsn or server or large:
             raise InvalidInput("--from", "cannot be used with --fixtures, --dsn, --server or --large")
-        document = _read(source)
+        document = _read("--from", source)
     else:
         report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
         document = json.loads(as_json(report))
     if base:
         document["base"] = compare(base, path_of("queries", queries), document["queries"])
+    if before:
+        document["before"] = _read("--before", before)["queries"]
     console.print(f"{write(document, out)}: {document['summary']}", soft_wrap=True)
 
 
-def _read(path: Path) -> Any:
+def _read(option: str, path: Path) -> Any:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidInput("--from", f"{path} is not JSON: {error}") from error
+        raise InvalidInput(option, f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict) or not {"server", "summary", "schema", "queries"} <= document.keys():
-        raise InvalidInput("--from", f"{path} is not the output of this release's `dal check --also json=FILE`")
+        raise InvalidInput(option, f"{path} is not the output of this release's `dal check --also json=FILE`")
     if invalid := [query["name"] for query in document["queries"] if not re.fullmatch(r"[\w.]+", query["name"])]:
-        raise InvalidInput("--from", f"{invalid[0]!r} is not a query name")  # It becomes a file name.
+        raise InvalidInput(option, f"{invalid[0]!r} is not a query name")  # It becomes a file name.
     return document

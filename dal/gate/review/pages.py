@@ -32,9 +32,13 @@ _FIGURES = {
 def write(document: Mapping[str, Any], folder: Path) -> Path:
     """Write the pages into a folder, and return the path of the index."""
     base = document.get("base")
-    queries = [_query(query, base) for query in document["queries"]]
+    earlier = {query["name"]: query for query in document.get("before", ())}
+    queries = [
+        _query(query, base) | {"compared": _compared(query, earlier.get(query["name"]))}
+        for query in document["queries"]
+    ]
     shared = {"server": document["server"], "summary": document["summary"], "base": base, "mark": _MARK}
-    shared["context"] = document.get("context")
+    shared |= {"context": document.get("context"), "has_before": "before" in document}
     pages = {
         "index.html": render("index.html", shared, queries=queries, removed=_removed(base)),
         "glossary.html": render("glossary.html", shared),
@@ -132,6 +136,23 @@ def _figures(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     if any(cost["updates" if figure == "hot_share" else figure] for cost in sizes.values())
                 ],
             }
+
+
+def _compared(query: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+    """Return the figures that differ from an earlier measurement; None if it does not have the query."""
+    return None if before is None else list(_differences(query["curves"], before["curves"]))
+
+
+def _differences(after: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for axis in (axis for axis in after if axis in before):
+        if not (sizes := after[axis].keys() & before[axis].keys()):
+            continue
+        size = max(sizes, key=int)
+        old, new = before[axis][size], after[axis][size]
+        for figure, label in _FIGURES.items():
+            if old[figure] != new[figure]:
+                texts = {"before": _text_of(figure, old[figure]), "after": _text_of(figure, new[figure])}
+                yield {"label": label, "axis": axis, "size": int(size), **texts}
 
 
 def _text_of(figure: str, value: float | None) -> str:
