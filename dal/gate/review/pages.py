@@ -33,10 +33,7 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     """Write the pages into a folder, and return the path of the index."""
     base = document.get("base")
     earlier = {query["name"]: query for query in document.get("before", ())}
-    queries = [
-        _query(query, base) | {"compared": _compared(query, earlier.get(query["name"]))}
-        for query in document["queries"]
-    ]
+    queries = [_query(query, base, earlier.get(query["name"])) for query in document["queries"]]
     shared = {"server": document["server"], "summary": document["summary"], "base": base, "mark": _MARK}
     shared |= {"context": document.get("context"), "has_before": "before" in document}
     pages = {
@@ -60,7 +57,9 @@ def _remove_others(folder: Path, written: set[str]) -> None:
             path.unlink()
 
 
-def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
+def _query(
+    query: Mapping[str, Any], base: Mapping[str, Any] | None, before: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return the template values of a query."""
     first, rest = purpose(query["source"])
     never = [Never(one["node"], one["table"], 0, frozenset(one["small"])) for one in query["never"]]
@@ -79,6 +78,7 @@ def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str
         "tables": sorted({*query["locks"]["taken"], *query["locks"]["promised"], *query["rows"]["promised"]}),
         "figures": list(_figures(query)),
         "change": _change(query, base) if base else None,
+        "compared": _compared(query, before),
     }
 
 
