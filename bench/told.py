@@ -32,40 +32,43 @@ def page(rows: list[Row], *, server: str, machine: str) -> str:
     done = [row for row in rows if not row.failed]
     at = [f"at {size:,}" for size in sorted({size for row in done for size in row.times})]
     return f"""\
-# Beside the data layers of the field
+# Other data layers
 
-One append, each by its own public interface, set up as its documentation says, with its own tables and indexes, on a
-database of its own. `{COMMAND}` installs them, measures, and writes this page; the last time on
+One append in seven agent frameworks and in session-dal. Each is called by its public interface, set up as its
+documentation says, with its own tables and indexes, in a database of its own.
+
+`{COMMAND}` installs them, measures them, and writes this page. The last run was on
 {server}, with {machine}.
 
-They do not all do the same in one call. What each does beside, what was not counted, and the versions are
-[below](#what-the-calls-do).
+The calls do not all do the same. [The last section](#what-the-calls-do) says what each one does besides storing
+the message, what was not counted, and the versions.
 
 ## What one append costs
 
-{_table(["", "round trips", "statements", *at, f"at {DURABLE:,}, on the disk"], map(_cost, done))}
+{_table(["", "round trips", "statements", *at, f"at {DURABLE:,}, on disk"], map(_cost, done))}
 
-- **Round trips and statements** are counted on the wire, by a proxy, for every driver in the same way, on connections
-  that are open and warm. `BEGIN`, `COMMIT` and a pool's question whether a connection is alive are among them.
-- **Times** are those of an append to a session of so many messages of 200 characters, as a multiple of ours in the
-  same run and in the same kind of program (tasks or threads): the two take turns, {ROUNDS} times or for {SECONDS}
-  seconds, and the least of each is compared. No session grows by more than a tenth, and each object has appended
-  before. `synchronous_commit` is off, since with it on the times are the disk's as well; the last column has it on.
-- The server is on the same machine, where a round trip costs next to nothing: between machines those who need more of
-  them fall further behind. What stands beside itself, in the first two rows, tells the noise.
+- **Round trips and statements** are counted on the wire by a proxy, in the same way for every driver, on open and warm
+  connections. They include `BEGIN`, `COMMIT` and a pool's check that a connection is alive.
+- **Times** are those of an append to a session with this number of messages, of 200 characters each, as a multiple of
+  ours in the same run and the same kind of program (tasks or threads). The two take turns, {ROUNDS} times
+  or for {SECONDS} seconds, and the smallest time of each is compared. No session grows by more than a tenth, and each
+  object has appended before. `synchronous_commit` is off, because otherwise the disk dominates. In the last
+  column it is on.
+- The server is on the same machine, where a round trip costs almost nothing. Between machines, layers that need more
+  round trips fall further behind. The first two rows compare session-dal with itself, and so show the noise.
 
 ## Eight writers of one session
 
-{WRITERS} append {EACH} messages each to one session, as requests of one service do, while a reader looks on.
+{WRITERS} append {EACH} messages each to one session, like the requests of a service, while a reader reads the session.
 `synchronous_commit` is on.
 
-{_table(["", "errors", "lost", "duplicated", "behind what was read", "looks"], map(_contention, done))}
+{_table(["", "errors", "lost", "duplicated", "late", "reads"], map(_contention, done))}
 
-- **Errors** are those that the append raised: the writer knows, and can try again.
-- **Lost** are messages whose append returned, and which are not there at the end.
-- **Behind what was read** are messages that came to light at a place before one that the reader had seen: their order
-  is not that of the commits, and who asks for what came after the last message seen never gets them. What a
-  reader sees of them depends on when it looks, and how often: the number is a least one, and another in each run.
+- **Errors** were raised by the append, so the caller knows and can try again.
+- **Lost** messages are missing at the end although their append returned.
+- **Late** messages appeared before a message that the reader had already seen, because the order is not that of the
+  commits. A reader that asks for messages after the last one it has seen never gets them. The number depends on when
+  and how often the reader reads, so it is a lower bound, and different in each run. **Reads** says how often it read.
 
 ## What the calls do
 
