@@ -364,7 +364,7 @@ def test_a_plan_that_is_kept(notes, async_notes):
     statement = "SELECT body FROM notes WHERE note_id = %s"
     assert_plan_never(notes.connection, statement, [7], "Seq Scan", "Sort on notes")
     async_notes.run(assert_plan_never(async_notes.connection, statement, [7], "Seq Scan", "Sort on notes"))
-    with pytest.raises(TypeError, match="Seq Scan on messages"):
+    with pytest.raises(TypeError, match="Seq Scan on tasks"):
         assert_plan_never(notes.connection, statement, [7])
 
 
