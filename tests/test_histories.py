@@ -753,7 +753,7 @@ def test_an_import_whose_connection_is_lost_says_what_is_stored(store, other, ro
         with pytest.raises(dal.ServerUnavailable) as lost:
             other.import_(killing(after))
         assert lost.value.outcome_unknown == (after > 500)
-        said = f"; {told} are stored: import the same again, and what is missing follows" if told else "are stored"
+        said = f"; {told} are stored: run the same import again to resume" if told else "are stored"
         assert (said in str(lost.value)) == bool(told)
         there = rows(other)
         assert len(there["sessions"]) + len(there["messages"]) in may_be_stored

@@ -1,4 +1,4 @@
-"""The command line, `dal`. It needs the `cli` extra; importing this module does not."""
+"""The command line, `dal`. It needs the `cli` extra; this module can be imported without it."""
 
 from __future__ import annotations
 

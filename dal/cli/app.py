@@ -1,4 +1,4 @@
-"""The commands, and what becomes of their errors."""
+"""The commands, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from dal.gate.cli.output import err, out, print_error
 from dal.gate.errors import GateError
 
 
-class _Told(TyperGroup):
-    """Commands whose errors are told in a line, without a traceback."""
+class _Commands(TyperGroup):
+    """Commands whose errors are printed in one line, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -35,7 +35,7 @@ class _Told(TyperGroup):
             err.print(f"dal: {stopped}")
             raise typer.Exit(stopped.exit_status) from None
         except BrokenPipeError:
-            # Whoever read stdout has gone, as `head` does. Nothing is left to be written at exit either.
+            # The reader of stdout has closed it, as `head` does. Discard the rest, also at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1)
 
@@ -45,7 +45,7 @@ _HELP = """Agent sessions and their messages in PostgreSQL: each operation one e
 \b
 Examples:
   [bold]dal demo[/bold]
-      see it beside the usual way, on a server that comes and goes with it
+      compare it with the usual SQL, on a temporary server
   [bold]dal schema apply --schema agents --dsn postgresql://me@localhost/mine[/bold]
       create the tables
   [bold]dal queries messages.append[/bold]
@@ -53,12 +53,12 @@ Examples:
 """
 
 app = typer.Typer(
-    cls=_Told,
+    cls=_Commands,
     help=_HELP,
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
-    # Should the command line itself fail, the plain traceback is what a report needs.
+    # If the command line itself fails, a bug report needs the plain traceback.
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
@@ -93,7 +93,7 @@ def _options(
 
 def run() -> None:
     """Run the command line."""
-    # What psycopg notes when it is interrupted is no news to a user.
+    # The user does not need psycopg's log lines about an interrupt.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     signals.install_handlers()
     try:

@@ -1,4 +1,4 @@
-"""The files that an export writes and an import reads, compressed as their names say."""
+"""The files of an export or an import, compressed according to their names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any, BinaryIO, TextIO, cast
 from dal.errors import DalError
 
 _SIZE = 2**20
-"""Bytes that are read at once."""
+"""Bytes to read at once."""
 
 
 @contextmanager
 def writing(file: str) -> Iterator[BinaryIO]:
-    """Open what is written to; a file gets its name at the end, and nothing is left of one that is not whole."""
+    """Open a file to write. It gets its name at the end; an incomplete file is deleted."""
     if file == "-":
         with _compressed(_standard(sys.stdout, "stdout"), "", "wb") as out:
             yield out
@@ -47,7 +47,7 @@ def writing(file: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def reading(file: str) -> Iterator[tuple[BinaryIO, Callable[[], float | None]]]:
-    """Open what is read, and give what tells the share that was."""
+    """Open a file to read; yield it with a function that returns the fraction that was read."""
     with _telling(file, "read"):
         raw = _standard(sys.stdin, "stdin") if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed below
     size = os.fstat(raw.fileno()).st_size if file != "-" and Path(file).is_file() else 0
@@ -60,7 +60,7 @@ def reading(file: str) -> Iterator[tuple[BinaryIO, Callable[[], float | None]]]:
 
 
 def read(source: BinaryIO, file: str) -> bytes:
-    """Read what is next."""
+    """Read the next bytes."""
     with _telling(file, "read"):
         return source.read(_SIZE)
 
@@ -73,7 +73,7 @@ def _standard(stream: TextIO | None, name: str) -> BinaryIO:
 
 @contextmanager
 def _telling(file: str, what: str) -> Iterator[None]:
-    """Tell in a line why a file cannot be read or written."""
+    """Raise an error that explains in a line why a file cannot be read or written."""
     try:
         yield
     except DalError:
@@ -84,16 +84,16 @@ def _telling(file: str, what: str) -> Iterator[None]:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Return what the files raise, of each compression that was used."""
+    """Return the exceptions of files and of the loaded compression modules."""
     zstd: Any = sys.modules.get("compression.zstd")
     return (OSError, EOFError, zlib.error, *([zstd.ZstdError] if zstd else ()))
 
 
 @contextmanager
 def _compressed(raw: BinaryIO, name: str, mode: str) -> Iterator[BinaryIO]:
-    """Compress or not, as the name says."""
+    """Compress or decompress, according to the name."""
     if name.endswith(".gz"):
-        # Neither the name nor the time is in it: the same sessions make the same file.
+        # Without name and time, so that the same sessions make the same file.
         with gzip.GzipFile("", mode, 6, raw, mtime=0) as packed:
             yield cast(BinaryIO, packed)
     elif name.endswith(".zst"):

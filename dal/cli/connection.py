@@ -16,9 +16,9 @@ _TIMEOUT = 10
 
 @contextmanager
 def connected(conninfo: str, schema: str | None = None, *, autocommit: bool = True) -> Iterator[psycopg.Connection]:
-    """Connect for the length of the block.
+    """Connect for a block.
 
-    One connection, not a pool: a pool would go on trying where a user wants to be told what is wrong.
+    It is not a pool, which would go on trying instead of reporting an error.
     """
     checked = with_timeout(with_schema(conninfo, schema), _TIMEOUT)
     try:
@@ -30,6 +30,6 @@ def connected(conninfo: str, schema: str | None = None, *, autocommit: bool = Tr
 
 
 def place(connection: psycopg.Connection, schema: str | None) -> str:
-    """Where a connection leads, without anything that is secret."""
-    told = f"database {connection.info.dbname} at {connection.info.host or 'localhost'}"
-    return f"schema {schema} of {told}" if schema else f"the default schema of {told}"
+    """Return the database and the schema of a connection, without secrets."""
+    where = f"database {connection.info.dbname} at {connection.info.host or 'localhost'}"
+    return f"schema {schema} of {where}" if schema else f"the default schema of {where}"

@@ -17,8 +17,8 @@ from dal.cli.schema import Dsn, Schema, given
 from dal.errors import DalError
 from dal.gate.cli.output import err
 
-_MOST_TOLD = 20
-"""Refused sessions that are named."""
+_MOST_PRINTED = 20
+"""Refused sessions to print."""
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A file, compressed if it ends in .gz or .zst; or a pipe.")]
 User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Of this user alone.")]
@@ -36,9 +36,9 @@ def export(  # noqa: PLR0913 - options
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Created before then.")] = None,
 ) -> None:
-    """Write sessions with their messages as JSON Lines, as all of them were at one moment (docs/format.md).
+    """Write sessions with their messages as JSON Lines, from one snapshot (docs/format.md).
 
-    Without a file it writes to stdout. A file has its name only when it is whole.
+    Without a file it writes to stdout. A file gets its name only when it is complete.
 
     Examples: [bold]dal export all.jsonl.gz --schema agents[/bold], with the database in DAL_DSN,
     [bold]dal export --user u1 --since 2026-01-01 | wc -l[/bold]
@@ -47,14 +47,14 @@ def export(  # noqa: PLR0913 - options
     sessions = lines = 0
     with (
         connected(given(dsn), schema) as connection,
-        _told() as told,
+        _progress() as report,
         writing(file) as out,
     ):
         for chunk in SessionStore(connection).export(user_id=user, source=source, since=since_then, until=until_then):
             out.write(chunk)
             lines += chunk.count(b"\n")
             sessions += chunk.startswith(b'{"session":') + chunk.count(b'\n{"session":')
-            told(f"{sessions:,} sessions, {lines - sessions:,} messages", None)
+            report(f"{sessions:,} sessions, {lines - sessions:,} messages", None)
     err.print(f"Exported {sessions:,} sessions with {lines - sessions:,} messages.")
 
 
@@ -65,33 +65,33 @@ def import_(
     dsn: Dsn = None,
     user: User = None,
 ) -> None:
-    """Store the sessions and messages of a file that `dal export` wrote, or others in its form (docs/format.md).
+    """Store the sessions and messages of a file from `dal export`, or in the same format (docs/format.md).
 
-    Without a file it reads from stdin. What is there already is found and counted: if it was interrupted, run it again.
-    Exit status: 1 if a session could not take what it misses; it is named.
+    Without a file it reads from stdin. Run an interrupted import again to resume it.
+    Exit status: 1 if a session could not take its missing messages; the output names it.
 
     Examples: [bold]dal import all.jsonl.gz --schema agents[/bold], with the database in DAL_DSN,
     [bold]dal export --dsn postgresql://old/app | dal import --dsn postgresql://new/app[/bold]
     """
-    with connected(given(dsn), schema) as connection, _told() as told, reading(file) as (source, place):
+    with connected(given(dsn), schema) as connection, _progress() as report, reading(file) as (source, place):
 
-        def pieces() -> Iterator[bytes]:
+        def chunks() -> Iterator[bytes]:
             lines = 0
-            while piece := read(source, file):
-                lines += piece.count(b"\n")
-                told(f"{lines:,} lines", place())
-                yield piece
+            while chunk := read(source, file):
+                lines += chunk.count(b"\n")
+                report(f"{lines:,} lines", place())
+                yield chunk
 
         store = SessionStore(connection)
-        done = (store if user is None else store.for_user(user)).import_(pieces())
+        done = (store if user is None else store.for_user(user)).import_(chunks())
     err.print(
         f"Imported {done.sessions:,} new sessions, and {done.messages:,} messages; "
         f"{done.already_there:,} messages were there already."
     )
-    for session_id, why in list(done.refused.items())[:_MOST_TOLD]:
+    for session_id, why in list(done.refused.items())[:_MOST_PRINTED]:
         err.print(f"Refused session {session_id!r}: {why}.", soft_wrap=True)
-    if len(done.refused) > _MOST_TOLD:
-        err.print(f"… and {len(done.refused) - _MOST_TOLD:,} more")
+    if len(done.refused) > _MOST_PRINTED:
+        err.print(f"… and {len(done.refused) - _MOST_PRINTED:,} more")
     if not done.analyzed:
         err.print("The planner's statistics are old: run ANALYZE sessions, messages as their owner.")
     if done.refused:
@@ -109,8 +109,8 @@ def _moment(option: str, text: str | None) -> datetime | None:
 
 
 @contextmanager
-def _told() -> Iterator[Callable[[str, float | None], None]]:
-    """Show how far it is, if anyone looks."""
+def _progress() -> Iterator[Callable[[str, float | None], None]]:
+    """Show the progress on a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)

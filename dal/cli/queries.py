@@ -1,4 +1,4 @@
-"""`dal queries`: every statement that the library ever sends."""
+"""`dal queries`: every statement that the library sends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dal.loader import Statement
 
 
 def queries(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, such as messages.append.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A query, such as messages.append.")] = None,
 ) -> None:
-    """List every statement that the library ever sends, or show one as its file documents it.
+    """List every statement that the library sends, or show the file of one.
 
     Examples: [bold]dal queries[/bold], [bold]dal queries messages.append[/bold]
     """

@@ -57,7 +57,7 @@ def print_() -> None:
 
 @app.command()
 def apply(*, schema: Schema = None, dsn: Dsn = None) -> None:
-    """Create the tables where they are missing; doing it twice is harmless.
+    """Create missing tables; running it again is harmless.
 
     Example: [bold]dal schema apply --schema agents --dsn postgresql://me@localhost/mine[/bold]
     """
@@ -72,15 +72,15 @@ def upgrade(
     *,
     schema: Schema = None,
     dsn: Dsn = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL of what is missing instead.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the SQL of the missing steps.")] = False,
     finish: Annotated[
         bool,
-        typer.Option("--finish", help="Then drop what only older releases need, when none of them runs any more."),
+        typer.Option("--finish", help="Then drop the objects of older releases, once none of them runs any more."),
     ] = False,
 ) -> None:
-    """Bring the tables of an older release to this one's version, while services go on writing.
+    """Upgrade the tables of an older release, while services write.
 
-    Each step waits half a second at most for its locks, and is tried again up to 19 times.
+    Each step waits at most half a second for its locks, and is tried again up to 19 times.
 
     Example: [bold]dal schema upgrade --schema agents[/bold], with the database in DAL_DSN
     """
@@ -90,20 +90,20 @@ def upgrade(
                 sys.stdout.write(step.read_text(encoding="utf-8"))
             return
 
-        def tell(told: str) -> None:
-            err.print(told, soft_wrap=True)
+        def report(line: str) -> None:
+            err.print(line, soft_wrap=True)
 
-        migrations.upgrade(connection, tell)
+        migrations.upgrade(connection, report)
         if finish:
-            migrations.finish(connection, tell)
+            migrations.finish(connection, report)
         _report("Up to date", connection, schema)
 
 
 @app.command()
 def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
-    """Check that this release can use the tables; exits with 1 and says what is wrong if it cannot.
+    """Check that this release can use the tables; exit with 1 and the errors if it cannot.
 
-    Prints every difference from what schema.sql makes. What a service has added is a note, and no error.
+    Prints every difference from schema.sql. Objects that a service has added are notes, not errors.
 
     Example: [bold]dal schema check --schema agents[/bold], with the database in DAL_DSN
     """
@@ -115,18 +115,18 @@ def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
 
 @app.command()
 def grants(
-    role: Annotated[str, typer.Argument(metavar="ROLE", help="The role that a service, or an analyst, connects as.")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The role of a service or an analyst.")],
     *,
     schema: Schema = None,
     dsn: Dsn = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="What an analyst needs: to read, and no more.")
+        bool, typer.Option("--read-only", help="Only the privileges to read, for an analyst.")
     ] = False,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Grant it, as the tables' owner, instead of printing it.")
+        bool, typer.Option("--apply", help="Run the SQL, as the owner of the tables, instead of printing it.")
     ] = False,
 ) -> None:
-    """Print what gives a role the privileges that it needs on the tables, and takes all others on them.
+    """Print the SQL that grants a role the necessary privileges on the tables, and revokes all others.
 
     Example: [bold]dal schema grants service --schema agents --apply[/bold], with the database in DAL_DSN
     """
@@ -142,7 +142,7 @@ def grants(
 
 
 def _checked(connection: psycopg.Connection) -> list[SchemaFact]:
-    """Return how the tables are made; SchemaMismatch, and a line for each error, unless this release can use them."""
+    """Return the facts about the tables; print the errors and raise SchemaMismatch if this release cannot use them."""
     require_server(connection)
     found = queries.schema.check(connection)
     try:
@@ -160,7 +160,7 @@ def _report(what: str, connection: psycopg.Connection, schema: str | None) -> No
 
 
 def given(dsn: str | None) -> str:
-    """The database, which must be named."""
+    """Return the connection string, which must be given."""
     if dsn is None:
         raise DalError("which database? give --dsn, or set DAL_DSN, as in --dsn postgresql://user@host/database")
     return dsn

@@ -1,1 +1,1 @@
-"""Whole histories: what exports, imports and streams have in common on both sides."""
+"""Whole histories: exports and imports of sessions with their messages."""

@@ -1,4 +1,4 @@
-"""What an import stores in one transaction: whole sessions, about as many messages as one statement stores fast."""
+"""The batches of an import: each is a transaction of whole sessions."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ COMMIT = (_FOLDER / "commit.sql").read_bytes()
 ANALYZE = (_FOLDER / "analyze.sql").read_bytes()
 
 MOST_LINES = 20_000
-"""Lines after which a transaction takes no other session in."""
+"""Lines after which a batch takes no more sessions."""
 
 _MOST_CHARACTERS = 2**24
-"""Of the sessions' own metadata, which waits until their messages are sent."""
+"""Characters of the sessions' metadata, which stays in memory until their messages are sent."""
 
 MOST_AHEAD = 2**23
-"""Characters of messages that wait until they can be sent, while the batch before is stored."""
+"""Characters of messages to read ahead while the batch before is stored."""
 
 _EACH = 200
-"""Characters that all else of a message counts for."""
+"""Characters for the other fields of a message."""
 
 _REASONS = {
     "archived": "it is archived, and messages are missing there",
@@ -43,7 +43,7 @@ Row = tuple[Any, ...]
 
 
 class _Session:
-    """A session of the batch, and what its messages tell of it."""
+    """A session of the batch, with figures of its messages."""
 
     __slots__ = ("_fields", "_number", "agents", "count", "created", "first", "last")
 
@@ -52,14 +52,14 @@ class _Session:
         self._number = line.number if line is not None else 0
         self.count = 0
         self.last = -1
-        """The number of its last message."""
+        """The sequence number of its last message."""
         self.first: datetime | None = None
         self.created: datetime | None = self._fields.get("created_at") or self._fields.get("updated_at")
-        """When its first message was stored, and its last."""
+        """The times of its first and last message."""
         self.agents: dict[str, None] | None = {} if self._fields.get("agent_ids") is not None else None
 
     def message(self, line: Line) -> Row:
-        """Number a message, and check that it follows."""
+        """Return the row of a message, after a check that it follows the last one."""
         fields = line.fields
         sequence, created = fields["sequence"], fields["created_at"]
         if sequence is None:
@@ -83,7 +83,7 @@ class _Session:
         )  # fmt: skip
 
     def row(self, session_id: str, owner: str | None) -> Row:
-        """What is stored of it, after its last message."""
+        """Return the row of the session, after its last message."""
         get = self._fields.get
         next_sequence, updated = get("next_sequence"), get("updated_at")
         if get("message_count") not in {None, self.count}:
@@ -109,7 +109,7 @@ class _Session:
 
 
 class Batch:
-    """The sessions of one transaction. Their messages are sent as they come."""
+    """The sessions of one transaction. Messages are sent as soon as they are read."""
 
     def __init__(self, owner: str | None) -> None:
         self._owner = owner
@@ -118,26 +118,26 @@ class Batch:
         self._characters = 0
         self._first = 0
         self.last = 0
-        """The numbers of its first line, and of its last."""
+        """The numbers of its first and last line."""
         self._unsent: list[Row] = []
         self.waiting = 0
-        """Characters of content and metadata of the messages that are not sent yet."""
+        """Characters of the messages that are not sent yet."""
         self.is_whole = False
         self.following: Batch | None = None
-        """The one that begins with the line that ended this one."""
+        """The next batch, which begins with the line that ended this one."""
 
     @property
     def place(self) -> str:
-        """Which lines it has."""
+        """The lines of the batch, for errors."""
         return f"lines {self._first} to {self.last}"
 
     @property
     def messages(self) -> int:
-        """How many messages it has."""
+        """The number of its messages."""
         return sum(session.count for session in self._sessions.values())
 
     def add(self, line: Line | None) -> None:
-        """Take a line, or begin the next batch with it; None is the end of all."""
+        """Add a line, or begin the next batch with it; None is the end of the import."""
         if line is None or not self._takes(line):
             self.is_whole = True
             if line is not None:
@@ -158,21 +158,21 @@ class Batch:
 
     def _takes(self, line: Line) -> bool:
         if line.session_id in self._sessions:
-            return not line.is_session  # Which is one of another file, after its end.
+            return not line.is_session  # A second session line begins another file.
         return self._lines < MOST_LINES and self._characters < _MOST_CHARACTERS
 
     def send(self) -> list[Row]:
-        """Give the messages that are to be sent now."""
+        """Return the unsent messages, which the caller sends."""
         unsent, self._unsent, self.waiting = self._unsent, [], 0
         return unsent
 
     def rows(self) -> Iterator[Row]:
-        """Give the sessions' rows, when all of their messages were."""
+        """Return the rows of the sessions, after all of their messages."""
         return (session.row(session_id, self._owner) for session_id, session in self._sessions.items())
 
 
 class Tally:
-    """What became of all batches."""
+    """The outcome of all batches."""
 
     def __init__(self) -> None:
         self._sessions = self._messages = self._already_there = 0
@@ -181,7 +181,7 @@ class Tally:
         self._known = 0.0, 0.0
 
     def add(self, outcome: tuple[int, int, int, list[str], list[str], float, float], batch: Batch) -> None:
-        """Take the outcome of a batch."""
+        """Add the outcome of a batch."""
         self._last = batch.last
         sessions, messages, already_there, refused, reasons, *known = outcome
         self._known = known[0], known[1]
@@ -190,18 +190,18 @@ class Tally:
         self._already_there += already_there
         self._refused |= {one: _REASONS[why] for one, why in zip(refused, reasons, strict=True)}
 
-    def told(self, wrong: str) -> str:
-        """Say what is stored where something went wrong after it, and how to go on."""
+    def explain(self, error: str) -> str:
+        """Add to an error what is stored, and how to resume."""
         if not self._last:
-            return wrong
-        return f"{wrong}; lines 1 to {self._last} are stored: import the same again, and what is missing follows"
+            return error
+        return f"{error}; lines 1 to {self._last} are stored: run the same import again to resume"
 
     @property
     def is_much(self) -> bool:
-        """Whether a tenth of a table is new, so that autovacuum would analyze it next."""
+        """Whether a tenth of a table is new, so that autovacuum would analyze it."""
         added = self._sessions, self._messages
         return any(new and 10 * new >= known for new, known in zip(added, self._known, strict=True))
 
     def total(self, *, analyzed: bool = True) -> Imported:
-        """Say what became of it all."""
+        """Return the outcome of the import."""
         return Imported(self._sessions, self._messages, self._already_there, self._refused, analyzed)

@@ -1,4 +1,4 @@
-"""The lines of a file that is imported: put together from pieces, read, and checked one by one."""
+"""The lines of an import: joined from chunks, parsed, and checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
 """Bytes of a line: JSON may write a byte of content or metadata as six."""
 
 MAX_BLANK = 2**16
-"""Bytes of blank lines in a row. A small compressed file can hold billions of them."""
+"""Bytes of consecutive blank lines. A small compressed file can have billions of them."""
 
 _SESSION = frozenset(
     ("session_id", "source", "user_id", "parent_id", "status", "next_sequence", "message_count", "agent_ids",
@@ -30,7 +30,7 @@ _MESSAGE = frozenset(
 
 
 class Line(NamedTuple):
-    """A line that was checked: of a session or of a message, with the values of its fields."""
+    """A checked line of a session or a message."""
 
     number: int
     is_session: bool
@@ -39,21 +39,21 @@ class Line(NamedTuple):
 
 
 class Lines:
-    """The lines of one import. `owner` is whom its sessions must belong to, if to anyone."""
+    """The lines of one import. If there is an `owner`, all sessions must be that user's."""
 
     def __init__(self, owner: str | None, sanitize: validate.Sanitize) -> None:
         self._owner = owner
         self._sanitize = sanitize
         self._number = 0
         self._rest = bytearray()
-        """What has come of the line that has not ended."""
+        """The start of an incomplete line."""
         self._rest_is_whole = False
         self._blank = 0
         """Bytes of blank lines since the last line that was not blank."""
 
-    def feed(self, piece: object) -> Iterator[Line]:
-        """Take a piece: a line with or without its end, or any part of the file; give the lines that it ends."""
-        data = self._bytes(piece)
+    def feed(self, chunk: object) -> Iterator[Line]:
+        """Take a chunk: a line with or without its end, or any part of the file; yield the lines that it completes."""
+        data = self._bytes(chunk)
         if self._rest_is_whole and data.lstrip(b" \t\r")[:1] not in {b"\n", b""}:
             yield from self.end()
         start = 0
@@ -66,24 +66,24 @@ class Lines:
             self._keep(data[start:])
 
     def end(self) -> Iterator[Line]:
-        """Give the last line, if its end was left out."""
+        """Yield the last line, if it has no end."""
         if self._rest and (line := self._ended(b"")) is not None:
             yield line
 
-    def _bytes(self, piece: object) -> bytes:
-        if isinstance(piece, str):
+    def _bytes(self, chunk: object) -> bytes:
+        if isinstance(chunk, str):
             try:
-                return piece.encode()
+                return chunk.encode()
             except UnicodeEncodeError:
                 raise InvalidInput(
                     f"line {self._number + 1}", "holds a lone surrogate, which is no character"
                 ) from None
-        if not isinstance(piece, bytes | bytearray | memoryview):
-            raise InvalidInput("lines", f"must be bytes or str, not {type(piece).__name__}")
-        return bytes(piece)
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise InvalidInput("lines", f"must be bytes or str, not {type(chunk).__name__}")
+        return bytes(chunk)
 
     def _keep(self, part: bytes) -> None:
-        """Keep the beginning of a line. Only a line that is one piece may leave out its end: others are read once."""
+        """Keep the start of a line. Only a line that is a whole chunk may have no end; others are parsed once."""
         if not self._rest:
             self._rest_is_whole = part.endswith(b"}") and can_be_read(part)
         elif not part.isspace():
@@ -92,7 +92,7 @@ class Lines:
         self._check_length(self._number + 1, len(self._rest))
 
     def _ended(self, end: bytes) -> Line | None:
-        """Read the line of which this is the end, or nothing of one that is empty."""
+        """Parse the line that this completes; return None for a blank one."""
         text: bytes | bytearray = end
         if self._rest:
             self._rest += end
@@ -184,16 +184,15 @@ class Lines:
         return checked
 
     def _derived(self, fields: dict[str, Any]) -> str:
-        """The id of a message that has none: the same whenever this file is imported, and another in any other."""
+        """Return an id for a message without one: the same whenever this file is imported."""
         told = json.dumps([self._number, fields], sort_keys=True)
         return sha256(told.encode()).hexdigest()[:32]
 
 
 def _is_plain(fields: dict[str, Any]) -> bool:
-    """Whether a message's texts and numbers may be taken as they are, as those of an export: most lines, so be quick.
+    """Return whether the fields of a message need no closer check, as in most exports. This must be fast.
 
-    A NUL or a lone surrogate cannot be in them: without an escape neither is JSON in UTF-8. Whatever else is unusual,
-    let it be looked at closely.
+    The line has no escapes, so they cannot contain a NUL or a lone surrogate.
     """
     get, most = fields.get, validate.MAX_ID_LENGTH
     session_id, message_id, role, agent_id = get("session_id"), get("message_id"), get("role"), get("agent_id")

@@ -58,7 +58,7 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
                         raise wrong
                     following = batch.following
         except (ServerUnavailable, StatementFailed) as error:
-            error.args = (tally.told(error.args[0]),)
+            error.args = (tally.explain(error.args[0]),)
             raise
         analyzed = not tally.is_much or await _analyze(runner)
     return tally.total(analyzed=analyzed)

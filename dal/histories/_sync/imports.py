@@ -59,7 +59,7 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
                         raise wrong
                     following = batch.following
         except (ServerUnavailable, StatementFailed) as error:
-            error.args = (tally.told(error.args[0]),)
+            error.args = (tally.explain(error.args[0]),)
             raise
         analyzed = not tally.is_much or _analyze(runner)
     return tally.total(analyzed=analyzed)

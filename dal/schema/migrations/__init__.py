@@ -54,21 +54,21 @@ def missing(connection: psycopg.Connection) -> list[Path]:
     return steps(version)
 
 
-def upgrade(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:
+def upgrade(connection: psycopg.Connection, report: Callable[[str], None]) -> None:
     """Run every missing step on this connection, and report each."""
     attempts = Attempts(_AGAIN, None)
     while left := missing(connection):
-        if _taken(connection, left[0], attempts, tell):
+        if _taken(connection, left[0], attempts, report):
             attempts = Attempts(_AGAIN, None)
 
 
-def finish(connection: psycopg.Connection, tell: Callable[[str], None]) -> None:
+def finish(connection: psycopg.Connection, report: Callable[[str], None]) -> None:
     """Drop the objects that only older releases need."""
     if missing(connection):
         raise StatementFailed("the tables are not this release's yet; run `dal schema upgrade` first")
     for step in finishing():
         attempts = Attempts(_AGAIN, None)
-        while not _taken(connection, step, attempts, tell):
+        while not _taken(connection, step, attempts, report):
             pass
 
 
@@ -77,7 +77,7 @@ def finishing() -> list[Path]:
     return sorted((_FOLDER / "finish").glob("*.sql"))
 
 
-def _taken(connection: psycopg.Connection, step: Path, attempts: Attempts, tell: Callable[[str], None]) -> bool:
+def _taken(connection: psycopg.Connection, step: Path, attempts: Attempts, report: Callable[[str], None]) -> bool:
     """Run a file and report it; return False, after a pause, if it did not get a lock in time."""
     try:
         _run(connection, step.read_text(encoding="utf-8"))
@@ -90,12 +90,12 @@ def _taken(connection: psycopg.Connection, step: Path, attempts: Attempts, tell:
                 query=step.name,
                 sqlstate=error.sqlstate,
             ) from error
-        tell(f"not yet: {error.diag.message_primary}; trying again")
+        report(f"not yet: {error.diag.message_primary}; trying again")
         sleep(pause)
         return False
     except psycopg.Error as error:
         raise translate(error, step.name) from error
-    tell(purpose(step))
+    report(purpose(step))
     return True
 
 
