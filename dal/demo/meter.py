@@ -1,4 +1,4 @@
-"""Measuring several ways of doing the same: rows and time while they take turns, round trips on a sample."""
+"""Measure several ways to do a task: rows and time while they take turns, round trips on a sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dal.gate.measure.cost import Counters, counters_of, flush_counters
 from dal.gate.wire import watch
 
 _WARM_UP = 10
-"""Operations that are not looked at: psycopg prepares a statement when it has been sent five times."""
+"""Operations before the first measurement: psycopg prepares a statement after five executions."""
 
 _SAMPLE = 20
 """Operations whose round trips are counted."""
@@ -22,7 +22,7 @@ REHEARSALS = _WARM_UP + _SAMPLE
 
 @dataclass
 class Way:
-    """One way of doing something, and what it took: of an operation, unless it says another."""
+    """One way to do a task, and its figures: those of one operation, or of all if the name says so."""
 
     label: str
     connection: psycopg.Connection
@@ -48,12 +48,12 @@ class Way:
 
     @property
     def seconds(self) -> float:
-        """How long one took, from this side."""
+        """Seconds of an operation, as the client sees it."""
         return self.all_seconds / self.operations
 
 
 def count_round_trips(way: Way) -> None:
-    """Let a way warm up, then watch its connection. Never timed: watching takes time."""
+    """Count round trips on the wire, after a warm-up. This is not timed, since counting takes time."""
     for n in range(_WARM_UP):
         way.rehearse(n)
     with watch(way.connection) as wire:
@@ -63,7 +63,7 @@ def count_round_trips(way: Way) -> None:
 
 
 def take_turns(ways: tuple[Way, ...], turns: int, watcher: psycopg.Connection, done: Callable[[int], None]) -> None:
-    """Run all operations of all ways, a share of each at a time, so that a busy moment hits them alike."""
+    """Run all operations of all ways in turns, so that a busy moment affects all of them."""
     for turn in range(turns):
         for way in ways:
             share = range(way.operations * turn // turns, way.operations * (turn + 1) // turns)
@@ -79,7 +79,7 @@ def take_turns(ways: tuple[Way, ...], turns: int, watcher: psycopg.Connection, d
 
 
 def _counters(connection: psycopg.Connection, watcher: psycopg.Connection) -> Counters:
-    """Read the server's counters, after the connection that did the work has handed its counts in."""
+    """Read the server's counters, after the working connection has reported its own."""
     flush_counters(connection)
     connection.commit()
     return counters_of(watcher)

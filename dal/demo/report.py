@@ -1,4 +1,4 @@
-"""What the demo says at its end. Every figure comes from the run that it reports."""
+"""The output of the demo. Every figure is from this run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dal.demo.meter import Way
-from dal.demo.problems import Problem
+from dal.demo.tasks import Task
 from dal.gate.server import Server
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -15,7 +15,7 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 _NEAR = "; the server is on this machine, which leaves out what a network adds to every round trip"
 
 _BRIEF = 100
-"""From here on a fraction is no news."""
+"""Larger figures are shown without a fraction."""
 
 NEXT = (
     "Next: [bold]dal queries messages.append[/bold] shows the one statement of an append and says why it is enough; "
@@ -23,8 +23,8 @@ NEXT = (
 )
 
 
-def table(problems: tuple[Problem, ...], server: Server) -> Table:
-    """A section for each problem, in it a row for each way."""
+def table(tasks: tuple[Task, ...], server: Server) -> Table:
+    """Return a table with a section for each task, and a row for each way."""
     made = Table(
         title="What one operation takes",
         caption=(
@@ -39,10 +39,10 @@ def table(problems: tuple[Problem, ...], server: Server) -> Table:
     made.add_column("")
     for heading in ("Round\ntrips", "Rows\nread", "Rows\nwritten", "Time"):
         made.add_column(heading, justify="right", no_wrap=True)
-    for problem in problems:
-        made.add_row(problem.title, style="bold")
-        ours = problem.ways[-1]
-        for way in problem.ways:
+    for task in tasks:
+        made.add_row(task.title, style="bold")
+        ours = task.ways[-1]
+        for way in task.ways:
             made.add_row(
                 f"  {way.label}",
                 _number(way.round_trips),
@@ -55,10 +55,10 @@ def table(problems: tuple[Problem, ...], server: Server) -> Table:
     return made
 
 
-def conclusions(problems: tuple[Problem, ...]) -> list[Text]:
-    """What was seen."""
-    appending, silence, speaking, agents = (problem.ways for problem in problems)
-    told = {
+def conclusions(tasks: tuple[Task, ...]) -> list[Text]:
+    """Return a sentence for each task."""
+    appending, silence, speaking, agents = (task.ways for task in tasks)
+    lines = {
         "Append": (
             f"to store {appending[0].operations:,} messages the usual way read {appending[0].all_read:,} rows in "
             f"{_all_trips(appending[0]):,} round trips, this library {appending[-1].all_read:,} rows in "
@@ -75,16 +75,16 @@ def conclusions(problems: tuple[Problem, ...]) -> list[Text]:
             f"{_number(agents[-1].rows_read)}."
         ),
     }
-    return [Text.assemble((f"{name}: ", "bold"), line) for name, line in told.items()]
+    return [Text.assemble((f"{name}: ", "bold"), line) for name, line in lines.items()]
 
 
 def _all_trips(way: Way) -> int:
-    """The round trips of all operations, each as those of the sample."""
+    """Return the round trips of all operations, extrapolated from the sample."""
     return round(way.round_trips * way.operations)
 
 
 def _number(value: float) -> str:
-    """A figure with as many digits as tell something."""
+    """Return a figure with its significant digits."""
     if value >= _BRIEF:
         return f"{value:,.0f}"
     shown = f"{value:.1f}".removesuffix(".0")

@@ -1,4 +1,4 @@
-"""The three problems that the demo plays, each in the usual way and in this library's."""
+"""The tasks of the demo, each done with the usual SQL and with session-dal."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import psycopg
 from dal._sync.session import Session
 from dal._sync.store import SessionStore
 from dal.demo.meter import REHEARSALS, Way
-from dal.demo.naive import Service
+from dal.demo.usual import Service
 from dal.gate.measure.scratch import vacuum
 from dal.records import NewMessage
 
 _TEXT = "The build is green again: the timeout was the test's own, and I have raised it to what the server needs. " * 2
 _AGENTS = ("planner", "researcher", "coder", "reviewer", "writer")
 _CHUNK = 1000
-"""Messages that are stored at once where the past is made up."""
+"""Messages to store at once in prepared sessions."""
 
 _TURNS = 20
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is played."""
+    """The sizes of the tasks."""
 
     messages: int
     archived: int
-    """Messages of an archived session."""
+    """Messages in an archived session."""
     archives: int
-    """Archived sessions of that size, so that a first read can be measured more than once."""
+    """Archived sessions of that size, to measure several first reads."""
     opened: int
     silent: int
-    """Of those that were opened, how many never speak."""
+    """Opened sessions without a message."""
 
 
 FULL = Sizes(messages=2_000, archived=10_000, archives=5, opened=10_985, silent=3_564)
@@ -41,8 +41,8 @@ QUICK = Sizes(messages=200, archived=1_000, archives=3, opened=1_000, silent=324
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Several ways of doing the same; the last is the one that the others are compared with."""
+class Task:
+    """A task and the ways to do it; the last one is the baseline."""
 
     title: str
     ways: tuple[Way, ...]
@@ -51,7 +51,7 @@ class Problem:
 
 @dataclass
 class Stage:
-    """Where the problems are played: a connection for each side, and what is made of it."""
+    """A connection and a service for each side."""
 
     usual: psycopg.Connection
     ours: psycopg.Connection
@@ -62,13 +62,13 @@ class Stage:
         self.store = SessionStore(self.ours)
 
 
-def append(stage: Stage) -> Problem:
-    """A session that grows, a message at a time."""
+def append(stage: Stage) -> Task:
+    """Append messages to a session, one at a time."""
     service, store, count = stage.service, stage.store, stage.sizes.messages
     for session_id in ("usual", "usual-rehearsal"):
         service.open(session_id)
     session, rehearsal = store.session(), store.session()
-    return Problem(
+    return Task(
         f"Append {count:,} messages to one session",
         (
             Way(
@@ -89,10 +89,10 @@ def append(stage: Stage) -> Problem:
     )
 
 
-def silence(stage: Stage) -> Problem:
-    """Sessions that are opened, and in which nothing is ever said."""
+def silence(stage: Stage) -> Task:
+    """Open sessions that get no message."""
     service, store, count = stage.service, stage.store, stage.sizes.silent
-    return Problem(
+    return Task(
         f"Open {stage.sizes.opened:,} sessions: {count:,} that never speak …",
         (
             Way(
@@ -113,15 +113,15 @@ def silence(stage: Stage) -> Problem:
     )
 
 
-def first_words(stage: Stage) -> Problem:
-    """Sessions that are opened, and in which something is said."""
+def first_words(stage: Stage) -> Task:
+    """Open sessions that get a first message."""
     service, store, count = stage.service, stage.store, stage.sizes.opened - stage.sizes.silent
 
     def speak(session_id: str) -> None:
         service.open(session_id)
         service.append(session_id, "user", _TEXT)
 
-    return Problem(
+    return Task(
         f"… and {count:,} in which something is said",
         (
             Way(
@@ -142,14 +142,14 @@ def first_words(stage: Stage) -> Problem:
     )
 
 
-def agent_ids(stage: Stage) -> Problem:
-    """Archived sessions whose agents are asked for, once and ever again."""
+def agent_ids(stage: Stage) -> Task:
+    """List the agents of archived sessions, once and repeatedly."""
     service, sizes = stage.service, stage.sizes
     archives = [_archive(stage.store, sizes.archived) for _ in range(sizes.archives)]
     little = [_archive(stage.store, len(_AGENTS)) for _ in range(REHEARSALS)]
-    vacuum(stage.ours)  # As autovacuum does in a service that has run for a minute.
+    vacuum(stage.ours)  # As autovacuum does in a running service.
     scans, reads = 5, 50
-    return Problem(
+    return Task(
         f"List the agents of an archived session of {sizes.archived:,} messages",
         (
             Way(
@@ -174,23 +174,23 @@ def agent_ids(stage: Stage) -> Problem:
                 operations=sizes.archives * reads,
             ),
         ),
-        # In each turn one archive, which so has its first read before the others.
+        # Each turn has one archived session, so that its first read comes before the others.
         turns=sizes.archives,
     )
 
 
-ALL: dict[str, Callable[[Stage], Problem]] = {
+ALL: dict[str, Callable[[Stage], Task]] = {
     "Append": append,
     "Silent sessions": silence,
     "First words": first_words,
     "Agent ids": agent_ids,
 }
-"""The problems, each under the name that its progress shows. The agents come last, when there are sessions
-enough for plans as in a service: one that is alone in its table is found by reading the table."""
+"""The tasks by their names in the progress display. The agents are last, when there are enough sessions for realistic
+plans: the planner scans a table with a single session."""
 
 
 def _archive(store: SessionStore, count: int) -> Session:
-    """Make up a session that has ended, in which agents and, every sixth time, a user spoke."""
+    """Store an archived session with messages of agents and, every sixth, of a user."""
     session = store.session()
     speakers = (*_AGENTS, None)
     for start in range(0, count, _CHUNK):

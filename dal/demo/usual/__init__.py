@@ -1,7 +1,7 @@
-"""The usual way, for comparison: a session and its messages as a typical service keeps them.
+"""The usual SQL, for comparison: sessions and messages as a typical service stores them.
 
-It runs in the library's own tables, and is given the same chances: one connection, prepared statements,
-no needless statement. What it lacks is what the library is about.
+It uses the library's tables, under the same conditions: one connection, prepared statements,
+no needless statement. It lacks only what the library adds.
 """
 
 from __future__ import annotations
