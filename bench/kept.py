@@ -17,20 +17,18 @@ def promises_of(query: str) -> Promises:
     return parse(QUERIES / f"{query}.sql", query.rpartition("/")[2])
 
 
-def broken(query: str, axis: str, at: Mapping[int, Figures]) -> list[str]:
+def broken(query: str, axis: str, at: Mapping[int, Figures], slack: float = SLACK) -> list[str]:
     """Tell which promises of a query the figures along an axis do not keep."""
     promises = promises_of(query)
     bounds = [bound for bound in (*promises.bounds, *promises.held) if bound.axis == axis]
     if not bounds:
         raise LookupError(f"{query} promises nothing along {axis!r}")
-    told = [f"{bound}: it is {found}" for bound in bounds if (found := _growth(bound, at)) > bound.growth]
+    told = [
+        f"{bound}: it is {found}" for bound in bounds if (found := fit(_values(bound, at), slack).growth) > bound.growth
+    ]
     told += [f"{bound}: it is {_values(bound, at)}" for bound in bounds if bound.divisor and _exceeds(bound, at)]
     trips = max(one.round_trips for one in at.values())
     return told + ([f"{promises.round_trips} round trips: it is {trips}"] if trips > promises.round_trips else [])
-
-
-def _growth(bound: Bound, at: Mapping[int, Figures]):
-    return fit(_values(bound, at)).growth
 
 
 def _exceeds(bound: Bound, at: Mapping[int, Figures]) -> bool:

@@ -10,7 +10,7 @@ import results
 from baseline import compare, parse, updated
 from measures import Figures, classes, gated, number
 
-from dal.gate.measure.growth import Growth
+from dal.gate.measure.growth import SLACK, Growth
 
 BASELINE = Path(__file__).with_name("baseline.txt")
 
@@ -138,9 +138,9 @@ class Ledger:
             raise ValueError(f"{name} is measured twice")
         self.gated[name] = str(value)
 
-    def costs(self, title: str, subject: str, row: str, at: Mapping[int, Figures]) -> None:
+    def costs(self, title: str, subject: str, row: str, at: Mapping[int, Figures], slack: float = SLACK) -> None:
         """Show what an operation takes at some sizes, and have its round trips and classes compared."""
-        table, grown = self.table(title), classes(at)
+        table, grown = self.table(title), classes(at, slack)
         table.subject = subject
         (trips,) = {(one.round_trips, one.statements) for one in at.values()}  # Whatever the size.
         for name, count in zip(("round trips", "statements"), trips, strict=True):

@@ -10,7 +10,7 @@ import psycopg
 
 from dal.gate.header.promises import Growth
 from dal.gate.measure.cost import Cost, cost_of, least
-from dal.gate.measure.growth import fit
+from dal.gate.measure.growth import SLACK, fit
 from dal.gate.wire import Wire, watch
 
 WARM = 12
@@ -75,9 +75,11 @@ def number(figures: Figures, metric: str) -> int:
     return getattr(figures.cost, METRICS[metric])
 
 
-def classes(figures: Mapping[int, Figures]) -> dict[str, Growth]:
-    """How each metric grows over the sizes that were measured."""
-    return {metric: fit({size: number(one, metric) for size, one in figures.items()}).growth for metric in METRICS}
+def classes(figures: Mapping[int, Figures], slack: float = SLACK) -> dict[str, Growth]:
+    """Return the growth class of each metric over the sizes that were measured."""
+    return {
+        metric: fit({size: number(one, metric) for size, one in figures.items()}, slack).growth for metric in METRICS
+    }
 
 
 def gated(metric: str, growth: Growth) -> str:
