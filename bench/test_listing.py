@@ -15,8 +15,8 @@ QUERIES = {"first": "sessions/list", "in the middle": "sessions/list", "of a use
 
 
 DEEPER = SLACK + 1
-"""Buffers that are not growth: a page of all sessions descends an index three times, once for each status. The index gets
-one level deeper between 20,000 and 50,000 sessions, where a page may begin on a new leaf as well."""
+"""Buffers that are not growth: a page of all sessions descends an index three times, once for each status. The index
+gets one level deeper between 20,000 and 50,000 sessions, where a page may begin on a new leaf as well."""
 
 
 @pytest.mark.parametrize("name", PAGES)
