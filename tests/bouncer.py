@@ -1,4 +1,4 @@
-"""A PgBouncer of the test's own, in transaction mode, with the settings that the README gives."""
+"""A PgBouncer of the test's own, in transaction mode, with the settings of docs/guides/pgbouncer.md."""
 
 import os
 import pwd

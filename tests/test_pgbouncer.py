@@ -1,4 +1,4 @@
-"""Behind a real PgBouncer in transaction mode, with the settings that the README gives."""
+"""Behind a real PgBouncer in transaction mode, with the settings of docs/guides/pgbouncer.md."""
 
 import threading
 from datetime import UTC, datetime

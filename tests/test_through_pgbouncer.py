@@ -35,7 +35,7 @@ ELSEWHERE = {
 """What is left out here, and why."""
 
 SETTINGS = {"pgbouncer": True, "prepare_threshold": None}
-"""What the README says to connect with."""
+"""The options that docs/guides/pgbouncer.md recommends."""
 
 
 @pytest.fixture(scope="module")
