@@ -1,10 +1,8 @@
 -- name: after(session_id, after, limit, owner)
--- Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
--- start with -1.
+-- Read the messages after a sequence number in reading order: one page forwards. -1 reads from the start.
 --
--- One statement: a walk along the index from the number on, at the same cost wherever it starts (an
---   OFFSET would read all that it skips).
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: A forward index scan from the number on. It costs the same wherever it starts; OFFSET would read
+--   everything that it skips. With `owner`, another user's session behaves as if it did not exist.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -12,7 +10,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
--- Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
+-- Returns: Message; in reading order; no row after the last message, or if the session is not stored.
 SELECT
     m.session_id,
     m.sequence,

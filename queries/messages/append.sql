@@ -1,13 +1,12 @@
 -- name: append(session_id, source, user_id, parent_id, session_metadata, message_id, role, agent_id, content, metadata, owner)^
--- Append one message to a session, and create the session if this is its first.
+-- Append one message to a session. The first append creates the session.
 --
--- One statement: the upsert of the session's row takes the next number and the row's lock at once, so
---   numbers are gapless and in the order of the commits under any concurrency, without a retry. Asking
---   for max(sequence) + 1 instead would read a snapshot that is older than the wait for the lock.
---   With an owner, a session that is not that user's is as one that is not stored.
---   Where a temporary table of the connection hides one of these tables, nothing is stored.
--- Index: sessions_pkey, messages_message_id_key; the insert writes to all three of messages.
--- Rows locked: the session's row until the commit. Waits for other writers of the same session alone.
+-- One statement: The upsert of the session's row takes the next number and locks the row in one step. So numbers are
+--   gapless and follow the order of the commits under any concurrency, without a retry. max(sequence) + 1 would read a
+--   snapshot that is older than the lock. With `owner`, another user's session behaves as if it did not exist. If a
+--   temporary table of the connection hides one of these tables, nothing is stored.
+-- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
+-- Rows locked: the session's row, until the commit. Waits only for other writers of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
 --   WAL O(1) in the session's metadata; buffers O(log n) in the sessions; at most 24 buffers;
 --   buffers O(log n) in the user's sessions;
@@ -15,14 +14,13 @@
 -- Held snapshot: buffers O(n) in the appends since, at most n/30
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions; waits for rows of sessions
 -- Never: Seq Scan; Sort
--- Repeat: safe: the message_id is found, and what was stored the first time is returned. Removed in between, it
---   is stored again, as if the removal had come first.
--- Returns: Appended; no row when the session is archived and has no such message.
---   The same message_id again gives what was stored the first time and changes nothing (so a lost
---   reply can be asked for again); is_same is false when its content was another.
---   While the first of two equal appends has not committed, the second waits and then fails with
---   23505; it is safe to repeat. source, user_id, parent_id and session_metadata are the new
---   session's, and do nothing to one that exists.
+-- Repeat: safe: the message_id is found, and the first outcome is returned. If the message was removed in between, it
+--   is stored again, as if the removal had happened first.
+-- Returns: Appended; no row if the session is archived and does not contain the message. The same message_id again
+--   returns the first outcome and changes nothing, so a call whose reply was lost can be repeated; is_same is false if
+--   the content differs. If two equal appends run at the same time, the second waits for the first and fails with
+--   23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored with a new session, and
+--   ignored for an existing one.
 WITH prior AS (
     SELECT
         m.session_id,

@@ -1,9 +1,8 @@
 -- name: before(session_id, before, limit, owner)
--- Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
--- backwards.
+-- Read the last messages before a sequence number, in reading order: one page backwards.
 --
--- One statement: a walk along the index from the number down, turned round afterwards.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: A backward index scan from the number, whose rows are then reversed. With `owner`, another user's
+--   session behaves as if it did not exist.
 -- Index: messages_pkey, backwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -12,7 +11,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: Message; in reading order; no row when nothing precedes, or no such session is stored.
+-- Returns: Message; in reading order; no row before the first message, or if the session is not stored.
 SELECT
     m.session_id,
     m.sequence,

@@ -1,12 +1,12 @@
 -- name: export(session_ids, after, limit, owner)
--- Read the messages of several sessions in reading order, one session after the other: a page of an export.
--- `after` is a sequence number in the first session, -1 for its start; `limit` is the most of each session.
+-- Read the messages of several sessions in reading order, one session after the other: one page of an export. `after`
+-- is a sequence number in the first session, or -1 for its start; `limit` is the maximum per session.
 --
--- One statement: for each session a walk along the index, as messages.after. The page ends at a MiB of content and
---   metadata, or with the first message, so that large messages do not fill the memory; `is_last` then is false for the
---   last row. The array stands in a subquery as in sessions.agent_ids. It is Python
---   that makes a line of JSON of each row, while the server reads the next page.
---   With an owner, a session of another user has no messages.
+-- One statement: One index scan per session, as messages.after. A page ends after one MiB of content and metadata, but
+--   has at least one message, so that large messages do not fill the memory; `is_last` is then false for the last row.
+--   The array is passed through a subquery, so that the planner does not count its elements and replan each call
+--   (tests/test_cost.py checks it). Python formats each row as JSON while the server reads the next page. With `owner`,
+--   a session of another user has no messages.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -15,7 +15,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: ExportedMessage; in the order of the given sessions; no row when they have no more messages.
+-- Returns: ExportedMessage; in the order of the given sessions; no row after the last message.
 SELECT
     page.session_id,
     page.sequence,

@@ -1,8 +1,7 @@
 -- name: get(session_id, message_id, owner)^
 -- Read one message by its id.
 --
--- One statement: one descent of the index.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: One index lookup. With `owner`, another user's session behaves as if it did not exist.
 -- Index: messages_message_id_key; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -10,7 +9,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
--- Returns: Message; no row when the session holds no such message.
+-- Returns: Message; no row if the session does not contain it.
 SELECT
     m.session_id,
     m.sequence,

@@ -1,8 +1,8 @@
 -- name: latest(session_id, limit, owner)
--- Read the latest messages of a session, in reading order: what a turn of an agent begins with.
+-- Read the latest messages of a session in reading order, as an agent needs them at the start of a turn.
 --
--- One statement: a walk along the index from its end, turned round afterwards.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: A backward index scan from the end, whose rows are then reversed. With `owner`, another user's session
+--   behaves as if it did not exist.
 -- Index: messages_pkey, backwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -10,7 +10,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
--- Returns: Message; in reading order; no row when no such session is stored.
+-- Returns: Message; in reading order; no row if the session is not stored.
 SELECT
     m.session_id,
     m.sequence,

@@ -1,14 +1,14 @@
 -- name: remove_from(session_id, sequence, removal_id, owner)^
--- Remove a session's messages from a sequence number on: to regenerate an answer, or to take the last
--- message back. The numbers are not given out again.
+-- Remove the messages from a sequence number on, to regenerate an answer or to take back the last message. Their
+-- numbers are not used again.
 --
--- One statement: the session's row is locked first, as by an append, so no append can come between the
---   removal and the count; what an append stored while this waited keeps its (higher) number.
---   A removal that removed something is noted for an hour, so that sending it again removes nothing that was
---   appended since. One that removed nothing is not: sent again, it is as if it had been sent later.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: It locks the session's row first, as an append does, so no append can run between the removal and the
+--   new count. A message that was appended while this statement waited for the lock stays, with its higher number. A
+--   removal is recorded for an hour, so that repeating the call does not remove messages that were appended since. A
+--   removal of nothing is not recorded: repeating it is like sending it later. With `owner`, another user's session
+--   behaves as if it did not exist.
 -- Index: sessions_pkey, messages_pkey, removals_pkey.
--- Rows locked: the session's row until the commit, then the removed messages.
+-- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages;
 --   buffers O(n) in the removed messages, at most 3 buffers each;
 --   WAL O(n) in the removed messages, at most 75 WAL bytes each; at most 30 buffers; at most 7 WAL records;
@@ -17,11 +17,10 @@
 -- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions; any rows of messages FOR UPDATE;
 --   waits for rows of sessions, messages
 -- Never: Seq Scan on sessions
--- Repeat: safe: the removal_id is found, and what was appended since stays.
--- Returns: Removed; no row when no such session is stored.
---   When the session is archived, nothing is removed and is_refused is true. The same removal_id again
---   gives what was removed the first time. While the first of two equal removals has not committed, the
---   second waits and then fails with 23505; it is safe to repeat.
+-- Repeat: safe: the removal_id is found, and newer messages stay.
+-- Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and is_refused
+--   is true. The same removal_id again returns the first outcome. If two equal removals run at the same time, the
+--   second waits for the first and fails with 23505; it is safe to repeat.
 WITH prior AS (
     SELECT
         r.session_id,

@@ -1,10 +1,9 @@
 -- name: stream(session_id, after, limit, owner)
--- Read a session's messages that follow a sequence number, in reading order: a page of a stream.
--- From the start with -1.
+-- Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the start.
 --
--- One statement: a walk along the index from the number on, as messages.after. It ends where contents and metadata of
---   a MiB are on the page, or with the first message, so that pages of large messages fill nobody's memory.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: A forward index scan, as messages.after. A page ends after one MiB of content and metadata, but has at
+--   least one message, so that large messages do not fill the memory. With `owner`, another user's session behaves as
+--   if it did not exist.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -12,7 +11,7 @@
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
--- Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
+-- Returns: Message; in reading order; no row after the last message, or if the session is not stored.
 SELECT
     m.session_id,
     m.sequence,

@@ -1,20 +1,19 @@
 -- name: check()
--- Read how the tables that the search_path leads to are made, for a comparison with how schema.sql makes them.
+-- Read the definitions of the tables on the search_path, to compare them with schema.sql.
 --
--- One statement: the version, and a row for each table, column, constraint, index, storage parameter, trigger, rule,
---   policy, and foreign key of another table; and one for each table whose owner could not have been trusted to make
---   it, since it is not the current role, nor has the rights of the schema's or the database's owner.
---   Definitions are the server's own text. Named NOT NULL constraints (PostgreSQL 18) are columns' properties here, as
---   before.
---   TABLESAMPLE takes all rows. It is there because the server refuses it on a view before it plans the statement: a
---   view that somebody planted under this name could otherwise run code as the role that connects.
--- Index: the catalog's own.
+-- One statement: The version, and one row for each table, column, constraint, index, storage parameter, trigger, rule,
+--   policy, and foreign key of another table. One row more for each table whose owner is neither the current role, nor
+--   a member of the role that owns the schema or the database: anybody else may have planted it. Definitions are the
+--   server's own text. Named NOT NULL constraints (PostgreSQL 18) appear as properties of their columns, as in older
+--   versions. TABLESAMPLE reads all rows; it is there because the server refuses it for a view. Otherwise a view that
+--   somebody planted under this name could run code as the connecting role.
+-- Index: those of the system catalog.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(1) in the sessions; at most 3 buffers
 -- Locks: AccessShare on dal_schema
 -- Never: none
 -- Repeat: safe: it only reads.
--- Returns: SchemaFact; no row of kind version when a schema was never applied whole.
+-- Returns: SchemaFact; no row of kind version if the schema was never applied completely.
 WITH ours AS (
     SELECT
         c.oid,

@@ -1,17 +1,15 @@
 -- name: agent_ids(session_ids, owner)
--- List the agents that spoke in each of the given sessions, in order of first appearance.
+-- List the agents that took part in each of the given sessions, in order of first appearance.
 --
--- One statement: an archived session's set is final, so it is stored on the session's row by the first
---   read that finds it missing, and served from there ever after. Any other session's set is read
---   from its messages each time: from one agent to the next by one descent of the index each, whatever
---   the session's length. The array stands in a subquery so that the planner does not count its elements
---   and plan anew for each call, which took longer than the read itself (tests/test_cost.py holds it to that).
---   The limit in `given` leaves nothing out: by one that it cannot know the planner expects few sessions
---   instead of ten, for which it would read a table of some hundred sessions as a whole.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: The list of an archived session is final, so the first read stores it on the session's row, and later
+--   reads use it. For any other session it is read from the messages each time, by one index lookup per agent, whatever
+--   the session's length. The array is passed through a subquery, so that the planner does not count its elements and
+--   replan each call (tests/test_cost.py checks it). The LIMIT in `given` removes nothing: it makes the planner expect
+--   few sessions. With its default of ten, it would read a table of some hundred sessions as a whole. With `owner`,
+--   another user's session behaves as if it did not exist.
 -- Index: sessions_pkey, messages_by_agent.
--- Rows locked: the row of an archived session that is not cached yet, until the commit. Waits for nobody:
---   a row that another has locked is stored by a later read.
+-- Rows locked: the row of an archived session without a cached list, until the commit. Waits for nobody: a row that is
+--   locked is left to a later read.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
 --   buffers O(n) in the session's agents, at most 5 buffers each;
 --   buffers O(n) in the given sessions, at most 28 buffers each; at most 40 buffers; at most 10 ms of CPU;
@@ -19,8 +17,8 @@
 -- Held snapshot: buffers O(n) in the appends since, at most n/50
 -- Locks: RowExclusive on sessions; AccessShare on messages; any rows of sessions FOR NO KEY UPDATE; waits for nobody
 -- Never: Seq Scan on sessions; Seq Scan on messages
--- Repeat: safe: the set that it stores is final.
--- Returns: SessionAgents; one a session that is stored; no row for one that is not.
+-- Repeat: safe: the stored list is final.
+-- Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
 WITH given AS (
     SELECT DISTINCT g.session_id
     FROM unnest((SELECT :session_ids::text[])) AS g (session_id)

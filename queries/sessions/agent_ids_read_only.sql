@@ -1,11 +1,10 @@
 -- name: agent_ids_read_only(session_ids, owner)
--- List the agents that spoke in each of the given sessions, in order of first appearance, and store
--- nothing: for a role that only reads, or a server that does.
+-- List the agents that took part in each of the given sessions, in order of first appearance, without storing the list:
+-- for read-only roles and servers.
 --
--- One statement: as agent_ids, without storing the set of an archived session that is not cached yet, which is read
---   from its messages each time until someone who may write has asked for it. A statement that may write is refused
---   as a whole, even where it would find nothing to write.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: As agent_ids, but the list of an archived session that is not cached is read from its messages each
+--   time. A read-only role or server refuses a statement that could write, even if it would write nothing. With
+--   `owner`, another user's session behaves as if it did not exist.
 -- Index: sessions_pkey, messages_by_agent.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
@@ -16,7 +15,7 @@
 -- Locks: AccessShare on sessions, messages
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: it only reads.
--- Returns: SessionAgents; one a session that is stored; no row for one that is not.
+-- Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
 WITH given AS (
     SELECT DISTINCT g.session_id
     FROM unnest((SELECT :session_ids::text[])) AS g (session_id)

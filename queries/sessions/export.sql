@@ -1,11 +1,11 @@
 -- name: export(listed_after, id_after, source, since, until, limit)
--- Read sessions as lines of JSON, in the order of listed_at: a page. The first page
--- comes after ('-infinity', ''), the next after the (listed_at, session_id) of the last row of this one.
+-- Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after ('-infinity',
+-- ''); each later one after the (listed_at, session_id) of the previous page's last row.
 --
--- One statement: for each status one walk along the index, which stops after so many sessions; those of another
---   source, or created at another time, are passed over. The page ends where it is a MiB long. Null for source, since
---   and until lets all through, written as a CASE, of which the planner does not expect that it lets hardly any through.
---   The order is no promise across snapshots: an export reads all its pages in one.
+-- One statement: One index scan for each status, which stops after `limit` sessions. It skips sessions of another
+--   source, or created at another time. A page ends at one MiB. Where source, since or until is null it matches
+--   everything; this is written as CASE, since the planner would expect an OR to match hardly any row. The order only
+--   holds within one snapshot: an export reads all its pages in one.
 -- Index: sessions_listed, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page, at most n/2;
@@ -13,7 +13,7 @@
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: it only reads.
--- Returns: ExportedSession; in the order of the pages; no row when there are no more.
+-- Returns: ExportedSession; in the order of the pages; no row after the last session.
 WITH candidate AS (
     SELECT
         s.session_id,

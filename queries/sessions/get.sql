@@ -1,8 +1,7 @@
 -- name: get(session_id, owner)^
 -- Read a session's row.
 --
--- One statement: one descent of the index.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: One index lookup. With `owner`, another user's session behaves as if it did not exist.
 -- Index: sessions_pkey.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; at most 6 buffers; at most 10 ms of CPU; no sleeps;
@@ -11,7 +10,7 @@
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
--- Returns: SessionRecord; no row when no such session is stored.
+-- Returns: SessionRecord; no row if the session is not stored.
 SELECT
     s.session_id,
     s.source,

@@ -1,17 +1,17 @@
 -- name: relist(owner)
--- Give the present time as their place in lists to sessions whose place is ahead of the clock.
+-- Set the place of sessions whose place in lists is in the future to the present time.
 --
--- One statement: a store sends it when the first session of a list is one of those. A clock that was once ahead
---   must not keep them at the top of every list. An append does the same for its own session.
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: A store sends it when a list begins with such a session, so that a clock that was once ahead does not
+--   keep sessions at the top of every list. An append does the same for its own session. With `owner`, another user's
+--   session behaves as if it did not exist.
 -- Index: sessions_listed, backwards; sessions_pkey.
--- Rows locked: at most a thousand of those sessions until the commit. Waits for nobody: a row that another has
---   locked is left to a later list.
+-- Rows locked: at most a thousand of those sessions, until the commit. Waits for nobody: a row that is locked is left
+--   to a later list.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; at most 39 buffers; at most 9 WAL records
 -- Locks: RowExclusive on sessions; any rows of sessions FOR NO KEY UPDATE
 -- Never: none
--- Repeat: safe: they are found ahead of the clock no more.
--- Returns: Relisted; no row when no session was ahead.
+-- Repeat: safe: their places are not in the future any more.
+-- Returns: Relisted; no row if no place was in the future.
 WITH ahead AS MATERIALIZED (
     SELECT a.session_id
     FROM unnest(ARRAY['active', 'paused', 'archived']) AS wanted (status)

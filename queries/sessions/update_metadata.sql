@@ -1,19 +1,18 @@
 -- name: update_metadata(session_id, metadata, owner)^
--- Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
--- whatever the status: titles and ratings are given to sessions that are over.
+-- Merge keys into a session's metadata; an existing key gets the new value. It works for every status, since titles and
+-- ratings are often added when a session is over.
 --
--- One statement: the merge happens on the newest version of the row, so two merges at the same moment
---   both stay (reading, changing and writing back would lose one).
---   With an owner, a session that is not that user's is as one that is not stored.
+-- One statement: The merge uses the newest version of the row, so two concurrent merges both survive. Reading, changing
+--   and writing back would lose one. With `owner`, another user's session behaves as if it did not exist.
 -- Index: sessions_pkey; writes to no index (HOT), but moves the session up in lists at most once a minute.
--- Rows locked: the session's row until the commit. Waits for a writer of the same session.
+-- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
 --   WAL O(1) in the session's messages; at most 9 buffers; at most 4 WAL records; at most 10 ms of CPU; no sleeps;
 --   no temporary bytes
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
--- Repeat: safe: the keys have the values that they would have if it had been sent later.
--- Returns: SessionRecord; as it is now; no row when no such session is stored.
+-- Repeat: safe: the keys have the same values as if the call had been sent later.
+-- Returns: SessionRecord; the current row; no row if the session is not stored.
 UPDATE sessions AS s SET
     metadata = s.metadata || :metadata::jsonb,
     updated_at = CASE
