@@ -1,29 +1,30 @@
 -- session-dal: sessions of agents, and their messages.
 --
--- A tour. A session is one conversation; its row carries what changes with every message (a counter,
--- two timestamps) and what is said once (who, where from, free metadata). A message is one line of
--- that conversation, numbered by its session: 0, 1, 2 … without a gap, in the order of the commits.
--- There is no session without a message: the statement that stores the first message creates the
--- session's row, so a client that connects and never speaks leaves nothing here.
+-- A tour. A session is one conversation. Its row holds what changes with every message (a counter and two
+-- timestamps) and what is set once (the user, the source, the parent, free metadata). A message is one line
+-- of the conversation. Its session numbers it: 0, 1, 2 … without gaps, in the order of the commits. A session
+-- without a message has no row: the statement that stores the first message creates it, so a client that
+-- connects but never speaks writes nothing.
 --
--- The session's row is also the lock under which everything happens: an append updates it first
--- (taking the next number), so appends to one session queue up behind each other and behind
--- archive, remove and delete, while different sessions never wait for one another.
+-- The session's row is also the lock that orders everything. An append updates the row first, to take the
+-- next number. So appends to the same session wait for each other, and for archive, remove and delete;
+-- different sessions never wait for one another.
 --
--- Where the tables live is the search_path's choice: no name below is qualified, and everything is
--- created in its first schema, which is created too if it is missing. Apply the file as a whole, in
--- one transaction; doing it twice is harmless:
+-- The search_path decides where the tables are. No name below is qualified, and everything is created in the
+-- path's first schema, which is created too if it is missing. Apply the file as a whole, in one transaction;
+-- applying it twice is harmless:
 --
 --     psql --single-transaction --set ON_ERROR_STOP=1 --file schema.sql
 --     dal schema apply --schema agents
 --
--- The figures below were measured on PostgreSQL 18 by uv run pytest tests/test_cost.py --postgres=embedded,
--- which shows them anew.
+-- The figures below were measured on PostgreSQL 18. This command measures them again: uv run pytest
+-- tests/test_cost.py --postgres=embedded
 
--- One appliance at a time; a first schema; and no quiet sharing of another project's tables.
+-- One application of this file at a time; a schema to create the tables in; and no mixing with another
+-- project's tables.
 DO $$
 DECLARE
-    -- The version that this file makes.
+    -- The version that this file creates.
     made constant integer := 5;
     target text;
     found integer;
@@ -34,9 +35,9 @@ BEGIN
             current_setting('server_version')
         USING ERRCODE = 'feature_not_supported';
     END IF;
-    -- 'session-' in ASCII: a key that no other program takes by accident.
+    -- 'session-' in ASCII: a key that no other program uses by accident.
     PERFORM pg_advisory_xact_lock(x'73657373696F6E2D'::bigint);
-    -- Where the path ends with pg_temp, that is the current schema if no other one exists.
+    -- If the path ends with pg_temp, that is the current schema if no other one exists.
     IF current_schema() IS NULL OR starts_with(current_schema(), 'pg_temp') THEN
         target := (parse_ident(current_setting('search_path'), false))[1];
         IF target IS NULL OR target = '$user' THEN
@@ -46,8 +47,9 @@ BEGIN
         END IF;
         EXECUTE format('CREATE SCHEMA %I', target);
     END IF;
-    -- Whoever may create tables here could have planted some, with triggers or as views: only those are taken as
-    -- ours whose owner is the current role, or has the rights of the schema's or the database's owner.
+    -- Anybody who may create tables here could have planted some, with triggers or as views. A table is
+    -- accepted only if its owner is the current role, or a member of the role that owns the schema or the
+    -- database.
     SELECT string_agg(format('%s of %s', c.oid::regclass, pg_get_userbyid(c.relowner)), ', ') INTO strange
     FROM unnest('{dal_schema,sessions,messages,removals}'::text[]) AS w (name)
     INNER JOIN pg_class AS c
@@ -93,30 +95,31 @@ BEGIN
 END
 $$;
 
--- Which version of this file made the tables, or what brought them to it (dal/schema/migrations), newest last. A
--- store compares it with its own before its first statement.
+-- The versions of this file that created or upgraded the tables (dal/schema/migrations), newest last. A store
+-- compares the latest with its own before its first statement.
 CREATE TABLE IF NOT EXISTS dal_schema (
     version integer PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now(),
-    -- An older release goes on working while a newer one is rolled out, and after it is rolled back.
+    -- An older release keeps working while a newer one is rolled out, and after it is rolled back.
     usable_from integer
 );
 
 INSERT INTO dal_schema (version, usable_from) VALUES (5, 5) ON CONFLICT (version) DO NOTHING;
 
--- The columns that an append changes stand first and side by side, and the wide ones last: an update
--- logs the bytes from the first changed one to the last, so wide columns between them would be written
--- to the WAL by every append. With 1.5 kB of metadata an append writes 0.6 kB, and 2.1 kB if the metadata
--- stands among the hot columns.
+-- The columns that an append changes come first and next to each other, the wide ones last. An update logs
+-- the bytes from the first changed column to the last, so every append would log the wide columns between
+-- them. With 1.5 kB of metadata, an append writes 0.6 kB of WAL; with the metadata between the hot columns it
+-- would write 2.1 kB.
 CREATE TABLE IF NOT EXISTS sessions (
     next_sequence bigint NOT NULL,
     message_count bigint NOT NULL,
     updated_at timestamptz NOT NULL,
-    -- The place in lists. Listing by recency needs an index, and an index on updated_at would end HOT
-    -- updates: every append would write to every index of the table. So a session moves up at most once a
-    -- minute: a statement that finds listed_at a minute old brings it up to date, and any other leaves it.
-    -- updated_at is then never as much as a minute later. An append that moves its session up writes 1.0 kB
-    -- of WAL, and any other 0.6 kB; in turns of six appends, two minutes apart, 83 % of the updates are HOT.
+    -- The place in lists. Lists by recency need an index, but an index on updated_at would end HOT updates:
+    -- every append would write to every index of the table. So a session moves up at most once a minute: a
+    -- statement that finds listed_at older than a minute sets it to the present; any other leaves it. So
+    -- updated_at is always less than a minute later than listed_at. An append that moves its session up
+    -- writes 1.0 kB of WAL, any other 0.6 kB. With turns of six appends, two minutes apart, 83 % of the
+    -- updates are HOT.
     listed_at timestamptz NOT NULL DEFAULT statement_timestamp(),
     created_at timestamptz NOT NULL,
     archived_at timestamptz,
@@ -128,11 +131,11 @@ CREATE TABLE IF NOT EXISTS sessions (
     agent_ids text[] COLLATE "C",
     metadata jsonb NOT NULL,
 
-    -- The key by which every statement finds its session, and by which the tables can be sharded.
-    -- Collation "C", here and in every identifier: compared as bytes, so no upgrade of the C library
-    -- can reorder (and so corrupt) an index.
+    -- The key by which every statement finds its session, and by which the tables can be sharded. Collation
+    -- "C", here and for every identifier: text is compared as bytes, so an upgrade of the C library cannot
+    -- change the order, and so corrupt an index.
     CONSTRAINT sessions_pkey PRIMARY KEY (session_id),
-    -- Longer keys would not fit into the index pages of messages, where two of them stand together.
+    -- Longer keys would not fit into the index pages of messages, which hold two of them.
     CONSTRAINT sessions_ids_fit CHECK (
         length(session_id) BETWEEN 1 AND 255
         AND length(source) BETWEEN 1 AND 255
@@ -140,28 +143,28 @@ CREATE TABLE IF NOT EXISTS sessions (
         AND length(parent_id) BETWEEN 1 AND 255
     ),
     CONSTRAINT sessions_status_is_known CHECK (status IN ('active', 'paused', 'archived')),
-    -- Numbers only grow, and no more messages can be there than numbers were given out.
+    -- Numbers only grow, and there cannot be more messages than numbers.
     CONSTRAINT sessions_counts_agree CHECK (message_count BETWEEN 0 AND next_sequence),
     CONSTRAINT sessions_archived_has_its_time CHECK ((status = 'archived') = (archived_at IS NOT NULL)),
-    -- The guard of the cache: only an archived session's set of agents is final.
+    -- The guard of the cache: only an archived session's list of agents is final.
     CONSTRAINT sessions_only_archived_caches CHECK (agent_ids IS NULL OR status = 'archived'),
     CONSTRAINT sessions_metadata_is_an_object CHECK (jsonb_typeof(metadata) = 'object')
 ) WITH (
-    -- Room on each page for the next versions of its rows, so that an append's update stays on the page
-    -- and touches no index (HOT), even while a long query elsewhere keeps the old versions from being
-    -- removed: of ten appends to each of 200 sessions, three under a held snapshot, 90 % were HOT; with
-    -- fillfactor 70 80 %, with 90 73 %, with 100 70 %. A session's row is small beside its messages.
+    -- Every page keeps room for the next versions of its rows, so that an append's update stays on the page
+    -- and touches no index (HOT), even while a long query elsewhere keeps the old versions alive. Of ten
+    -- appends to each of 200 sessions, three of them under a held snapshot, 90 % were HOT; with fillfactor 70
+    -- 80 %, with 90 73 %, with 100 70 %. A session's row is small compared with its messages.
     fillfactor = 50,
-    -- A row version dies with every append: clean up after a twentieth of the rows, not a fifth.
+    -- Every append leaves a dead row version: vacuum after 5 % of the rows, not 20 %.
     autovacuum_vacuum_scale_factor = 0.05,
     autovacuum_analyze_scale_factor = 0.1
 );
 
--- Lists by recency: in a status, of a user, from a source. For each wanted status, a page walks one of these
--- backwards and stops when it is full. The index has the rows in the order of the list, so nothing is sorted,
--- however many sessions were active in the same hour.
--- The predicate of the first is true of every row. It keeps the planner from walking the index for one user, since
--- it could find few of that user's sessions among all: only lists of all sessions repeat it.
+-- Lists by recency: of a status, of a user, from a source. For each wanted status, a page scans one of these
+-- indexes backwards and stops when it is full. The index has the order of the list, so nothing is sorted,
+-- however many sessions were active in the same hour. The predicate of the first index is true for every row.
+-- It keeps the planner from scanning this index for one user, whose sessions may be few among all: only lists
+-- of all sessions repeat the predicate.
 CREATE INDEX IF NOT EXISTS sessions_listed ON sessions (status, listed_at, session_id)
 WHERE status <> '';
 CREATE INDEX IF NOT EXISTS sessions_listed_of_user ON sessions (user_id, status, listed_at, session_id)
@@ -169,8 +172,9 @@ WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS sessions_listed_of_source ON sessions (source, status, listed_at, session_id)
 WHERE source IS NOT NULL;
 
--- A generic plan is made for the average user. That one has few sessions, and the planner would sort them all, which
--- takes thousands of buffers for a user with 30,000. So it is told of ten users, and walks the index.
+-- A generic plan is made for the average user, who has few sessions. The planner would sort them all, which
+-- takes thousands of buffers for a user with 30,000. So it is told that there are ten users, and scans the
+-- index.
 ALTER TABLE sessions ALTER COLUMN user_id SET (n_distinct = 10), ALTER COLUMN source SET (n_distinct = 10);
 
 CREATE TABLE IF NOT EXISTS messages (
@@ -183,11 +187,11 @@ CREATE TABLE IF NOT EXISTS messages (
     content text NOT NULL,
     metadata jsonb NOT NULL,
 
-    -- Reading in order, forwards and backwards, from any number.
+    -- Reads in order, forwards and backwards, from any number.
     CONSTRAINT messages_pkey PRIMARY KEY (session_id, sequence),
-    -- Sending the same message again stores it once; also serves reading one by its id.
+    -- A message that is sent twice is stored once. This index also finds a message by its id.
     CONSTRAINT messages_message_id_key UNIQUE (session_id, message_id),
-    -- A session's messages go with it.
+    -- Deleting a session deletes its messages.
     CONSTRAINT messages_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions (session_id)
     ON DELETE CASCADE,
     CONSTRAINT messages_ids_fit CHECK (
@@ -199,20 +203,21 @@ CREATE TABLE IF NOT EXISTS messages (
     CONSTRAINT messages_metadata_is_an_object CHECK (jsonb_typeof(metadata) = 'object')
 );
 
--- The agents of a session, each found by one descent (a loose index scan), whatever the length of
--- the session: 25 buffers for the five agents of 10,000 messages, where a GROUP BY touches 193.
--- Partial: what a user says has no agent, and need not be indexed.
+-- The agents of a session: one index lookup finds each of them (a loose index scan), whatever the length of
+-- the session. The five agents of 10,000 messages take 25 buffers; a GROUP BY takes 193. The index is
+-- partial, since a user's messages have no agent.
 CREATE INDEX IF NOT EXISTS messages_by_agent ON messages (session_id, agent_id, sequence)
 WHERE agent_id IS NOT NULL;
 
--- The planner takes a session for one of 50 messages, whether it has met it or not. With the statistics of a day on which
--- there were few sessions it would expect nothing of a new one, take any index that begins with session_id for as good as
--- any other, and read a long session as a whole: 4,071 buffers to remove its last message, and not 25.
+-- The planner is told that a session has 50 messages. With statistics from a day on which there were few
+-- sessions, it would expect no messages in a new session, consider any index that begins with session_id as
+-- good as any other, and read a long session as a whole: 4,071 buffers to remove its last message, instead of
+-- 25.
 ALTER TABLE messages ALTER COLUMN session_id SET (n_distinct = -0.02), ALTER COLUMN session_id SET STATISTICS 1;
 
--- What was removed, one row a removal: sent again because its answer was lost, it must not remove what
--- was appended in the meantime. Few: a removal regenerates an answer, or takes one back; one that removes
--- nothing leaves no row, and each deletes those of its session that are more than an hour old.
+-- Removals, one row each. A removal that is sent again because its reply was lost must not remove messages
+-- that were appended in the meantime. The table stays small: removals are rare, a removal of nothing leaves
+-- no row, and each removal deletes the rows of its session that are more than an hour old.
 CREATE TABLE IF NOT EXISTS removals (
     sequence bigint NOT NULL,
     messages bigint NOT NULL,
