@@ -106,13 +106,16 @@ def strange_names(connection):
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_round_trips_are_what_time_says(server, operation, trips):
-    with proxy(server.conninfo) as (conninfo, _), psycopg.connect(conninfo, autocommit=True) as connection:
-        with wire.watch(connection) as watched:
-            started = time.perf_counter()
-            operation(connection)
-            elapsed = time.perf_counter() - started
-    assert watched.round_trips == trips, watched.messages
-    assert trips <= elapsed / DELAY < trips + 0.9
+    """A busy machine only adds to the time, so the shortest of several runs counts."""
+    delays = []
+    while len(delays) < 5 and min(delays, default=trips + 1) >= trips + 0.9:
+        with proxy(server.conninfo) as (conninfo, _), psycopg.connect(conninfo, autocommit=True) as connection:
+            with wire.watch(connection) as watched:
+                started = time.perf_counter()
+                operation(connection)
+                delays.append((time.perf_counter() - started) / DELAY)
+        assert watched.round_trips == trips, watched.messages
+    assert trips <= min(delays) < trips + 0.9
 
 
 @pytest.mark.parametrize(
