@@ -9,8 +9,8 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from commit_order import behind, duplicated, lost
 from layers import Layer
-from overtaking import behind, duplicated, lost
 from turns import filled, texts
 
 WRITERS, EACH = 8, 50

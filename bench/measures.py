@@ -86,7 +86,8 @@ def gated(metric: str, growth: Growth) -> str:
     """A class as the baseline has it, which must be the same on every PostgreSQL and at every size.
 
     An index's height comes and goes, so O(1) and O(log n) are one for buffers. And where a plan turns from a part of
-    a table to all of it, a fit may see more than O(n); our own promises are held to the very class, in kept.py.
+    a table to all of it, a fit may see more than O(n); promises_kept.py holds our own promises to their
+    very class.
     """
     if metric != "WAL" and growth >= Growth.LINEAR:
         return f"{Growth.LINEAR} or more"

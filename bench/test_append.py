@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from field import LARGE, SIZES, WAYS
-from kept import broken
 from measures import Beside
+from promises_kept import broken
 from report import ratio
 from ways import Bare, Ours, content
 

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 from field import WAYS
-from kept import broken
+from lazy_sessions import Eager, Lazy, three
 from many import PAGES
 from measures import Operation, classes, figures_of, gated, warm
-from silent import Eager, Lazy, three
+from promises_kept import broken
 from ulid import ULID
 from ways import AGENT, ROLE, Ours, content
 

@@ -61,7 +61,7 @@ def moved(server, schema, full, empty, tmp_path):
     took, memory = defaultdict(list), defaultdict(list)
 
     def ours(verb, of):
-        command = [sys.executable, BENCH / "moving.py", verb, server.conninfo, of, tmp_path / "all.jsonl"]
+        command = [sys.executable, BENCH / "histories_process.py", verb, server.conninfo, of, tmp_path / "all.jsonl"]
         done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         took[verb].append(done["seconds"])
         if done["memory"] is not None:

@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 from background_writers import WRITERS, beside_writers
+from lazy_sessions import Eager, Lazy, three
 from measures import Beside, Operation, figures_of, warm
-from silent import Eager, Lazy, three
 from ulid import ULID
 
 TITLE = "three sessions, of which one is silent"

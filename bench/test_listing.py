@@ -1,9 +1,9 @@
 """Listing sessions by recency, among many."""
 
 import pytest
-from kept import broken
 from many import PAGE, PAGES
 from measures import Beside, warm
+from promises_kept import broken
 
 from dal.gate.measure.growth import SLACK
 

@@ -3,8 +3,8 @@
 from functools import partial
 
 import pytest
-from kept import broken
 from measures import Beside, Operation, figures_of, warm
+from promises_kept import broken
 from reads import agents, pages
 
 PAGE = 20

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from commit_order import behind, duplicated, lost
 from contention import EACH, WRITERS, Contention, contend
-from overtaking import behind, duplicated, lost
+from peers_page import Row, page
 from proxy import Requests, Traffic, passed_on
-from told import Row, page
 from turns import Cost, Times, filled
 
 ROOT = Path(__file__).parent.parent

@@ -51,11 +51,11 @@ class _MessagesAppend(AsyncQuery):
     ) -> records.Appended | None:
         """Append one message to a session. The first append creates the session.
 
-        Returns: Appended; no row if the session is archived and does not contain the message. The same message_id again
-          returns the first outcome and changes nothing, so a call whose reply was lost can be repeated; is_same is false if
-          the content differs. If two equal appends run at the same time, the second waits for the first and fails with
-          23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored with a new session, and
-          ignored for an existing one.
+        Returns: Appended; no row if the session is archived and does not contain the message. The same
+          message_id again returns the first outcome and changes nothing, so a call whose reply was lost can be
+          repeated; is_same is false if the content differs. If two equal appends run at the same time, the
+          second waits for the first and fails with 23505; it is safe to repeat. source, user_id, parent_id and
+          session_metadata are stored with a new session, and ignored for an existing one.
         """
 
 class _MessagesAppendAll(AsyncQuery):
@@ -79,14 +79,14 @@ class _MessagesAppendAll(AsyncQuery):
         contents: list[str],
         metadata: list[str] | list[Jsonb],
     ) -> list[records.AppendedOne]:
-        """Append messages to any number of sessions, in the given order, and create the sessions that do not exist. The
-        messages of one call are stored all or none; calls do not depend on each other.
+        """Append messages to any number of sessions, in the given order, and create the sessions that do not exist.
+        The messages of one call are stored all or none; calls do not depend on each other.
 
-        Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of its call was
-          stored: either one of them has is_same = false (its message_id exists with other content), or the session is
-          archived. A message that a trigger of the service suppressed has no row either. Messages that are already stored
-          with the same content keep their numbers. If two equal appends run at the same time, the second waits for the first
-          and fails with 23505; it is safe to repeat.
+        Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
+          its call was stored: either one of them has is_same = false (its message_id exists with other content),
+          or the session is archived. A message that a trigger of the service suppressed has no row either.
+          Messages that are already stored with the same content keep their numbers. If two equal appends run at
+          the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesBefore(AsyncQuery):
@@ -109,8 +109,9 @@ class _MessagesExport(AsyncQuery):
         limit: int,
         owner: str | None = None,
     ) -> list[records.ExportedMessage]:
-        """Read the messages of several sessions in reading order, one session after the other: one page of an export. `after`
-        is a sequence number in the first session, or -1 for its start; `limit` is the maximum per session.
+        """Read the messages of several sessions in reading order, one session after the other: one page of an
+        export. `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum
+        per session.
 
         Returns: ExportedMessage; in the order of the given sessions; no row after the last message.
         """
@@ -144,19 +145,20 @@ class _MessagesRemoveFrom(AsyncQuery):
         removal_id: str,
         owner: str | None = None,
     ) -> records.Removed | None:
-        """Remove the messages from a sequence number on, to regenerate an answer or to take back the last message. Their
-        numbers are not used again.
+        """Remove the messages from a sequence number on, to regenerate an answer or to take back the last message.
+        Their numbers are not used again.
 
-        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and is_refused
-          is true. The same removal_id again returns the first outcome. If two equal removals run at the same time, the
-          second waits for the first and fails with 23505; it is safe to repeat.
+        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and
+          is_refused is true. The same removal_id again returns the first outcome. If two equal removals run at
+          the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesStream(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the start.
+        """Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the
+        start.
 
         Returns: Message; in reading order; no row after the last message, or if the session is not stored.
         """
@@ -211,8 +213,8 @@ class _SessionsAgentIdsReadOnly(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str | None = None
     ) -> list[records.SessionAgents]:
-        """List the agents that took part in each of the given sessions, in order of first appearance, without storing the list:
-        for read-only roles and servers.
+        """List the agents that took part in each of the given sessions, in order of first appearance, without
+        storing the list: for read-only roles and servers.
 
         Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
         """
@@ -223,8 +225,8 @@ class _SessionsArchive(AsyncQuery):
     ) -> records.SessionRecord | None:
         """Archive a session for good. Nothing can be appended to it or removed from it afterwards.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session does not change,
-          and keeps its archived_at.
+        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session does
+          not change, and keeps its archived_at.
         """
 
 class _SessionsDelete(AsyncQuery):
@@ -247,8 +249,8 @@ class _SessionsDeleteIdle(AsyncQuery):
         limit: int,
         patience: str | None,
     ) -> list[records.Deleted]:
-        """Delete sessions, with their messages, that have been idle since a given time: the longest idle first, at most `limit`
-        at once. Repeat it until it deletes nothing, so that no statement runs for hours.
+        """Delete sessions, with their messages, that have been idle since a given time: the longest idle first, at
+        most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
 
         Returns: Deleted; no row if no session has been idle for that long.
         """
@@ -265,8 +267,8 @@ class _SessionsDeleteIdleOfUser(AsyncQuery):
         limit: int,
         patience: str | None,
     ) -> list[records.Deleted]:
-        """Delete a user's sessions, with their messages, that have been idle since a given time: the longest idle first, at
-        most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
+        """Delete a user's sessions, with their messages, that have been idle since a given time: the longest idle
+        first, at most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
 
         Returns: Deleted; no row if no session of the user has been idle for that long.
         """
@@ -284,8 +286,8 @@ class _SessionsExport(AsyncQuery):
         until: datetime | str | None,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after ('-infinity',
-        ''); each later one after the (listed_at, session_id) of the previous page's last row.
+        """Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after
+        ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last row.
 
         Returns: ExportedSession; in the order of the pages; no row after the last session.
         """
@@ -304,8 +306,9 @@ class _SessionsExportOfUser(AsyncQuery):
         until: datetime | str | None,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read a user's sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after
-        ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last row.
+        """Read a user's sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts
+        after ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last
+        row.
 
         Returns: ExportedSession; in the order of the pages; no row after the last session.
         """
@@ -330,8 +333,8 @@ class _SessionsList(AsyncQuery):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List sessions, latest activity first, one page at a time. The first page starts before ('infinity', ''); each later
-        one before the (place, session_id) of the previous page's last row.
+        """List sessions, latest activity first, one page at a time. The first page starts before ('infinity', '');
+        each later one before the (place, session_id) of the previous page's last row.
 
         Returns: ListedSession; latest activity first; no row after the last session.
         """
@@ -348,8 +351,8 @@ class _SessionsListOfSource(AsyncQuery):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List the sessions from a source, latest activity first, one page at a time. The first page starts before ('infinity',
-        ''); each later one before the (place, session_id) of the previous page's last row.
+        """List the sessions from a source, latest activity first, one page at a time. The first page starts before
+        ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
         Returns: ListedSession; latest activity first; no row after the last session.
         """
@@ -366,8 +369,8 @@ class _SessionsListOfUser(AsyncQuery):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List a user's sessions, latest activity first, one page at a time. The first page starts before ('infinity', '');
-        each later one before the (place, session_id) of the previous page's last row.
+        """List a user's sessions, latest activity first, one page at a time. The first page starts before
+        ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
         Returns: ListedSession; latest activity first; no row after the last session.
         """
@@ -385,8 +388,8 @@ class _SessionsListOfUserAndSource(AsyncQuery):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List a user's sessions from a source, latest activity first, one page at a time. The first page starts before
-        ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
+        """List a user's sessions from a source, latest activity first, one page at a time. The first page starts
+        before ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
         Returns: ListedSession; latest activity first; no row after the last session.
         """
@@ -395,11 +398,11 @@ class _SessionsOpen(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_id: str, limit: int, owner: str | None = None
     ) -> list[records.OpenedRow]:
-        """Read everything that an agent needs at the start of a turn: the session's row, its latest messages in reading order,
-        and its agents in order of first appearance.
+        """Read everything that an agent needs at the start of a turn: the session's row, its latest messages in
+        reading order, and its agents in order of first appearance.
 
-        Returns: OpenedRow; one row per message, or one without a message if the session has none; no row if the session is
-          not stored.
+        Returns: OpenedRow; one row per message, or one without a message if the session has none; no row if the
+          session is not stored.
         """
 
 class _SessionsPause(AsyncQuery):
@@ -408,8 +411,8 @@ class _SessionsPause(AsyncQuery):
     ) -> records.SessionRecord | None:
         """Mark an active session as paused. It still accepts messages; the service decides what a pause means.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays archived,
-          which its status shows; a paused one stays paused.
+        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
+          archived, which its status shows; a paused one stays paused.
         """
 
 class _SessionsRelist(AsyncQuery):
@@ -427,16 +430,16 @@ class _SessionsResume(AsyncQuery):
     ) -> records.SessionRecord | None:
         """Mark a paused session as active again.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays archived,
-          which its status shows; an active one stays active.
+        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
+          archived, which its status shows; an active one stays active.
         """
 
 class _SessionsUpdateMetadata(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str | None = None
     ) -> records.SessionRecord | None:
-        """Merge keys into a session's metadata; an existing key gets the new value. It works for every status, since titles and
-        ratings are often added when a session is over.
+        """Merge keys into a session's metadata; an existing key gets the new value. It works for every status,
+        since titles and ratings are often added when a session is over.
 
         Returns: SessionRecord; the current row; no row if the session is not stored.
         """

@@ -1,10 +1,11 @@
 -- name: append(session_id, source, user_id, parent_id, session_metadata, message_id, role, agent_id, content, metadata, owner)^
 -- Append one message to a session. The first append creates the session.
 --
--- One statement: The upsert of the session's row takes the next number and locks the row in one step. So numbers are
---   gapless and follow the order of the commits under any concurrency, without a retry. max(sequence) + 1 would read a
---   snapshot that is older than the lock. With `owner`, another user's session behaves as if it did not exist. If a
---   temporary table of the connection hides one of these tables, nothing is stored.
+-- One statement: The upsert of the session's row takes the next number and locks the row in one step. So
+--   numbers are gapless and follow the order of the commits under any concurrency, without a retry.
+--   max(sequence) + 1 would read a snapshot that is older than the lock. With `owner`, another user's
+--   session behaves as if it did not exist. If a temporary table of the connection hides one of these
+--   tables, nothing is stored.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the session's row, until the commit. Waits only for other writers of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
@@ -14,13 +15,13 @@
 -- Held snapshot: buffers O(n) in the appends since, at most n/30
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions; waits for rows of sessions
 -- Never: Seq Scan; Sort
--- Repeat: safe: the message_id is found, and the first outcome is returned. If the message was removed in between, it
---   is stored again, as if the removal had happened first.
--- Returns: Appended; no row if the session is archived and does not contain the message. The same message_id again
---   returns the first outcome and changes nothing, so a call whose reply was lost can be repeated; is_same is false if
---   the content differs. If two equal appends run at the same time, the second waits for the first and fails with
---   23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored with a new session, and
---   ignored for an existing one.
+-- Repeat: safe: the message_id is found, and the first outcome is returned. If the message was removed in
+--   between, it is stored again, as if the removal had happened first.
+-- Returns: Appended; no row if the session is archived and does not contain the message. The same
+--   message_id again returns the first outcome and changes nothing, so a call whose reply was lost can be
+--   repeated; is_same is false if the content differs. If two equal appends run at the same time, the
+--   second waits for the first and fails with 23505; it is safe to repeat. source, user_id, parent_id and
+--   session_metadata are stored with a new session, and ignored for an existing one.
 WITH prior AS (
     SELECT
         m.session_id,

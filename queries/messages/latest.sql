@@ -1,8 +1,8 @@
 -- name: latest(session_id, limit, owner)
 -- Read the latest messages of a session in reading order, as an agent needs them at the start of a turn.
 --
--- One statement: A backward index scan from the end, whose rows are then reversed. With `owner`, another user's session
---   behaves as if it did not exist.
+-- One statement: A backward index scan from the end, whose rows are then reversed. With `owner`, another
+--   user's session behaves as if it did not exist.
 -- Index: messages_pkey, backwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;

@@ -1,9 +1,10 @@
 -- name: stream(session_id, after, limit, owner)
--- Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the start.
+-- Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the
+-- start.
 --
--- One statement: A forward index scan, as messages.after. A page ends after one MiB of content and metadata, but has at
---   least one message, so that large messages do not fill the memory. With `owner`, another user's session behaves as
---   if it did not exist.
+-- One statement: A forward index scan, as messages.after. A page ends after one MiB of content and
+--   metadata, but has at least one message, so that large messages do not fill the memory. With `owner`,
+--   another user's session behaves as if it did not exist.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;

@@ -1,7 +1,8 @@
 -- name: hide_temporary()^
 -- Move temporary tables to the end of this connection's search_path, so that they cannot hide our tables.
 --
--- One statement: The server looks for a table among the temporary ones first, unless the path contains pg_temp.
+-- One statement: The server looks for a table among the temporary ones first, unless the path contains
+--   pg_temp.
 -- Index: none.
 -- Rows locked: none.
 -- Promises: 1 round trip; may match nothing; buffers O(1) in the sessions; at most 2 buffers

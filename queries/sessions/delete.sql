@@ -1,10 +1,11 @@
 -- name: delete(session_id, owner)^
 -- Delete a session and all its messages.
 --
--- One statement: The foreign key deletes the messages along with the row. With `owner`, another user's session behaves
---   as if it did not exist.
+-- One statement: The foreign key deletes the messages along with the row. With `owner`, another user's
+--   session behaves as if it did not exist.
 -- Index: sessions_pkey, and messages_pkey for the messages.
--- Rows locked: the session's row and its messages, until the commit. Waits for a writer of the same session.
+-- Rows locked: the session's row and its messages, until the commit. Waits for a writer of the same
+--   session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions;
 --   buffers O(n) in the session's messages, at most 2 buffers each;
 --   WAL O(n) in the session's messages, at most 69 WAL bytes each; at most 20 buffers; at most 5 WAL records;

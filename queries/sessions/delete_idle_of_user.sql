@@ -1,17 +1,18 @@
 -- name: delete_idle_of_user(user_id, idle_since, passed_over, limit, patience)
--- Delete a user's sessions, with their messages, that have been idle since a given time: the longest idle first, at
--- most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
+-- Delete a user's sessions, with their messages, that have been idle since a given time: the longest idle
+-- first, at most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
 --
--- One statement: A session that is being written to is skipped, not waited for. A session that was written to after the
---   scan began is checked again under its lock, and kept. `patience` is a lock_timeout for this statement only, or
---   null. The statement never waits for rows of sessions, but another transaction may hold a row that is deleted along
---   with one of them, for example in a table that references messages. The statement then fails with 55P03 and has
---   deleted nothing. The store then halves `limit`, and finally skips that session: the scan begins after `passed_over`
---   sessions. A session whose place is in the future, since a clock was ahead, gets the present time as its place, and
---   is deleted once it has been idle from then on. If only updated_at is in the future, as after an import, its place
---   decides.
+-- One statement: A session that is being written to is skipped, not waited for. A session that was written
+--   to after the scan began is checked again under its lock, and kept. `patience` is a lock_timeout for
+--   this statement only, or null. The statement never waits for rows of sessions, but another transaction
+--   may hold a row that is deleted along with one of them, for example in a table that references messages.
+--   The statement then fails with 55P03 and has deleted nothing. The store then halves `limit`, and finally
+--   skips that session: the scan begins after `passed_over` sessions. A session whose place is in the
+--   future, since a clock was ahead, gets the present time as its place, and is deleted once it has been
+--   idle from then on. If only updated_at is in the future, as after an import, its place decides.
 -- Index: sessions_listed_of_user, forwards; sessions_pkey, and messages_pkey for the messages.
--- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with an append.
+-- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
+--   an append.
 -- Promises: 1 round trip; buffers O(log n) in the sessions;
 --   buffers O(n) in the deleted sessions, at most 24 buffers each;
 --   WAL O(n) in the deleted sessions, at most 270 WAL bytes each; at most 253 buffers; at most 50 WAL records;

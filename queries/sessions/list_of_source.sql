@@ -1,12 +1,12 @@
 -- name: list_of_source(source, statuses, place_before, id_before, limit)
--- List the sessions from a source, latest activity first, one page at a time. The first page starts before ('infinity',
--- ''); each later one before the (place, session_id) of the previous page's last row.
+-- List the sessions from a source, latest activity first, one page at a time. The first page starts before
+-- ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 --
--- One statement: One index scan for each wanted status. The index has the order of the list, and each scan stops when
---   the page is full, so only the rows of the page are sorted. Sessions that were active within the same minute may
---   appear in any order, since a session moves up at most once a minute (see schema.sql). A session that becomes active
---   between two pages moves ahead of both. The statuses are passed through a subquery, so that the planner does not
---   count them and replan each call.
+-- One statement: One index scan for each wanted status. The index has the order of the list, and each scan
+--   stops when the page is full, so only the rows of the page are sorted. Sessions that were active within
+--   the same minute may appear in any order, since a session moves up at most once a minute (see
+--   schema.sql). A session that becomes active between two pages moves ahead of both. The statuses are
+--   passed through a subquery, so that the planner does not count them and replan each call.
 -- Index: sessions_listed_of_source, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;

@@ -1,9 +1,9 @@
 -- name: open(session_id, limit, owner)
--- Read everything that an agent needs at the start of a turn: the session's row, its latest messages in reading order,
--- and its agents in order of first appearance.
+-- Read everything that an agent needs at the start of a turn: the session's row, its latest messages in
+-- reading order, and its agents in order of first appearance.
 --
--- One statement: As get, latest and agent_ids_read_only, on one snapshot. Only the last row has the session's wide
---   columns. With `owner`, another user's session behaves as if it did not exist.
+-- One statement: As get, latest and agent_ids_read_only, on one snapshot. Only the last row has the
+--   session's wide columns. With `owner`, another user's session behaves as if it did not exist.
 -- Index: sessions_pkey; messages_pkey, backwards; messages_by_agent.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
@@ -14,8 +14,8 @@
 -- Locks: AccessShare on sessions, messages
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: it only reads.
--- Returns: OpenedRow; one row per message, or one without a message if the session has none; no row if the session is
---   not stored.
+-- Returns: OpenedRow; one row per message, or one without a message if the session has none; no row if the
+--   session is not stored.
 WITH RECURSIVE session AS (
     SELECT
         s.session_id,

@@ -1,9 +1,9 @@
 -- name: pause(session_id, owner)^
 -- Mark an active session as paused. It still accepts messages; the service decides what a pause means.
 --
--- One statement: The update decides by the newest version of the row, whatever the status was when the statement began.
---   Where the status may not change, it writes the old values back. With `owner`, another user's session behaves as if
---   it did not exist.
+-- One statement: The update decides by the newest version of the row, whatever the status was when the
+--   statement began. Where the status may not change, it writes the old values back. With `owner`, another
+--   user's session behaves as if it did not exist.
 -- Index: sessions_pkey; a change of status writes to the indexes of the lists.
 -- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
@@ -12,8 +12,8 @@
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
 -- Repeat: safe: the status is the same as if the call had been sent later.
--- Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays archived,
---   which its status shows; a paused one stays paused.
+-- Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
+--   archived, which its status shows; a paused one stays paused.
 UPDATE sessions AS s SET
     status = CASE WHEN s.status = 'active' THEN 'paused' ELSE s.status END,
     updated_at = CASE

@@ -1,9 +1,10 @@
 -- name: update_metadata(session_id, metadata, owner)^
--- Merge keys into a session's metadata; an existing key gets the new value. It works for every status, since titles and
--- ratings are often added when a session is over.
+-- Merge keys into a session's metadata; an existing key gets the new value. It works for every status,
+-- since titles and ratings are often added when a session is over.
 --
--- One statement: The merge uses the newest version of the row, so two concurrent merges both survive. Reading, changing
---   and writing back would lose one. With `owner`, another user's session behaves as if it did not exist.
+-- One statement: The merge uses the newest version of the row, so two concurrent merges both survive.
+--   Reading, changing and writing back would lose one. With `owner`, another user's session behaves as if
+--   it did not exist.
 -- Index: sessions_pkey; writes to no index (HOT), but moves the session up in lists at most once a minute.
 -- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the sessions; buffers O(1) in the session's messages;

@@ -1,6 +1,6 @@
 """Exports or imports all in a process of its own, and tells the seconds, and the most memory that the process had.
 
-python bench/moving.py export|import CONNINFO SCHEMA FILE
+python bench/histories_process.py export|import CONNINFO SCHEMA FILE
 """
 
 from __future__ import annotations

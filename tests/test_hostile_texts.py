@@ -8,10 +8,10 @@ import random
 import sys
 from collections import Counter
 
-import odd
+import hostile_texts as hostile
 import pytest
+from hostile_texts import is_identifier, is_json, is_text, same
 from hypothesis import settings
-from odd import is_identifier, is_json, is_text, same
 from sides import unwrap
 
 import dal
@@ -67,7 +67,11 @@ LARGEST = {
     "metadata": ("metadata", {"a": "é" * ((validate.MAX_METADATA - 8) // 2)}, {"b": 1}),
     "digits": ("metadata", {"a": "9" * (validate.MAX_METADATA - 8)}, {"b": 1}),
     "tiny floats": ("metadata", {"a": [5e-324] * ((validate.MAX_METADATA - 7) // 7)}, {"b": "1234567890"}),
-    "depth": ("metadata", {"a": odd.nested(validate.MAX_DEPTH - 1)}, {"b": odd.nested(validate.MAX_DEPTH)}),
+    "depth": (
+        "metadata",
+        {"a": hostile.nested(validate.MAX_DEPTH - 1)},
+        {"b": hostile.nested(validate.MAX_DEPTH)},
+    ),
     "number": ("metadata", {"a": -(10**validate.MAX_DIGITS) + 1}, {"a": -(10**validate.MAX_DIGITS)}),
 }
 
@@ -154,11 +158,13 @@ def test_messages(store, chance, trial):
 
     def message():
         new = {
-            "role": good("role", odd.text, is_identifier, lambda v: session.append(v, "x")),
-            "content": good("content", lambda c: odd.text(c, 2000), is_text, lambda v: session.append("u", v)),
-            "agent_id": good("agent_id", odd.text, is_identifier, lambda v: session.append("u", "x", agent_id=v)),
-            "metadata": good("metadata", odd.metadata, is_json, lambda v: session.append("u", "x", metadata=v)),
-            "message_id": good("message_id", odd.text, is_identifier, lambda v: session.append("u", "x", message_id=v)),
+            "role": good("role", hostile.text, is_identifier, lambda v: session.append(v, "x")),
+            "content": good("content", lambda c: hostile.text(c, 2000), is_text, lambda v: session.append("u", v)),
+            "agent_id": good("agent_id", hostile.text, is_identifier, lambda v: session.append("u", "x", agent_id=v)),
+            "metadata": good("metadata", hostile.metadata, is_json, lambda v: session.append("u", "x", metadata=v)),
+            "message_id": good(
+                "message_id", hostile.text, is_identifier, lambda v: session.append("u", "x", message_id=v)
+            ),
         }
         given_ids.add(new["message_id"])
         return NewMessage(**new)
@@ -203,12 +209,12 @@ def test_sessions(store, chance, trial):
 
     given = []
     for _ in range(MANY):
-        session_id = good("session_id", odd.text, is_identifier, store.session)
+        session_id = good("session_id", hostile.text, is_identifier, store.session)
         taken.add(("session_id", session_id))
         opening = {
-            "source": good("source", odd.text, is_identifier, lambda v: store.session(source=v)),
-            "user_id": good("user_id", odd.text, is_identifier, lambda v: store.session(user_id=v)),
-            "parent_id": good("parent_id", odd.text, is_identifier, lambda v: store.session(parent_id=v)),
+            "source": good("source", hostile.text, is_identifier, lambda v: store.session(source=v)),
+            "user_id": good("user_id", hostile.text, is_identifier, lambda v: store.session(user_id=v)),
+            "parent_id": good("parent_id", hostile.text, is_identifier, lambda v: store.session(parent_id=v)),
         }
         metadata = good_metadata(chance, trial, "session", lambda v: store.session(metadata=v))
         store.session(session_id, metadata=metadata, **opening).append("user", "x")
@@ -241,7 +247,7 @@ def test_metadata_that_is_merged_and_handed_on(store, chance, trial):
 
 def good_metadata(chance, trial, operation, attempt):
     while True:
-        value = odd.metadata(chance)
+        value = hostile.metadata(chance)
         if trial.is_good(operation, "metadata", value, attempt, is_json):
             return value
 
@@ -251,7 +257,7 @@ def test_looking_up(store, chance, trial):
     session.append("user", "x")
     moment = session.record().updated_at
     for _ in range(MANY):
-        value = odd.text(chance)
+        value = hostile.text(chance)
         if trial.is_good("message", "message_id", value, session.message, is_identifier):
             assert session.message(value) is None
         cursor = f"{moment.isoformat()}/{value}" if chance.random() < 0.9 else value
@@ -267,7 +273,7 @@ def test_looking_up(store, chance, trial):
             "sessions", "status", value, lambda v: store.sessions(status=v), lambda v: v in dal.records.STATUSES
         )
     for _ in range(0, MANY, BATCH):
-        ids = [odd.text(chance) for _ in range(BATCH)]
+        ids = [hostile.text(chance) for _ in range(BATCH)]
         good = [
             value
             for value in ids
