@@ -1,6 +1,7 @@
 """The page and the chart of the benchmarks, made of a small run of them and opened in a browser."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -31,8 +32,16 @@ def results(server, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("bench") / "small.json"
     files = [f"bench/test_{name}.py" for name in ("append", "held", "lazy")]
     command = [sys.executable, "-m", "pytest", "-q", *files, "-k", SOME, "--results", path, "-p", "no:cacheprovider"]
+    # Within a process of pytest-xdist, pytest-benchmark would take no times.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
-        [*command, f"--postgres={server.conninfo}"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        [*command, f"--postgres={server.conninfo}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return path
