@@ -25,10 +25,9 @@ class _MessagesAfter(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read a session's messages that follow a sequence number, in reading order: a page forwards. From the
-        start with -1.
+        """Read the messages after a sequence number in reading order: one page forwards. -1 reads from the start.
 
-        Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
+        Returns: Message; in reading order; no row after the last message, or if the session is not stored.
         """
 
 class _MessagesAppend(Query):
@@ -49,14 +48,13 @@ class _MessagesAppend(Query):
         metadata: str | Jsonb,
         owner: str | None = None,
     ) -> records.Appended | None:
-        """Append one message to a session, and create the session if this is its first.
+        """Append one message to a session. The first append creates the session.
 
-        Returns: Appended; no row when the session is archived and has no such message.
-          The same message_id again gives what was stored the first time and changes nothing (so a lost
-          reply can be asked for again); is_same is false when its content was another.
-          While the first of two equal appends has not committed, the second waits and then fails with
-          23505; it is safe to repeat. source, user_id, parent_id and session_metadata are the new
-          session's, and do nothing to one that exists.
+        Returns: Appended; no row if the session is archived and does not contain the message. The same
+          message_id again returns the first outcome and changes nothing, so a call whose reply was lost can be
+          repeated; is_same is false if the content differs. If two equal appends run at the same time, the
+          second waits for the first and fails with 23505; it is safe to repeat. source, user_id, parent_id and
+          session_metadata are stored with a new session, and ignored for an existing one.
         """
 
 class _MessagesAppendAll(Query):
@@ -80,25 +78,23 @@ class _MessagesAppendAll(Query):
         contents: list[str],
         metadata: list[str] | list[Jsonb],
     ) -> list[records.AppendedOne]:
-        """Append messages to any number of sessions, to each in the order given, and create the sessions that they are
-        the first of. The messages of one call are stored all or none; calls do not depend on each other.
+        """Append messages to any number of sessions, in the given order, and create the sessions that do not exist.
+        The messages of one call are stored all or none; calls do not depend on each other.
 
-        Returns: AppendedOne; in the order given; no row for those that were not stored: then none of their call was,
-          because one has is_same false (its message_id is there with other content), or else because the session is
-          archived. A message that a trigger of the service's own suppressed has no row either. Those that are there
-          already with the same content keep their number.
-          While the first of two equal appends has not committed, the second waits and then fails with
-          23505; it is safe to repeat.
+        Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
+          its call was stored: either one of them has is_same = false (its message_id exists with other content),
+          or the session is archived. A message that a trigger of the service suppressed has no row either.
+          Messages that are already stored with the same content keep their numbers. If two equal appends run at
+          the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesBefore(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, before: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read a session's messages that precede a sequence number, the nearest ones, in reading order: a page
-        backwards.
+        """Read the last messages before a sequence number, in reading order: one page backwards.
 
-        Returns: Message; in reading order; no row when nothing precedes, or no such session is stored.
+        Returns: Message; in reading order; no row before the first message, or if the session is not stored.
         """
 
 class _MessagesExport(Query):
@@ -112,10 +108,11 @@ class _MessagesExport(Query):
         limit: int,
         owner: str | None = None,
     ) -> list[records.ExportedMessage]:
-        """Read the messages of several sessions in reading order, one session after the other: a page of an export.
-        `after` is a sequence number in the first session, -1 for its start; `limit` is the most of each session.
+        """Read the messages of several sessions in reading order, one session after the other: one page of an
+        export. `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum
+        per session.
 
-        Returns: ExportedMessage; in the order of the given sessions; no row when they have no more messages.
+        Returns: ExportedMessage; in the order of the given sessions; no row after the last message.
         """
 
 class _MessagesGet(Query):
@@ -124,16 +121,16 @@ class _MessagesGet(Query):
     ) -> records.Message | None:
         """Read one message by its id.
 
-        Returns: Message; no row when the session holds no such message.
+        Returns: Message; no row if the session does not contain it.
         """
 
 class _MessagesLatest(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read the latest messages of a session, in reading order: what a turn of an agent begins with.
+        """Read the latest messages of a session in reading order, as an agent needs them at the start of a turn.
 
-        Returns: Message; in reading order; no row when no such session is stored.
+        Returns: Message; in reading order; no row if the session is not stored.
         """
 
 class _MessagesRemoveFrom(Query):
@@ -147,23 +144,22 @@ class _MessagesRemoveFrom(Query):
         removal_id: str,
         owner: str | None = None,
     ) -> records.Removed | None:
-        """Remove a session's messages from a sequence number on: to regenerate an answer, or to take the last
-        message back. The numbers are not given out again.
+        """Remove the messages from a sequence number on, to regenerate an answer or to take back the last message.
+        Their numbers are not used again.
 
-        Returns: Removed; no row when no such session is stored.
-          When the session is archived, nothing is removed and is_refused is true. The same removal_id again
-          gives what was removed the first time. While the first of two equal removals has not committed, the
-          second waits and then fails with 23505; it is safe to repeat.
+        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and
+          is_refused is true. The same removal_id again returns the first outcome. If two equal removals run at
+          the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesStream(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read a session's messages that follow a sequence number, in reading order: a page of a stream.
-        From the start with -1.
+        """Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the
+        start.
 
-        Returns: Message; in reading order; no row when nothing follows, or no such session is stored.
+        Returns: Message; in reading order; no row after the last message, or if the session is not stored.
         """
 
 class _Messages:
@@ -179,21 +175,21 @@ class _Messages:
 
 class _SchemaCheck(Query):
     def __call__(self, connection: Connection[Any], /) -> list[records.SchemaFact]:
-        """Read how the tables that the search_path leads to are made, for a comparison with how schema.sql makes them.
+        """Read the definitions of the tables on the search_path, to compare them with schema.sql.
 
-        Returns: SchemaFact; no row of kind version when a schema was never applied whole.
+        Returns: SchemaFact; no row of kind version if the schema was never applied completely.
         """
 
 class _SchemaHideTemporary(Query):
     def __call__(self, connection: Connection[Any], /) -> records.SearchPath | None:
-        """Put temporary tables last on this connection's search_path, so that none can hide a table of ours.
+        """Move temporary tables to the end of this connection's search_path, so that they cannot hide our tables.
 
-        Returns: SearchPath; no row where the path is empty or names pg_temp.
+        Returns: SearchPath; no row if the path is empty or contains pg_temp.
         """
 
 class _SchemaVersion(Query):
     def __call__(self, connection: Connection[Any], /) -> records.SchemaVersion | None:
-        """Read which version of the schema the search_path leads to, and from which version on releases can use it.
+        """Read the version of the schema on the search_path, and the oldest version whose releases can use it.
 
         Returns: SchemaVersion; no row when a schema was never applied whole.
         """
@@ -207,38 +203,38 @@ class _SessionsAgentIds(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_ids: list[str], owner: str | None = None
     ) -> list[records.SessionAgents]:
-        """List the agents that spoke in each of the given sessions, in order of first appearance.
+        """List the agents that took part in each of the given sessions, in order of first appearance.
 
-        Returns: SessionAgents; one a session that is stored; no row for one that is not.
+        Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
         """
 
 class _SessionsAgentIdsReadOnly(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_ids: list[str], owner: str | None = None
     ) -> list[records.SessionAgents]:
-        """List the agents that spoke in each of the given sessions, in order of first appearance, and store
-        nothing: for a role that only reads, or a server that does.
+        """List the agents that took part in each of the given sessions, in order of first appearance, without
+        storing the list: for read-only roles and servers.
 
-        Returns: SessionAgents; one a session that is stored; no row for one that is not.
+        Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
         """
 
 class _SessionsArchive(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
-        """Archive a session for good: from here on nothing is appended to it or removed from it.
+        """Archive a session for good. Nothing can be appended to it or removed from it afterwards.
 
-        Returns: SessionRecord; as it is now; no row when no such session is stored.
-          An archived session stays as it is, its archived_at too.
+        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session does
+          not change, and keeps its archived_at.
         """
 
 class _SessionsDelete(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.Deleted | None:
-        """Delete a session with all its messages.
+        """Delete a session and all its messages.
 
-        Returns: Deleted; no row when no such session is stored.
+        Returns: Deleted; no row if the session is not stored.
         """
 
 class _SessionsDeleteIdle(Query):
@@ -252,10 +248,10 @@ class _SessionsDeleteIdle(Query):
         limit: int,
         patience: str | None,
     ) -> list[records.Deleted]:
-        """Delete sessions, with their messages, in which nothing has happened since a time; the longest idle
-        first, at most so many at once (so that no statement runs for hours: repeat until none is left).
+        """Delete sessions, with their messages, that have been idle since a given time: the longest idle first, at
+        most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
 
-        Returns: Deleted; no row when no session has been idle for so long.
+        Returns: Deleted; no row if no session has been idle for that long.
         """
 
 class _SessionsDeleteIdleOfUser(Query):
@@ -270,10 +266,10 @@ class _SessionsDeleteIdleOfUser(Query):
         limit: int,
         patience: str | None,
     ) -> list[records.Deleted]:
-        """Delete a user's sessions, with their messages, in which nothing has happened since a time; the longest idle
-        first, at most so many at once (so that no statement runs for hours: repeat until none is left).
+        """Delete a user's sessions, with their messages, that have been idle since a given time: the longest idle
+        first, at most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
 
-        Returns: Deleted; no row when no session has been idle for so long.
+        Returns: Deleted; no row if no session of the user has been idle for that long.
         """
 
 class _SessionsExport(Query):
@@ -289,10 +285,10 @@ class _SessionsExport(Query):
         until: datetime | str | None,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read sessions as lines of JSON, in the order of listed_at: a page. The first page
-        comes after ('-infinity', ''), the next after the (listed_at, session_id) of the last row of this one.
+        """Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after
+        ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last row.
 
-        Returns: ExportedSession; in the order of the pages; no row when there are no more.
+        Returns: ExportedSession; in the order of the pages; no row after the last session.
         """
 
 class _SessionsExportOfUser(Query):
@@ -309,10 +305,11 @@ class _SessionsExportOfUser(Query):
         until: datetime | str | None,
         limit: int,
     ) -> list[records.ExportedSession]:
-        """Read sessions of a user as lines of JSON, in the order of listed_at: a page. The
-        first page comes after ('-infinity', ''), the next after the last row's (listed_at, session_id).
+        """Read a user's sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts
+        after ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last
+        row.
 
-        Returns: ExportedSession; in the order of the pages; no row when there are no more.
+        Returns: ExportedSession; in the order of the pages; no row after the last session.
         """
 
 class _SessionsGet(Query):
@@ -321,7 +318,7 @@ class _SessionsGet(Query):
     ) -> records.SessionRecord | None:
         """Read a session's row.
 
-        Returns: SessionRecord; no row when no such session is stored.
+        Returns: SessionRecord; no row if the session is not stored.
         """
 
 class _SessionsList(Query):
@@ -335,10 +332,10 @@ class _SessionsList(Query):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List sessions, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
+        """List sessions, latest activity first, one page at a time. The first page starts before ('infinity', '');
+        each later one before the (place, session_id) of the previous page's last row.
 
-        Returns: ListedSession; the latest activity first; no row when there are no more.
+        Returns: ListedSession; latest activity first; no row after the last session.
         """
 
 class _SessionsListOfSource(Query):
@@ -353,10 +350,10 @@ class _SessionsListOfSource(Query):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List the sessions from a source, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
+        """List the sessions from a source, latest activity first, one page at a time. The first page starts before
+        ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
-        Returns: ListedSession; the latest activity first; no row when there are no more.
+        Returns: ListedSession; latest activity first; no row after the last session.
         """
 
 class _SessionsListOfUser(Query):
@@ -371,10 +368,10 @@ class _SessionsListOfUser(Query):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List a user's sessions, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
+        """List a user's sessions, latest activity first, one page at a time. The first page starts before
+        ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
-        Returns: ListedSession; the latest activity first; no row when there are no more.
+        Returns: ListedSession; latest activity first; no row after the last session.
         """
 
 class _SessionsListOfUserAndSource(Query):
@@ -390,38 +387,38 @@ class _SessionsListOfUserAndSource(Query):
         id_before: str,
         limit: int,
     ) -> list[records.ListedSession]:
-        """List a user's sessions from a source, the latest activity first: a page. The first page comes before
-        ('infinity', ''), the next before the (place, session_id) of the last row of this one.
+        """List a user's sessions from a source, latest activity first, one page at a time. The first page starts
+        before ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
-        Returns: ListedSession; the latest activity first; no row when there are no more.
+        Returns: ListedSession; latest activity first; no row after the last session.
         """
 
 class _SessionsOpen(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, limit: int, owner: str | None = None
     ) -> list[records.OpenedRow]:
-        """Read what a turn of an agent begins with, in one go: the session's row, its latest messages in reading order,
-        and the agents that spoke in it, in order of first appearance.
+        """Read everything that an agent needs at the start of a turn: the session's row, its latest messages in
+        reading order, and its agents in order of first appearance.
 
-        Returns: OpenedRow; one a message, or one without a message if the session has none; no row when no such session
-          is stored.
+        Returns: OpenedRow; one row per message, or one without a message if the session has none; no row if the
+          session is not stored.
         """
 
 class _SessionsPause(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
-        """Mark an active session as paused. Messages are still accepted: what a pause means is the service's.
+        """Mark an active session as paused. It still accepts messages; the service decides what a pause means.
 
-        Returns: SessionRecord; as it is now; no row when no such session is stored.
-          An archived session stays archived: the status tells. A paused one stays as it is.
+        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
+          archived, which its status shows; a paused one stays paused.
         """
 
 class _SessionsRelist(Query):
     def __call__(self, connection: Connection[Any], /, *, owner: str | None = None) -> list[records.Relisted]:
-        """Give the present time as their place in lists to sessions whose place is ahead of the clock.
+        """Set the place of sessions whose place in lists is in the future to the present time.
 
-        Returns: Relisted; no row when no session was ahead.
+        Returns: Relisted; no row if no place was in the future.
         """
 
 class _SessionsResume(Query):
@@ -430,18 +427,18 @@ class _SessionsResume(Query):
     ) -> records.SessionRecord | None:
         """Mark a paused session as active again.
 
-        Returns: SessionRecord; as it is now; no row when no such session is stored.
-          An archived session stays archived: the status tells. An active one stays as it is.
+        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
+          archived, which its status shows; an active one stays active.
         """
 
 class _SessionsUpdateMetadata(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str | None = None
     ) -> records.SessionRecord | None:
-        """Merge keys into a session's metadata; a key that is there already gets the new value. Allowed
-        whatever the status: titles and ratings are given to sessions that are over.
+        """Merge keys into a session's metadata; an existing key gets the new value. It works for every status,
+        since titles and ratings are often added when a session is over.
 
-        Returns: SessionRecord; as it is now; no row when no such session is stored.
+        Returns: SessionRecord; the current row; no row if the session is not stored.
         """
 
 class _Sessions:
