@@ -60,7 +60,7 @@ def pytest_report_header(config):
 def pytest_sessionfinish(session):
     output = getattr(session.config, "workeroutput", None)  # Of a process of pytest-xdist.
     if output is not None:
-        output["figures"] = session.config.stash.get(_FIGURES, {})
+        output["figures"] = {name: str(value) for name, value in session.config.stash.get(_FIGURES, {}).items()}
 
 
 @pytest.hookimpl(optionalhook=True)
