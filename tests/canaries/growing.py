@@ -116,11 +116,6 @@ GROWING = {
         ),
         plan="generic",
     ),
-    "a table that is read as a whole while it is small": Canary(
-        "sessions.agent_ids",
-        "never Seq Scan on sessions",
-        edits=(("\n    LIMIT (SELECT cardinality(:session_ids::text[]))", ""),),
-    ),
     "GROUP BY over all messages": Canary(
         "sessions.agent_ids",
         "buffers O(log n) in the session's messages",
