@@ -73,7 +73,7 @@ async_queries: _Library
 
 QUERY_HEADERS = '''\
 # Generated from the query files by .ci/query_stubs.py: change those, and run it.
-"""What the header of each query file says of its result."""
+"""The record and the repeatability of each query, from the header of its file."""
 
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ class QueryHeader(NamedTuple):
 
     record: type[Any]
     repeatable: bool
-    """Whether the statement may be sent again although it may have been committed."""
+    """True if a retry is safe even after an unknown outcome."""
 
 
 HEADERS = {
@@ -119,7 +119,7 @@ class Query:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it is safe to send again."""
+        """Return True if a retry is safe."""
         return bool(self._line("Repeat"))
 
     def _line(self, word: str) -> object:

@@ -70,7 +70,7 @@ class Results:
     day: str
     large: bool
     whole: bool
-    """Whether every benchmark ran and passed."""
+    """True if every benchmark ran and passed."""
     differs: tuple[str, ...]
     """The differences to the baseline."""
     tables: tuple[Table, ...]

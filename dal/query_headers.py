@@ -1,5 +1,5 @@
 # Generated from the query files by .ci/query_stubs.py: change those, and run it.
-"""What the header of each query file says of its result."""
+"""The record and the repeatability of each query, from the header of its file."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ class QueryHeader(NamedTuple):
 
     record: type[Any]
     repeatable: bool
-    """Whether the statement may be sent again although it may have been committed."""
+    """True if a retry is safe even after an unknown outcome."""
 
 
 HEADERS = {

@@ -90,7 +90,7 @@ class AsyncDeadlineConnection(AsyncTimeLimits, AsyncConnection[Any]):
     """The reason why the server ended it."""
 
     is_discarded = False
-    """Whether it was closed because its caller was interrupted, not because it broke."""
+    """True once it is closed for an interrupted caller; a broken connection stays False."""
 
     pool: AsyncConnectionPool[Any]
     """The pool that it belongs to."""

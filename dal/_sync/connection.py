@@ -91,7 +91,7 @@ class DeadlineConnection(TimeLimits, Connection[Any]):
     """The reason why the server ended it."""
 
     is_discarded = False
-    """Whether it was closed because its caller was interrupted, not because it broke."""
+    """True once it is closed for an interrupted caller; a broken connection stays False."""
 
     pool: ConnectionPool[Any]
     """The pool that it belongs to."""

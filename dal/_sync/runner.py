@@ -61,12 +61,12 @@ class Runner:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether each operation has its own connection and transaction."""
+        """Return True if each operation has its own connection and transaction."""
         return isinstance(self._source, Pooled)
 
     @property
     def has_own_transaction(self) -> bool:
-        """Whether each statement is a transaction of its own, not part of the caller's."""
+        """Return True if each statement commits on its own, outside the caller's transaction."""
         return self._source.has_own_transaction
 
     def deadline(self) -> float | None:

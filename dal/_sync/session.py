@@ -59,7 +59,7 @@ class Session:
         session_metadata = validate.optional_metadata("metadata", metadata)
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
-        """Whether this object knows that the session is stored.
+        """True once this object has seen that the session is stored.
 
         A successful append sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
         clears it. A refused append does not change it. So False means "not known", not "not stored".
