@@ -116,6 +116,11 @@ def test_what_it_prints_can_be_kept_in_a_file(told):
     assert max(map(len, told.splitlines())) <= 100
 
 
+def test_it_prints_no_markup(told):
+    assert "dal queries messages.append" in told
+    assert "[bold]" not in told
+
+
 def test_it_names_its_server(told, server):
     assert f"PostgreSQL {server.version}" in " ".join(told.split())
 

@@ -18,7 +18,7 @@ _BRIEF = 100
 """Larger figures are shown without a fraction."""
 
 NEXT = (
-    "Next: [bold]dal queries messages.append[/bold] shows the one statement of an append and says why it is enough; "
+    "Next: dal queries messages.append shows the one statement of an append and says why it is enough; "
     "the README shows the Python around it."
 )
 
