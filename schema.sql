@@ -18,7 +18,7 @@
 --     dal schema apply --schema agents
 --
 -- The figures below were measured on PostgreSQL 18. This command measures them again: uv run pytest
--- tests/test_cost.py --postgres=embedded
+-- tests/one_server/test_cost.py --postgres=embedded
 
 -- One application of this file at a time; a schema to create the tables in; and no mixing with another
 -- project's tables.

@@ -3,7 +3,7 @@
 uv run .ci/schema_facts.py [--check]
 
 It applies schema.sql to an embedded server. Every version of PostgreSQL that is supported gives the same file
-(tests/test_drift.py compares them).
+(tests/one_server/test_drift.py compares them).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["time_limit", "servers", "browser", "reviewed", "faults.plugin"]
+pytest_plugins = ["time_limit", "skips", "servers", "browser", "reviewed", "faults.plugin"]
 
 # --hypothesis-profile=thorough goes further than CI does, and brief less far.
 settings.register_profile(
@@ -17,5 +17,12 @@ settings.load_profile("short")
 
 def pytest_xdist_auto_num_workers(config):
     """Use every core for the whole suite, each with a server of its own; for a part of it, this process alone."""
-    is_whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
-    return os.cpu_count() if is_whole else 0
+    return os.cpu_count() if _is_whole(config) else 0
+
+
+def pytest_report_header(config):
+    return "the whole suite takes about 20 minutes on two idle cores" if _is_whole(config) else None
+
+
+def _is_whole(config):
+    return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword

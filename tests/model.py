@@ -1,4 +1,4 @@
-"""What the verbs promise, in memory: the same names, on dictionaries. tests/test_model.py compares.
+"""What the verbs promise, in memory: the same names, on dictionaries. tests/one_server/test_model.py compares.
 
 A handle's opening and flags are a Handle, a stored session is a Stored, and a refused operation raises the
 library's own error. Times are the server's: `settle` takes them over from its rows.

@@ -1,4 +1,4 @@
-"""Where the operations of tests/test_model.py take place, and how what comes of them is compared."""
+"""Where the operations of tests/one_server/test_model.py take place, and how what comes of them is compared."""
 
 from dataclasses import replace
 

@@ -14,7 +14,6 @@ from ulid import ULID
 import dal
 from dal.gate.server import CHOICES, Server, serve
 
-_SERVER = pytest.StashKey[Server]()
 _FIGURES = pytest.StashKey[dict[str, str]]()
 
 
@@ -41,20 +40,6 @@ def pytest_configure(config):
     # A shell's background command ignores SIGINT, and so would what the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Started here so that the header can say which it is.
-    started = _started(config.option.postgres)
-    server = config.stash[_SERVER] = started.__enter__()
-    config.add_cleanup(lambda: started.__exit__(None, None, None))
-    if server.kind != "given":
-        # It lives as long as the tests: nothing hangs on what would survive a power cut.
-        with psycopg.connect(server.conninfo, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
-
-
-def pytest_report_header(config):
-    server = config.stash[_SERVER]
-    return f"server: {server}, {server.place}"
 
 
 def pytest_sessionfinish(session):
@@ -84,8 +69,21 @@ def figure(request) -> Callable[[str, str], None]:
 
 
 @pytest.fixture(scope="session")
-def server(request) -> Server:
-    return request.config.stash[_SERVER]
+def started_server(request, figure) -> Iterator[Server]:
+    """The server, which is started for the first test that needs one."""
+    with _started(request.config.option.postgres) as server:
+        if server.kind != "given":
+            # It lives as long as the tests, so it need not survive a power cut.
+            with psycopg.connect(server.conninfo, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
+        figure("server", f"{server}, {server.place}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(started_server) -> Server:
+    return started_server
 
 
 @pytest.fixture(params=[SyncSide, AsyncSide], ids=["sync", "async"])

@@ -6,7 +6,7 @@
 --   messages are numbered back from it. The arrays up to session_metadata have one element per session. The
 --   others have one per message: `places` is the position of its session, from 1, and `calls` the call that
 --   it belongs to; all messages of a call are in one session. The arrays are passed through subqueries, so
---   that the planner does not count their elements and replan each call (tests/test_cost.py checks it). In
+--   that the planner does not count their elements and replan each call (tests/one_server/test_cost.py checks it). In
 --   sources, user_ids, parent_ids and agent_ids, '' stands for null: with array_nulls = off, the server
 --   reads an unquoted NULL in an array as the text 'NULL'. If `confined`, a session of a user other than
 --   the given one behaves as if it did not exist. `patience` is a lock_timeout for this statement only, or

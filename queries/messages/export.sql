@@ -6,7 +6,7 @@
 -- One statement: One index scan per session, as messages.after. A page ends after one MiB of content and
 --   metadata, but has at least one message, so that large messages do not fill the memory; `is_last` is
 --   then false for the last row. The array is passed through a subquery, so that the planner does not count
---   its elements and replan each call (tests/test_cost.py checks it). Python formats each row as JSON while
+--   its elements and replan each call (tests/one_server/test_cost.py checks it). Python formats each row as JSON while
 --   the server reads the next page. With `owner`, a session of another user has no messages.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.

@@ -4,7 +4,7 @@
 -- One statement: The list of an archived session is final, so the first read stores it on the session's
 --   row, and later reads use it. For any other session it is read from the messages each time, by one index
 --   lookup per agent, whatever the session's length. The array is passed through a subquery, so that the
---   planner does not count its elements and replan each call (tests/test_cost.py checks it). The LIMIT in
+--   planner does not count its elements and replan each call (tests/one_server/test_cost.py checks it). The LIMIT in
 --   `given` removes nothing: it makes the planner expect few sessions. With its default of ten, it would
 --   read a table of some hundred sessions as a whole. With `owner`, another user's session behaves as if it
 --   did not exist.

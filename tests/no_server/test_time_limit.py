@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import TESTS
 
-HERE = Path(__file__).parent
-
-TESTS = """
+PROGRAM = """
 import asyncio, ctypes, signal, threading, time
 import pytest
 
@@ -57,14 +55,14 @@ HANGS = {
 def runs(tmp_path_factory):
     """Run each of the tests above in a process of its own, all at once."""
     folder = tmp_path_factory.mktemp("hangs")
-    (folder / "test_it.py").write_text(TESTS)
+    (folder / "test_it.py").write_text(PROGRAM)
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-p", "time_limit", "--time-limit=1", "-k"]
     started = {
         name: subprocess.Popen(
             [*command, name],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(HERE)},
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

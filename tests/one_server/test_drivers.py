@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import TESTS
 
 import dal
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -17,9 +16,9 @@ def run(server, schema, tables):
     """Run every verb with an implementation, from packages that may lie elsewhere."""
 
     def run(implementation, *folders):
-        folders = [*folders, HERE, Path(dal.__file__).parent.parent]
+        folders = [*folders, TESTS, Path(dal.__file__).parent.parent]
         return subprocess.run(
-            [sys.executable, "-W", "error", HERE / "driver_verbs.py", server.conninfo, schema],
+            [sys.executable, "-W", "error", TESTS / "driver_verbs.py", server.conninfo, schema],
             env={**os.environ, "PSYCOPG_IMPL": implementation, "PYTHONPATH": os.pathsep.join(map(str, folders))},
             capture_output=True,
             text=True,

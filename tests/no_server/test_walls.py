@@ -4,11 +4,10 @@ import ast
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 GATE = "dal.gate"
 
 MAY_USE_THE_GATE = {

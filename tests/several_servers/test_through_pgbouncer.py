@@ -6,7 +6,6 @@ from dataclasses import replace
 import bouncer
 import psycopg
 import pytest
-import servers
 import test_agent_ids
 import test_append
 import test_concurrency
@@ -39,11 +38,10 @@ SETTINGS = {"pgbouncer": True, "prepare_threshold": None}
 
 
 @pytest.fixture(scope="module")
-def schema(request):
+def schema(started_server):
     """One for all, with the tables, which each test finds empty."""
     name = f"test_{ULID()}".lower()
-    conninfo = request.config.stash[servers._SERVER].conninfo
-    with psycopg.connect(conninfo, autocommit=True, options=f"-c search_path={name}") as connection:
+    with psycopg.connect(started_server.conninfo, autocommit=True, options=f"-c search_path={name}") as connection:
         dal.SessionStore(connection).apply_schema()
         yield name
         connection.execute("SET client_min_messages = warning")
@@ -51,11 +49,10 @@ def schema(request):
 
 
 @pytest.fixture(scope="module")
-def server(request, schema):
+def server(started_server, schema):
     """The server behind a PgBouncer, which leads to that schema."""
-    behind = request.config.stash[servers._SERVER]
-    with bouncer.through_pgbouncer(behind, schema, pool_size=12) as port:
-        yield replace(behind, conninfo=f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable")
+    with bouncer.through_pgbouncer(started_server, schema, pool_size=12) as port:
+        yield replace(started_server, conninfo=f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable")
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import os
 import re
 import traceback
 from functools import partial
-from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote
 
 import psycopg
 import pytest
 from bouncer import through_pgbouncer
+from paths import ROOT
 from program import run
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -27,7 +27,7 @@ MARK = "hush7"
 SECRET = f"{MARK}/@ %'\\"
 """Every part of a connection string has to write it in another way; all of them begin alike."""
 
-ROOT = Path(__file__).parent.parent
+
 TODO = ROOT / "dal/gate/example"
 FILES = (f"--queries={TODO}/queries", f"--schema={TODO}/schema.sql", f"--fixtures={TODO}/fixtures.py")
 

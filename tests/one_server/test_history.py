@@ -1,6 +1,6 @@
 """The checker of histories refuses what it must; and what many writers and readers really did passes it.
 
-uv run pytest tests/test_history.py --hypothesis-profile=thorough goes on for longer.
+uv run pytest tests/one_server/test_history.py --hypothesis-profile=thorough goes on for longer.
 """
 
 import asyncio

@@ -12,15 +12,14 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 import dal
 from dal import validate
 from dal.gate.header.grammar import LINES
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 SITE = [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]

@@ -13,12 +13,12 @@ import program
 import pytest
 from browser import can_be_read, fits, lead_somewhere, needs_chromium, opens_alone
 from page import page as written
+from paths import ROOT
 from results import NotResults, load
 
 from dal.gate.header.promises import Growth
 from dal.gate.measure.growth import fit
 
-ROOT = Path(__file__).parent.parent
 CHART = ROOT / "docs/append.svg"
 SOME = "(append and (Ours or Count) and not bare_insert) or third"
 """Of the benchmarks: counted and timed, over n, over the appends since, and at one place."""

@@ -7,11 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from paths import ROOT, TESTS
 
 import dal
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
 UV = [sys.executable, "-m", "uv"]
 CORE = {"session-dal", "psycopg", "psycopg-pool", "aiosql", "python-ulid", "typing-extensions", "tzdata"}
 TEXTS = {".sql", ".template", ".html", ".css", ".toml", ".md"}
@@ -124,7 +123,7 @@ def free_threaded():
 def test_it_works_without_a_gil(wheel, server, schema, tables, tmp_path):
     environment = Environment(tmp_path / "venv", free_threaded())
     assert environment.install(wheel) <= CORE
-    said = start(environment.python, HERE / "free_threads.py", server.conninfo, schema)
+    said = start(environment.python, TESTS / "free_threads.py", server.conninfo, schema)
     if "libpq library not found" in said.stderr:
         pytest.skip("psycopg in Python alone needs libpq, which is not installed (Debian's package libpq5 has it)")
     assert (said.returncode, said.stderr, said.stdout) == (0, "", "1280")

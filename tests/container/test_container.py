@@ -7,12 +7,12 @@ from contextlib import suppress
 import docker
 import psycopg
 import pytest
+from faults.cluster import free_port, wait_until
+from faults.crew import Crew
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.config import testcontainers_config
 
 from dal.gate.server import IMAGE
-from faults.cluster import free_port, wait_until
-from faults.crew import Crew
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import psycopg
 import pytest
+from paths import ROOT
 
 from dal.conninfo import with_schema
 from dal.gate.measure import scratch
 
-ROOT = Path(__file__).parent.parent
 TODO = ROOT / "dal/gate/example"
 GATED = ["--queries", TODO / "queries", "--schema", TODO / "schema.sql", "--fixtures", TODO / "fixtures.py"]
 

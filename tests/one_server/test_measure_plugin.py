@@ -7,16 +7,16 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import psycopg
 import pytest
+from paths import ROOT
 
 from dal.gate.asserts import assert_cost, assert_growth, assert_plan_never, held_snapshot, round_trips
 
 pytest_plugins = ["pytester"]
 
-ROOT = Path(__file__).parent.parent
+
 MODULE = "dal.gate.pytest_plugin"
 SIZES = (20, 80, 320)
 
@@ -390,6 +390,7 @@ filterwarnings = ["error"]
 TESTS = """
 import psycopg
 import pytest
+from paths import ROOT
 
 
 def test_kept(connection, round_trips):

