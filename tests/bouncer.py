@@ -1,4 +1,4 @@
-"""A PgBouncer of the test's own, in transaction mode, with the settings of docs/guides/pgbouncer.md."""
+"""Start a PgBouncer in transaction mode, with the settings of docs/guides/pgbouncer.md."""
 
 import os
 import pwd
@@ -18,17 +18,19 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 @contextmanager
 def through_pgbouncer(server, schema, *, pool_size=2, files=None, **settings):
-    """Start one in front of the server, with at most so many connections to it; gives its port.
+    """Start a PgBouncer in front of the server, with `pool_size` connections to it; yield its port.
 
-    `files` are put beside its settings, which name them as {folder}/name.
+    `files` are written next to its settings, which refer to them as {folder}/name.
     """
     if PGBOUNCER is None:
         pytest.skip("pgbouncer is not installed (Debian's package pgbouncer has it)")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    given = psycopg.conninfo.conninfo_to_dict(server.conninfo)
+    server_parameters = psycopg.conninfo.conninfo_to_dict(server.conninfo)
     target = " ".join(
-        f"{key}='{value}'" for key, value in given.items() if key in {"host", "port", "user", "password", "dbname"}
+        f"{key}='{value}'"
+        for key, value in server_parameters.items()
+        if key in {"host", "port", "user", "password", "dbname"}
     )
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     for name, text in (files or {}).items():
@@ -47,7 +49,7 @@ def through_pgbouncer(server, schema, *, pool_size=2, files=None, **settings):
         f"[databases]\nsessions = {target} connect_query='SET search_path = {schema}'\n[pgbouncer]\n"
         + "".join(f"{name} = {value}\n" for name, value in settings.items()).replace("{folder}", str(folder))
     )
-    process = subprocess.Popen(_command(ini, given), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(_command(ini, server_parameters), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while True:
@@ -65,10 +67,10 @@ def through_pgbouncer(server, schema, *, pool_size=2, files=None, **settings):
         shutil.rmtree(folder)
 
 
-def _command(ini, given):
+def _command(ini, server_parameters):
     command = [PGBOUNCER, str(ini)]
-    if os.geteuid() == 0:  # It refuses to run as root; and the embedded server's socket is its user's alone.
-        host = str(given.get("host", ""))
+    if os.geteuid() == 0:  # It refuses to run as root, and only its owner may open the embedded server's socket.
+        host = str(server_parameters.get("host", ""))
         user = pwd.getpwuid(Path(host).stat().st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
         for path in (ini.parent, *ini.parent.iterdir()):
             os.chown(path, user.pw_uid, user.pw_gid)

@@ -1,4 +1,4 @@
-"""A browser for the tests of pages, and what every page must keep."""
+"""A browser for the tests of pages, and the checks that every page must pass."""
 
 import re
 from pathlib import Path
@@ -19,14 +19,14 @@ OPTIONS = (
 needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM}: apt-get install chromium")
 
 DIM_TEXT = r"""
-// Every text whose contrast with what is behind it is less than asked, by the formula of WCAG 2.
+// Every text whose contrast with its background is too low, by the formula of WCAG 2.
 least => {
   const parts = colour => (colour.match(/[\d.]+/g) || []).map(Number);
   const luminance = ([r, g, b]) => {
     const [x, y, z] = [r, g, b].map(c => c / 255).map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
     return 0.2126 * x + 0.7152 * y + 0.0722 * z;
   };
-  const behind = element => {
+  const background_of = element => {
     for (let one = element; one; one = one.parentElement) {
       const colour = parts(getComputedStyle(one).backgroundColor);
       if (colour.length === 3 || colour[3] === 1) return colour;
@@ -39,7 +39,7 @@ least => {
     if (!own || element.localName === "title") continue;
     const style = getComputedStyle(element);
     const colour = parts(element instanceof SVGElement ? style.fill : style.color);
-    const [low, high] = [luminance(colour), luminance(behind(element))].sort((a, b) => a - b);
+    const [low, high] = [luminance(colour), luminance(background_of(element))].sort((a, b) => a - b);
     const contrast = (high + 0.05) / (low + 0.05);
     if (contrast < least) dim.push(`${contrast.toFixed(2)} ${element.outerHTML.slice(0, 80)}`);
   }
@@ -50,8 +50,8 @@ least => {
 
 @pytest.fixture(scope="module")
 def chromium():
-    # No longer than a module: its event loop would be in the way of the tests that have their own.
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the other tests do without it
+    # Module scope: its event loop would disturb the tests that run their own.
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only these tests need it
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
@@ -61,17 +61,17 @@ def chromium():
 
 @pytest.fixture
 def browse(chromium):
-    """Open pages; gives each, with all that went wrong and all that was asked for on the way."""
+    """Open pages; each records its errors and its requests."""
     contexts = []
 
     def browse(path, *, width=1280, scheme="light"):
         contexts.append(chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
         page = contexts[-1].new_page()
-        page.wrong, page.asked = [], []
-        page.on("console", lambda message: page.wrong.append(message.text))
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
-        page.on("requestfailed", lambda request: page.wrong.append(request.url))
-        page.on("request", lambda request: page.asked.append(request.url))
+        page.errors, page.requests = [], []
+        page.on("console", lambda message: page.errors.append(message.text))
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("requestfailed", lambda request: page.errors.append(request.url))
+        page.on("request", lambda request: page.requests.append(request.url))
         page.goto(path.as_uri(), wait_until="load")
         return page
 
@@ -80,10 +80,10 @@ def browse(chromium):
         context.close()
 
 
-def opens_alone(page, path):
-    """It opens without an error, and asks for nothing but itself."""
-    assert page.wrong == []
-    assert [url for url in page.asked if not url.startswith("data:")] == [path.as_uri()]
+def assert_self_contained(page, path):
+    """It opens without an error, and loads no other resource."""
+    assert page.errors == []
+    assert [url for url in page.requests if not url.startswith("data:")] == [path.as_uri()]
     assert page.locator("script, link[rel=stylesheet], img, iframe").count() == 0
     assert page.locator("h1").count() == 1
 
@@ -92,31 +92,31 @@ def unfold(page):
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
 
 
-def fits(page, width):
-    """It does not scroll sideways, and no text or picture stands out of it."""
+def assert_fits(page, width):
+    """It does not scroll sideways, and no text or picture sticks out."""
     unfold(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
-    beside = page.locator("main :is(p, h1, h2, h3, li, summary, figure, figcaption, svg[role])").evaluate_all(
+    too_wide = page.locator("main :is(p, h1, h2, h3, li, summary, figure, figcaption, svg[role])").evaluate_all(
         "(all, width) => all.filter(one => one.getBoundingClientRect().right > width).map(one => one.textContent)",
         width,
     )
-    assert beside == []
+    assert too_wide == []
 
 
-def can_be_read(page, scheme):
-    """Every text stands out from what is behind it, and the page is as light or as dark as is asked for."""
+def assert_readable(page, scheme):
+    """Every text contrasts with its background, and the page follows the colour scheme."""
     unfold(page)
     assert page.evaluate(DIM_TEXT, 4.5) == [], page.url
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background))) < 200) == (scheme == "dark")
 
 
-def lead_somewhere(pages):
-    """Every link of these pages leads to one of them, and to something on it; gives where they lead."""
+def assert_links_resolve(pages):
+    """Every link of these pages leads to one of them, and to an id on it; return the linked pages."""
     ids, links = {}, []
     for page in pages:
         found = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
-        assert len(found) == len(set(found)), f"an id stands twice in {page.url}"
+        assert len(found) == len(set(found)), f"duplicate id in {page.url}"
         ids[page.url] = set(found)
         links += page.eval_on_selector_all("a", "all => all.map(one => one.href)")
     for link in links:

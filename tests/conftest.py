@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["time_limit", "skips", "servers", "browser", "reviewed", "faults.plugin"]
 
-# --hypothesis-profile=thorough goes further than CI does, and brief less far.
+# CI uses the profile "short"; choose another by --hypothesis-profile=thorough or brief.
 settings.register_profile(
     "short", max_examples=150, stateful_step_count=50, deadline=None, database=None, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -16,7 +16,7 @@ settings.load_profile("short")
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Use every core for the whole suite, each with a server of its own; for a part of it, this process alone."""
+    """Run the whole suite on every core, each with its own server; run a part of it in this process."""
     return os.cpu_count() if _is_whole(config) else 0
 
 

@@ -1,4 +1,4 @@
-"""Child processes for the tests, and a crowd that shows whose rows each of them reads."""
+"""Child processes, and clients that record which user's rows they read."""
 
 import os
 import pickle
@@ -12,25 +12,25 @@ import warnings
 import dal
 
 TIMEOUT = 10.0
-"""Of the stores, in seconds."""
+"""The stores' timeout, in seconds."""
 
 
 class Fork:
-    """A fork in the middle of something, and what the child process tells of it."""
+    """A fork at a chosen moment, and the result that the child process sends."""
 
     pid = None
-    """The child's; 0 in the child itself."""
+    """The child's process id; 0 in the child."""
 
-    def now(self):
+    def fork(self):
         self._reads, self._writes = os.pipe()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # That there are threads is what is tested.
+            warnings.simplefilter("ignore", DeprecationWarning)  # Forking with threads is tested here.
             self.pid = os.fork()
         if self.pid:
             os.close(self._writes)
 
-    def tell(self, failed, value):
-        """Tell the parent, and end: the child must not go on with the test."""
+    def send_result(self, failed, value):
+        """Send the result to the parent and exit: the child must not continue the test."""
         try:
             with os.fdopen(self._writes, "wb") as file:
                 pickle.dump((failed, value), file)
@@ -38,44 +38,44 @@ class Fork:
             os._exit(0)
 
     def result(self, seconds=60):
-        """Wait for what the child tells; one that takes longer is killed."""
-        told = b""
-        ends = time.monotonic() + seconds
+        """Return the child's result; kill the child at the time limit."""
+        received = b""
+        deadline = time.monotonic() + seconds
         try:
-            while select.select([self._reads], [], [], max(0, ends - time.monotonic()))[0]:
-                piece = os.read(self._reads, 1 << 16)
-                if not piece:
+            while select.select([self._reads], [], [], max(0, deadline - time.monotonic()))[0]:
+                chunk = os.read(self._reads, 1 << 16)
+                if not chunk:
                     break
-                told += piece
+                received += chunk
             else:
                 os.kill(self.pid, signal.SIGKILL)
         finally:
             os.close(self._reads)
             os.waitpid(self.pid, 0)
-        assert told, f"the child told nothing within {seconds} seconds"
-        failed, value = pickle.loads(told)
+        assert received, f"no result from the child within {seconds} seconds"
+        failed, value = pickle.loads(received)
         assert not failed, value
         return value
 
 
 class Child(Fork):
-    """A child process that calls a function, and tells what that returned."""
+    """A child process that calls a function, and sends its result."""
 
     def __init__(self, call):
-        self.now()
+        self.fork()
         if self.pid == 0:
-            self._be_the_child(call)
+            self._run(call)
 
-    def _be_the_child(self, call):
+    def _run(self, call):
         try:
-            told = False, call()
+            result = False, call()
         except BaseException:  # noqa: BLE001 - the parent raises it
-            told = True, traceback.format_exc()
-        self.tell(*told)
+            result = True, traceback.format_exc()
+        self.send_result(*result)
 
 
-class Seen:
-    """What one user's calls returned."""
+class ClientLog:
+    """The results of one user's calls."""
 
     def __init__(self, user):
         self.user = user
@@ -86,44 +86,44 @@ class Seen:
         self.errors = []
 
 
-def use(store, user, *, calls, seed):
-    """Append and read as one user, whose contents name the user."""
-    seen, chance, own = Seen(user), random.Random(seed), store.for_user(user)
+def append_and_read(store, user, *, calls, seed):
+    """Append and read as one user; the user's name is part of each content."""
+    log, chance, store_of_user = ClientLog(user), random.Random(seed), store.for_user(user)
     for n in range(calls):
-        for step in _steps(own, seen, chance, n):
-            _timed(seen, step)
-    return seen
+        for step in _steps(store_of_user, log, chance, n):
+            _timed(log, step)
+    return log
 
 
-async def use_async(store, user, *, calls, seed):
-    """As `use`."""
-    seen, chance, own = Seen(user), random.Random(seed), store.for_user(user)
+async def append_and_read_async(store, user, *, calls, seed):
+    """As `append_and_read`."""
+    log, chance, store_of_user = ClientLog(user), random.Random(seed), store.for_user(user)
 
     async def step(one):
         began = time.monotonic()
         try:
             one(await one.call())
         except dal.DalError as error:
-            seen.errors.append(repr(error))
-        seen.slowest = max(seen.slowest, time.monotonic() - began)
+            log.errors.append(repr(error))
+        log.slowest = max(log.slowest, time.monotonic() - began)
 
     for n in range(calls):
-        for one in _steps(own, seen, chance, n):
+        for one in _steps(store_of_user, log, chance, n):
             await step(one)
-    return seen
+    return log
 
 
-def _timed(seen, step):
+def _timed(log, step):
     began = time.monotonic()
     try:
         step(step.call())
     except dal.DalError as error:
-        seen.errors.append(repr(error))
-    seen.slowest = max(seen.slowest, time.monotonic() - began)
+        log.errors.append(repr(error))
+    log.slowest = max(log.slowest, time.monotonic() - began)
 
 
 class _Step:
-    """A call, and what is done with what it returned."""
+    """A call, and a function that handles its result."""
 
     def __init__(self, call, then):
         self.call, self._then = call, then
@@ -132,31 +132,31 @@ class _Step:
         self._then(returned)
 
 
-def _steps(own, seen, chance, n):
-    session = own.session(f"of {seen.user} {min(chance.randrange(5), chance.randrange(5))}")
-    content = f"{seen.user} {os.getpid()} {n} " + "x" * chance.randrange(400)
+def _steps(store_of_user, log, chance, n):
+    session = store_of_user.session(f"of {log.user} {min(chance.randrange(5), chance.randrange(5))}")
+    content = f"{log.user} {os.getpid()} {n} " + "x" * chance.randrange(400)
     yield _Step(
         lambda: session.append("user", content),
-        lambda it: seen.acknowledged.append((session.id, it.message_id, it.sequence, content)),
+        lambda it: log.acknowledged.append((session.id, it.message_id, it.sequence, content)),
     )
 
     def read(messages):
-        seen.foreign += sum(not message.content.startswith(f"{seen.user} ") for message in messages)
+        log.foreign += sum(not message.content.startswith(f"{log.user} ") for message in messages)
 
     yield _Step(lambda: session.latest(chance.randint(1, 30)), read)
 
 
-def check(connection, crowd):
-    """Compare all that was acknowledged with what is stored."""
+def assert_consistent(connection, logs):
+    """Compare the acknowledged messages with the stored ones."""
     stored = {
         (row[0], row[1]): (row[2], row[3])
         for row in connection.execute("SELECT session_id, message_id, sequence, content FROM messages")
     }
-    wrong = [one for seen in crowd for one in seen.acknowledged if stored.get((one[0], one[1])) != (one[2], one[3])]
-    assert not wrong, f"{len(wrong)} acknowledged under another number than is stored, such as {wrong[:3]}"
-    assert not sum(seen.foreign for seen in crowd), [(seen.user, seen.foreign) for seen in crowd if seen.foreign]
-    assert not [error for seen in crowd for error in seen.errors]
-    assert max(seen.slowest for seen in crowd) < TIMEOUT
+    wrong = [one for log in logs for one in log.acknowledged if stored.get((one[0], one[1])) != (one[2], one[3])]
+    assert not wrong, f"{len(wrong)} messages are not stored as acknowledged, such as {wrong[:3]}"
+    assert not sum(log.foreign for log in logs), [(log.user, log.foreign) for log in logs if log.foreign]
+    assert not [error for log in logs for error in log.errors]
+    assert max(log.slowest for log in logs) < TIMEOUT
     gaps = connection.execute(
         "SELECT session_id FROM messages GROUP BY session_id HAVING count(*) <> max(sequence) + 1"
     ).fetchall()

@@ -1,6 +1,6 @@
-"""Many threads at once, for test_package: what it runs on an interpreter without a GIL.
+"""Append from many threads. test_package runs this as a program, on an interpreter without a GIL.
 
-Takes a connection string and a schema with the tables; prints how many messages were appended.
+Arguments: a connection string, and a schema with the tables. Prints the number of appended messages.
 """
 
 import sys
@@ -11,10 +11,10 @@ import dal
 THREADS, ROUNDS = 16, 20
 
 
-def append_in_threads(store, way):
-    """Append from all threads to a session each and to one that they share; return the acknowledged numbers."""
+def append_in_threads(store, prefix):
+    """Append from each thread to its own session and to a shared one; return the acknowledged contents by number."""
     acknowledged = {}
-    own, shared = [store.session(f"{way}-{n}") for n in range(THREADS)], store.session(f"{way}-shared")
+    own, shared = [store.session(f"{prefix}-{n}") for n in range(THREADS)], store.session(f"{prefix}-shared")
     lock, start = threading.Lock(), threading.Barrier(THREADS)
 
     def append(n):
@@ -34,8 +34,8 @@ def append_in_threads(store, way):
     return acknowledged
 
 
-def stored(store, way):
-    names = [*(f"{way}-{n}" for n in range(THREADS)), f"{way}-shared"]
+def stored(store, prefix):
+    names = [*(f"{prefix}-{n}" for n in range(THREADS)), f"{prefix}-shared"]
     return {(name, message.sequence): message.content for name in names for message in store.session(name).stream()}
 
 
@@ -45,5 +45,5 @@ with dal.SessionStore.connect(*sys.argv[1:2], schema=sys.argv[2], max_size=8) as
     with store.writer() as writer:
         through_writer = append_in_threads(writer, "writer")
     assert through_writer == stored(store, "writer")
-assert not sys._is_gil_enabled(), "a module has turned the GIL on"
+assert not sys._is_gil_enabled(), "an imported module enabled the GIL"
 sys.stdout.write(str(len(appended) + len(through_writer)))

@@ -1,4 +1,4 @@
-"""Odd and harmful texts and JSON, as many as are asked for, from a seed; and what of them PostgreSQL can store."""
+"""Generate odd and harmful texts and JSON from a seed, and predict which of them PostgreSQL can store."""
 
 import math
 import random
@@ -16,27 +16,27 @@ FRAGMENTS = [
 UNSTORABLE = ["\0", "\ud800", "\udfff", "a\0b", "\ud83e\udd89"]
 
 
-def text(chance: random.Random, longest: int = 255, *, wrong: float = 0.05) -> str:
-    """A text; of every `wrong`th, one cannot be stored."""
+def text(chance: random.Random, longest: int = 255, *, unstorable: float = 0.05) -> str:
+    """Return a text; a share of about `unstorable` of them cannot be stored."""
     parts = []
     for _ in range(chance.choice((1, 1, 2, 3, 8))):
         kind = chance.random()
         if kind < 0.6:
             parts.append(chance.choice(FRAGMENTS))
         elif kind < 0.9:
-            # Every plane, and its beginning as often as all the rest.
+            # Any plane; half of them from its first 256 code points.
             plane = chance.randrange(17) << 16
             code = plane + chance.choice((chance.randrange(256), chance.randrange(1 << 16)))
             parts.append(chr(code) if not 0xD800 <= code < 0xE000 and code else "\x01")
         else:
             parts.append(chr(chance.randrange(1, 32)) * chance.choice((1, 2, 7, longest)))
-    if chance.random() < wrong:
+    if chance.random() < unstorable:
         parts.insert(chance.randrange(len(parts) + 1), chance.choice(UNSTORABLE))
-    return "".join(parts)[: longest + (chance.random() < wrong)]
+    return "".join(parts)[: longest + (chance.random() < unstorable)]
 
 
 def number(chance: random.Random) -> object:
-    """A number at some border: of int8, of double, of what is whole, of what is a number."""
+    """Return a number near a limit: of int8, of double, of whole numbers, of finite numbers."""
     edge = chance.choice((0, 1, 2**31, 2**53, 2**63, 2**64, 10**23, 10**308, 10**400, 10**4299))
     kind = chance.randrange(6)
     if kind == 0:
@@ -57,7 +57,7 @@ def number(chance: random.Random) -> object:
 def json_value(chance: random.Random, depth: int = 0) -> object:
     kind = chance.random()
     if depth > 5 or kind < 0.35:
-        return text(chance, 40, wrong=0.01)
+        return text(chance, 40, unstorable=0.01)
     if kind < 0.7:
         return number(chance)
     if kind < 0.72:
@@ -72,9 +72,9 @@ def json_value(chance: random.Random, depth: int = 0) -> object:
 def metadata(chance: random.Random, depth: int = 1) -> dict:
     found = {}
     for _ in range(chance.randrange(5)):
-        key = text(chance, 20, wrong=0.01)
+        key = text(chance, 20, unstorable=0.01)
         found[key] = json_value(chance, depth)
-        if chance.random() < 0.2:  # A key that looks like another one.
+        if chance.random() < 0.2:  # A key that looks like the other one.
             found[chance.choice((key + " ", key.upper(), key + "\u200b", "\ufeff" + key))] = json_value(chance, depth)
     return found
 
@@ -87,7 +87,7 @@ def nested(levels: int) -> object:
 
 
 def is_text(value: str) -> bool:
-    """Whether PostgreSQL can store it."""
+    """Return whether PostgreSQL can store it."""
     return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
 
 
@@ -95,8 +95,8 @@ def is_identifier(value: str) -> bool:
     return is_text(value) and 1 <= len(value) <= 255
 
 
-def is_json(value: object, levels: int = 100) -> bool:  # noqa: PLR0911 - one a type
-    """Whether it is JSON that comes back as it is."""
+def is_json(value: object, levels: int = 100) -> bool:  # noqa: PLR0911 - one per type
+    """Return whether it is JSON that round-trips exactly."""
     match value:
         case None | bool():
             return True
@@ -115,7 +115,7 @@ def is_json(value: object, levels: int = 100) -> bool:  # noqa: PLR0911 - one a 
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values are equal in all their parts, and of the same types there."""
+    """Return whether two values, and all values inside, are equal and of the same types."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

@@ -1,7 +1,7 @@
-"""What the verbs promise, in memory: the same names, on dictionaries. tests/one_server/test_model.py compares.
+"""A model of the library in memory, with the same methods. tests/one_server/test_model.py compares the two.
 
-A handle's opening and flags are a Handle, a stored session is a Stored, and a refused operation raises the
-library's own error. Times are the server's: `settle` takes them over from its rows.
+A session object is a Handle, a session's row and its messages are a Stored, and a refused operation raises the
+library's own error. Times come from the server: `settle` copies them from its rows.
 """
 
 import json
@@ -13,13 +13,13 @@ import dal
 
 
 def canonical(metadata):
-    """Metadata as text: True is not 1 there, nor 1.0."""
+    """Return metadata as text, where True, 1 and 1.0 differ."""
     return json.dumps(metadata, sort_keys=True)
 
 
 @dataclass
 class Handle:
-    """What a session object holds in memory."""
+    """The state of a session object in memory."""
 
     id: str
     source: str | None
@@ -60,9 +60,9 @@ class Stored:
     cached: tuple[str, ...] | None = None
     updated_at: datetime | None = None
     listed_at: datetime | None = None
-    """The place in lists: None if it moves with the operation under way, whenever it last did."""
+    """The position in lists; None if the current operation moves it in any case."""
     touched: bool = True
-    """Whether updated_at moves with the operation under way."""
+    """Whether the current operation moves updated_at."""
 
     def agents(self):
         return tuple(dict.fromkeys(line.agent_id for line in self.lines if line.agent_id is not None))
@@ -72,18 +72,18 @@ class Stored:
 
 
 class Model:
-    """The verbs, on what is committed."""
+    """The methods, on the committed sessions."""
 
     def __init__(self):
         self.sessions = {}
-        """By id; None for one that was deleted."""
+        """By id; None if it was deleted."""
         self.locked = set()
-        """Whose rows are locked by what is under way here; a transaction holds them until it ends."""
+        """The sessions whose rows the current operation locks; a transaction holds them until it ends."""
         self.held = set()
-        """Whose rows are locked by others."""
+        """The sessions whose rows others have locked."""
 
     def transaction(self):
-        """A model of what a transaction sees: what is committed, and what it wrote itself."""
+        """Return a model of the view inside a transaction: committed sessions, and its own changes."""
         inside = Model()
         inside.sessions = ChainMap({}, self.sessions)
         self.held = inside.locked
@@ -104,19 +104,19 @@ class Model:
         return self._append(handle, new) if new else ()
 
     def append_to_many(self, pairs):
-        """The outcome of each message: its line, or the kind of error that its session refused it with."""
-        given = {}
+        """Return for each message its line, or the class of the error that its session raised."""
+        by_session = {}
         for n, (handle, new) in enumerate(pairs):
-            given.setdefault(handle.id, (handle, []))[1].append((n, new))
-        if any(self._is_invalid([new for _, new in several]) for _, several in given.values()):
+            by_session.setdefault(handle.id, (handle, []))[1].append((n, new))
+        if any(self._is_invalid([new for _, new in several]) for _, several in by_session.values()):
             raise dal.InvalidInput("messages", "")
         outcomes = {}
-        for handle, several in given.values():
-            places = [n for n, _ in several]
+        for handle, several in by_session.values():
+            positions = [n for n, _ in several]
             try:
-                outcomes |= zip(places, self._append(handle, [new for _, new in several]), strict=True)
+                outcomes |= zip(positions, self._append(handle, [new for _, new in several]), strict=True)
             except dal.DalError as error:
-                outcomes |= dict.fromkeys(places, type(error))
+                outcomes |= dict.fromkeys(positions, type(error))
         return [outcomes[n] for n in range(len(pairs))]
 
     def latest(self, handle, limit):
@@ -191,35 +191,37 @@ class Model:
         return True
 
     def reset(self, handle, metadata):
-        """Return what the new handle holds, but for its id."""
+        """Return the new handle, without its id."""
         stored = self.sessions.get(handle.id) if handle.may_be_stored else None
         if stored:
             persisted = handle.persisted
             self.archive(handle)
-            handle.persisted = persisted  # A reset does not look at what it archives.
+            handle.persisted = persisted  # A reset does not read the session that it archives.
         origin = stored or handle
         return Handle(
             "", origin.source, origin.user_id, handle.id if stored else handle.parent_id, metadata or {}, False
         )
 
     def sessions_page(self, wanted, limit, cursor):
-        """Return a page, and whether there are more."""
+        """Return a page, and whether more sessions follow."""
 
-        def place(stored):
+        def position(stored):
             return (stored.updated_at if "user_id" in wanted else stored.listed_at), stored.session_id
 
-        rows = [stored for stored in self.all() if all(getattr(stored, name) == is_ for name, is_ in wanted.items())]
+        rows = [
+            stored for stored in self.all() if all(getattr(stored, name) == value for name, value in wanted.items())
+        ]
         if cursor is not None:
             moment, _, session_id = cursor.partition("/")
             end = datetime.fromisoformat(moment), session_id
-            rows = [stored for stored in rows if place(stored) < end]
-        rows.sort(key=place, reverse=True)
+            rows = [stored for stored in rows if position(stored) < end]
+        rows.sort(key=position, reverse=True)
         return tuple(rows[:limit]), len(rows) > limit
 
-    def delete_idle(self, before, limit, said):
-        """Of those that were idle as long as each other, whichever the server says that it took."""
+    def delete_idle(self, before, limit, deleted):
+        """Among sessions that were idle equally long, take those that the server reports as `deleted`."""
         idle = [stored for stored in self.all() if stored.updated_at < before]
-        idle.sort(key=lambda one: (one.listed_at, one.session_id not in said, one.session_id not in self.held))
+        idle.sort(key=lambda one: (one.listed_at, one.session_id not in deleted, one.session_id not in self.held))
         taken = [stored.session_id for stored in idle[:limit] if stored.session_id not in self.held]
         for session_id in taken:
             self.locked.add(session_id)
@@ -227,7 +229,7 @@ class Model:
         return taken
 
     def settle(self, session_id, updated_at):
-        """Take over when the server says that a session was active: later than before, or just then."""
+        """Copy the server's updated_at, which must not fall."""
         stored = self.sessions[session_id]
         if stored.touched:
             assert stored.updated_at is None or updated_at >= stored.updated_at, "updated_at never falls"
@@ -236,7 +238,7 @@ class Model:
                 listed_at = updated_at
             self.sessions[session_id] = replace(stored, updated_at=updated_at, listed_at=listed_at, touched=False)
         else:
-            assert updated_at == stored.updated_at, "only what is an activity moves updated_at"
+            assert updated_at == stored.updated_at, "only an activity moves updated_at"
 
     def _is_invalid(self, new):
         ids = [one.message_id for one in new]

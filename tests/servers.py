@@ -21,8 +21,8 @@ def pytest_addoption(parser):
     parser.addoption(
         "--postgres",
         metavar=f"{CHOICES}|npm-17",
-        help="the server to test on: DAL_TEST_DSN, or else a container where an engine answers and has the image, "
-        "or else the embedded one",
+        help="the server to test on (default: DAL_TEST_DSN, else a container if an engine answers and has the image, "
+        "else the embedded server)",
     )
 
 
@@ -37,13 +37,13 @@ def _started(choice):
 
 
 def pytest_configure(config):
-    # A shell's background command ignores SIGINT, and so would what the tests interrupt.
+    # A shell's background command ignores SIGINT, and so would the programs that the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session):
-    output = getattr(session.config, "workeroutput", None)  # Of a process of pytest-xdist.
+    output = getattr(session.config, "workeroutput", None)  # Only in a worker of pytest-xdist.
     if output is not None:
         output["figures"] = {name: str(value) for name, value in session.config.stash.get(_FIGURES, {}).items()}
 
@@ -64,16 +64,16 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture(scope="session")
 def figure(request) -> Callable[[str, str], None]:
-    """Call it with a name and a value: they are shown at the end of the run."""
+    """Record a figure by name, for the summary at the end of the run."""
     return request.config.stash.setdefault(_FIGURES, {}).__setitem__
 
 
 @pytest.fixture(scope="session")
 def started_server(request, figure) -> Iterator[Server]:
-    """The server, which is started for the first test that needs one."""
+    """The server, started for the first test that needs one."""
     with _started(request.config.option.postgres) as server:
         if server.kind != "given":
-            # It lives as long as the tests, so it need not survive a power cut.
+            # It is thrown away after the run, so it need not survive a power cut.
             with psycopg.connect(server.conninfo, autocommit=True) as connection:
                 connection.execute("ALTER SYSTEM SET fsync = off")
                 connection.execute("SELECT pg_reload_conf()")
@@ -88,7 +88,7 @@ def server(started_server) -> Server:
 
 @pytest.fixture(params=[SyncSide, AsyncSide], ids=["sync", "async"])
 def side(request):
-    """The synchronous or the asynchronous interface: a test that takes it runs with both."""
+    """The synchronous or the asynchronous interface: a test with this fixture runs with both."""
     side = request.param()
     yield side
     side.close()
@@ -96,7 +96,7 @@ def side(request):
 
 @pytest.fixture
 def schema(server) -> Iterator[str]:
-    """The name of a schema of the test's own, which need not exist yet."""
+    """The name of the test's own schema, which may not exist yet."""
     name = f"test_{ULID()}".lower()
     yield name
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
@@ -106,27 +106,27 @@ def schema(server) -> Iterator[str]:
 
 @pytest.fixture
 def options(schema) -> dict:
-    """Options for connections that see the test's schema."""
+    """Options for connections that use the test's schema."""
     return {"autocommit": True, "options": f"-c search_path={schema}"}
 
 
 @pytest.fixture
 def tables(server, schema, options) -> None:
-    """The tables, in the test's schema."""
+    """Create the tables in the test's schema."""
     with psycopg.connect(server.conninfo, **options) as connection:
         dal.SessionStore(connection).apply_schema()
 
 
 @pytest.fixture
 def store(side, server, schema, tables):
-    """A store with a pool of its own, of each side in turn."""
+    """A store with its own pool, on each side."""
     with side.connect_store(server.conninfo, schema=schema) as store:
         yield store
 
 
 @pytest.fixture
 def connect(server, options, tables):
-    """Make plain connections that see the test's tables."""
+    """Open plain connections that use the test's tables."""
     made = []
 
     def make(**other) -> psycopg.Connection:
@@ -146,5 +146,5 @@ def connection(connect) -> psycopg.Connection:
 
 @pytest.fixture
 def sync_store(connection) -> dal.SessionStore:
-    """A synchronous store on the test's plain connection: for what does not depend on the side."""
+    """A synchronous store on the test's plain connection, for tests that do not depend on the side."""
     return dal.SessionStore(connection)

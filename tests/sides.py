@@ -1,4 +1,4 @@
-"""The synchronous and the asynchronous interface behind one, so that one test holds both to the same behaviour."""
+"""One interface to the synchronous and the asynchronous side, so that one test covers both."""
 
 import asyncio
 import inspect
@@ -11,7 +11,7 @@ import dal
 
 
 class SyncSide:
-    """The synchronous interface as it is."""
+    """The synchronous interface."""
 
     name = "sync"
     queries = dal.queries
@@ -29,7 +29,7 @@ class SyncSide:
         return dal.SessionStore.connect(conninfo, **options)
 
     def at_once(self, operations):
-        """Call operations in a thread each; give what each returned, or which error of ours it raised."""
+        """Call each operation in its own thread; return the results, or the library's errors."""
         outcomes = [None] * len(operations)
 
         def call(n):
@@ -51,7 +51,7 @@ class SyncSide:
 
 
 class AsyncSide:
-    """The asynchronous interface, each call awaited in a loop of its own."""
+    """The asynchronous interface; each call is awaited in this object's event loop."""
 
     name = "async"
 
@@ -77,12 +77,12 @@ class AsyncSide:
         return self.wrap(dal.AsyncSessionStore.connect(conninfo, **options))
 
     def at_once(self, operations):
-        """As on the synchronous side, in tasks."""
+        """Call each operation in its own task; return the results, or the errors."""
 
-        async def together():
+        async def gather():
             return await asyncio.gather(*(operation() for operation in operations), return_exceptions=True)
 
-        return self.loop.run(together())
+        return self.loop.run(gather())
 
     def close(self):
         self.loop.close()
@@ -138,7 +138,7 @@ class Blocking:
 
 
 class BlockingIterator:
-    """An asynchronous generator that waits for what it gives, and is closed as a generator is."""
+    """A blocking iterator over an asynchronous generator."""
 
     def __init__(self, side, inner):
         self._side, self._inner = side, inner
@@ -161,7 +161,7 @@ def unwrap(value):
 
 
 def pool_of(store):
-    """The pool that a store has of its own: on the asynchronous side, in the loop that it is used in."""
+    """Return the store's own pool; on the asynchronous side, that of its event loop."""
 
     async def pool():
         return store.inner._backend.runner._source._pool

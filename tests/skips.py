@@ -1,4 +1,4 @@
-"""A summary of what was skipped: one line for each reason."""
+"""Summarise the skipped tests: one line for each reason."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Usage that type checkers must accept or refuse, with the types that an editor shows. Checked by mypy, never run."""
+"""Usage that type checkers must accept or reject, with the inferred types. Checked by mypy, never run."""
 
 from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime
@@ -49,24 +49,24 @@ def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
     session.persisted = "yes"  # type: ignore[assignment]
 
 
-def hook(ran: dal.Operation) -> None:
-    assert_type(ran.query, str)
-    assert_type(ran.seconds, float)
-    assert_type(ran.error, BaseException | None)
+def hook(operation: dal.Operation) -> None:
+    assert_type(operation.query, str)
+    assert_type(operation.seconds, float)
+    assert_type(operation.error, BaseException | None)
 
 
-def whole_stores(pool: ConnectionPool) -> None:
-    watch: dal.Hook = hook
+def store_options(pool: ConnectionPool) -> None:
+    observer: dal.Hook = hook
     replace: dal.Sanitize = "replace"
-    with dal.SessionStore(pool, sanitize=replace, owner="u1", read_only=False, hook=watch) as store:
+    with dal.SessionStore(pool, sanitize=replace, owner="u1", read_only=False, hook=observer) as store:
         assert_type(store.for_user("u1"), dal.SessionStore)
-    with dal.SessionStore(pool, timeout=5.0, retries=3).connection() as lent:
-        assert_type(lent, psycopg.Connection[Any])
+    with dal.SessionStore(pool, timeout=5.0, retries=3).connection() as borrowed:
+        assert_type(borrowed, psycopg.Connection[Any])
     with store.writer(waiting=100) as writer:
         session = writer.session()
-        given = (session, dal.NewMessage(role="user", content="hello"))
+        pair = (session, dal.NewMessage(role="user", content="hello"))
         try:
-            assert_type(writer.append_all([given]), tuple[dal.Message, ...])
+            assert_type(writer.append_all([pair]), tuple[dal.Message, ...])
         except dal.PartlyRefused as error:
             assert_type(error.outcomes, tuple[dal.Message | dal.DalError, ...])
     opened = session.open(latest=5)

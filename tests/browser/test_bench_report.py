@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import program
 import pytest
-from browser import can_be_read, fits, lead_somewhere, needs_chromium, opens_alone
+from browser import assert_fits, assert_links_resolve, assert_readable, assert_self_contained, needs_chromium
 from page import page as written
 from paths import ROOT
 from results import NotResults, load
@@ -68,8 +68,8 @@ def show(*arguments):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=240, check=False)
 
 
-def is_refused(done, *parts):
-    program.is_refused(done, *parts, status=2, name="bench/show.py")
+def assert_fails(done, *parts):
+    program.assert_fails(done, *parts, status=2, name="bench/show.py")
 
 
 def rewritten(document, tmp_path):
@@ -109,13 +109,13 @@ def test_times_are_left_behind_as_ratios_alone(document):
 
 @needs_chromium
 def test_the_page_opens_without_an_error_and_asks_for_nothing_else(report, browse):
-    opens_alone(browse(report), report)
+    assert_self_contained(browse(report), report)
 
 
 @needs_chromium
 def test_every_link_leads_to_a_table_and_every_table_is_linked(report, document, browse):
     page = browse(report)
-    assert lead_somewhere([page]) == {report.as_uri()}
+    assert assert_links_resolve([page]) == {report.as_uri()}
     headings = page.locator("h2").all_text_contents()
     assert page.locator("nav a").all_text_contents() == headings
     assert [heading.lower() for heading in headings] == [
@@ -213,13 +213,13 @@ def test_the_tables_tell_what_was_measured(report, document, browse):
 @needs_chromium
 @pytest.mark.parametrize("width", [320, 375])
 def test_a_phone_does_not_scroll_the_page_sideways(report, browse, width):
-    fits(browse(report, width=width), width)
+    assert_fits(browse(report, width=width), width)
 
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_stands_out_from_what_is_behind_it(document, tmp_path, browse, scheme):
-    can_be_read(browse(rewritten(document | {"differs": ["changed: it"]}, tmp_path), scheme=scheme), scheme)
+    assert_readable(browse(rewritten(document | {"differs": ["changed: it"]}, tmp_path), scheme=scheme), scheme)
 
 
 @needs_chromium
@@ -256,7 +256,7 @@ def test_text_of_others_stays_text(document, tmp_path, browse):
             row["cells"] = {f"{column}{hostile}": cell for column, cell in row["cells"].items()} | {"x": hostile}
             row["curves"] = {f"{metric}{hostile}": curve for metric, curve in row["curves"].items()}
     page = browse(rewritten(document, tmp_path))
-    assert page.wrong == []
+    assert page.errors == []
     assert page.locator("script, img").count() == 0
     assert "taken" not in page.title()
 
@@ -272,7 +272,7 @@ def test_a_single_point_is_no_curve_and_nothing_is_no_figure(document, tmp_path)
 
 def test_the_last_run_is_shown_and_without_one_it_says_what_makes_one(results, report, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    is_refused(show("--out", "x.html"), ".benchmarks/last.json", "uv run pytest bench")
+    assert_fails(show("--out", "x.html"), ".benchmarks/last.json", "uv run pytest bench")
     (tmp_path / ".benchmarks").mkdir()
     (tmp_path / ".benchmarks/last.json").write_bytes(results.read_bytes())
     assert show("--out", "new/x.html").returncode == 0
@@ -307,16 +307,16 @@ def test_another_file_than_the_benchmarks_write_is_refused(results, tmp_path, ch
 def test_what_is_refused_is_told_with_what_makes_another(tmp_path):
     (tmp_path / "x.json").write_text("<xml>", encoding="utf-8")
     done = show(tmp_path / "x.json", "--out", tmp_path / "x.html")
-    is_refused(done, "x.json", "not JSON", "uv run pytest bench")
+    assert_fails(done, "x.json", "not JSON", "uv run pytest bench")
     assert not (tmp_path / "x.html").exists()
-    is_refused(show(tmp_path, "--out", tmp_path / "x.html"), "cannot be read")
+    assert_fails(show(tmp_path, "--out", tmp_path / "x.html"), "cannot be read")
 
 
 def test_without_appends_there_is_no_chart_of_them(document, tmp_path):
     document["tables"] = [table for table in document["tables"] if table["subject"] != "append"]
     (tmp_path / "x.json").write_text(json.dumps(document), encoding="utf-8")
     done = show(tmp_path / "x.json", "--chart", tmp_path / "x.svg")
-    is_refused(done, "append", "uv run pytest bench")
+    assert_fails(done, "append", "uv run pytest bench")
 
 
 def told(path):
@@ -351,8 +351,8 @@ def test_the_chart_shows_what_does_not_hang_on_the_machine(results, document, tm
 def test_the_chart_can_be_read_in_a_readme(browse, tmp_path, scheme):
     """As a picture, where it has no style but its own, on whatever is behind it."""
     page = browse(CHART, scheme=scheme)
-    assert page.wrong == []
-    assert [url for url in page.asked if not url.startswith("data:")] == [CHART.as_uri()]
+    assert page.errors == []
+    assert [url for url in page.requests if not url.startswith("data:")] == [CHART.as_uri()]
     background = page.locator("rect").first
     assert background.evaluate("one => one.getBoundingClientRect().width") >= 780
     colours = page.locator("text").evaluate_all("all => all.map(one => getComputedStyle(one).fill)")

@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from browser import can_be_read, fits, lead_somewhere, needs_chromium, opens_alone
-from program import is_refused, run
+from browser import assert_fits, assert_links_resolve, assert_readable, assert_self_contained, needs_chromium
+from program import assert_fails, run
 from reviewed import NAMES, page_of
 
 from dal.files import QUERIES
@@ -57,12 +57,14 @@ def test_there_is_a_page_for_each_query_and_one_with_all(folder):
 @needs_chromium
 def test_the_pages_open_without_an_error_and_ask_for_nothing_else(folder, browse):
     for path in pages_of(folder):
-        opens_alone(browse(path), path)
+        assert_self_contained(browse(path), path)
 
 
 @needs_chromium
 def test_every_link_leads_somewhere(folder, browse):
-    assert lead_somewhere([browse(path) for path in pages_of(folder)]) == {path.as_uri() for path in pages_of(folder)}
+    assert assert_links_resolve([browse(path) for path in pages_of(folder)]) == {
+        path.as_uri() for path in pages_of(folder)
+    }
 
 
 @needs_chromium
@@ -111,7 +113,7 @@ def test_held_snapshots_are_drawn_apart(folder, measured, browse):
 @pytest.mark.parametrize("width", [320, 375])
 def test_a_phone_scrolls_no_page_sideways(folder, browse, width):
     for path in pages_of(folder):
-        fits(browse(path, width=width), width)
+        assert_fits(browse(path, width=width), width)
 
 
 @needs_chromium
@@ -120,7 +122,7 @@ def test_every_text_stands_out_from_what_is_behind_it(document, tmp_path, browse
     broken(document)
     write(document | {"base": base_of(document)}, tmp_path)
     for path in pages_of(tmp_path):
-        can_be_read(browse(path, scheme=scheme), scheme)
+        assert_readable(browse(path, scheme=scheme), scheme)
 
 
 @needs_chromium
@@ -198,7 +200,7 @@ def test_text_of_others_stays_text(document, tmp_path, browse):
     write(document, tmp_path)
     for path in pages_of(tmp_path):
         page = browse(path)
-        assert page.wrong == []
+        assert page.errors == []
         assert page.locator("script, img").count() == 0
         assert "taken" not in page.title()
 
@@ -250,12 +252,12 @@ def test_equal_plans_stand_once_with_all_their_estimates():
 )
 def test_another_file_than_the_check_writes_is_refused(tmp_path, text, part):
     (tmp_path / "x.json").write_text(text, encoding="utf-8")
-    is_refused(run("review", "--from", tmp_path / "x.json", "--out", tmp_path / "out"), "--from", part)
+    assert_fails(run("review", "--from", tmp_path / "x.json", "--out", tmp_path / "out"), "--from", part)
     assert not (tmp_path / "out").exists()
 
 
 def test_what_was_measured_is_not_measured_again(checked, server, tmp_path):
-    is_refused(run("review", "--from", checked, "--dsn", server.conninfo, "--out", tmp_path), "--from")
+    assert_fails(run("review", "--from", checked, "--dsn", server.conninfo, "--out", tmp_path), "--from")
 
 
 def test_it_measures_by_itself(server, tmp_path):
@@ -272,7 +274,7 @@ def test_it_measures_by_itself(server, tmp_path):
 @pytest.mark.parametrize("package", ["jinja2", "markupsafe"])
 def test_without_its_packages_it_says_what_to_install(checked, tmp_path, package):
     script = f"import sys; sys.modules[{package!r}] = None; import dal.cli; dal.cli.main()"
-    is_refused(run("review", "--from", checked, "--out", tmp_path, script=script), "session-dal[gate]")
+    assert_fails(run("review", "--from", checked, "--out", tmp_path, script=script), "session-dal[gate]")
 
 
 def test_the_date_the_commit_and_the_settings_are_known(folder, measured):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from browser import needs_chromium
-from program import is_refused, run
+from program import assert_fails, run
 from reviewed import NAMES, page_of
 
 from dal.files import QUERIES
@@ -45,7 +45,7 @@ def test_a_base_shows_what_changed(repository, checked, tmp_path, browse):
     done = run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "before")
     assert (done.returncode, done.stderr) == (0, "")
     index = browse(out / "index.html")
-    assert index.wrong == []
+    assert index.errors == []
     since = index.locator("section", has=index.locator("#changes"))
     assert [one.strip() for one in since.locator("li").all_text_contents()] == [
         "messages.append changed; promises: 1 added, 0 removed",
@@ -75,14 +75,14 @@ def test_a_base_that_is_the_same_shows_no_change(repository, checked, tmp_path, 
 @pytest.mark.parametrize("revision", ["nonsense", "--output=x"])
 def test_an_unknown_revision_is_told(repository, checked, tmp_path, revision):
     done = run("review", "--from", checked, "--out", tmp_path, "--queries", repository, "--base", revision)
-    is_refused(done, "--base", revision)
+    assert_fails(done, "--base", revision)
 
 
 def test_queries_outside_of_git_have_no_base(checked, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (tmp_path / "sql").mkdir()
     done = run("review", "--from", checked, "--out", tmp_path, "--queries", tmp_path / "sql", "--base", "HEAD")
-    is_refused(done, "--base", "not a git repository")
+    assert_fails(done, "--base", "not a git repository")
 
 
 def test_an_earlier_measurement_shows_figures_before_and_after(checked, tmp_path):

@@ -1,4 +1,4 @@
-"""Known-bad versions of our queries and schema, by what they do. test_canaries.py has the gate catch them."""
+"""Known-bad versions of our queries and schema, grouped by fault. test_canaries.py has the gate catch them."""
 
 from canaries.canary import Canary
 from canaries.costly import COSTLY

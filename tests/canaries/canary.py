@@ -5,25 +5,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Canary:
-    """What is changed in a query's file or in the schema, and the promise that breaks by it."""
+    """Changes to a query file or to the schema, and the promise that they break."""
 
     query: str
     breaks: str
     """The promise, with * for a figure."""
     edits: tuple[tuple[str, str], ...] = ()
-    """What is replaced in the query's file, and by what."""
+    """Replacements in the query file: old and new text."""
     schema: str = ""
-    """Run after schema.sql."""
+    """SQL that is run after schema.sql."""
     rerun: str = ""
-    """Sent after the query, as a loop in a service would."""
+    """A statement that is sent after the query, as a loop in a service would."""
     plan: str = ""
-    """The only plan with which it breaks it, if it is not both."""
+    """The plan that breaks the promise, if only one of the two does."""
     quick: bool = False
-    """It shows at small sizes too."""
-    along: str = ""
-    """The axis in which it is measured, if that is not in the promise that it breaks."""
+    """Whether small sizes are enough to see it."""
+    axis: str = ""
+    """The axis to measure along, if the broken promise names none."""
 
 
 def quick(query: str, breaks: str, *edits: tuple[str, str], schema: str = "") -> Canary:
-    """A canary that shows at small sizes too."""
+    """Return a canary for which small sizes are enough."""
     return Canary(query, breaks, edits, schema, quick=True)

@@ -1,4 +1,4 @@
-"""What costs more, and grows no faster: only a cap shows it."""
+"""Higher costs without faster growth: only a cap catches them."""
 
 from canaries.canary import Canary, quick
 
@@ -11,8 +11,8 @@ _FIVE_OF_MESSAGES = (
 _FIVE_OF_SESSIONS = "".join(f"CREATE INDEX s{n} ON sessions (parent_id, status, session_id);" for n in range(5))
 
 
-def _indexed(query: str, unit: str, along: str, schema: str) -> Canary:
-    return Canary(query, f"at most * {unit}", schema=schema, along=along)
+def _indexed(query: str, unit: str, axis: str, schema: str) -> Canary:
+    return Canary(query, f"at most * {unit}", schema=schema, axis=axis)
 
 
 COSTLY: dict[str, Canary] = {
@@ -22,10 +22,10 @@ COSTLY: dict[str, Canary] = {
     "five more indexes of messages, in WAL": _indexed(
         "messages.append", "WAL records", "the sessions", _FIVE_OF_MESSAGES
     ),
-    "five more indexes of messages, for a few at once": _indexed(
+    "five more indexes of messages, for small batches": _indexed(
         "messages.append_all", "buffers", "the session's messages", _FIVE_OF_MESSAGES
     ),
-    "five more indexes of messages, for each of many": Canary(
+    "five more indexes of messages, per message of a batch": Canary(
         "messages.append_all",
         "buffers O(n log n) in the given messages, at most * buffers each",
         schema=_FIVE_OF_MESSAGES,
@@ -36,7 +36,7 @@ COSTLY: dict[str, Canary] = {
     "five more indexes of sessions, in WAL": _indexed(
         "sessions.pause", "WAL records", "the session's messages", _FIVE_OF_SESSIONS
     ),
-    "a look at the messages that nobody needs": quick(
+    "an unnecessary look at the messages": quick(
         "sessions.get",
         "at most * buffers",
         (

@@ -1,4 +1,4 @@
-"""Work in other schemas than the one that holds the tables."""
+"""Work in schemas other than that of the tables."""
 
 from canaries.canary import quick
 
@@ -17,13 +17,13 @@ ELSEWHERE = {
         "no lock on canary_audit.log",
         schema=_AUDIT + "CREATE TRIGGER audit AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION audit();",
     ),
-    "an audit trigger that waits for the commit": quick(
+    "a deferred audit trigger": quick(
         "sessions.pause",
         "no lock on canary_audit.log",
         schema=_AUDIT + "CREATE CONSTRAINT TRIGGER audit AFTER UPDATE ON sessions DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION audit();",
     ),
-    "a read that looks into another schema": quick(
+    "a read from another schema": quick(
         "sessions.get",
         "no lock on canary_audit.log",
         (

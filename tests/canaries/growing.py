@@ -1,4 +1,4 @@
-"""What grows, or is sent or locked more often, than it must be."""
+"""Faster growth, more statements or more locks than promised."""
 
 from canaries.canary import Canary
 
@@ -56,7 +56,7 @@ GROWING = {
             ),
         ),
     ),
-    "a jsonb array that is rewritten": Canary(
+    "a jsonb array that is rewritten by each append": Canary(
         "messages.append",
         "WAL O(1) in the session's messages",
         edits=(
@@ -107,7 +107,7 @@ GROWING = {
             (" f.user_id = :user_id::text", " (f.user_id = :user_id::text OR f.parent_id = :user_id::text)"),
         ),
     ),
-    "a filter that may be left out": Canary(  # With the custom plan it is as good as ours.
+    "an optional filter in one query": Canary(  # Its custom plan is as good as ours.
         "sessions.list_of_user",
         "buffers O(log n) in the sessions",
         edits=(
@@ -130,17 +130,17 @@ GROWING = {
             ),
         ),
     ),
-    "ordered by what no index has": Canary(
+    "an order without an index": Canary(
         "messages.latest",
         "buffers O(log n) in the session's messages",
         edits=(("    ORDER BY m.sequence DESC", "    ORDER BY m.created_at DESC, m.sequence DESC"),),
     ),
-    "a total beside the page": Canary(
+    "a page with a total count": Canary(
         "sessions.list",
         "rows O(1) in the sessions",
         edits=(("FROM unnest", ", (SELECT count(*) FROM sessions) AS total\nFROM unnest"),),
     ),
-    "a limit that comes too late": Canary(
+    "a limit in the wrong place": Canary(
         "sessions.list",
         "buffers O(log n) in the sessions",
         edits=(("    ORDER BY s.listed_at DESC, s.session_id DESC\n    LIMIT :limit::bigint\n", ""),),
@@ -180,12 +180,12 @@ GROWING = {
         schema="ALTER TABLE messages DROP CONSTRAINT messages_pkey; DROP INDEX messages_by_agent;"
         "ALTER TABLE messages DROP CONSTRAINT messages_message_id_key;",
     ),
-    "a row version more for each append": Canary(
+    "an extra row version per append": Canary(
         "messages.append",
         "held snapshot: buffers O(n) in the appends since, at most n/30",
         schema=_TOUCH,
     ),
-    "a row version more for each append, for a read": Canary(
+    "an extra row version per append, seen by a read": Canary(
         "sessions.get", "held snapshot: buffers O(n) in the appends since, at most n/50", schema=_TOUCH
     ),
 }

@@ -1,4 +1,4 @@
-"""Rewrites and additions that cost nothing that was promised: the gate must let them pass."""
+"""Rewrites and additions that keep every promise: the gate must pass them."""
 
 from canaries.canary import Canary, quick
 
@@ -13,7 +13,7 @@ HARMLESS: dict[str, Canary] = {
         "WAL O(n) in the given messages",
         schema="CREATE INDEX by_time ON messages USING brin (created_at);",
     ),
-    "another index that is not written": quick(
+    "a partial index that the append does not write": quick(
         "messages.append", "", schema="CREATE INDEX by_tool ON messages (created_at) WHERE role = 'tool';"
     ),
     "a trigger for other roles": quick(
@@ -23,19 +23,19 @@ HARMLESS: dict[str, Canary] = {
         "CREATE TRIGGER nothing AFTER INSERT ON messages FOR EACH ROW WHEN (NEW.role = 'tool')"
         " EXECUTE FUNCTION nothing();",
     ),
-    "a constraint more": quick(
+    "an extra constraint": quick(
         "messages.append", "", schema="ALTER TABLE messages ADD CONSTRAINT short CHECK (length(content) < 1000000);"
     ),
-    "a column more": quick(
+    "an extra column": quick(
         "sessions.update_metadata", "", schema="ALTER TABLE sessions ADD COLUMN stars integer NOT NULL DEFAULT 0;"
     ),
-    "a view, and finer statistics": quick(
+    "a view and finer statistics": quick(
         "sessions.get",
         "",
         schema="CREATE VIEW live AS SELECT session_id FROM sessions WHERE status = 'active';"
         "ALTER TABLE sessions ALTER COLUMN user_id SET STATISTICS 1000;",
     ),
-    "another way to write a condition": quick(
+    "a condition written differently": quick(
         "sessions.get",
         "",
         ("WHERE s.session_id = :session_id::text", "WHERE s.session_id IN (VALUES (:session_id::text))"),
@@ -56,5 +56,5 @@ HARMLESS: dict[str, Canary] = {
             "s.user_id IS NOT DISTINCT FROM :owner::text)\n    AND EXISTS (SELECT FROM generate_series(1, 100));",
         ),
     ),
-    "a later comment": quick("messages.latest", "", ("SELECT\n", "SELECT /* the latest */\n")),
+    "a comment inside the query": quick("messages.latest", "", ("SELECT\n", "SELECT /* the latest */\n")),
 }

@@ -1,4 +1,4 @@
-"""Calls that wait for somebody, or keep others waiting, more than they must."""
+"""Calls that wait for other transactions, or block them, more than promised."""
 
 from canaries.canary import quick
 
@@ -36,13 +36,13 @@ LOCKING = {
     "a cache that waits for its row": quick(
         "sessions.agent_ids", "waits for nobody", ("FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE")
     ),
-    "a cache that gives up where its row is held": quick(
+    "a cache that fails when its row is locked": quick(
         "sessions.agent_ids", "waits for nobody", ("FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE NOWAIT")
     ),
-    "a clean-up that waits for whoever writes": quick(
+    "a clean-up that waits for writers": quick(
         "sessions.delete_idle", "waits for rows of messages, removals", ("FOR UPDATE SKIP LOCKED", "FOR UPDATE")
     ),
-    "a clean-up of a user that waits for whoever writes": quick(
+    "a clean-up of one user's sessions that waits for writers": quick(
         "sessions.delete_idle_of_user", "waits for rows of messages, removals", ("FOR UPDATE SKIP LOCKED", "FOR UPDATE")
     ),
     "an append that waits for a message": quick(
@@ -54,10 +54,10 @@ LOCKING = {
             "NOT EXISTS (SELECT FROM prior) AND (SELECT count(*) FROM last) < 2",
         ),
     ),
-    "a row lock that stops foreign keys": quick(
+    "a row lock that blocks foreign keys": quick(
         "messages.remove_from", "1 row of sessions locked", ("FOR NO KEY UPDATE", "FOR UPDATE")
     ),
-    "a change of status that stops foreign keys": quick(
+    "a change of status that blocks foreign keys": quick(
         "sessions.pause",
         "1 row of sessions locked",
         (
@@ -66,10 +66,12 @@ LOCKING = {
         ),
         ("WHERE s.session_id = :session_id::text", "WHERE s.session_id = (SELECT h.session_id FROM held AS h)"),
     ),
-    "a cache that stops foreign keys": quick(
+    "a cache that blocks foreign keys": quick(
         "sessions.agent_ids", "any rows of sessions locked FOR NO KEY UPDATE", ("NO KEY UPDATE SKIP", "UPDATE SKIP")
     ),
-    "a message that is locked beside its session": quick("messages.append", "no row of messages locked", schema=_HOLD),
+    "a lock on a message in addition to its session": quick(
+        "messages.append", "no row of messages locked", schema=_HOLD
+    ),
     "a global advisory lock": quick(
         "messages.append",
         "no advisory lock",

@@ -1,4 +1,4 @@
-"""What shows only where data are uneven, pages are full, or the values that a call writes are not there already."""
+"""Faults that need uneven data, full pages, or a call that writes new values."""
 
 from canaries.canary import Canary, quick
 
@@ -32,7 +32,7 @@ UNEVEN = {
         "messages.append",
         "HOT",
         edits=((_RAISED, f"{_RAISED}        status = 'active',\n"),),
-        along="the session's metadata",
+        axis="the session's metadata",
         quick=True,
     ),
     "a source that each append overwrites": quick(
@@ -48,14 +48,14 @@ UNEVEN = {
         "at most * WAL records",
         schema="DROP INDEX messages_by_agent;"
         "CREATE INDEX messages_by_agent ON messages (session_id, agent_id, sequence);",
-        along="the sessions",
+        axis="the sessions",
     ),
     "an index of all users, although some sessions have none": Canary(
         "messages.append",
         "at most * WAL records",
         schema="DROP INDEX sessions_listed_of_user;"
         "CREATE INDEX sessions_listed_of_user ON sessions (user_id, status, listed_at, session_id);",
-        along="the sessions",
+        axis="the sessions",
     ),
     "ids that are compared by another collation": Canary(
         "sessions.get",
@@ -63,10 +63,10 @@ UNEVEN = {
         edits=(("s.session_id = :session_id::text", 's.session_id = :session_id::text COLLATE "POSIX"'),),
     ),
     "an indexed day that depends on the time zone": quick("messages.append", "HOT", schema=_DAY),
-    "an owner's sessions that are all read when a message is sent again": Canary(
+    "a resent message that reads all of the owner's sessions": Canary(
         "messages.append", "buffers O(log n) in the user's sessions*", edits=(_ALL_OF_THE_OWNER,)
     ),
-    "an owner's sessions that are all read when a removal is sent again": Canary(
+    "a resent removal that reads all of the owner's sessions": Canary(
         "messages.remove_from", "buffers O(log n) in the user's sessions*", edits=(_ALL_OF_THE_OWNER,)
     ),
 }

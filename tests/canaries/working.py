@@ -1,4 +1,4 @@
-"""Work that no buffer shows: CPU time, sleeps, and temporary files."""
+"""Work that buffer counts do not show: CPU time, sleeps, and temporary files."""
 
 from canaries.canary import quick
 

@@ -1,4 +1,4 @@
-"""A container's server is killed with its container, and started again."""
+"""A server is killed with its container, and started again."""
 
 import gc
 import warnings
@@ -20,8 +20,8 @@ def _limit(limit):
     limit(120, 1800)
 
 
-def what_is_missing():
-    """Why no container can be started, or None; the reaper of the engine is left out if it has none."""
+def why_unavailable():
+    """Return why no container can be started, or None; disable the reaper if its image is missing."""
     try:
         client = docker.from_env()
         try:
@@ -37,14 +37,14 @@ def what_is_missing():
 
 @pytest.fixture
 def container():
-    """A server in a container, on a port that stays the same when it is started again."""
+    """A server in a container, with the same port after a restart."""
     with warnings.catch_warnings():
-        # A client that finds no engine leaves its socket to the collector: in the next test, if not here.
+        # Without an engine the client leaves an open socket; collect it here, not in the next test.
         warnings.simplefilter("ignore", ResourceWarning)
-        missing = what_is_missing()
+        missing = why_unavailable()
         gc.collect()
     if missing is not None:
-        pytest.skip(f"no container engine answers that has {IMAGE}: {missing}")
+        pytest.skip(f"no container engine with {IMAGE}: {missing}")
     container = PostgresContainer(IMAGE, driver=None).with_bind_ports(5432, free_port()).start()
     try:
         yield container
@@ -52,7 +52,7 @@ def container():
         container.stop()
 
 
-def test_the_container_is_killed(container, tally, scale, tmp_path):
+def test_writers_recover_after_the_container_is_killed(container, tally, scale, tmp_path):
     engine = container.get_wrapped_container()
     with Crew(container.get_connection_url(), tmp_path, tally, name="c", timeout=5.0) as crew:
         for _ in range(scale(1, 6)):

@@ -1,4 +1,4 @@
-"""Naming growth: by curves whose class is known, with the noise that a neighbour makes."""
+"""Growth classes, tested by curves of a known class, with and without noise."""
 
 import random
 from math import log2
@@ -14,9 +14,9 @@ SIZES = (64, 256, 1024, 4096, 16_384)
 
 KNOWN = {
     "nothing grows": (Growth.CONSTANT, lambda n: 14),
-    "an index grows higher": (Growth.CONSTANT, lambda n: 14 + (n > 300) + (n > 5000)),
-    "a page that was not full": (Growth.CONSTANT, lambda n: 40 + min(n, 1000) / 50),
-    "a descent for each of many levels": (Growth.LOGARITHMIC, lambda n: 10 + 8 * log2(n)),
+    "an index gains a level": (Growth.CONSTANT, lambda n: 14 + (n > 300) + (n > 5000)),
+    "a page fills up": (Growth.CONSTANT, lambda n: 40 + min(n, 1000) / 50),
+    "one descent per level": (Growth.LOGARITHMIC, lambda n: 10 + 8 * log2(n)),
     "a scan": (Growth.LINEAR, lambda n: 12 + n / 75),
     "a scan of wide rows": (Growth.LINEAR, lambda n: 5 + 3 * n),
     "a sort": (Growth.LINEARITHMIC, lambda n: 20 + n * log2(n)),
@@ -25,7 +25,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_known_curves_are_named(name):
+def test_a_known_curve_gets_its_class(name):
     growth, curve = KNOWN[name]
     assert fit({n: curve(n) for n in SIZES}).growth == growth
 
@@ -39,35 +39,35 @@ def test_noise_does_not_change_the_class(name, seed):
     assert fit(noisy).growth in {growth, Growth.LINEAR if growth is Growth.LINEARITHMIC else growth}
 
 
-def test_a_promised_class_that_fits_well_is_kept_though_another_fits_better():
+def test_closest_returns_the_error_of_one_class():
     curve = {64: 27, 256: 76, 1024: 272, 4096: 1055, 16_384: 4400}
     assert closest(curve, Growth.LINEAR).error < 0.04
     assert closest(curve, Growth.LOGARITHMIC).error > 0.2
 
 
-def test_a_scan_that_ends_with_its_table_is_no_logarithm():
+def test_a_scan_that_reaches_the_end_of_its_table_is_not_logarithmic():
     assert accelerates({64: 4, 256: 8, 1024: 25, 4096: 226, 16_384: 318})
     assert not accelerates({64: 102, 256: 112, 1024: 152, 4096: 172, 16_384: 172})
     assert not accelerates({n: 10 + 8 * log2(n) for n in SIZES})
 
 
-def test_indexes_that_all_grow_higher_at_once_are_no_scan():
+def test_indexes_that_gain_a_level_at_the_same_size_are_not_a_scan():
     assert not accelerates({64: 21, 716: 21, 8000: 21, 89_443: 25, 1_000_000: 25})
     assert accelerates({64: 21, 716: 21, 8000: 21, 89_443: 50, 1_000_000: 90})
 
 
-def test_what_fits_a_logarithm_only_from_below_nothing_is_none():
-    scan = {64: 26, 256: 30, 1024: 158, 4096: 588, 16_384: 437}  # By another plan at the last size.
+def test_a_logarithm_that_starts_below_zero_does_not_fit():
+    scan = {64: 26, 256: 30, 1024: 158, 4096: 588, 16_384: 437}  # The last size has another plan.
     assert fit(scan).growth > Growth.LOGARITHMIC
     assert closest(scan, Growth.LOGARITHMIC).error > TOLERANCE
 
 
 @pytest.mark.parametrize("curve", [{100: 5, 200: 5, 400: 400}, {32: 5, 128: 6, 512: 400}])
-def test_what_grows_late_grows(curve):
+def test_late_growth_is_found(curve):
     assert fit(curve).growth >= Growth.LINEAR
 
 
-def test_a_record_of_wal_more_is_no_growth():
+def test_one_more_wal_record_is_not_growth():
     brin = {64: 598, 256: 600, 1024: 601, 4096: 601, 16_384: 674}
     assert fit(brin, SLACK_OF["wal_bytes"]).growth == Growth.CONSTANT
     rewritten = {n: 500 + 4 * n for n in SIZES}
@@ -81,6 +81,6 @@ def test_sizes_are_spread_evenly_up_to_the_largest():
         sizes_up_to(1000)
 
 
-def test_two_sizes_tell_nothing():
+def test_two_sizes_are_too_few():
     with pytest.raises(ValueError, match="three or more sizes"):
         fit({1: 1, 2: 2})

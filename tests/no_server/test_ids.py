@@ -1,4 +1,4 @@
-"""New ids are ULIDs of now, and nobody's twice: not of threads, nor of a process that was forked."""
+"""New ids are ULIDs of the current time, unique across threads and forked processes."""
 
 import os
 import subprocess
@@ -15,13 +15,13 @@ from dal import ids
 MANY = 20_000
 
 
-def test_an_id_is_a_ulid_of_now():
+def test_an_id_is_a_ulid_of_the_current_time():
     before = time.time_ns() // 1_000_000
     made = ULID.from_str(ids.new_id())
     assert before <= made.milliseconds <= time.time_ns() // 1_000_000
 
 
-def test_ids_sort_by_the_millisecond():
+def test_ids_sort_by_time():
     made = []
     for _ in range(20):
         made.append(ids.new_id())
@@ -29,23 +29,23 @@ def test_ids_sort_by_the_millisecond():
     assert made == sorted(made)
 
 
-def test_each_digit_of_the_random_part_is_as_frequent_as_the_others():
+def test_digits_of_the_random_part_are_evenly_distributed():
     digits = Counter("".join(ids.new_id()[10:] for _ in range(MANY)))
     assert "".join(sorted(digits)) == base32.ENCODE
     assert max(digits.values()) < min(digits.values()) * 1.2
 
 
-def test_ids_differ_whoever_makes_them():
+def test_ids_from_several_threads_are_unique():
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: ids.new_id(), range(MANY)))
     assert len(set(made)) == MANY
-    assert len({one[10:] for one in made}) == MANY, "the random part alone"
+    assert len({one[10:] for one in made}) == MANY, "the random parts differ too"
 
 
 FORKS = """
 import os
 from dal.ids import new_id
-new_id()  # What is drawn for the next ones, both would have.
+new_id()  # Random bits drawn in advance would be shared after the fork.
 is_child = os.fork() == 0
 for _ in range(100):
     os.write(1, new_id()[10:].encode() + b"\\n")
@@ -54,6 +54,6 @@ is_child or os.wait()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_process_makes_other_ids():
+def test_ids_of_a_forked_process_are_unique():
     made = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True).stdout.split()
     assert (len(made), len(set(made))) == (200, 200)

@@ -1,4 +1,4 @@
-"""Promises are parsed strictly: what is not understood is an error with its file and line."""
+"""The header parser is strict: anything unknown is an error with its file and line."""
 
 import re
 
@@ -10,7 +10,7 @@ from dal.gate.header.parse import PromiseError, parse
 from dal.gate.header.promises import Growth, Rows
 from dal.gate.measure.subjects import load
 
-GOOD = """-- name: one(a)
+VALID = """-- name: one(a)
 -- Read.
 -- Promises: 2 round trips; HOT; buffers O(log n) in the list's tasks;
 --   WAL O(1) in the list's tasks
@@ -21,14 +21,14 @@ SELECT :a::int;
 """
 
 
-def written(tmp_path, text):
+def write_file(tmp_path, text):
     path = tmp_path / "one.sql"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def test_what_is_understood(tmp_path):
-    promises = parse(written(tmp_path, GOOD), "one")
+def test_a_valid_header_is_parsed(tmp_path):
+    promises = parse(write_file(tmp_path, VALID), "one")
     assert (promises.round_trips, promises.hot, promises.line) == (2, True, 3)
     assert [str(bound) for bound in promises.bounds] == [
         "buffers O(log n) in the list's tasks",
@@ -43,7 +43,7 @@ def test_what_is_understood(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "said"),
+    ("old", "new", "line", "message"),
     [
         ("2 round trips", "few round trips", 3, "'few round trips' is not understood; expected `<number> round trip"),
         ("2 round trips; ", "", 3, "needs exactly one `<number> round trip"),
@@ -84,24 +84,24 @@ def test_what_is_understood(tmp_path):
         ("-- name: one", "-- name: two", 1, "the file has no such query"),
     ],
 )
-def test_what_is_not_understood_is_told_with_its_line(tmp_path, old, new, line, said):
-    assert old in GOOD
-    path = written(tmp_path, GOOD.replace(old, new, 1))
-    with pytest.raises(PromiseError, match=said) as error:
+def test_an_error_names_its_line(tmp_path, old, new, line, message):
+    assert old in VALID
+    path = write_file(tmp_path, VALID.replace(old, new, 1))
+    with pytest.raises(PromiseError, match=message) as error:
         parse(path, "one")
-    assert any(re.match(rf"{path}:{line}: query one: .*{said}", str(one)) for one in error.value.problems)
+    assert any(re.match(rf"{path}:{line}: query one: .*{message}", str(one)) for one in error.value.problems)
 
 
-def test_everything_that_is_missing_is_reported_at_once(tmp_path):
-    text = GOOD.replace("-- Locks: R", "-- R").replace("2 round trips", "some").replace("-- Never: Seq Scan", "-- ")
-    path = written(tmp_path, text + "\n-- name: two(a)\nSELECT :a::int;\n")
+def test_all_errors_are_reported_together(tmp_path):
+    text = VALID.replace("-- Locks: R", "-- R").replace("2 round trips", "some").replace("-- Never: Seq Scan", "-- ")
+    path = write_file(tmp_path, text + "\n-- name: two(a)\nSELECT :a::int;\n")
     with pytest.raises(PromiseError) as error:
         load(tmp_path)
-    told = [
+    found = [
         (problem.line, problem.query, re.search(r"`-- \w+:`|'some'|$", problem.reason)[0])
         for problem in error.value.problems
     ]
-    assert told == [
+    assert found == [
         (1, "one", "`-- Locks:`"),
         (1, "one", "`-- Never:`"),
         (3, "one", "'some'"),
@@ -110,30 +110,30 @@ def test_everything_that_is_missing_is_reported_at_once(tmp_path):
         (10, "two", "`-- Locks:`"),
         (10, "two", "`-- Never:`"),
     ]
-    assert str(error.value).count(f"{path}:") == len(told)
+    assert str(error.value).count(f"{path}:") == len(found)
 
 
-def test_caps(tmp_path):
-    text = GOOD.replace("HOT", "at most 1,200 buffers; at most 6 WAL records").replace(
+def test_caps_are_parsed(tmp_path):
+    text = VALID.replace("HOT", "at most 1,200 buffers; at most 6 WAL records").replace(
         "WAL O(1) in the list's tasks", "WAL O(n) in the list's tasks, at most 300 WAL bytes each"
     )
-    promises = parse(written(tmp_path, text), "one")
+    promises = parse(write_file(tmp_path, text), "one")
     assert [str(cap) for cap in promises.caps] == ["at most 1,200 buffers", "at most 6 WAL records"]
     assert str(promises.bounds[1]) == "WAL O(n) in the list's tasks, at most 300 WAL bytes each"
     assert promises.bounds[1].cap.each
-    promises = parse(written(tmp_path, GOOD.replace("the list's tasks;", "the list's tasks, at most n/7;")), "one")
+    promises = parse(write_file(tmp_path, VALID.replace("the list's tasks;", "the list's tasks, at most n/7;")), "one")
     assert str(promises.bounds[0]) == "buffers O(log n) in the list's tasks, at most n/7"
 
 
 @pytest.mark.parametrize("path", sorted(QUERIES.rglob("*.sql")), ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_every_file_of_ours_promises(path):
+def test_each_of_our_queries_has_promises(path):
     promises = parse(path, path.stem)
     assert promises.round_trips == 1
     assert promises.bounds
 
 
 @pytest.mark.parametrize("word", [word for word, line in LINES.items() if line.forms])
-def test_the_example_of_a_line_has_one_of_its_forms(word):
+def test_the_example_of_a_header_line_is_valid(word):
     example = LINES[word].example
     for part in example.split(";") if word in MEASURED else [example]:
         promise_of(word, 1, part.strip())

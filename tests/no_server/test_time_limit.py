@@ -1,4 +1,4 @@
-"""A test that hangs ends the run, and its name and stacks are shown."""
+"""A test that hangs ends the run, which prints its name and all stacks."""
 
 import os
 import subprocess
@@ -11,17 +11,17 @@ PROGRAM = """
 import asyncio, ctypes, signal, threading, time
 import pytest
 
-def never():
+def hang_forever():
     threading.Event().wait()
 
 @pytest.mark.parametrize("number", [1])
 def test_swallows_an_interrupt(number):
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.raise_signal(signal.SIGINT)
-    never()
+    hang_forever()
 
 def test_loop():
-    asyncio.run(asyncio.to_thread(never))
+    asyncio.run(asyncio.to_thread(hang_forever))
 
 def test_holds_the_gil():
     ctypes.PyDLL(None).sleep(60)
@@ -32,10 +32,10 @@ def test_teardown_of_a_failure(hangs):
 @pytest.fixture
 def hangs():
     yield
-    never()
+    hang_forever()
 
 def test_leaves_a_thread():
-    threading.Thread(target=never).start()
+    threading.Thread(target=hang_forever).start()
 
 @pytest.mark.time_limit(60)
 def test_may_take_longer():
@@ -53,7 +53,7 @@ HANGS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Run each of the tests above in a process of its own, all at once."""
+    """Run each of the tests above in its own process, all in parallel."""
     folder = tmp_path_factory.mktemp("hangs")
     (folder / "test_it.py").write_text(PROGRAM)
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -72,12 +72,12 @@ def runs(tmp_path_factory):
     return {name: (run.communicate(timeout=60)[0], run.returncode) for name, run in started.items()}
 
 
-@pytest.mark.parametrize(("name", "shown"), HANGS.items(), ids=HANGS)
-def test_a_test_that_hangs_ends_the_run(runs, name, shown):
+@pytest.mark.parametrize(("name", "expected"), HANGS.items(), ids=HANGS)
+def test_a_hanging_test_ends_the_run(runs, name, expected):
     output, status = runs[name]
     assert status == 1
-    assert shown in output
-    assert name == "test_holds_the_gil" or "in never" in output
+    assert expected in output
+    assert name == "test_holds_the_gil" or "in hang_forever" in output
 
 
 def test_a_mark_allows_more_time(runs):

@@ -1,4 +1,4 @@
-"""The walls between the parts of the package: each imports only what it may."""
+"""The walls between the parts of the package: each part imports only what it is allowed to."""
 
 import ast
 import json
@@ -22,7 +22,7 @@ def name_of(path):
 
 
 def imported(text):
-    """Yield each module of dal that a text imports, with its line; `from dal import x` may import dal.x."""
+    """Yield each module of dal imported by a source text, with its line; `from dal import x` may import dal.x."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
@@ -54,7 +54,7 @@ def violations(path, text):
             yield f"{path.relative_to(ROOT)}:{line}: {reason}"
 
 
-def test_every_module_stays_within_its_walls():
+def test_no_module_imports_across_a_wall():
     files = [path for path in (ROOT / "dal").rglob("*.py*") if path.suffix in {".py", ".pyi"}]
     assert len(files) > 100
     broken = [line for path in sorted(files) for line in violations(path, path.read_text(encoding="utf-8"))]
@@ -62,7 +62,7 @@ def test_every_module_stays_within_its_walls():
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "said"),
+    ("path", "text", "message"),
     [
         ("dal/gate/wire.py", "from dal.errors import DalError", "the gate imports only itself"),
         ("dal/gate/wire.py", "from dal import errors", "the gate imports only itself"),
@@ -75,12 +75,12 @@ def test_every_module_stays_within_its_walls():
         ("dal/_async/store.py", "from dal import gate", "a service must not load the gate"),
     ],
 )
-def test_a_violation_is_explained(path, text, said):
+def test_a_violation_is_explained_in_one_sentence(path, text, message):
     (line,) = violations(ROOT / path, text)
-    assert said in line
+    assert message in line
 
 
-def test_what_is_allowed():
+def test_allowed_imports_are_no_violation():
     assert not list(violations(ROOT / "dal/cli/app.py", "from dal.gate.cli import check\nfrom dal import errors"))
     assert not list(violations(ROOT / "dal/gate/wire.py", "import datetime\nfrom dal.gate import errors"))
 
@@ -91,7 +91,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def test_the_gate_loads_no_pool_no_ids_and_nothing_of_the_library():
+def test_the_gate_loads_no_pool_no_ulid_and_no_other_part_of_the_library():
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
     assert "dal.gate.measure.gate" in loaded

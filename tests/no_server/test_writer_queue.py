@@ -1,4 +1,4 @@
-"""The writer's queue: what is sent next, and when, without a server."""
+"""The writer's queue: which batch is sent next, and when. No server."""
 
 import contextlib
 import time
@@ -17,8 +17,8 @@ from dal.writer.queue import Queue
 NUMBERS = count()
 
 
-class Put(Call):
-    """A call that nobody waits for."""
+class QueuedCall(Call):
+    """A call without a waiting thread or task; it counts how often it was woken."""
 
     def __init__(self, append, deadline):
         super().__init__(append, deadline)
@@ -30,15 +30,15 @@ class Put(Call):
 
 def call_to(session_id, deadline=None, message_id=None, owner=None):
     message = CheckedMessage(message_id or f"{next(NUMBERS)}", "user", None, "x", None, "{}")
-    return Put(Append(session_id, owner, Opening(None, None, None, "{}"), [message]), deadline)
+    return QueuedCall(Append(session_id, owner, Opening(None, None, None, "{}"), [message]), deadline)
 
 
-class Sent:
-    """A queue, and the batch that a worker is to send next."""
+class Harness:
+    """A queue, and the batch that a worker would send next."""
 
     def __init__(self, *, last_size=2):
         self.queue = Queue(contextlib.nullcontext())
-        self.queue._last_size = last_size  # From 2 on as if many had appended at once.
+        self.queue._last_size = last_size  # With 2 or more, the queue expects concurrent callers.
         self.following = None
 
     def put(self, *calls):
@@ -66,197 +66,199 @@ class Sent:
 
 
 @pytest.fixture
-def sent():
-    return Sent()
+def harness():
+    return Harness()
 
 
-def far(size):
+def report_distant_server(size):
     size._busy.extend([0.1] * 8)
 
 
-def test_a_call_that_comes_alone_is_sent_by_its_caller():
-    sent = Sent(last_size=1)
-    (alone,) = sent.put_to("s")
-    assert (alone.batch.calls, sent.following, sent.queue.waiting) == ([alone], None, 0)
-    sent.finish(alone.batch)
-    assert (alone.is_done, alone.batch, bool(sent.queue)) == (True, None, False)
+def test_a_single_call_is_sent_by_its_caller():
+    harness = Harness(last_size=1)
+    (alone,) = harness.put_to("s")
+    assert (alone.batch.calls, harness.following, harness.queue.waiting) == ([alone], None, 0)
+    harness.finish(alone.batch)
+    assert (alone.is_done, alone.batch, bool(harness.queue)) == (True, None, False)
 
 
-def test_a_call_that_is_sent_alone_holds_up_its_own_session_only():
-    sent = Sent(last_size=1)
-    (alone,) = sent.put_to("held")
-    behind, fine = sent.put_to("held", "fine")
-    assert sent.send() == [fine]
-    assert sent.following is None
-    sent.finish(alone.batch)
-    assert sent.send() == [behind]
+def test_a_single_call_in_flight_delays_only_its_own_session():
+    harness = Harness(last_size=1)
+    (alone,) = harness.put_to("held")
+    behind, fine = harness.put_to("held", "fine")
+    assert harness.send() == [fine]
+    assert harness.following is None
+    harness.finish(alone.batch)
+    assert harness.send() == [behind]
 
 
-def test_only_one_batch_is_in_flight(sent):
+def test_only_one_batch_is_in_flight(harness):
     first, *others = (call_to(f"s{n}") for n in range(4))
-    batches = [sent.queue.put(call) for call in (first, *others)]
+    batches = [harness.queue.put(call) for call in (first, *others)]
     assert [batch is not None for batch in batches] == [True, False, False, False]
 
 
-def test_a_call_that_came_too_late_does_not_wait_for_the_others(sent):
-    late, fine = sent.put(call_to("late", time.monotonic() - 1), call_to("fine"))
-    batch = sent.fill()
+def test_an_expired_call_fails_at_once(harness):
+    late, fine = harness.put(call_to("late", time.monotonic() - 1), call_to("fine"))
+    batch = harness.fill()
     assert (late.is_done, type(late.error), late.woken) == (True, dal.DeadlineExceeded, 1)
     assert batch.calls == [fine]
 
 
-def test_a_session_of_which_all_came_too_late_is_forgotten(sent):
-    sent.put(call_to("late", time.monotonic() - 1))
-    sent.finish(sent.fill())
-    assert (bool(sent.queue), sent.queue.waiting, sent.following) == (False, 0, None)
+def test_a_session_whose_calls_all_expired_leaves_the_queue(harness):
+    harness.put(call_to("late", time.monotonic() - 1))
+    harness.finish(harness.fill())
+    assert (bool(harness.queue), harness.queue.waiting, harness.following) == (False, 0, None)
 
 
-def test_a_batch_is_complete_with_the_last_of_those_about_to_call(sent):
-    sent.put_to("first", "second", "third")
-    sent.send()
+def test_a_batch_is_complete_when_as_many_called_as_last_time(harness):
+    harness.put_to("first", "second", "third")
+    harness.send()
     completed = []
     for n in range(4):
-        sent.put_to(f"s{n}")
-        completed.append(sent.queue.is_complete)
+        harness.put_to(f"s{n}")
+        completed.append(harness.queue.is_complete)
     assert completed == [False, False, True, True]
 
 
-def test_calls_that_come_while_a_batch_is_in_flight_are_the_next_one(sent):
-    sent.put_to("first")
-    batch = sent.fill()
-    later = sent.put_to("shared", "new", "shared", "first")
-    assert (sent.following, sent.queue.waiting) == (None, 4)
-    sent.finish(batch)
-    assert set(sent.send()) == set(later)
-    assert not sent.queue
+def test_calls_made_while_a_batch_is_in_flight_form_the_next_batch(harness):
+    harness.put_to("first")
+    batch = harness.fill()
+    later = harness.put_to("shared", "new", "shared", "first")
+    assert (harness.following, harness.queue.waiting) == (None, 4)
+    harness.finish(batch)
+    assert set(harness.send()) == set(later)
+    assert not harness.queue
 
 
-def test_a_call_whose_caller_gave_up_is_not_sent(sent):
-    leaves, stays = sent.put_to("leaves", "stays")
-    sent.queue.leave(leaves)
-    assert sent.send() == [stays]
+def test_a_call_whose_caller_gave_up_is_not_sent(harness):
+    leaves, stays = harness.put_to("leaves", "stays")
+    harness.queue.leave(leaves)
+    assert harness.send() == [stays]
 
 
-def test_all_callers_may_give_up(sent):
-    for call in sent.put_to("one", "two", "two"):
-        sent.queue.leave(call)
-    sent.finish(sent.fill())
-    assert (bool(sent.queue), sent.queue.waiting, sent.following) == (False, 0, None)
+def test_a_batch_is_empty_if_all_callers_gave_up(harness):
+    for call in harness.put_to("one", "two", "two"):
+        harness.queue.leave(call)
+    harness.finish(harness.fill())
+    assert (bool(harness.queue), harness.queue.waiting, harness.following) == (False, 0, None)
 
 
-def test_a_caller_may_give_up_behind_a_call_in_flight(sent):
-    sent.put_to("s")
-    batch = sent.fill()
-    leaves, stays = sent.put_to("s", "s")
-    sent.queue.leave(leaves)
-    assert sent.queue.waiting == 1
-    sent.finish(batch)
-    assert sent.send() == [stays]
+def test_a_caller_may_give_up_while_another_call_is_in_flight(harness):
+    harness.put_to("s")
+    batch = harness.fill()
+    leaves, stays = harness.put_to("s", "s")
+    harness.queue.leave(leaves)
+    assert harness.queue.waiting == 1
+    harness.finish(batch)
+    assert harness.send() == [stays]
 
 
-def test_a_call_in_flight_is_sent_although_its_caller_gave_up(sent):
-    (leaves,) = sent.put_to("s")
-    batch = sent.fill()
-    sent.queue.leave(leaves)
+def test_a_call_in_flight_is_sent_although_its_caller_gave_up(harness):
+    (leaves,) = harness.put_to("s")
+    batch = harness.fill()
+    harness.queue.leave(leaves)
     assert batch.calls == [leaves]
-    sent.finish(batch, dal.StatementFailed("no"))
-    assert not sent.queue, "nobody is left to send it again"
+    harness.finish(batch, dal.StatementFailed("no"))
+    assert not harness.queue, "no caller is left to resend it"
 
 
-def test_half_of_the_callers_prepare_their_next_calls_while_the_others_are_in_flight(sent):
-    """Else all would wait for the server, and then it for all."""
-    sent.put_to(*["shared"] * (2 * WORTHWHILE + 10))
-    first = sent.fill()
+def test_a_batch_takes_half_of_the_calls(harness):
+    """The other callers prepare their next calls meanwhile; else all would wait for the server, then it for them."""
+    harness.put_to(*["shared"] * (2 * WORTHWHILE + 10))
+    first = harness.fill()
     assert len(first.calls) == WORTHWHILE + 5
-    sent.finish(first)
-    assert sent.queue.is_complete, "it waits for nobody"
-    second = sent.fill()
-    assert len(second.calls) == WORTHWHILE + 5, "all that are there: the others call again meanwhile"
-    sent.put_to(*["shared"] * len(first.calls))
-    sent.finish(second)
-    assert len(sent.fill().calls) == WORTHWHILE + 5
+    harness.finish(first)
+    assert harness.queue.is_complete, "no other call is expected"
+    second = harness.fill()
+    assert len(second.calls) == WORTHWHILE + 5, "all queued calls: the other callers have not called again yet"
+    harness.put_to(*["shared"] * len(first.calls))
+    harness.finish(second)
+    assert len(harness.fill().calls) == WORTHWHILE + 5
 
 
-def test_all_callers_share_a_batch_when_the_server_is_far(sent):
-    far(sent.queue._size)
-    sent.put_to(*(f"s{n}" for n in range(80)))
-    assert len(sent.send()) == 80
-    far(sent.queue._size)
-    sent.put_to(*(f"s{n}" for n in range(79)))
-    assert not sent.queue.is_complete, "one is about to call again"
-    sent.put_to("the last")
-    assert sent.queue.is_complete
-    assert len(sent.send()) == 80
+def test_a_batch_takes_all_calls_when_the_server_is_far(harness):
+    report_distant_server(harness.queue._size)
+    harness.put_to(*(f"s{n}" for n in range(80)))
+    assert len(harness.send()) == 80
+    report_distant_server(harness.queue._size)
+    harness.put_to(*(f"s{n}" for n in range(79)))
+    assert not harness.queue.is_complete, "one more call is expected"
+    harness.put_to("the last")
+    assert harness.queue.is_complete
+    assert len(harness.send()) == 80
 
 
-def test_few_are_not_halved(sent):
-    sent.put_to(*["shared"] * WORTHWHILE)
-    assert len(sent.send()) == WORTHWHILE
+def test_few_calls_are_sent_as_one_batch(harness):
+    harness.put_to(*["shared"] * WORTHWHILE)
+    assert len(harness.send()) == WORTHWHILE
 
 
-def test_sessions_take_turns(sent):
+def test_sessions_take_turns(harness):
     half = WORTHWHILE // 2
-    sent.put_to(*["first"] * WORTHWHILE, *["second"] * WORTHWHILE, *["third"] * WORTHWHILE)
-    batches = [[call.append.session_id for call in sent.send()] for _ in range(2)]
+    harness.put_to(*["first"] * WORTHWHILE, *["second"] * WORTHWHILE, *["third"] * WORTHWHILE)
+    batches = [[call.append.session_id for call in harness.send()] for _ in range(2)]
     assert batches[0] == ["first"] * WORTHWHILE + ["second"] * half
-    assert batches[1] == ["third"] * WORTHWHILE + ["second"] * half, "those left of the second wait behind the third"
+    assert batches[1] == ["third"] * WORTHWHILE + ["second"] * half, (
+        "the rest of the second session waits behind the third"
+    )
 
 
-def test_one_statement_confines_all_sessions_or_none(sent):
-    mine, nobodys, yours = sent.put(call_to("a", owner="me"), call_to("b"), call_to("c", owner="you"))
-    assert [sent.send(), sent.send()] == [[mine, yours], [nobodys]]
+def test_calls_with_and_without_an_owner_are_sent_in_separate_batches(harness):
+    mine, nobodys, yours = harness.put(call_to("a", owner="me"), call_to("b"), call_to("c", owner="you"))
+    assert [harness.send(), harness.send()] == [[mine, yours], [nobodys]]
 
 
-def test_one_statement_has_a_message_once(sent):
-    first, again = sent.put(call_to("s", message_id="m"), call_to("s", message_id="m"))
-    assert [sent.send(), sent.send()] == [[first], [again]]
+def test_a_message_is_in_a_batch_once(harness):
+    first, again = harness.put(call_to("s", message_id="m"), call_to("s", message_id="m"))
+    assert [harness.send(), harness.send()] == [[first], [again]]
 
 
-def failed(sent, error, *calls):
-    sent.put(*calls)
-    sent.finish(sent.fill(), error)
+def fail(harness, error, *calls):
+    harness.put(*calls)
+    harness.finish(harness.fill(), error)
 
 
-def test_a_batch_that_may_be_stored_leaves_its_calls_unknown(sent):
+def test_a_batch_with_unknown_outcome_marks_its_calls_unknown(harness):
     late = dal.DeadlineExceeded("no reply came in time")
     late.outcome_unknown = True
     first, second = call_to("first"), call_to("second")
-    failed(sent, late, first, second)
+    fail(harness, late, first, second)
     assert [(call.batch.calls, call.is_unknown, call.is_done) for call in (first, second)] == [
         ([first], True, False),
         ([second], True, False),
     ]
 
 
-def test_a_batch_that_was_refused_leaves_its_calls_known(sent):
+def test_a_refused_batch_does_not_mark_its_calls_unknown(harness):
     first, second = call_to("first"), call_to("second")
-    failed(sent, dal.StatementFailed("the server refused the statement"), first, second)
+    fail(harness, dal.StatementFailed("the server refused the statement"), first, second)
     assert [(call.batch.calls, call.is_unknown) for call in (first, second)] == [([first], False), ([second], False)]
 
 
-def test_a_single_call_whose_batch_fails_is_resent_without_a_lock_timeout(sent):
+def test_a_single_call_whose_batch_fails_is_resent_without_a_lock_timeout(harness):
     single = call_to("held")
-    failed(sent, dal.StatementFailed("canceling statement due to lock timeout"), single)
+    fail(harness, dal.StatementFailed("canceling statement due to lock timeout"), single)
     assert (single.batch.calls, single.is_done) == ([single], False)
 
 
-def test_calls_to_one_session_are_resent_one_after_the_other(sent):
+def test_calls_to_one_session_are_resent_one_after_the_other(harness):
     first, second = call_to("s"), call_to("s")
-    failed(sent, dal.StatementFailed("no"), first, second)
-    (later,) = sent.put_to("s")
-    assert (first.batch.calls, second.batch, sent.following) == ([first], None, None)
-    sent.finish(first.batch, refused := dal.StatementFailed("no"))
+    fail(harness, dal.StatementFailed("no"), first, second)
+    (later,) = harness.put_to("s")
+    assert (first.batch.calls, second.batch, harness.following) == ([first], None, None)
+    harness.finish(first.batch, refused := dal.StatementFailed("no"))
     assert (type(first.error), first.error is not refused) == (dal.StatementFailed, True)
     assert second.batch.calls == [second]
-    sent.finish(second.batch)
-    assert sent.send() == [later]
+    harness.finish(second.batch)
+    assert harness.send() == [later]
 
 
-def test_each_caller_has_an_error_of_its_own(sent):
+def test_each_caller_gets_its_own_error(harness):
     lost = dal.ServerUnavailable("the connection was lost")
     lost.outcome_unknown, lost.message_ids, lost.__cause__ = True, ("1", "2"), OSError("reset")
     first, second = call_to("first", message_id="1"), call_to("second", message_id="2")
-    failed(sent, lost, first, second)
+    fail(harness, lost, first, second)
     assert first.error is not second.error
     for call in (first, second):
         assert type(call.error) is dal.ServerUnavailable
@@ -265,62 +267,62 @@ def test_each_caller_has_an_error_of_its_own(sent):
         assert call.error.__cause__ is lost.__cause__
 
 
-def test_a_closed_queue_refuses_calls_and_sends_those_it_has(sent):
-    (queued,) = sent.put_to("s")
-    sent.queue.close()
+def test_a_closed_queue_refuses_new_calls_and_sends_the_queued_ones(harness):
+    (queued,) = harness.put_to("s")
+    harness.queue.close()
     with pytest.raises(dal.StoreClosed):
-        sent.put_to("t")
-    assert sent.send() == [queued]
+        harness.put_to("t")
+    assert harness.send() == [queued]
 
 
-class Simulated(Sent):
-    """A queue to which anything happens in any order, and what is in flight of it."""
+class Simulation(Harness):
+    """A queue with random events in random order."""
 
     def __init__(self, draw):
         super().__init__(last_size=draw(st.integers(1, 2)))
         self.draw = draw
-        self.came, self.filled = [], []
+        self.calls, self.filled = [], []
 
     @property
     def in_flight(self):
-        return [*self.filled, *(call.batch for call in self.came if call.batch is not None)]
+        return [*self.filled, *(call.batch for call in self.calls if call.batch is not None)]
 
     @property
     def open(self):
-        return [call for call in self.came if not (call.is_done or call.is_left)]
+        return [call for call in self.calls if not (call.is_done or call.is_left)]
 
     def check(self, batch):
-        """Nothing of a session is sent beside, or before, what came earlier."""
+        """Calls to one session are sent in order, and never in two batches at a time."""
         sessions = [call.append.session_id for one in self.in_flight for call in one.calls if one is not batch]
         for session_id in {call.append.session_id for call in batch.calls}:
             assert session_id not in sessions
-            first = [call for call in self.open if call.append.session_id == session_id]
-            sent = [call for call in batch.calls if call.append.session_id == session_id and not call.is_left]
-            assert first[: len(sent)] == sent
+            queued = [call for call in self.open if call.append.session_id == session_id]
+            batched = [call for call in batch.calls if call.append.session_id == session_id and not call.is_left]
+            assert queued[: len(batched)] == batched
 
-    def come(self):
+    def add_call(self):
         call = call_to(self.draw(st.sampled_from("abcde")))
-        self.came.append(call)
+        self.calls.append(call)
         self.put(call)
 
-    def take(self):
+    def fill_next(self):
         if self.following is not None:
             batch = self.fill()
             self.check(batch)
             self.filled.append(batch)
             assert len(self.filled) == 1, "one batch is in flight"
 
-    def leave(self):
+    def give_up(self):
         if self.open:
             call = self.draw(st.sampled_from(self.open))
             self.queue.leave(call)
-            if call.batch is not None:  # It was about to be sent by its caller.
+            if call.batch is not None:  # Its caller was about to send it.
                 self.finish(call.batch, KeyboardInterrupt())
 
-    def change_the_way(self):
+    def change_distance(self):
         self.queue._size._busy.extend([self.draw(st.sampled_from([0.1, 0.9]))] * 8)
 
-    def end(self):
+    def finish_one(self):
         if self.in_flight:
             batch = self.draw(st.sampled_from(self.in_flight))
             self.check(batch)
@@ -329,9 +331,9 @@ class Simulated(Sent):
             errors = [None, None, dal.StatementFailed("no"), dal.ServerUnavailable("gone"), KeyboardInterrupt()]
             self.finish(batch, self.draw(st.sampled_from(errors)))
 
-    def end_all(self):
-        for _ in range(4 * len(self.came) + 4):
-            self.take()
+    def finish_all(self):
+        for _ in range(4 * len(self.calls) + 4):
+            self.fill_next()
             if self.in_flight:
                 batch = self.in_flight[-1]
                 if batch in self.filled:
@@ -340,25 +342,29 @@ class Simulated(Sent):
 
 
 @given(st.data())
-def test_nothing_is_lost_or_overtakes_whatever_happens(data):
-    with pytest.MonkeyPatch.context() as few:
-        few.setattr("dal.writer.batch_size.WORTHWHILE", 2)
+def test_no_call_is_lost_or_overtaken_in_any_order_of_events(data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dal.writer.batch_size.WORTHWHILE", 2)
         ticks = count(0.0, 0.001)
-        few.setattr("dal.writer.queue.monotonic", ticks.__next__)  # Nothing depends on the machine's load.
-        it = Simulated(data.draw)
-        events = [it.come, it.come, it.come, it.take, it.take, it.leave, it.change_the_way, it.end]
-        for happens in data.draw(st.lists(st.sampled_from(events), min_size=5, max_size=80)):
-            happens()
-        it.end_all()
-        assert not it.queue
-        assert (it.queue.waiting, it.following, it.in_flight) == (0, None, [])
-        assert all(call.is_done or call.is_left for call in it.came)
-        assert all(call.woken for call in it.came if call.is_done)
+        patch.setattr("dal.writer.queue.monotonic", ticks.__next__)  # The test does not depend on the machine's load.
+        simulation = Simulation(data.draw)
+        events = (
+            [simulation.add_call] * 3
+            + [simulation.fill_next] * 2
+            + [simulation.give_up, simulation.change_distance, simulation.finish_one]
+        )
+        for event in data.draw(st.lists(st.sampled_from(events), min_size=5, max_size=80)):
+            event()
+        simulation.finish_all()
+        assert not simulation.queue
+        assert (simulation.queue.waiting, simulation.following, simulation.in_flight) == (0, None, [])
+        assert all(call.is_done or call.is_left for call in simulation.calls)
+        assert all(call.woken for call in simulation.calls if call.is_done)
 
 
 @pytest.fixture
 def clocks(monkeypatch):
-    """The two clocks that a batch size is found by, which a test sets."""
+    """The two clocks that determine the batch size, set by the test."""
     clocks = {"monotonic": 0.0, "process_time": 0.0}
     monkeypatch.setattr("dal.writer.batch_size.monotonic", lambda: clocks["monotonic"])
     monkeypatch.setattr("dal.writer.batch_size.process_time", lambda: clocks["process_time"])
@@ -367,7 +373,7 @@ def clocks(monkeypatch):
 
 @pytest.fixture
 def cycle(clocks):
-    """Let a cycle end that took so many seconds, in which this process computed for so many."""
+    """End a cycle that took `seconds`, of which this process used the CPU for `computed`."""
 
     def end(size, seconds, computed, calls=32):
         clocks["monotonic"] += seconds
@@ -377,10 +383,10 @@ def cycle(clocks):
     return end
 
 
-def test_a_size_is_half_near_the_server_and_all_far_from_it(cycle):
+def test_a_batch_is_half_near_the_server_and_all_far_from_it(cycle):
     size = BatchSize()
     size.begin()
-    assert size.of(64) == 32, "before anything is known"
+    assert size.of(64) == 32, "before the first measurement"
     for _ in range(8):
         cycle(size, 0.010, 0.003)
     assert size.of(64) == 64
@@ -388,7 +394,7 @@ def test_a_size_is_half_near_the_server_and_all_far_from_it(cycle):
     assert size.of(64) == 32
 
 
-def test_one_slow_reply_is_chance(cycle):
+def test_one_slow_reply_does_not_change_the_size(cycle):
     size = BatchSize()
     size.begin()
     for _ in range(7):
@@ -396,8 +402,8 @@ def test_one_slow_reply_is_chance(cycle):
     assert size.of(64) == 32
 
 
-def test_small_batches_say_nothing_of_the_way(cycle):
-    """A call that comes alone computes next to nothing, however near the server is."""
+def test_small_batches_do_not_count_as_far_from_the_server(cycle):
+    """A single call needs almost no CPU, however near the server is."""
     size = BatchSize()
     size.begin()
     for _ in range(20):
@@ -405,7 +411,7 @@ def test_small_batches_say_nothing_of_the_way(cycle):
     assert size.of(64) == 32
 
 
-def test_time_without_calls_says_nothing_of_the_way(clocks, cycle):
+def test_idle_time_does_not_count_as_far_from_the_server(clocks, cycle):
     size = BatchSize()
     for _ in range(8):
         clocks["monotonic"] += 60
@@ -414,7 +420,7 @@ def test_time_without_calls_says_nothing_of_the_way(clocks, cycle):
     assert size.of(64) == 32
 
 
-def test_a_clock_that_stands_still_divides_by_nothing(cycle):
+def test_a_clock_that_stands_still_causes_no_division_by_zero(cycle):
     size = BatchSize()
     size.begin()
     cycle(size, 0.0, 0.0)
@@ -422,5 +428,5 @@ def test_a_clock_that_stands_still_divides_by_nothing(cycle):
 
 
 @pytest.mark.parametrize(("calls", "size"), [(1, 1), (WORTHWHILE, WORTHWHILE), (20, WORTHWHILE), (64, 32), (65, 33)])
-def test_a_half_is_worth_a_batch(calls, size):
+def test_a_batch_is_never_smaller_than_worthwhile(calls, size):
     assert BatchSize().of(calls) == size

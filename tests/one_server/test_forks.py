@@ -1,4 +1,4 @@
-"""A store that was used before a fork: parent and child must not share a connection, a lock or a thread."""
+"""Forks: parent and child must not share a connection, a lock or a thread of a store."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 import psycopg
 import psycopg_pool
 import pytest
-from forks import TIMEOUT, Child, Fork, check, use, use_async
+from forks import TIMEOUT, Child, Fork, append_and_read, append_and_read_async, assert_consistent
 from psycopg.conninfo import make_conninfo
 from sides import pool_of
 
@@ -27,9 +27,9 @@ CHILDREN, CALLS = 3, 40
 
 
 @contextmanager
-def opened(server, schema, way):
+def opened(server, schema, target):
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=TIMEOUT, max_size=4) as store:
-        if way == "writer":
+        if target == "writer":
             with store.writer() as writer:
                 yield writer
         else:
@@ -37,130 +37,134 @@ def opened(server, schema, way):
 
 
 @asynccontextmanager
-async def opened_async(server, schema, way):
+async def opened_async(server, schema, target):
     async with dal.AsyncSessionStore.connect(server.conninfo, schema=schema, timeout=TIMEOUT, max_size=4) as store:
-        if way == "writer":
+        if target == "writer":
             async with store.writer() as writer:
                 yield writer
         else:
             yield store
 
 
-@pytest.mark.parametrize("way", ["store", "writer"])
-def test_children_of_a_busy_process(server, schema, connection, way):
-    with opened(server, schema, way) as store:
-        crowd = [use(store, "before", calls=2, seed=0)]
+@pytest.mark.parametrize("target", ["store", "writer"])
+def test_children_forked_while_threads_append(server, schema, connection, target):
+    with opened(server, schema, target) as store:
+        logs = [append_and_read(store, "before", calls=2, seed=0)]
         threads = [
-            threading.Thread(target=lambda n=n: crowd.append(use(store, f"parent {n}", calls=CALLS, seed=n)))
+            threading.Thread(target=lambda n=n: logs.append(append_and_read(store, f"parent {n}", calls=CALLS, seed=n)))
             for n in range(3)
         ]
         for thread in threads:
             thread.start()
-        children = [Child(lambda n=n: use(store, f"child {n}", calls=CALLS, seed=10 + n)) for n in range(CHILDREN)]
-        crowd += [child.result() for child in children]
+        children = [
+            Child(lambda n=n: append_and_read(store, f"child {n}", calls=CALLS, seed=10 + n)) for n in range(CHILDREN)
+        ]
+        logs += [child.result() for child in children]
         for thread in threads:
             thread.join(60)
-        crowd.append(use(store, "after", calls=2, seed=9))
-    assert sum(len(seen.acknowledged) for seen in crowd) == 4 + CALLS * (CHILDREN + 3)
-    check(connection, crowd)
+        logs.append(append_and_read(store, "after", calls=2, seed=9))
+    assert sum(len(log.acknowledged) for log in logs) == 4 + CALLS * (CHILDREN + 3)
+    assert_consistent(connection, logs)
 
 
-@pytest.mark.parametrize("way", ["store", "writer"])
-def test_children_of_a_busy_event_loop(server, schema, connection, way):
+@pytest.mark.parametrize("target", ["store", "writer"])
+def test_children_forked_while_tasks_append(server, schema, connection, target):
     async def parent():
-        async with opened_async(server, schema, way) as store:
-            crowd = [await use_async(store, "before", calls=2, seed=0)]
-            tasks = [asyncio.create_task(use_async(store, f"parent {n}", calls=CALLS, seed=n)) for n in range(3)]
+        async with opened_async(server, schema, target) as store:
+            logs = [await append_and_read_async(store, "before", calls=2, seed=0)]
+            tasks = [
+                asyncio.create_task(append_and_read_async(store, f"parent {n}", calls=CALLS, seed=n)) for n in range(3)
+            ]
             await asyncio.sleep(0.02)
             children = [
-                Child(lambda n=n: asyncio.run(use_async(store, f"child {n}", calls=CALLS, seed=10 + n)))
+                Child(lambda n=n: asyncio.run(append_and_read_async(store, f"child {n}", calls=CALLS, seed=10 + n)))
                 for n in range(CHILDREN)
             ]
-            crowd += await asyncio.gather(*tasks)
-            crowd += [child.result() for child in children]
-            crowd.append(await use_async(store, "after", calls=2, seed=9))
-            return crowd
+            logs += await asyncio.gather(*tasks)
+            logs += [child.result() for child in children]
+            logs.append(await append_and_read_async(store, "after", calls=2, seed=9))
+            return logs
 
-    crowd = asyncio.run(parent())
-    assert sum(len(seen.acknowledged) for seen in crowd) == 4 + CALLS * (CHILDREN + 3)
-    check(connection, crowd)
+    logs = asyncio.run(parent())
+    assert sum(len(log.acknowledged) for log in logs) == 4 + CALLS * (CHILDREN + 3)
+    assert_consistent(connection, logs)
 
 
 SHARED = {}
-"""The store that a worker inherits: its functions take what can be pickled alone."""
+"""The store that workers inherit; it cannot be passed to them, since it cannot be pickled."""
 
 
-def used_in_a_worker(n):
-    return use(SHARED["store"], f"worker {n}", calls=10, seed=n)
+def append_in_worker(n):
+    return append_and_read(SHARED["store"], f"worker {n}", calls=10, seed=n)
 
 
-@pytest.mark.parametrize("way", ["store", "writer"])
+@pytest.mark.parametrize("target", ["store", "writer"])
 @pytest.mark.parametrize("kind", ["multiprocessing", "ProcessPoolExecutor"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_workers_that_are_forked(server, schema, connection, kind, way):
+def test_forked_worker_pools(server, schema, connection, kind, target):
     fork = multiprocessing.get_context("fork")
-    with opened(server, schema, way) as store:
+    with opened(server, schema, target) as store:
         SHARED["store"] = store
-        crowd = [use(store, "before", calls=2, seed=0)]
+        logs = [append_and_read(store, "before", calls=2, seed=0)]
         with fork.Pool(2) if kind == "multiprocessing" else ProcessPoolExecutor(2, mp_context=fork) as workers:
-            crowd += workers.map(used_in_a_worker, range(4))
-            crowd.append(use(store, "parent", calls=10, seed=5))
-    assert sum(len(seen.acknowledged) for seen in crowd) == 52
-    check(connection, crowd)
+            logs += workers.map(append_in_worker, range(4))
+            logs.append(append_and_read(store, "parent", calls=10, seed=5))
+    assert sum(len(log.acknowledged) for log in logs) == 52
+    assert_consistent(connection, logs)
 
 
-def test_a_child_of_a_child(server, schema, connection):
+def test_a_forked_child_may_fork_again(server, schema, connection):
     with opened(server, schema, "writer") as store:
-        crowd = [use(store, "before", calls=2, seed=0)]
+        logs = [append_and_read(store, "before", calls=2, seed=0)]
 
-        def have_a_child():
-            own = use(store, "child", calls=2, seed=1)
-            child = Child(lambda: use(store, "grandchild", calls=20, seed=2))
-            more = use(store, "child", calls=20, seed=3)
-            return own, more, child.result()
+        def run_child():
+            before = append_and_read(store, "child", calls=2, seed=1)
+            child = Child(lambda: append_and_read(store, "grandchild", calls=20, seed=2))
+            after = append_and_read(store, "child", calls=20, seed=3)
+            return before, after, child.result()
 
-        crowd += Child(have_a_child).result()
-    check(connection, crowd)
+        logs += Child(run_child).result()
+    assert_consistent(connection, logs)
 
 
-@pytest.mark.parametrize("way", ["store", "writer"])
-def test_a_child_that_is_killed_while_it_appends(server, schema, connection, way):
-    with opened(server, schema, way) as store:
-        crowd = [use(store, "before", calls=2, seed=0)]
+@pytest.mark.parametrize("target", ["store", "writer"])
+def test_the_parent_continues_after_a_child_is_killed(server, schema, connection, target):
+    with opened(server, schema, target) as store:
+        logs = [append_and_read(store, "before", calls=2, seed=0)]
         for n in range(3):
-            child = Child(lambda n=n: use(store, f"killed {n}", calls=10_000, seed=n))
-            crowd.append(use(store, f"parent {n}", calls=30, seed=n))
+            child = Child(lambda n=n: append_and_read(store, f"killed {n}", calls=10_000, seed=n))
+            logs.append(append_and_read(store, f"parent {n}", calls=30, seed=n))
             os.kill(child.pid, signal.SIGKILL)
-            with pytest.raises(AssertionError, match="told nothing"):
+            with pytest.raises(AssertionError, match="no result"):
                 child.result()
-            crowd.append(use(store, f"after {n}", calls=10, seed=n))
-    check(connection, crowd)
+            logs.append(append_and_read(store, f"after {n}", calls=10, seed=n))
+    assert_consistent(connection, logs)
 
 
-def test_a_parent_that_is_killed_leaves_no_transaction(server, schema, connection):
-    """A child that lives on must not keep the parent's sockets open, since the server would not see that it died."""
+def test_a_killed_parent_leaves_no_transaction_while_its_child_lives(server, schema, connection):
+    """The child must not keep the parent's sockets open: else the server would not notice the parent's death."""
 
-    def be_killed():
+    def hold_and_die():
         store = dal.SessionStore.connect(server.conninfo, schema=schema)
         with store.transaction() as tx:
             tx.session("s").append("user", "held")
             orphan = Child(lambda: time.sleep(60))
-            os.write(tells, f"{orphan.pid}\n".encode())
+            os.write(writes, f"{orphan.pid}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
-    reads, tells = os.pipe()
-    killed = Child(be_killed)
+    reads, writes = os.pipe()
+    killed = Child(hold_and_die)
     orphan = int(os.read(reads, 100))
     try:
-        with pytest.raises(AssertionError, match="told nothing"):
+        with pytest.raises(AssertionError, match="no result"):
             killed.result(1)
         with connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '10s'")
-            connection.execute("LOCK TABLE sessions")  # It waits for the killed process's transaction to end.
+            connection.execute("LOCK TABLE sessions")  # Waits for the killed process's transaction to end.
     finally:
         os.kill(orphan, signal.SIGKILL)
         os.close(reads)
-        os.close(tells)
+        os.close(writes)
 
 
 def stored(connection):
@@ -168,8 +172,8 @@ def stored(connection):
     return dict(connection.execute(query).fetchall())
 
 
-class Begun:
-    """Something that is begun, with a fork in the middle of it; both processes go on."""
+class Operations:
+    """Operations with a fork in the middle; both processes continue them."""
 
     def __init__(self, store, fork):
         self._store, self._fork = store, fork
@@ -181,7 +185,7 @@ class Begun:
             self._fork()
             tx.session("s").append("user", "behind")
 
-    def left_transaction(self):
+    def transaction_end(self):
         with self._store.transaction() as tx:
             tx.session("s").append("user", "before")
             self._fork()
@@ -214,49 +218,49 @@ class Begun:
         self._store.import_(lines())
 
 
-BEGUN = [name for name in vars(Begun) if not name.startswith("_")]
+OPERATIONS = [name for name in vars(Operations) if not name.startswith("_")]
 
 
 @pytest.fixture(params=["own pool", "pool", "connection"])
 def used(request, server, options, connect):
-    """A store with 2,000 messages, of each kind."""
+    """A store with 2,000 messages, created in each way."""
     conninfo = make_conninfo(server.conninfo, options=options["options"])
-    with ExitStack() as ends:
+    with ExitStack() as deadline:
         if request.param == "own pool":
-            store = ends.enter_context(dal.SessionStore.connect(conninfo, timeout=TIMEOUT))
+            store = deadline.enter_context(dal.SessionStore.connect(conninfo, timeout=TIMEOUT))
         elif request.param == "pool":
             pool = psycopg_pool.ConnectionPool(conninfo, kwargs={"autocommit": True}, min_size=1, max_size=1, open=True)
-            store = dal.SessionStore(ends.enter_context(pool))
+            store = dal.SessionStore(deadline.enter_context(pool))
         else:
             store = dal.SessionStore(connect())
         store.session("s").append_all([dal.NewMessage(role="user", content="x" * 500)] * 2000)
         yield store
 
 
-@pytest.mark.parametrize("what", BEGUN)
-def test_what_was_begun_in_the_parent_is_refused_in_the_child(used, connection, what):
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_begun_before_the_fork_is_refused_in_the_child(used, connection, operation):
     fork, refused = Fork(), None
     try:
-        getattr(Begun(used, fork.now), what)()
-    except BaseException as error:  # The child's is told, the parent's is raised.
+        getattr(Operations(used, fork.fork), operation)()
+    except BaseException as error:  # The child reports its error, the parent raises it.
         if fork.pid != 0:
             raise
         refused = error
     if fork.pid == 0:
-        fork.tell(failed=False, value=(type(refused), str(refused)))
-    kind, told = fork.result()
-    assert kind is dal.StoreClosed, told
-    assert re.search("another process.*SessionStore.connect.*post_fork", told)
-    more = {"transaction": 2, "left_transaction": 1}.get(what, 0)
-    assert used.session("s").append("user", "after").sequence == 2000 + more
-    assert stored(connection) == {"s": 2001 + more} | ({"copied": 2000} if what == "import_" else {})
+        fork.send_result(failed=False, value=(type(refused), str(refused)))
+    kind, message = fork.result()
+    assert kind is dal.StoreClosed, message
+    assert re.search("another process.*SessionStore.connect.*post_fork", message)
+    extra = {"transaction": 2, "transaction_end": 1}.get(operation, 0)
+    assert used.session("s").append("user", "after").sequence == 2000 + extra
+    assert stored(connection) == {"s": 2001 + extra} | ({"copied": 2000} if operation == "import_" else {})
 
 
-@pytest.mark.parametrize("way", ["store", "writer"])
-def test_a_pool_of_the_callers_is_refused_in_a_child(server, options, tables, way):
+@pytest.mark.parametrize("target", ["store", "writer"])
+def test_a_callers_pool_is_refused_in_a_child(server, options, tables, target):
     with psycopg_pool.ConnectionPool(server.conninfo, kwargs=options, min_size=1, max_size=2, open=True) as pool:
         store = dal.SessionStore(pool)
-        with nullcontext(store) if way == "store" else getattr(store, way)() as used:
+        with nullcontext(store) if target == "store" else getattr(store, target)() as used:
             used.session("s").append("user", "x")
 
             def refused(store):
@@ -268,12 +272,13 @@ def test_a_pool_of_the_callers_is_refused_in_a_child(server, options, tables, wa
                 return time.monotonic() - began
 
             assert Child(lambda: refused(used)).result() < 5
-            assert Child(lambda: refused(dal.SessionStore(pool))).result() < 5  # Made in the child, of the same pool.
+            assert (
+                Child(lambda: refused(dal.SessionStore(pool))).result() < 5
+            )  # A new store in the child, with the same pool.
             assert used.session("s").append("user", "x").sequence == 1
 
 
-async def test_what_is_the_callers_is_refused_in_a_child(server, options, tables):
-    """On the asynchronous side."""
+async def test_a_callers_async_pool_or_connection_is_refused_in_a_child(server, options, tables):
     pool = psycopg_pool.AsyncConnectionPool(server.conninfo, kwargs=options, min_size=1, max_size=2, open=False)
     async with pool, await psycopg.AsyncConnection.connect(server.conninfo, **options) as connection:
         for source in (pool, connection):
@@ -326,7 +331,7 @@ store.close()
 
 
 @pytest.mark.parametrize("how", ["", "used", "closed", "collected"])
-def test_a_child_that_ends_normally_sends_nothing_to_the_parents_server(server, schema, connection, how):
+def test_a_child_that_exits_sends_nothing_on_the_parents_connections(server, schema, connection, how):
     command = [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", ENDS_NORMALLY]
     done = subprocess.run(
         [*command, server.conninfo, schema, how], capture_output=True, text=True, timeout=60, check=False
@@ -335,8 +340,8 @@ def test_a_child_that_ends_normally_sends_nothing_to_the_parents_server(server, 
     assert stored(connection) == {"s": 2, "other": 5 if how == "used" else 4}
 
 
-def test_a_child_finalizes_no_pool_of_its_parent(server, schema, tables):
-    """Another thread of the parent may have held the pool's locks, which nobody releases in the child."""
+def test_a_child_does_not_finalize_its_parents_pool(server, schema, tables):
+    """A thread of the parent may have held the pool's locks; nobody releases them in the child."""
     with dal.SessionStore.connect(server.conninfo, schema=schema) as store:
         store.check_schema()
         pool = pool_of(store)
@@ -373,8 +378,8 @@ store.close()
 """
 
 
-def test_a_fork_that_runs_no_hooks(server, schema, connection):
-    """As uWSGI's, unless it is told to."""
+def test_a_fork_without_python_hooks(server, schema, connection):
+    """uWSGI forks like this by default."""
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_HOOKS, server.conninfo, schema],
         capture_output=True, text=True, timeout=60, check=False,
@@ -389,7 +394,7 @@ import dal
 
 store = dal.SessionStore.connect(os.environ["CONNINFO"], schema=os.environ["SCHEMA"], timeout=10)
 writer = store.writer()
-for n in range(20):  # At import, in the process that all workers are forked from.
+for n in range(20):  # At import, in the master process.
     store.for_user("master").session(f"of master {n}").append("user", "master")
 writer.session("of master 0").append("user", "master")
 
@@ -411,7 +416,7 @@ def app(environ, start_response):
 """
 
 
-def test_gunicorn_with_a_store_that_was_made_before_the_fork(server, schema, connection, tmp_path):
+def test_gunicorn_with_a_preloaded_store(server, schema, connection, tmp_path):
     (tmp_path / "service.py").write_text(APP)
     log = tmp_path / "log"
     environment = os.environ | {"CONNINFO": server.conninfo, "SCHEMA": schema}
@@ -422,50 +427,50 @@ def test_gunicorn_with_a_store_that_was_made_before_the_fork(server, schema, con
             cwd=tmp_path, env=environment, stdout=file, stderr=file,
         )  # fmt: skip
     try:
-        port = listening(log)
+        port = port_in(log)
 
-        def ask(n):
+        def request(n):
             user = f"u{min(n % 7, n % 5)}"
             address = f"http://127.0.0.1:{port}/{user}/{'writer' if n % 2 else 'store'}"
-            with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
-                return user, json.load(answer)
+            with urllib.request.urlopen(address, timeout=TIMEOUT) as reply:
+                return user, json.load(reply)
 
         with ThreadPoolExecutor(8) as clients:
-            answers = list(clients.map(ask, range(400)))
+            replies = list(clients.map(request, range(400)))
     finally:
         gunicorn.terminate()
         assert gunicorn.wait(30) == 0, log.read_text()
-    assert len({told["pid"] for _, told in answers}) == 2
-    foreign = [told for user, told in answers if set(told["contents"]) != {f"{user} says hello"}]
+    assert len({reply["pid"] for _, reply in replies}) == 2
+    foreign = [reply for user, reply in replies if set(reply["contents"]) != {f"{user} says hello"}]
     assert not foreign
     rows = connection.execute("SELECT message_id, sequence, session_id FROM messages").fetchall()
     numbers = {message_id: (sequence, session_id) for message_id, sequence, session_id in rows}
-    for user, told in answers:
-        assert numbers[told["message_id"]] == (told["sequence"], f"of {user}")
-        assert told["found"] == told["sequence"]
+    for user, reply in replies:
+        assert numbers[reply["message_id"]] == (reply["sequence"], f"of {user}")
+        assert reply["found"] == reply["sequence"]
     assert "Traceback" not in log.read_text()
-    assert len(rows) == 21 + len(answers)
+    assert len(rows) == 21 + len(replies)
 
 
-def listening(log):
-    """The port that a server has written to its log."""
-    ends = time.monotonic() + 30
+def port_in(log):
+    """Return the port that a server has written to its log."""
+    deadline = time.monotonic() + 30
     while not (found := re.search(r"Listening at: http://127.0.0.1:(\d+)", log.read_text())):
-        assert time.monotonic() < ends, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     return found[1]
 
 
-ENDS = """
+UNCLOSED = """
 import sys, dal
 store = dal.SessionStore.connect(sys.argv[1], schema=sys.argv[2])
 store.session().append("user", "x")
 """
 
 
-def test_a_program_ends_in_silence_without_closing_its_store(server, schema, tables, tmp_path):
-    """From Python 3.13 on, the pool waited for each of its threads, and said that it could not stop them."""
-    (tmp_path / "ends.py").write_text(ENDS)
+def test_a_program_that_does_not_close_its_store_exits_silently(server, schema, tables, tmp_path):
+    """On Python 3.13 and later, the pool waited for its threads, and warned that it could not stop them."""
+    (tmp_path / "ends.py").write_text(UNCLOSED)
     command = [sys.executable, tmp_path / "ends.py", server.conninfo, schema]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,7 @@ from secrets import token_hex
 
 import psycopg
 import pytest
-from program import is_refused, run
+from program import assert_fails, run
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from test_round_trips import SESSION_VERBS, STORE_VERBS
@@ -269,17 +269,17 @@ def test_any_name_is_a_name(command, tables, make_role, suffix):
 
 @pytest.mark.parametrize("name", ["nobody at all", "PUBLIC", "public", "CURRENT_USER"])
 def test_a_role_that_is_not_there_is_told(command, tables, name):
-    is_refused(command(name), f"role: there is none named {name!r}; make it first")
+    assert_fails(command(name), f"role: there is none named {name!r}; make it first")
 
 
 def test_the_owner_keeps_its_privileges(command, connection, sync_store):
     owner = connection.info.user
-    is_refused(command(owner, "--apply"), f"{owner!r} owns the tables")
+    assert_fails(command(owner, "--apply"), f"{owner!r} owns the tables")
     assert sync_store.session().append("user", "x").sequence == 0
 
 
 def test_without_tables_it_says_what_to_run(command, role):
-    is_refused(command(role[0]), "run `dal schema apply`")
+    assert_fails(command(role[0]), "run `dal schema apply`")
 
 
 def test_a_store_that_only_reads_is_confined_to_a_user_too(side, server, schema, tables, sync_store):

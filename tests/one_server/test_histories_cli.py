@@ -10,7 +10,7 @@ import time
 
 import program
 import pytest
-from program import is_refused
+from program import assert_fails
 from sides import SyncSide
 from test_histories import exported, fill, make_all_kinds, other, rows  # noqa: F401 - fixtures among them
 from test_histories import lines as written
@@ -84,13 +84,13 @@ def test_of_whom_and_when(store, place):
     assert exported_ids("--user", "u2", "--source", "web") == 3
     assert exported_ids("--since", "2020-01-01", "--until", "2020-01-02T00:00+01:00") == 0
     assert exported_ids("--since", "2020-01-01") == 6
-    is_refused(program.run("export", "--since", "yesterday", *place(store)), "--since: 'yesterday' is not a time")
+    assert_fails(program.run("export", "--since", "yesterday", *place(store)), "--since: 'yesterday' is not a time")
 
 
 def test_a_user_s_import_takes_no_other_s(store, place, tmp_path):
     path = tmp_path / "all.jsonl"
     program.run("export", path, *place(store))
-    is_refused(program.run("import", path, "--user", "u1", *place(store)), "user_id: is 'u2'")
+    assert_fails(program.run("import", path, "--user", "u1", *place(store)), "user_id: is 'u2'")
 
 
 def test_what_is_refused_is_named(store, place, tmp_path):
@@ -116,27 +116,27 @@ def test_old_statistics_are_told(store, place, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_read_or_written_is_told(store, place, tmp_path):
-    is_refused(program.run("import", tmp_path / "none", *place(store)), "cannot read", "No such file")
-    is_refused(program.run("export", tmp_path / "none" / "all", *place(store)), "cannot write", "No such file")
+    assert_fails(program.run("import", tmp_path / "none", *place(store)), "cannot read", "No such file")
+    assert_fails(program.run("export", tmp_path / "none" / "all", *place(store)), "cannot write", "No such file")
     packed = tmp_path / "all.jsonl.gz"
     program.run("export", packed, *place(store))
     packed.write_bytes(packed.read_bytes()[:-20])
-    is_refused(program.run("import", packed, *place(store)), "cannot read", "ended before")
+    assert_fails(program.run("import", packed, *place(store)), "cannot read", "ended before")
     packed.write_bytes(b"nothing that was packed")
-    is_refused(program.run("import", packed, *place(store)), "cannot read", "Not a gzipped file")
+    assert_fails(program.run("import", packed, *place(store)), "cannot read", "Not a gzipped file")
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text('\n{"message": {"session_id": "s"}}\n', encoding="utf-8")
-    is_refused(program.run("import", wrong, *place(store)), "line 2: role: must be a str")
+    assert_fails(program.run("import", wrong, *place(store)), "line 2: role: must be a str")
     if sys.version_info < (3, 14):
-        is_refused(program.run("export", tmp_path / "all.zst", *place(store)), "Python 3.14")
-    is_refused(program.run("export", "/dev/full", *place(store)), "cannot write", "No space left")
+        assert_fails(program.run("export", tmp_path / "all.zst", *place(store)), "Python 3.14")
+    assert_fails(program.run("export", "/dev/full", *place(store)), "cannot write", "No space left")
     assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("command", ["export", "import"])
 def test_no_database_is_guessed(monkeypatch, command):
     monkeypatch.delenv("DAL_DSN", raising=False)
-    is_refused(program.run(command), "--dsn", "DAL_DSN")
+    assert_fails(program.run(command), "--dsn", "DAL_DSN")
 
 
 def test_an_export_that_is_stopped_leaves_the_file_as_it_was(store, place, tmp_path):

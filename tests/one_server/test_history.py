@@ -1,6 +1,6 @@
-"""The checker of histories refuses what it must; and what many writers and readers really did passes it.
+"""The checker of histories finds each fault in made-up histories, and none in real ones.
 
-uv run pytest tests/one_server/test_history.py --hypothesis-profile=thorough goes on for longer.
+uv run pytest tests/one_server/test_history.py --hypothesis-profile=thorough makes more runs.
 """
 
 import asyncio
@@ -22,138 +22,150 @@ import dal
 A, B, C, D = Line("a", "x"), Line("b", "y"), Line("c"), Line("d", "z")
 
 
-def append(at, *lines, numbers, who="w1", lasts=10):
-    return Event(who, "s", "append", list(lines), at, at + lasts, numbers)
+def append(at, *lines, numbers, client="w1", lasts=10):
+    return Event(client, "s", "append", list(lines), at, at + lasts, numbers)
 
 
-def read(at, *lines, after=-1, first=0, who="r1"):
-    return Event(who, "s", "read", after, at, at + 5, dict(enumerate(lines, first)))
+def read(at, *lines, after=-1, first=0, client="r1"):
+    return Event(client, "s", "read", after, at, at + 5, dict(enumerate(lines, first)))
 
 
-def refused(at, *lines, error="SessionArchived", who="w2"):
-    return Event(who, "s", "append", list(lines), at, at + 10, refused=error)
+def refused(at, *lines, error="SessionArchived", client="w2"):
+    return Event(client, "s", "append", list(lines), at, at + 10, refused=error)
 
 
 def archive(at, lasts=10):
     return Event("closer", "s", "archive", None, at, at + lasts, outcome=True)
 
 
-def listed(at, *agents, verb="agent_ids"):
-    return Event("r2", "s", verb, None, at, at + 5, agents)
+def listed(at, *agents, operation="agent_ids"):
+    return Event("r2", "s", operation, None, at, at + 5, agents)
 
 
-GOOD = [
+EVENTS = [
     append(0, A, numbers=[0]),
-    append(5, B, C, numbers=[1, 2], who="w2", lasts=20),
+    append(5, B, C, numbers=[1, 2], client="w2", lasts=20),
     read(15, A),
-    read(16, A, B, C, who="r2"),
+    read(16, A, B, C, client="r2"),
     listed(30, "x", "y"),
-    read(30, C, after=1, first=2, who="r3"),
+    read(30, C, after=1, first=2, client="r3"),
     archive(40),
-    append(45, D, numbers=[3]),  # Under way while it was archived.
+    append(45, D, numbers=[3]),  # In flight while it was archived.
     refused(46, Line("e")),
-    listed(60, None, verb="cached"),
-    append(70, A, numbers=[0], who="w3"),  # Sent again.
+    listed(60, None, operation="cached"),
+    append(70, A, numbers=[0], client="w3"),  # Sent again.
     refused(80, Line("f")),
     read(80, A, B, C, D),
     listed(81, "x", "y", "z"),
-    listed(90, "x", "y", "z", verb="cached"),
+    listed(90, "x", "y", "z", operation="cached"),
 ]
-GOOD[9].outcome = None
+EVENTS[9].outcome = None
 FINAL = Final("s", "archived", 4, 4, ("x", "y", "z"), list(enumerate([A, B, C, D])))
 
 
-def but(final=FINAL, /, **changed):
-    return replace(final, **changed)
+def changed(final=FINAL, /, **fields):
+    return replace(final, **fields)
 
 
-def test_a_good_history_passes():
-    verdict = check(GOOD, [FINAL])
+def test_a_correct_history_passes():
+    verdict = check(EVENTS, [FINAL])
     assert verdict.problems == []
     assert (verdict.acknowledged, verdict.refused, verdict.unknown) == (5, 2, 0)
     assert (verdict.lost, verdict.duplicated, verdict.gaps) == (0, 0, 0)
 
 
 REST = [(1, B), (2, C), (3, D)]
-BAD = {
-    # name: (what the problem says, the events, what is stored in the end)
-    "a gap": ("has no message [1]", GOOD, but(lines=[(0, A), (2, C), (3, D)])),
-    "the last is gone": ("acknowledged as 3, and is not there", GOOD, but(lines=FINAL.lines[:3], message_count=3)),
-    "a lost message": ("acknowledged as 0, and is not there", GOOD, but(lines=REST, message_count=3)),
-    "a number beyond the counter": ("counts 4 and 3", GOOD, but(next_sequence=3)),
-    "a wrong count": ("counts 3 and 4", GOOD, but(message_count=3)),
+FAULTS = {
+    # name: (a part of the reported problem, the events, the final state)
+    "a gap": ("has no message [1]", EVENTS, changed(lines=[(0, A), (2, C), (3, D)])),
+    "a lost last message": (
+        "acknowledged as 3, but is not stored",
+        EVENTS,
+        changed(lines=FINAL.lines[:3], message_count=3),
+    ),
+    "a lost message": ("acknowledged as 0, but is not stored", EVENTS, changed(lines=REST, message_count=3)),
+    "a number beyond the counter": ("message_count is 4 and next_sequence 3", EVENTS, changed(next_sequence=3)),
+    "a wrong count": ("message_count is 3 and next_sequence 4", EVENTS, changed(message_count=3)),
     "stored twice": (
         "'a' is stored 2 times",
-        GOOD,
-        but(lines=[*FINAL.lines, (4, A)], next_sequence=5, message_count=5),
+        EVENTS,
+        changed(lines=[*FINAL.lines, (4, A)], next_sequence=5, message_count=5),
     ),
-    "one number for two": (
-        "two messages of one number",
-        [*GOOD, append(0, Line("e"), numbers=[3])],
-        but(lines=[*FINAL.lines, (3, Line("e"))], message_count=5),
+    "one number for two messages": (
+        "two messages have the same number",
+        [*EVENTS, append(0, Line("e"), numbers=[3])],
+        changed(lines=[*FINAL.lines, (3, Line("e"))], message_count=5),
     ),
-    "nobody's message": (
-        "given by nobody",
-        GOOD,
-        but(lines=[*FINAL.lines, (4, Line("e"))], next_sequence=5, message_count=5),
+    "a message of no client": (
+        "sent by no client",
+        EVENTS,
+        changed(lines=[*FINAL.lines, (4, Line("e"))], next_sequence=5, message_count=5),
     ),
-    "an altered agent": ("given by nobody", GOOD, but(lines=[(0, Line("a", "y")), *REST])),
-    "two answers for one": ("acknowledged as 0 and as 1", [*GOOD, append(71, A, numbers=[1])], FINAL),
-    "a batch out of order": ("appended several", [append(0, B, A, numbers=[1, 0]), *GOOD], FINAL),
-    "an order against time": (
+    "an altered agent": ("sent by no client", EVENTS, changed(lines=[(0, Line("a", "y")), *REST])),
+    "two acknowledgements for one message": (
+        "acknowledged as 0 and as 1",
+        [*EVENTS, append(71, A, numbers=[1])],
+        FINAL,
+    ),
+    "a batch out of order": ("appended several messages", [append(0, B, A, numbers=[1, 0]), *EVENTS], FINAL),
+    "numbers against the order in time": (
         "got 0 after 1 was acknowledged",
         [append(0, B, numbers=[1]), append(20, A, numbers=[0])],
         Final("s", "active", 2, 2, None, [(0, A), (1, B)]),
     ),
-    "a late low number": (
-        "which an earlier read had not",
+    "a low number that appears late": (
+        "which an earlier read skipped",
         [
             append(0, A, numbers=[0], lasts=90),
-            append(0, B, numbers=[1], who="w2"),
+            append(0, B, numbers=[1], client="w2"),
             read(20, B, first=1),
             read(40, A, B),
         ],
         Final("s", "active", 2, 2, None, [(0, A), (1, B)]),
     ),
-    "a read with a gap": ("read without [1]", [*GOOD, replace(read(35), outcome={0: A, 2: C})], FINAL),
-    "a read without what is known": ("which had been acknowledged", [*GOOD, read(35, A, B)], FINAL),
-    "a read of something else": ("with other content", [*GOOD, read(35, A, B, Line("?"))], FINAL),
-    "less is read once archived": ("another thing than the final one", [*GOOD, read(90, A, B, C)], FINAL),
+    "a read with a gap": ("missed [1], but", [*EVENTS, replace(read(35), outcome={0: A, 2: C})], FINAL),
+    "a read without an acknowledged message": ("which had been acknowledged", [*EVENTS, read(35, A, B)], FINAL),
+    "a read with changed content": ("with different content", [*EVENTS, read(35, A, B, Line("?"))], FINAL),
+    "an incomplete read after archive": ("something else than the final state", [*EVENTS, read(90, A, B, C)], FINAL),
     "appended after archive": (
         "appended after it was archived",
-        [*GOOD, append(60, Line("e"), numbers=[4])],
-        but(lines=[*FINAL.lines, (4, Line("e"))], next_sequence=5, message_count=5),
+        [*EVENTS, append(60, Line("e"), numbers=[4])],
+        changed(lines=[*FINAL.lines, (4, Line("e"))], next_sequence=5, message_count=5),
     ),
     "appended after a refusal": (
         "appended after it was archived",
         [append(0, A, numbers=[0]), archive(10, lasts=90), refused(20, Line("e")), append(40, B, numbers=[1])],
         Final("s", "archived", 2, 2, None, [(0, A), (1, B)]),
     ),
-    "refused and stored": (
-        "given by nobody",
-        GOOD,
-        but(lines=[*FINAL.lines, (4, Line("f"))], next_sequence=5, message_count=5),
+    "stored although refused": (
+        "sent by no client",
+        EVENTS,
+        changed(lines=[*FINAL.lines, (4, Line("f"))], next_sequence=5, message_count=5),
     ),
-    "refused too early": ("before anyone archived", [refused(0, Line("e")), *GOOD], FINAL),
-    "archived and active": ("was archived, and is active", GOOD, but(status="active", cached=None)),
+    "refused too early": ("before anybody archived", [refused(0, Line("e")), *EVENTS], FINAL),
+    "active after archive": (
+        "was archived, but its final status is active",
+        EVENTS,
+        changed(status="active", cached=None),
+    ),
     "removed after archive": (
         "removed after it was archived",
-        [*GOOD, Event("w1", "s", "remove_from", 3, 60, 70, 0)],
+        [*EVENTS, Event("w1", "s", "remove_from", 3, 60, 70, 0)],
         FINAL,
     ),
-    "removed what came later": (
-        "acknowledged as 1, and is not there",
+    "a removal before the lost message": (
+        "acknowledged as 1, but is not stored",
         [append(0, A, numbers=[0]), Event("w1", "s", "remove_from", 1, 20, 30, 0), append(40, B, numbers=[1])],
         Final("s", "active", 2, 1, None, [(0, A)]),
     ),
-    "a cached list that is not final": ("stores the agents", GOOD, but(cached=("x", "y"))),
-    "a cached list in another order": ("stores the agents", GOOD, but(cached=("y", "x", "z"))),
-    "cached while active": ("stores the agents", GOOD[:7], but(status="active", lines=FINAL.lines[:3])),
-    "cached too early": ("stored, and the final", [*GOOD, listed(20, "x", "y", "z", verb="cached")], FINAL),
-    "another was cached": ("stored, and the final", [*GOOD, listed(90, "x", verb="cached")], FINAL),
-    "agents out of order": ("listed ('y', 'x')", [*GOOD, listed(30, "y", "x")], FINAL),
-    "agents without one that is known": ("listed ('x',), of", [*GOOD, listed(30, "x")], FINAL),
-    "too few agents once archived": (
+    "an incomplete cached list": ("but caches (", EVENTS, changed(cached=("x", "y"))),
+    "a cached list in another order": ("but caches (", EVENTS, changed(cached=("y", "x", "z"))),
+    "cached while active": ("but caches (", EVENTS[:7], changed(status="active", lines=FINAL.lines[:3])),
+    "cached too early": ("cached, but the final", [*EVENTS, listed(20, "x", "y", "z", operation="cached")], FINAL),
+    "a different list was cached": ("cached, but the final", [*EVENTS, listed(90, "x", operation="cached")], FINAL),
+    "agents out of order": ("listed ('y', 'x')", [*EVENTS, listed(30, "y", "x")], FINAL),
+    "a list without an acknowledged agent": ("listed ('x',), of", [*EVENTS, listed(30, "x")], FINAL),
+    "an incomplete list after archive": (
         "listed ('x',) after it was archived",
         [append(0, A, numbers=[0]), archive(20), append(25, B, numbers=[1], lasts=90), listed(50, "x")],
         Final("s", "archived", 2, 2, None, [(0, A), (1, B)]),
@@ -161,20 +173,22 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_history_is_refused(name):
-    told, events, final = BAD[name]
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found(name):
+    expected, events, final = FAULTS[name]
     problems = check(events, [final]).problems
-    assert any(told in problem for problem in problems), problems
+    assert any(expected in problem for problem in problems), problems
 
 
-def test_what_was_lost_is_counted():
-    verdict = check([*GOOD, refused(30, Line("u"), error="ServerUnavailable")], [but(lines=REST, message_count=3)])
+def test_lost_messages_are_counted():
+    verdict = check(
+        [*EVENTS, refused(30, Line("u"), error="ServerUnavailable")], [changed(lines=REST, message_count=3)]
+    )
     assert (verdict.lost, verdict.gaps, verdict.unknown) == (1, 1, 1)
-    assert check(GOOD, [but(lines=[*FINAL.lines, (4, A)])]).duplicated == 1
+    assert check(EVENTS, [changed(lines=[*FINAL.lines, (4, A)])]).duplicated == 1
 
 
-def test_an_unknown_outcome_may_be_either_and_what_was_removed_may_be_gone():
+def test_unknown_outcomes_and_removals_are_no_faults():
     lost = refused(0, A, error="ServerUnavailable")
     unanswered = replace(append(50, C, numbers=None), returned_at=1 << 63)
     for stored in ([], [(0, A)], [(0, A), (1, C)]):
@@ -187,7 +201,7 @@ def test_an_unknown_outcome_may_be_either_and_what_was_removed_may_be_gone():
     )
 
 
-# What really happens: each takes part in a run with verbs of its own, on a connection of its own.
+# Real histories: each client of a run has its own operation, on its own connection.
 
 RUN = {"writers": 4, "each": 25}
 
@@ -196,153 +210,156 @@ def names(run, sessions=3):
     return [f"run {run}, {n}" for n in range(sessions)]
 
 
-class Part:
-    """One who takes part, with a store of either side."""
+class Client:
+    """A client of a run, with a store of either side."""
 
-    def __init__(self, store, who, run, history):
-        self.store, self.who, self.run, self.history = store, who, run, history
-        self.random = random.Random(f"{run} {who}")
+    def __init__(self, store, name, run, history):
+        self.store, self.name, self.run, self.history = store, name, run, history
+        self.random = random.Random(f"{run} {name}")
         self.last = {}
 
-    def event(self, name, verb, given=None):
-        return self.history.event(self.who, name, verb, given)
+    def event(self, session_id, operation, argument=None):
+        return self.history.event(self.name, session_id, operation, argument)
 
     async def write(self):
-        """Append to sessions, singly, several at once and once again, until all of them are archived."""
-        open_ones = names(self.run)
+        """Append to sessions, singly, in batches and repeatedly, until all of them are archived."""
+        open_sessions = names(self.run)
         for n in count():
-            if not open_ones:
+            if not open_sessions:
                 return
-            name = self.random.choice(open_ones if n > RUN["each"] else names(self.run))
+            name = self.random.choice(open_sessions if n > RUN["each"] else names(self.run))
             try:
                 await self.append(name, n)
             except dal.SessionArchived:
-                open_ones = [one for one in open_ones if one != name]
+                open_sessions = [one for one in open_sessions if one != name]
 
     async def append(self, name, n):
         session = self.store.session(name)
         lines = [
-            Line(f"{self.who} {n}.{k}", self.random.choice([None, "x", self.who, f"{self.who} {n}"])) for k in range(3)
+            Line(f"{self.name} {n}.{k}", self.random.choice([None, "x", self.name, f"{self.name} {n}"]))
+            for k in range(3)
         ]
         if n % 4 == 0:
             new = [dal.NewMessage(role="a", content=line.content, agent_id=line.agent_id) for line in lines]
             with self.event(name, "append", lines) as event:
-                event.outcome = [message.sequence for message in await wait(session.append_all(new))]
-        line = Line(f"{self.who} {n}", lines[0].agent_id)
+                event.outcome = [message.sequence for message in await result_of(session.append_all(new))]
+        line = Line(f"{self.name} {n}", lines[0].agent_id)
         for _ in range(2 if n % 5 == 0 else 1):
             with self.event(name, "append", [line]) as event:
-                message = await wait(session.append("a", line.content, agent_id=line.agent_id, message_id=line.content))
+                message = await result_of(
+                    session.append("a", line.content, agent_id=line.agent_id, message_id=line.content)
+                )
                 event.outcome = [message.sequence]
 
     async def read(self):
         """Read until all sessions are archived."""
         archived = set()
         while len(archived) < len(names(self.run)):
-            archived |= await self.look()
+            archived |= await self.read_all()
 
-    async def look(self):
-        """Read whole, or on from where the last read ended, and the agents; return what was archived."""
+    async def read_all(self):
+        """Read each session, in full or from the end of the last read, and its agents; return the archived ones."""
         archived = set()
         for name in names(self.run):
             session = self.store.session(name)
             after = self.random.choice((-1, self.last.get(name, -1)))
             with self.event(name, "read", after) as event:
-                found = await wait(session.messages(after=after, limit=100_000))
+                found = await result_of(session.messages(after=after, limit=100_000))
                 event.outcome = {message.sequence: Line(message.content, message.agent_id) for message in found}
             self.last[name] = max(event.outcome, default=after)
             with self.event(name, "agent_ids") as event:
-                event.outcome = await wait(session.agent_ids())
+                event.outcome = await result_of(session.agent_ids())
             with suppress(dal.SessionNotFound), self.event(name, "cached") as event:
-                record = await wait(session.record())
+                record = await result_of(session.record())
                 event.outcome = record.agent_ids
                 archived |= {name} if record.status == "archived" else set()
         return archived
 
     async def archive(self):
-        """Begin the sessions, read on, and archive one after the other."""
+        """Create the sessions, then read and archive them one after the other."""
         for name in names(self.run):
-            with suppress(dal.SessionArchived):  # The other process may be that far already.
+            with suppress(dal.SessionArchived):  # The other process may have archived it already.
                 await self.append(name, 1)
         for name in names(self.run):
             for _ in range(RUN["each"] // 3):
-                await self.look()
+                await self.read_all()
             with self.event(name, "archive") as event:
-                event.outcome = bool(await wait(self.store.session(name).archive()))
-        await self.look()
+                event.outcome = bool(await result_of(self.store.session(name).archive()))
+        await self.read_all()
 
 
-async def wait(value):
+async def result_of(value):
     return await value if asyncio.iscoroutine(value) else value
 
 
-def parts(side):
-    """Who takes part in a run: the verb, and a name."""
+def clients(side):
+    """Return the clients of a run: the operation and the name of each."""
     writers = [("write", f"{side} writer {n}") for n in range(RUN["writers"])]
     return [*writers, ("read", f"{side} reader 0"), ("read", f"{side} reader 1"), ("archive", f"{side} closer")]
 
 
-def at_once(coroutine):
-    """Run what never waits for a loop, as on the synchronous side."""
+def run_sync(coroutine):
+    """Run a coroutine that never waits for an event loop, since its store is synchronous."""
     with pytest.raises(StopIteration):
         coroutine.send(None)
 
 
 def in_threads(conninfo, options, run):
     history = History()
-    start = threading.Barrier(len(parts("sync")))
+    start = threading.Barrier(len(clients("sync")))
 
-    def take_part(part):
-        verb, who = part
+    def run_client(client):
+        operation, name = client
         with psycopg.connect(conninfo, **options) as connection:
             store = dal.SessionStore(connection)
             start.wait()
-            at_once(getattr(Part(store, who, run, history), verb)())
+            run_sync(getattr(Client(store, name, run, history), operation)())
 
-    with ThreadPoolExecutor(len(parts("sync"))) as threads:
-        list(threads.map(take_part, parts("sync")))
+    with ThreadPoolExecutor(len(clients("sync"))) as threads:
+        list(threads.map(run_client, clients("sync")))
     return history.events
 
 
 def in_tasks(conninfo, options, run):
     history = History()
 
-    async def take_part(verb, who):
+    async def run_client(operation, name):
         async with await psycopg.AsyncConnection.connect(conninfo, **options) as connection:
-            await getattr(Part(dal.AsyncSessionStore(connection), who, run, history), verb)()
+            await getattr(Client(dal.AsyncSessionStore(connection), name, run, history), operation)()
 
-    async def all_of_them():
-        await asyncio.gather(*(take_part(verb, who) for verb, who in parts("async")))
+    async def run_all():
+        await asyncio.gather(*(run_client(operation, name) for operation, name in clients("async")))
 
-    asyncio.run(all_of_them())
+    asyncio.run(run_all())
     return history.events
 
 
 def in_processes(conninfo, options, run):
     """Two processes, one of each side, in the same sessions."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, context, begin_together, [context.Barrier(2)]) as processes:
+    with ProcessPoolExecutor(2, context, wait_for_start, [context.Barrier(2)]) as processes:
         sides = [processes.submit(side, conninfo, options, run) for side in (in_threads, in_tasks)]
         return [event for side in sides for event in side.result()]
 
 
-def begin_together(barrier):
+def wait_for_start(barrier):
     barrier.wait(60)
 
 
-@pytest.mark.parametrize("take_part", [in_threads, in_tasks, in_processes])
-def test_what_really_happened_passes(server, options, connection, figure, take_part):
+@pytest.mark.parametrize("run_client", [in_threads, in_tasks, in_processes])
+def test_a_real_history_passes(server, options, connection, figure, run_client):
     events, finals = [], []
-    runs = 1 + settings().max_examples // (125 if take_part is in_processes else 25)
+    runs = 1 + settings().max_examples // (125 if run_client is in_processes else 25)
     for run in range(runs):
-        events += take_part(server.conninfo, options, run)
+        events += run_client(server.conninfo, options, run)
         finals += [final_of(connection, name) for name in names(run)]
     verdict = check(events, finals)
     assert verdict.problems == []
     assert verdict.acknowledged > len(finals)
-    assert verdict.refused >= RUN["writers"] * len(finals), "each writer came too late for each session"
+    assert verdict.refused >= RUN["writers"] * len(finals), "each writer was refused by each session"
     assert any(final.cached for final in finals)
     figure(
-        f"history, {take_part.__name__.replace('_', ' ')}",
+        f"history, {run_client.__name__.replace('_', ' ')}",
         f"{len(events):,} operations, {verdict.acknowledged:,} messages acknowledged, {verdict.refused:,} refused as "
         f"archived; {verdict.lost} lost, {verdict.duplicated} duplicated, {verdict.gaps} gaps",
     )

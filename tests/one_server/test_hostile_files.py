@@ -139,21 +139,23 @@ def test_a_compressed_file_that_is_broken_is_told(imported, tmp_path, suffix):
     packed = dict(packings()).get(suffix)
     if packed is None:
         path.write_bytes(b"")
-        program.is_refused(imported(path), "Python 3.14")
+        program.assert_fails(imported(path), "Python 3.14")
         return
     for broken in (packed[:-20], packed[: len(packed) // 2], damaged(packed), b"no such file", WHOLE, packed[:4]):
         path.write_bytes(broken)
-        program.is_refused(imported(path), f"cannot read {path}: ")
+        program.assert_fails(imported(path), f"cannot read {path}: ")
     path.write_bytes(packed)
     assert imported(path).returncode == 0
 
 
 def test_what_is_no_file_is_told(imported, tmp_path):
-    program.is_refused(imported(tmp_path), "cannot read", "Is a directory")
+    program.assert_fails(imported(tmp_path), "cannot read", "Is a directory")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    program.is_refused(imported(loop), "cannot read", "symbolic links")
-    program.is_refused(imported(tmp_path / f"{ESCAPE}[bold]x"), r"\x1b[31m\x1b]0;title\x07\x9b2J\u202e[bold]x: No such")
+    program.assert_fails(imported(loop), "cannot read", "symbolic links")
+    program.assert_fails(
+        imported(tmp_path / f"{ESCAPE}[bold]x"), r"\x1b[31m\x1b]0;title\x07\x9b2J\u202e[bold]x: No such"
+    )
 
 
 @pytest.mark.parametrize(("command", "closed"), [("import", "<&-"), ("export", ">&-")])
@@ -162,7 +164,7 @@ def test_a_standard_stream_that_is_closed_is_told(server, schema, tables, comman
     done = subprocess.run(
         line, shell=True, env={**os.environ, "DSN": server.conninfo}, capture_output=True, text=True, check=False
     )
-    program.is_refused(done, "is closed")
+    program.assert_fails(done, "is closed")
 
 
 def test_names_of_a_file_do_not_reach_the_terminal(imported, sync_store, tmp_path):
@@ -175,7 +177,7 @@ def test_names_of_a_file_do_not_reach_the_terminal(imported, sync_store, tmp_pat
     assert r"Refused session '\x1b[31m" in done.stderr
     path.write_text((SAID % ', "message_id": "\\u001b[31m"') + "\n" + (SAID % ', "message_id": "\\u001b[31m"'))
     done = imported(path)
-    program.is_refused(done, r"message_id twice", r"(s, \x1b[31m)")
+    program.assert_fails(done, r"message_id twice", r"(s, \x1b[31m)")
 
 
 def test_a_small_file_of_a_gigabyte_ends_soon_and_takes_little_memory(server, schema, tables, tmp_path):

@@ -45,7 +45,7 @@ def callers(side, writer, around):
 
         return append if side.name == "sync" else append_too
 
-    assert side.at_once([operation(n) for n in range(CALLERS)]) == [None] * CALLERS
+    assert side.call_concurrently([operation(n) for n in range(CALLERS)]) == [None] * CALLERS
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ def store(side, server, schema, tables, ran):
 
 
 @pytest.fixture
-def at_once(side):
-    return side.at_once
+def call_concurrently(side):
+    return side.call_concurrently
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_a_single_append_is_sent_as_such(store, ran):
     assert store.session("s").record().user_id == "u1"
 
 
-def test_concurrent_appends_are_batched(side, store, ran, at_once, connection):
+def test_concurrent_appends_are_batched(side, store, ran, call_concurrently, connection):
     with store.writer() as writer:
         sessions = [writer.session(f"s{n % WRITERS}") for n in range(WRITERS * 4)]
-        stored = at_once([appending(session, "user", str(n)) for n, session in enumerate(sessions)])
+        stored = call_concurrently([appending(session, "user", str(n)) for n, session in enumerate(sessions)])
     assert [message.content for message in stored] == [str(n) for n in range(len(sessions))]
     for n in range(WRITERS):
         assert [sequence for sequence, _ in numbers(connection, f"s{n}")] == list(range(4))
@@ -93,30 +93,30 @@ def test_concurrent_appends_are_batched(side, store, ran, at_once, connection):
     assert len(ran) < (WRITERS if side.name == "async" else WRITERS * 2)  # Threads do not come all at once.
 
 
-def test_the_same_message_sent_concurrently_is_stored_once(store, at_once, ran):
+def test_the_same_message_sent_concurrently_is_stored_once(store, call_concurrently, ran):
     with store.writer() as writer:
         again = appending(writer.session("s"), "user", "x", message_id="m")
-        outcomes = at_once([again for _ in range(8)])
+        outcomes = call_concurrently([again for _ in range(8)])
     assert len(set(outcomes)) == 1
     assert [(one.error, one.retries) for one in ran] == [(None, 0)] * len(ran)
 
 
-def test_appends_of_one_task_are_stored_in_order(store, side, at_once, connection):
+def test_appends_of_one_task_are_stored_in_order(store, side, call_concurrently, connection):
     if side.name == "sync":
         pytest.skip("a thread waits for each of its appends")
     with store.writer() as writer:
         session = writer.session("s")
-        at_once([appending(session, "user", str(n)) for n in range(200)])
+        call_concurrently([appending(session, "user", str(n)) for n in range(200)])
     assert [content for _, content in numbers(connection, "s")] == [str(n) for n in range(200)]
 
 
-def test_errors_stay_local(store, at_once, ran):
+def test_errors_stay_local(store, call_concurrently, ran):
     store.session("archived").append("user", "x")
     store.session("archived").archive()
     store.session("taken").append("user", "x", message_id="m")
     with store.writer() as writer:
         theirs = [writer.session(f"s{n}") for n in range(WRITERS)]
-        outcomes = at_once(
+        outcomes = call_concurrently(
             [
                 *(appending(session, "user", "y", message_id="m") for session in theirs),
                 appending(writer.session("archived"), "user", "late"),
@@ -132,11 +132,11 @@ def test_errors_stay_local(store, at_once, ran):
     assert any(one.query == "messages.append_all" for one in ran)
 
 
-def test_calls_of_a_refused_batch_are_resent_one_by_one(store, at_once, connection):
+def test_calls_of_a_refused_batch_are_resent_one_by_one(store, call_concurrently, connection):
     """A constraint of the service's own refuses one message; the others are stored."""
     connection.execute("ALTER TABLE messages ADD CONSTRAINT polite CHECK (content <> 'damn')")
     with store.writer() as writer:
-        outcomes = at_once(
+        outcomes = call_concurrently(
             [appending(writer.session(f"s{n}"), "user", "damn" if n == 7 else "hello") for n in range(WRITERS)]
         )
     assert isinstance(outcomes[7], dal.StatementFailed)
@@ -144,11 +144,11 @@ def test_calls_of_a_refused_batch_are_resent_one_by_one(store, at_once, connecti
     assert [getattr(one, "sequence", None) for one in outcomes] == [None if n == 7 else 0 for n in range(WRITERS)]
 
 
-def test_users_stay_confined_in_one_writer(store, at_once, connection):
+def test_users_stay_confined_in_one_writer(store, call_concurrently, connection):
     store.session("theirs", user_id="u2").append("user", "secret")
     with store.writer() as writer:
         users = [writer.for_user(f"u{n}") for n in range(4)]
-        outcomes = at_once(
+        outcomes = call_concurrently(
             [
                 *(appending(user.session(), "user", "x") for user in users for _ in range(4)),
                 *(appending(user.session("theirs"), "user", "x") for user in users),
@@ -164,7 +164,7 @@ def test_users_stay_confined_in_one_writer(store, at_once, connection):
     assert owners == [("u0", 4), ("u1", 4), ("u2", 5), ("u3", 4), (None, 5)]
 
 
-def test_a_locked_session_delays_only_its_own_appends(store, at_once, held, connection):
+def test_a_locked_session_delays_only_its_own_appends(store, call_concurrently, held, connection):
     for name in ("held", "held too"):
         store.session(name).append("user", "x")
     other = held("held")
@@ -172,7 +172,7 @@ def test_a_locked_session_delays_only_its_own_appends(store, at_once, held, conn
     with store.writer() as writer:
         names = ["held", *(f"s{n}" for n in range(WRITERS)), "held too", "s0", "held"]
         operations = [appending(writer.session(name), "user", "y") for name in names]
-        waiting = threading.Thread(target=lambda: outcomes.extend(at_once(operations)))
+        waiting = threading.Thread(target=lambda: outcomes.extend(call_concurrently(operations)))
         outcomes = []
         waiting.start()
         ends = time.monotonic() + 10
@@ -185,13 +185,13 @@ def test_a_locked_session_delays_only_its_own_appends(store, at_once, held, conn
     assert [one.sequence for one in outcomes] == [1, *[0] * WRITERS, 1, 1, 2]
 
 
-def test_other_sessions_pass_a_locked_one_every_time(store, at_once, held, connection):
+def test_other_sessions_pass_a_locked_one_every_time(store, call_concurrently, held, connection):
     with store.writer() as writer:
         for n in range(1, 4):
             store.session("held").append("user", "x")
             other = held("held")
             operations = [appending(writer.session(name), "user", "y") for name in ("held", "held", "fine")]
-            waiting = threading.Thread(target=at_once, args=(operations,))
+            waiting = threading.Thread(target=call_concurrently, args=(operations,))
             waiting.start()
             ends = time.monotonic() + 10
             while len(numbers(connection, "fine")) < n:
@@ -415,20 +415,20 @@ def test_a_cancelled_task_leaves_no_connection_behind(server, schema, tables):
     asyncio.run(asyncio.wait_for(give_up(), 20))
 
 
-def test_a_batch_is_bounded(store, at_once, ran):
+def test_a_batch_is_bounded(store, call_concurrently, ran):
     big = "x" * (MOST_CHARACTERS // 4)
     with store.writer() as writer:
-        at_once([appending(writer.session(), "user", big) for _ in range(WRITERS)])
+        call_concurrently([appending(writer.session(), "user", big) for _ in range(WRITERS)])
         many = [NewMessage(role="user", content="") for _ in range(MOST_MESSAGES // 4 + 1)]
-        at_once([lambda: unwrap(writer.session()).append_all(many) for _ in range(WRITERS)])
+        call_concurrently([lambda: unwrap(writer.session()).append_all(many) for _ in range(WRITERS)])
     batches = [ran for ran in ran if ran.query == "messages.append_all"]
     assert max(len(one.parameters["contents"]) for one in batches) < 2 * MOST_CHARACTERS
     assert max(one.rows for one in batches) <= MOST_MESSAGES
 
 
-def test_callers_wait_for_room(store, at_once, connection):
+def test_callers_wait_for_room(store, call_concurrently, connection):
     with store.writer(waiting=2) as writer:
-        outcomes = at_once([appending(writer.session("s"), "user", str(n)) for n in range(WRITERS)])
+        outcomes = call_concurrently([appending(writer.session("s"), "user", str(n)) for n in range(WRITERS)])
     assert all(isinstance(one, dal.Message) for one in outcomes)
     assert len(numbers(connection, "s")) == WRITERS
 

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 from npm_server import npm_server
-from program import is_refused, run
+from program import assert_fails, run
 
 import dal
 from dal.files import SCHEMA
@@ -44,7 +44,7 @@ def test_postgresql_14_is_refused_by_the_file(postgresql_14):
 
 @pytest.mark.parametrize("command", ["apply", "check"])
 def test_postgresql_14_is_refused_by_the_command(postgresql_14, command):
-    is_refused(run("schema", command, "--dsn", postgresql_14), "needs PostgreSQL 15 or later, and this server is 14.")
+    assert_fails(run("schema", command, "--dsn", postgresql_14), "needs PostgreSQL 15 or later, and this server is 14.")
 
 
 def test_postgresql_17_makes_what_the_generated_file_says():

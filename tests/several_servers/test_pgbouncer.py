@@ -74,5 +74,5 @@ def test_many_at_once(side, bouncer):
     with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
         with store.writer() as writer:
             session = unwrap(writer.session("s"))
-            stored = side.at_once([lambda: session.append("user", "x") for _ in range(160)])
+            stored = side.call_concurrently([lambda: session.append("user", "x") for _ in range(160)])
         assert sorted(message.sequence for message in stored) == list(range(160))

@@ -125,7 +125,7 @@ def fails(side, conninfo, told):
     with side.connect_store(conninfo, pgbouncer=True, timeout=0.5) as store:
         session = store.session("s")
         attempts = partial(unwrap(session).append, "user", "x"), unwrap(store).check_schema, unwrap(store).apply_schema
-        for error in side.at_once(attempts):
+        for error in side.call_concurrently(attempts):
             assert isinstance(error, dal.ServerUnavailable)
             assert re.search(told, str(error))
             is_silent(error)
