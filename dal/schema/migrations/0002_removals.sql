@@ -1,21 +1,21 @@
--- Version 2: removals are noted, so that one that is sent again spares what was appended since.
+-- Version 2: removals are recorded, so that a repeated removal keeps messages that were appended since.
 --
--- Releases that were made for version 1 may go on using the tables: they note no removal.
--- Locks: dal_schema against all and sessions against writes, by the last statements, until the commit that
---   follows at once. Without the timeout, every append would queue up behind this file while it waits for the end
---   of a long transaction; so it gives up instead, and is run again.
--- Run it on its own, with the schema's name on the search_path, or let dal schema upgrade do it:
+-- Releases made for version 1 can still use the tables; they record no removals.
+-- Locks: the last statements lock dal_schema (reads and writes) and sessions (writes), until the commit, which
+--   follows at once. Without the timeout, every append would queue behind this file while it waits for a long
+--   transaction. So it gives up instead; run it again.
+-- Run it with the schema's name on the search_path, or use dal schema upgrade:
 --
 --     psql --single-transaction --set ON_ERROR_STOP=1 --file 0002_removals.sql
 SET LOCAL lock_timeout = '500ms';
 SET LOCAL statement_timeout = '5s';
 
--- One at a time, and only upon the version before.
+-- Only one upgrade at a time, and only from the previous version.
 DO $$
 DECLARE
     found integer;
 BEGIN
-    -- The key that schema.sql takes too.
+    -- The same key as in schema.sql.
     PERFORM pg_advisory_xact_lock(x'73657373696F6E2D'::bigint);
     EXECUTE format('SELECT version FROM %I.dal_schema ORDER BY version DESC LIMIT 1', current_schema())
     INTO found;
@@ -40,18 +40,21 @@ CREATE TABLE removals (
     CONSTRAINT removals_are_counted CHECK (sequence >= 0 AND messages >= 0)
 );
 
-COMMENT ON TABLE removals IS 'One row a removal of messages, so that one that is sent again is known.';
-COMMENT ON COLUMN removals.sequence IS 'From which number on messages were removed.';
-COMMENT ON COLUMN removals.messages IS 'How many there were.';
-COMMENT ON COLUMN removals.removed_at IS 'When it was removed.';
+COMMENT ON TABLE removals IS 'One row per removal of messages (a tombstone), so that a repeated removal is recognised.';
+COMMENT ON COLUMN removals.sequence IS 'The number from which on messages were removed.';
+COMMENT ON COLUMN removals.messages IS 'The number of removed messages.';
+COMMENT ON COLUMN removals.removed_at IS 'When the messages were removed.';
 COMMENT ON COLUMN removals.session_id IS 'The session.';
-COMMENT ON COLUMN removals.removal_id IS 'A ULID that the removal was sent with.';
+COMMENT ON COLUMN removals.removal_id IS 'A ULID that identifies the removal.';
 
--- From here on a store can tell whether newer tables serve it too.
+-- From now on a store can see whether it can use newer tables.
 ALTER TABLE dal_schema ADD COLUMN usable_from integer;
-COMMENT ON COLUMN dal_schema.usable_from IS 'Releases that were made for this version or a later one can use the tables; null where it is the row''s own alone.';
+COMMENT ON TABLE dal_schema IS 'The versions of session-dal''s schema that were applied here.';
+COMMENT ON COLUMN dal_schema.version IS 'The version; the highest one is in force.';
+COMMENT ON COLUMN dal_schema.applied_at IS 'When the version was applied.';
+COMMENT ON COLUMN dal_schema.usable_from IS 'The oldest version whose releases can use the tables; null if only releases of the row''s own version can.';
 INSERT INTO dal_schema (version, usable_from) VALUES (2, 1);
 
--- Last, since it locks sessions; the table is empty, so nothing is there to validate.
+-- Last, since it locks sessions. The table is empty, so there is nothing to validate.
 ALTER TABLE removals ADD CONSTRAINT removals_session_id_fkey
 FOREIGN KEY (session_id) REFERENCES sessions (session_id) ON DELETE CASCADE;

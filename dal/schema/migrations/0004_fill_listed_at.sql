@@ -1,8 +1,8 @@
--- Version 4: the sessions that were there have their place in lists.
+-- Version 4: existing sessions get their place in lists.
 --
--- Run: each statement on its own, outside a transaction. It is one, which commits after every 500 sessions and may be
---   run again after it was interrupted. Writers of a session wait for the end of its 500 at most.
--- Locks: RowExclusive on sessions; 500 rows of sessions at a time, in the order of their ids, as append_all has it.
+-- Run: each statement on its own, outside a transaction. The one statement commits after every 500 sessions, and can be
+--   run again after an interruption. A writer waits at most for the batch of 500 that contains its session.
+-- Locks: RowExclusive on sessions; 500 rows of sessions at a time, in the order of their ids, as append_all does.
 --
 --     psql --set ON_ERROR_STOP=1 --file 0004_fill_listed_at.sql
 DO $$
@@ -32,7 +32,7 @@ BEGIN
             ORDER BY s.session_id
             LIMIT 500
         ) AS s;
-        -- Locked in their order, and looked at again: a writer may have moved one meanwhile.
+        -- Lock them in order and check again: a writer may have set listed_at in the meantime.
         unfilled := array(
             SELECT s.session_id
             FROM sessions AS s

@@ -1,9 +1,9 @@
--- Version 5: lists have indexes in their own order, so that a busy hour is not sorted.
+-- Version 5: the indexes for lists have the order of the lists, so that a page never sorts a busy hour.
 --
--- Run: each statement on its own, outside a transaction. The indexes are built while services write, and an index that
---   was left unfinished is built anew. The ones by active_hour stay for the releases that use them, until
---   dal schema upgrade --finish drops them.
--- Locks: ShareUpdateExclusive on sessions, which lets everybody read and write.
+-- Run: each statement on its own, outside a transaction. The indexes are built while services write. An index that an
+--   interruption left invalid is built again. Older releases still use the indexes by active_hour, until dal schema
+--   upgrade --finish drops them.
+-- Locks: ShareUpdateExclusive on sessions, which blocks neither reads nor writes.
 --
 --     psql --set ON_ERROR_STOP=1 --file 0005_list_by_listed_at.sql
 DO $$
@@ -19,7 +19,7 @@ BEGIN
         USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = 'Run dal schema upgrade, which runs what is missing.';
     END IF;
-    -- One that is being built at this moment is waited for, and found ready when this is run again.
+    -- If someone is building one of them now, this waits and gives up; run it again then.
     PERFORM set_config('lock_timeout', '500ms', true);
     FOR unfinished IN
         SELECT i.indexrelid::regclass::text

@@ -1,8 +1,8 @@
--- Drop what only releases made for version 2 and before need: their column, its indexes and the trigger.
+-- Drop the objects that only releases made for version 2 and before need: a column, its indexes and a trigger.
 --
--- Run: each statement on its own, outside a transaction, when no such release runs any more, and none will be gone
---   back to. It may be run again.
--- Locks: sessions against all, by the last statement, until its commit that follows at once.
+-- Run: each statement on its own, outside a transaction, when no such release runs any more, and you will not go back
+--   to one. It can be run again.
+-- Locks: the last statement locks sessions (reads and writes), until its commit, which follows at once.
 --
 --     psql --set ON_ERROR_STOP=1 --file 0005.sql
 DROP INDEX CONCURRENTLY IF EXISTS sessions_by_recency;
