@@ -1,9 +1,9 @@
 -- name: after(session_id, after, limit, owner)
--- Read the messages after a sequence number in reading order: one page forwards. -1 reads from the start.
+-- Read a page of messages after a sequence number, in reading order. -1 reads from the start.
 --
--- One statement: A forward index scan from the number on. It costs the same wherever it starts; OFFSET
---   would read everything that it skips. With `owner`, another user's session behaves as if it did not
---   exist.
+-- One statement: A forward index scan from the number on. It costs the same wherever the page starts;
+--   OFFSET would read all rows that it skips. With `owner`, another user's session behaves as if it did
+--   not exist.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;

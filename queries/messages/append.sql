@@ -2,7 +2,7 @@
 -- Append one message to a session. The first append creates the session.
 --
 -- One statement: The upsert of the session's row takes the next number and locks the row in one step. So
---   numbers are gapless and follow the order of the commits under any concurrency, without a retry.
+--   numbers have no gaps and follow the order of the commits under any concurrency, without retries.
 --   max(sequence) + 1 would read a snapshot that is older than the lock. With `owner`, another user's
 --   session behaves as if it did not exist. If a temporary table of the connection hides one of these
 --   tables, nothing is stored.
@@ -15,13 +15,13 @@
 -- Held snapshot: buffers O(n) in the appends since, at most n/30
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions; waits for rows of sessions
 -- Never: Seq Scan; Sort
--- Repeat: safe: the message_id is found, and the first outcome is returned. If the message was removed in
---   between, it is stored again, as if the removal had happened first.
--- Returns: Appended; no row if the session is archived and does not contain the message. The same
---   message_id again returns the first outcome and changes nothing, so a call whose reply was lost can be
---   repeated; is_same is false if the content differs. If two equal appends run at the same time, the
---   second waits for the first and fails with 23505; it is safe to repeat. source, user_id, parent_id and
---   session_metadata are stored with a new session, and ignored for an existing one.
+-- Repeat: safe: the repeated statement finds the message_id and returns the first outcome. If the message
+--   was removed in between, it is stored again, as if the removal had been first.
+-- Returns: Appended; no row if the session is archived and does not contain the message. If the message_id
+--   is already stored, nothing changes, and the row has the stored message's number; is_same is false if
+--   its content differs. If two equal appends run at the same time, the second waits for the first and
+--   fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
+--   with a new session, and ignored for an existing one.
 WITH prior AS (
     SELECT
         m.session_id,

@@ -1,17 +1,17 @@
 -- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, confined, patience, places, calls, message_ids, roles, agent_ids, contents, metadata)
--- Append messages to any number of sessions, in the given order, and create the sessions that do not exist.
--- The messages of one call are stored all or none; calls do not depend on each other.
+-- Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
+-- All messages of a call are stored, or none of them; calls do not depend on each other.
 --
 -- One statement: As append, but each session's counter rises by the number of its new messages, and the
---   messages are numbered back from it. The arrays up to session_metadata have one element per session. The
---   others have one per message: `places` is the position of its session, from 1, and `calls` the call that
---   it belongs to; all messages of a call are in one session. The arrays are passed through subqueries, so
---   that the planner does not count their elements and replan each call (tests/one_server/test_cost.py checks it). In
---   sources, user_ids, parent_ids and agent_ids, '' stands for null: with array_nulls = off, the server
---   reads an unquoted NULL in an array as the text 'NULL'. If `confined`, a session of a user other than
---   the given one behaves as if it did not exist. `patience` is a lock_timeout for this statement only, or
---   null: a batch should not wait long for one locked session (55P03); the writer then sends its messages
---   separately.
+--   messages are numbered backwards from it. The arrays up to session_metadata have one element per
+--   session, the others one per message: `places` is the position of its session, from 1, and `calls` is
+--   the call that it belongs to; all messages of a call are in one session. The arrays are passed through
+--   subqueries, so that the planner does not count their elements and replan each call
+--   (tests/one_server/test_cost.py checks it). In sources, user_ids, parent_ids and agent_ids, '' means
+--   null, since with array_nulls = off the server reads an unquoted NULL in an array as the text 'NULL'.
+--   If `confined`, a session of a user other than the given one behaves as if it did not exist. `patience`
+--   is a lock_timeout for this statement only, or null, so that a batch does not wait long for one locked
+--   session. It then fails with 55P03, and the writer sends that session's messages separately.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the sessions' rows, until the commit, in the order of session_id, so that two of these
 --   statements never deadlock. Waits only for other writers of the same sessions.
@@ -26,12 +26,12 @@
 -- Locks: RowExclusive on sessions, messages; 1 row of sessions for each of the given sessions;
 --   waits for rows of sessions
 -- Never: Seq Scan on sessions; Seq Scan on messages
--- Repeat: safe: as append, the message_ids are found.
+-- Repeat: safe: as append, it finds the message_ids.
 -- Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
---   its call was stored: either one of them has is_same = false (its message_id exists with other content),
---   or the session is archived. A message that a trigger of the service suppressed has no row either.
---   Messages that are already stored with the same content keep their numbers. If two equal appends run at
---   the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+--   its call was stored, since one of them has is_same = false (its message_id is stored with other
+--   content), or the session is archived. A message that a trigger of the service suppressed has no row
+--   either. A message that was already stored with the same content keeps its number. If two equal appends
+--   run at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
 WITH opening AS (
     SELECT
         o.place,

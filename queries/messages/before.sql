@@ -1,8 +1,8 @@
 -- name: before(session_id, before, limit, owner)
--- Read the last messages before a sequence number, in reading order: one page backwards.
+-- Read the page of messages that ends before a sequence number, in reading order.
 --
--- One statement: A backward index scan from the number, whose rows are then reversed. With `owner`, another
---   user's session behaves as if it did not exist.
+-- One statement: A backward index scan from the number, whose rows are then reversed. With `owner`,
+--   another user's session behaves as if it did not exist.
 -- Index: messages_pkey, backwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;

@@ -1,13 +1,14 @@
 -- name: export(session_ids, after, limit, owner)
--- Read the messages of several sessions in reading order, one session after the other: one page of an
--- export. `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum
--- per session.
+-- Read a page of an export: messages of several sessions, one session after the other, in reading order.
+-- `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum per
+-- session.
 --
 -- One statement: One index scan per session, as messages.after. A page ends after one MiB of content and
 --   metadata, but has at least one message, so that large messages do not fill the memory; `is_last` is
---   then false for the last row. The array is passed through a subquery, so that the planner does not count
---   its elements and replan each call (tests/one_server/test_cost.py checks it). Python formats each row as JSON while
---   the server reads the next page. With `owner`, a session of another user has no messages.
+--   then false for the last row. The array is passed through a subquery, so that the planner does not
+--   count its elements and replan each call (tests/one_server/test_cost.py checks it). Python formats each
+--   row as JSON while the server reads the next page. With `owner`, a session of another user has no
+--   messages.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;

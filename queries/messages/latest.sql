@@ -1,5 +1,5 @@
 -- name: latest(session_id, limit, owner)
--- Read the latest messages of a session in reading order, as an agent needs them at the start of a turn.
+-- Read the latest messages of a session, in reading order, for the start of a turn.
 --
 -- One statement: A backward index scan from the end, whose rows are then reversed. With `owner`, another
 --   user's session behaves as if it did not exist.

@@ -1,12 +1,12 @@
 -- name: remove_from(session_id, sequence, removal_id, owner)^
--- Remove the messages from a sequence number on, to regenerate an answer or to take back the last message.
--- Their numbers are not used again.
+-- Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are
+-- not used again.
 --
 -- One statement: It locks the session's row first, as an append does, so no append can run between the
---   removal and the new count. A message that was appended while this statement waited for the lock stays,
---   with its higher number. A removal is recorded for an hour, so that repeating the call does not remove
---   messages that were appended since. A removal of nothing is not recorded: repeating it is like sending
---   it later. With `owner`, another user's session behaves as if it did not exist.
+--   removal and the new count. Messages that were appended while this statement waited for the lock stay.
+--   A removal is recorded for an hour, so that repeating it does not remove messages that were appended
+--   since. A removal of nothing is not recorded: to repeat it is the same as to send it later. With
+--   `owner`, another user's session behaves as if it did not exist.
 -- Index: sessions_pkey, messages_pkey, removals_pkey.
 -- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages;
@@ -17,10 +17,10 @@
 -- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions; any rows of messages FOR UPDATE;
 --   waits for rows of sessions, messages
 -- Never: Seq Scan on sessions
--- Repeat: safe: the removal_id is found, and newer messages stay.
--- Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and
---   is_refused is true. The same removal_id again returns the first outcome. If two equal removals run at
---   the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+-- Repeat: safe: the repeated statement finds the removal_id, and removes nothing more.
+-- Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed
+--   and is_refused is true. The same removal_id again returns the first outcome. If two equal removals run
+--   at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
 WITH prior AS (
     SELECT
         r.session_id,

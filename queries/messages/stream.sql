@@ -1,6 +1,5 @@
 -- name: stream(session_id, after, limit, owner)
--- Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the
--- start.
+-- Read a page of a stream: messages after a sequence number, in reading order. -1 reads from the start.
 --
 -- One statement: A forward index scan, as messages.after. A page ends after one MiB of content and
 --   metadata, but has at least one message, so that large messages do not fill the memory. With `owner`,

@@ -1,5 +1,5 @@
 -- name: hide_temporary()^
--- Move temporary tables to the end of this connection's search_path, so that they cannot hide our tables.
+-- Put temporary tables last on this connection's search_path, so that they cannot hide our tables.
 --
 -- One statement: The server looks for a table among the temporary ones first, unless the path contains
 --   pg_temp.

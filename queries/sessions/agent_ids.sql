@@ -1,16 +1,16 @@
 -- name: agent_ids(session_ids, owner)
 -- List the agents that took part in each of the given sessions, in order of first appearance.
 --
--- One statement: The list of an archived session is final, so the first read stores it on the session's
---   row, and later reads use it. For any other session it is read from the messages each time, by one index
---   lookup per agent, whatever the session's length. The array is passed through a subquery, so that the
---   planner does not count its elements and replan each call (tests/one_server/test_cost.py checks it). The LIMIT in
---   `given` removes nothing: it makes the planner expect few sessions. With its default of ten, it would
---   read a table of some hundred sessions as a whole. With `owner`, another user's session behaves as if it
---   did not exist.
+-- One statement: The list of an archived session is final, so the first read caches it in the session's
+--   row, and later reads use it. For any other session, each read finds the agents by one index lookup per
+--   agent, however long the session is. The array is passed through a subquery, so that the planner does
+--   not count its elements and replan each call (tests/one_server/test_cost.py checks it). The LIMIT in
+--   `given` removes no rows. It makes the planner expect few sessions; with its default of ten, it would
+--   read a table of some hundred sessions as a whole. With `owner`, another user's session behaves as if
+--   it did not exist.
 -- Index: sessions_pkey, messages_by_agent.
--- Rows locked: the row of an archived session without a cached list, until the commit. Waits for nobody: a
---   row that is locked is left to a later read.
+-- Rows locked: the row of an archived session without a cached list, until the commit. Waits for nobody:
+--   it skips a row that is locked, and a later read caches the list.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
 --   buffers O(n) in the session's agents, at most 5 buffers each;
 --   buffers O(n) in the given sessions, at most 28 buffers each; at most 40 buffers; at most 10 ms of CPU;

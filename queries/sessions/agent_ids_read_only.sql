@@ -1,10 +1,10 @@
 -- name: agent_ids_read_only(session_ids, owner)
 -- List the agents that took part in each of the given sessions, in order of first appearance, without
--- storing the list: for read-only roles and servers.
+-- caching the list: for read-only roles and servers.
 --
--- One statement: As agent_ids, but the list of an archived session that is not cached is read from its
---   messages each time. A read-only role or server refuses a statement that could write, even if it would
---   write nothing. With `owner`, another user's session behaves as if it did not exist.
+-- One statement: As agent_ids, but it caches nothing. A read-only role or server refuses a statement that
+--   could write, even if it would write nothing. With `owner`, another user's session behaves as if it did
+--   not exist.
 -- Index: sessions_pkey, messages_by_agent.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;

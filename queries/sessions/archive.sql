@@ -1,8 +1,8 @@
 -- name: archive(session_id, owner)^
--- Archive a session for good. Nothing can be appended to it or removed from it afterwards.
+-- Archive a session, which is final: nothing can be appended to it or removed from it afterwards.
 --
--- One statement: The update decides by the newest version of the row, whatever the status was when the
---   statement began. Where the status may not change, it writes the old values back. With `owner`, another
+-- One statement: The update uses the newest version of the row, even if the status changed after the
+--   statement began. If the status must not change, it writes the old values back. With `owner`, another
 --   user's session behaves as if it did not exist.
 -- Index: sessions_pkey; a change of status writes to the indexes of the lists.
 -- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
@@ -12,8 +12,8 @@
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
 -- Repeat: safe: archived is final.
--- Returns: SessionRecord; the current row; no row if the session is not stored. An archived session does
---   not change, and keeps its archived_at.
+-- Returns: SessionRecord; the current row; no row if the session is not stored. A session that was already
+--   archived does not change, and keeps its archived_at.
 UPDATE sessions AS s SET
     status = 'archived',
     archived_at = CASE

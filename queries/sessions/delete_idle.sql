@@ -1,18 +1,18 @@
 -- name: delete_idle(idle_since, passed_over, limit, patience)
--- Delete sessions, with their messages, that have been idle since a given time: the longest idle first, at
--- most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
+-- Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
+-- most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
 --
 -- One statement: A session that is being written to is skipped, not waited for. A session that was written
 --   to after the scan began is checked again under its lock, and kept. `patience` is a lock_timeout for
 --   this statement only, or null. The statement never waits for rows of sessions, but another transaction
---   may hold a row that is deleted along with one of them, for example in a table that references messages.
---   The statement then fails with 55P03 and has deleted nothing. The store then halves `limit`, and finally
---   skips that session: the scan begins after `passed_over` sessions. A session whose place is in the
---   future, since a clock was ahead, gets the present time as its place, and is deleted once it has been
---   idle from then on. If only updated_at is in the future, as after an import, its place decides.
+--   may have locked a row that is deleted with one of them, for example in a table that references
+--   messages. Then the statement fails with 55P03 and deletes nothing. The store halves `limit`, and
+--   finally skips that session: the scan begins after `passed_over` sessions. A session whose place is in
+--   the future, because a clock was ahead, gets the present time as its place, and its idle time starts
+--   from there. If only updated_at is in the future, as after an import, its place decides.
 -- Index: sessions_listed, forwards; sessions_pkey, and messages_pkey for the messages.
--- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
---   an append.
+-- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock
+--   with an append.
 -- Promises: 1 round trip; buffers O(log n) in the sessions;
 --   buffers O(n) in the deleted sessions, at most 27 buffers each;
 --   WAL O(n) in the deleted sessions, at most 281 WAL bytes each; at most 279 buffers; at most 59 WAL records;
@@ -20,7 +20,7 @@
 -- Locks: RowExclusive on sessions, messages, removals; any rows of sessions FOR UPDATE;
 --   any rows of messages FOR UPDATE; waits for rows of messages, removals
 -- Never: Seq Scan on messages
--- Repeat: not safe: the ids of the deleted sessions would be lost; call it again for the remaining ones.
+-- Repeat: not safe: the ids of the deleted sessions would be lost. Call it again for the remaining ones.
 -- Returns: Deleted; no row if no session has been idle for that long.
 WITH patience AS (
     SELECT CASE WHEN :patience::text IS NOT NULL THEN set_config('lock_timeout', :patience::text, true) END AS set_to

@@ -4,9 +4,9 @@
 -- row.
 --
 -- One statement: One index scan for each status, which stops after `limit` sessions. It skips sessions of
---   another source, or created at another time. A page ends at one MiB. Where source, since or until is
---   null it matches everything; this is written as CASE, since the planner would expect an OR to match
---   hardly any row. The order only holds within one snapshot: an export reads all its pages in one.
+--   another source, or created at another time. A page ends at one MiB. If source, since or until is null,
+--   it matches everything; this is written as CASE, since the planner would expect an OR to match hardly
+--   any row. The order holds only within one snapshot, so an export reads all its pages in one.
 -- Index: sessions_listed_of_user, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page, at most n/10;

@@ -5,7 +5,7 @@
 -- One statement: One index scan for each wanted status. The index has the order of the list, and each scan
 --   stops when the page is full, so only the rows of the page are sorted. Sessions that were active within
 --   the same minute may appear in any order, since a session moves up at most once a minute (see
---   schema.sql). A session that becomes active between two pages moves ahead of both. The statuses are
+--   schema.sql). A session that becomes active between two pages moves to the first page. The statuses are
 --   passed through a subquery, so that the planner does not count them and replan each call.
 -- Index: sessions_listed, backwards.
 -- Rows locked: none.

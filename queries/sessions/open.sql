@@ -1,8 +1,8 @@
 -- name: open(session_id, limit, owner)
--- Read everything that an agent needs at the start of a turn: the session's row, its latest messages in
--- reading order, and its agents in order of first appearance.
+-- Read a session for the start of a turn: its row, its latest messages in reading order, and its agents in
+-- order of first appearance.
 --
--- One statement: As get, latest and agent_ids_read_only, on one snapshot. Only the last row has the
+-- One statement: As get, latest and agent_ids_read_only, from one snapshot. Only the last row has the
 --   session's wide columns. With `owner`, another user's session behaves as if it did not exist.
 -- Index: sessions_pkey; messages_pkey, backwards; messages_by_agent.
 -- Rows locked: none.

@@ -1,16 +1,16 @@
 -- name: relist(owner)
--- Set the place of sessions whose place in lists is in the future to the present time.
+-- Move sessions whose place in lists is in the future to the present time.
 --
--- One statement: A store sends it when a list begins with such a session, so that a clock that was once
+-- One statement: A store sends it if a list begins with such a session, so that a clock that was once
 --   ahead does not keep sessions at the top of every list. An append does the same for its own session.
 --   With `owner`, another user's session behaves as if it did not exist.
 -- Index: sessions_listed, backwards; sessions_pkey.
--- Rows locked: at most a thousand of those sessions, until the commit. Waits for nobody: a row that is
---   locked is left to a later list.
+-- Rows locked: at most a thousand of those sessions of each status, until the commit. Waits for nobody: it
+--   skips rows that are locked, which a later list moves.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; at most 39 buffers; at most 9 WAL records
 -- Locks: RowExclusive on sessions; any rows of sessions FOR NO KEY UPDATE
 -- Never: none
--- Repeat: safe: their places are not in the future any more.
+-- Repeat: safe: their places are no longer in the future.
 -- Returns: Relisted; no row if no place was in the future.
 WITH ahead AS MATERIALIZED (
     SELECT a.session_id

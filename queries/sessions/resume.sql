@@ -1,8 +1,8 @@
 -- name: resume(session_id, owner)^
 -- Mark a paused session as active again.
 --
--- One statement: The update decides by the newest version of the row, whatever the status was when the
---   statement began. Where the status may not change, it writes the old values back. With `owner`, another
+-- One statement: The update uses the newest version of the row, even if the status changed after the
+--   statement began. If the status must not change, it writes the old values back. With `owner`, another
 --   user's session behaves as if it did not exist.
 -- Index: sessions_pkey; a change of status writes to the indexes of the lists.
 -- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
@@ -11,9 +11,9 @@
 --   no temporary bytes
 -- Locks: RowExclusive on sessions; 1 row of sessions
 -- Never: Seq Scan
--- Repeat: safe: the status is the same as if the call had been sent later.
+-- Repeat: safe: the result is the same as if the call had been sent later.
 -- Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
---   archived, which its status shows; an active one stays active.
+--   archived, as its status shows; an active one stays active.
 UPDATE sessions AS s SET
     status = CASE WHEN s.status = 'paused' THEN 'active' ELSE s.status END,
     updated_at = CASE
