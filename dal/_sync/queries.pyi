@@ -25,7 +25,7 @@ class _MessagesAfter(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read the messages after a sequence number in reading order: one page forwards. -1 reads from the start.
+        """Read a page of messages after a sequence number, in reading order. -1 reads from the start.
 
         Returns: Message; in reading order; no row after the last message, or if the session is not stored.
         """
@@ -50,11 +50,11 @@ class _MessagesAppend(Query):
     ) -> records.Appended | None:
         """Append one message to a session. The first append creates the session.
 
-        Returns: Appended; no row if the session is archived and does not contain the message. The same
-          message_id again returns the first outcome and changes nothing, so a call whose reply was lost can be
-          repeated; is_same is false if the content differs. If two equal appends run at the same time, the
-          second waits for the first and fails with 23505; it is safe to repeat. source, user_id, parent_id and
-          session_metadata are stored with a new session, and ignored for an existing one.
+        Returns: Appended; no row if the session is archived and does not contain the message. If the message_id
+          is already stored, nothing changes, and the row has the stored message's number; is_same is false if
+          its content differs. If two equal appends run at the same time, the second waits for the first and
+          fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
+          with a new session, and ignored for an existing one.
         """
 
 class _MessagesAppendAll(Query):
@@ -78,21 +78,21 @@ class _MessagesAppendAll(Query):
         contents: list[str],
         metadata: list[str] | list[Jsonb],
     ) -> list[records.AppendedOne]:
-        """Append messages to any number of sessions, in the given order, and create the sessions that do not exist.
-        The messages of one call are stored all or none; calls do not depend on each other.
+        """Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
+        All messages of a call are stored, or none of them; calls do not depend on each other.
 
         Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
-          its call was stored: either one of them has is_same = false (its message_id exists with other content),
-          or the session is archived. A message that a trigger of the service suppressed has no row either.
-          Messages that are already stored with the same content keep their numbers. If two equal appends run at
-          the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+          its call was stored, since one of them has is_same = false (its message_id is stored with other
+          content), or the session is archived. A message that a trigger of the service suppressed has no row
+          either. A message that was already stored with the same content keeps its number. If two equal appends
+          run at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesBefore(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, before: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read the last messages before a sequence number, in reading order: one page backwards.
+        """Read the page of messages that ends before a sequence number, in reading order.
 
         Returns: Message; in reading order; no row before the first message, or if the session is not stored.
         """
@@ -108,9 +108,9 @@ class _MessagesExport(Query):
         limit: int,
         owner: str | None = None,
     ) -> list[records.ExportedMessage]:
-        """Read the messages of several sessions in reading order, one session after the other: one page of an
-        export. `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum
-        per session.
+        """Read a page of an export: messages of several sessions, one session after the other, in reading order.
+        `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum per
+        session.
 
         Returns: ExportedMessage; in the order of the given sessions; no row after the last message.
         """
@@ -128,7 +128,7 @@ class _MessagesLatest(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read the latest messages of a session in reading order, as an agent needs them at the start of a turn.
+        """Read the latest messages of a session, in reading order, for the start of a turn.
 
         Returns: Message; in reading order; no row if the session is not stored.
         """
@@ -144,20 +144,19 @@ class _MessagesRemoveFrom(Query):
         removal_id: str,
         owner: str | None = None,
     ) -> records.Removed | None:
-        """Remove the messages from a sequence number on, to regenerate an answer or to take back the last message.
-        Their numbers are not used again.
+        """Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are
+        not used again.
 
-        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and
-          is_refused is true. The same removal_id again returns the first outcome. If two equal removals run at
-          the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed
+          and is_refused is true. The same removal_id again returns the first outcome. If two equal removals run
+          at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesStream(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
     ) -> list[records.Message]:
-        """Read the messages after a sequence number in reading order: one page of a stream. -1 reads from the
-        start.
+        """Read a page of a stream: messages after a sequence number, in reading order. -1 reads from the start.
 
         Returns: Message; in reading order; no row after the last message, or if the session is not stored.
         """
@@ -182,7 +181,7 @@ class _SchemaCheck(Query):
 
 class _SchemaHideTemporary(Query):
     def __call__(self, connection: Connection[Any], /) -> records.SearchPath | None:
-        """Move temporary tables to the end of this connection's search_path, so that they cannot hide our tables.
+        """Put temporary tables last on this connection's search_path, so that they cannot hide our tables.
 
         Returns: SearchPath; no row if the path is empty or contains pg_temp.
         """
@@ -191,7 +190,7 @@ class _SchemaVersion(Query):
     def __call__(self, connection: Connection[Any], /) -> records.SchemaVersion | None:
         """Read the version of the schema on the search_path, and the oldest version whose releases can use it.
 
-        Returns: SchemaVersion; no row when a schema was never applied whole.
+        Returns: SchemaVersion; no row if the schema was never applied completely.
         """
 
 class _Schema:
@@ -213,7 +212,7 @@ class _SessionsAgentIdsReadOnly(Query):
         self, connection: Connection[Any], /, *, session_ids: list[str], owner: str | None = None
     ) -> list[records.SessionAgents]:
         """List the agents that took part in each of the given sessions, in order of first appearance, without
-        storing the list: for read-only roles and servers.
+        caching the list: for read-only roles and servers.
 
         Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
         """
@@ -222,10 +221,10 @@ class _SessionsArchive(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
-        """Archive a session for good. Nothing can be appended to it or removed from it afterwards.
+        """Archive a session, which is final: nothing can be appended to it or removed from it afterwards.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session does
-          not change, and keeps its archived_at.
+        Returns: SessionRecord; the current row; no row if the session is not stored. A session that was already
+          archived does not change, and keeps its archived_at.
         """
 
 class _SessionsDelete(Query):
@@ -248,8 +247,8 @@ class _SessionsDeleteIdle(Query):
         limit: int,
         patience: str | None,
     ) -> list[records.Deleted]:
-        """Delete sessions, with their messages, that have been idle since a given time: the longest idle first, at
-        most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
+        """Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
+        most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
 
         Returns: Deleted; no row if no session has been idle for that long.
         """
@@ -266,8 +265,8 @@ class _SessionsDeleteIdleOfUser(Query):
         limit: int,
         patience: str | None,
     ) -> list[records.Deleted]:
-        """Delete a user's sessions, with their messages, that have been idle since a given time: the longest idle
-        first, at most `limit` at once. Repeat it until it deletes nothing, so that no statement runs for hours.
+        """Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
+        first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
 
         Returns: Deleted; no row if no session of the user has been idle for that long.
         """
@@ -397,8 +396,8 @@ class _SessionsOpen(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, limit: int, owner: str | None = None
     ) -> list[records.OpenedRow]:
-        """Read everything that an agent needs at the start of a turn: the session's row, its latest messages in
-        reading order, and its agents in order of first appearance.
+        """Read a session for the start of a turn: its row, its latest messages in reading order, and its agents in
+        order of first appearance.
 
         Returns: OpenedRow; one row per message, or one without a message if the session has none; no row if the
           session is not stored.
@@ -411,12 +410,12 @@ class _SessionsPause(Query):
         """Mark an active session as paused. It still accepts messages; the service decides what a pause means.
 
         Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
-          archived, which its status shows; a paused one stays paused.
+          archived, as its status shows; a paused one stays paused.
         """
 
 class _SessionsRelist(Query):
     def __call__(self, connection: Connection[Any], /, *, owner: str | None = None) -> list[records.Relisted]:
-        """Set the place of sessions whose place in lists is in the future to the present time.
+        """Move sessions whose place in lists is in the future to the present time.
 
         Returns: Relisted; no row if no place was in the future.
         """
@@ -428,15 +427,15 @@ class _SessionsResume(Query):
         """Mark a paused session as active again.
 
         Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
-          archived, which its status shows; an active one stays active.
+          archived, as its status shows; an active one stays active.
         """
 
 class _SessionsUpdateMetadata(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str | None = None
     ) -> records.SessionRecord | None:
-        """Merge keys into a session's metadata; an existing key gets the new value. It works for every status,
-        since titles and ratings are often added when a session is over.
+        """Merge keys into a session's metadata; an existing key gets the new value. This works for every status,
+        since titles and ratings are often added after a session has ended.
 
         Returns: SessionRecord; the current row; no row if the session is not stored.
         """
