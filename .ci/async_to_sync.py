@@ -26,6 +26,8 @@ RULES = [
     (r"\b_async\b", "_sync"),
     (r"\bpool_async\b", "pool"),
     (r"\basynccontextmanager\b", "contextmanager"),
+    (r"\benter_async_context\b", "enter_context"),
+    (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"\baclosing\b", "closing"),
     (r"\banext\b", "next"),
     (r"\baclose\b", "close"),

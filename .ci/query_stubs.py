@@ -1,4 +1,4 @@
-"""Generate dal/_async/queries.pyi and dal/query_headers.py from the query files; --check compares them.
+"""Generate dal/_async/queries.pyi and dal/sql/query_headers.py from the query files; --check compares them.
 
 uv run .ci/query_stubs.py [--check]
 
@@ -17,14 +17,14 @@ from pathlib import Path
 from textwrap import indent
 
 from dal import records
-from dal.files import QUERIES
 from dal.gate.header.grammar import promise_of
 from dal.gate.header.reader import Header, read
 from dal.records import Message, SessionRecord
+from dal.sql import QUERIES
 
 ROOT = Path(__file__).parent.parent
 STUBS = ROOT / "dal/_async/queries.pyi"
-HEADERS = ROOT / "dal/query_headers.py"
+HEADERS = ROOT / "dal/sql/query_headers.py"
 
 TYPES = {"bigint": "int", "boolean": "bool", "jsonb": "str | Jsonb", "text": "str", "timestamptz": "datetime | str"}
 """What psycopg sends as the type that a parameter is cast to. An array is a list: a tuple would be sent as a row."""
@@ -47,7 +47,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.types.json import Jsonb
 
 from dal import records
-from dal.loader import Statement
+from dal.sql.loader import Statement
 
 class AsyncQuery(Statement):
     """A query file that runs when it is called: `await async_queries.sessions.get(connection, session_id="…")`."""

@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 
 from dal import queries
-from dal.files import SCHEMA
 from dal.gate.server import serve
 from dal.schema.drift import KINDS
+from dal.sql import SCHEMA
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "dal/schema/tables.tsv"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from measures import Figures
 
-from dal.files import QUERIES
 from dal.gate.header.parse import parse
 from dal.gate.header.promises import METRICS, Bound, Promises
 from dal.gate.measure.growth import SLACK, fit
+from dal.sql import QUERIES
 
 
 def promises_of(query: str) -> Promises:

@@ -21,7 +21,7 @@ from report import ratio
 from test_append import pgbench
 
 import dal
-from dal.files import QUERIES
+from dal.sql import QUERIES
 
 CALLERS = 64
 FAR = 0.005

@@ -1,9 +1,9 @@
 """Agent sessions and their messages in PostgreSQL: each operation one explicit SQL statement, one round trip."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from dal import libpq
 
 if TYPE_CHECKING:
     from dal._async.queries import async_queries
@@ -29,41 +29,20 @@ if TYPE_CHECKING:
     from dal.records import Imported, Message, Metadata, NewMessage, Opened, SessionPage, SessionRecord, Status
     from dal.validate import Sanitize
 
-# Where each name comes from. It is imported when it is first asked for: pytest loads the plugin in dal.gate.measure
-# everywhere that this package is installed, and need not pay for the driver.
-_FROM = {
-    "dal._async.queries": ["async_queries"],
-    "dal._async.session": ["AsyncSession"],
-    "dal._async.store": ["AsyncSessionStore"],
-    "dal._sync.queries": ["queries"],
-    "dal._sync.session": ["Session"],
-    "dal._sync.store": ["SessionStore"],
-    "dal.errors": [
-        "DalError",
-        "DeadlineExceeded",
-        "InvalidInput",
-        "MessageConflict",
-        "PartlyRefused",
-        "SchemaMismatch",
-        "ServerUnavailable",
-        "SessionArchived",
-        "SessionNotFound",
-        "StatementFailed",
-        "StoreClosed",
-    ],
-    "dal.records": [
-        "Imported",
-        "Message",
-        "Metadata",
-        "NewMessage",
-        "Opened",
-        "SessionPage",
-        "SessionRecord",
-        "Status",
-    ],
-    "dal.validate": ["Sanitize"],
-    "dal.observe": ["Hook", "Operation"],
-}
+_MODULES = (
+    "dal.errors",
+    "dal.records",
+    "dal.validate",
+    "dal.observe",
+    "dal._sync.session",
+    "dal._sync.store",
+    "dal._async.session",
+    "dal._async.store",
+)
+"""The modules of the public names, which are imported in this order when a name is first used.
+
+pytest loads the plugin in dal.gate wherever this package is installed, and need not pay for the driver.
+"""
 
 __all__ = [
     "AsyncSession",
@@ -97,12 +76,30 @@ __all__ = [
 ]
 
 
+class NoLibpq(ImportError):
+    """psycopg cannot find libpq, which is not installed with this package."""
+
+
+@contextmanager
+def libpq_needed() -> Iterator[None]:
+    """Raise NoLibpq, with the package to install, if psycopg cannot find libpq."""
+    try:
+        yield
+    except ImportError as error:
+        if "no pq wrapper available" not in str(error):
+            raise
+        raise NoLibpq(
+            "psycopg finds no libpq: pip install 'session-dal[binary]', or install libpq itself (in Debian, libpq5)"
+        ) from error
+
+
 def __getattr__(name: str) -> Any:
-    for module, names in _FROM.items():
-        if name in names:
-            with libpq.needed():
-                value = globals()[name] = getattr(import_module(module), name)
-            return value
+    if name in __all__:
+        with libpq_needed():
+            for module in map(import_module, _MODULES):
+                if name in vars(module):
+                    value = globals()[name] = vars(module)[name]
+                    return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,7 +9,7 @@ A message passes through six modules between `session.append` and psycopg, each 
 | `dal._async.appends`, or `dal.writer` | sends it alone, or in a batch with others |
 | `dal._async.runner` | takes a connection, sends again where that is safe, and calls the hook |
 | `dal._async.queries` | runs a query file on a connection |
-| `dal.loader` | binds the parameters by their names |
+| `dal.sql.loader` | binds the parameters by their names |
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""The error tree, and the one place where the driver's errors are translated into it."""
+"""The error tree, the translation of the driver's errors into it, and the removal of stored content from them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import psycopg
+from psycopg.pq import DiagnosticField
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from dal.records import Message
-from dal.redact import primary_message
 
 
 class DalError(Exception):
@@ -16,7 +17,7 @@ class DalError(Exception):
 
     `query` names the query file, as in "messages.append", and `sqlstate` is PostgreSQL's code; both are
     None if no statement was sent. The driver's own error is the cause, without the parts that may quote stored content
-    (see dal.redact).
+    (see `redact`).
     """
 
     def __init__(self, message: str, *, query: str | None = None, sqlstate: str | None = None) -> None:
@@ -112,20 +113,16 @@ class TooLate(psycopg.OperationalError):
     """A connection has waited until the deadline."""
 
 
-_NO_TABLES = ("3F000", "42703", "42704", "42P01")
-"""SQLSTATEs of a missing schema, column, type or table."""
-
-_REFUSED_BY_SCHEMA = ("0A000", "42P07", "55000")
-"""SQLSTATEs of schema.sql for an old server, or for tables of another project or version."""
-
-_SERVER_GOES = ("57P01", "57P02", "57P03", "57P05", "53300")
-"""SQLSTATEs of a server that shuts down, crashed, is starting, ends idle sessions, or has no free connection."""
-
-_TRANSACTION_IDLED = "25P03"
-"""SQLSTATE of a transaction that was idle for too long."""
+APPLY = "run `dal schema apply`, or store.apply_schema()"
 
 _NO_PRIVILEGE = "42501"
 """SQLSTATE of a missing privilege."""
+
+_NO_TABLES = ("3F000", "42703", "42704", "42P01")
+"""SQLSTATEs of a missing schema, column, type or table."""
+
+_WENT_AWAY = ("57P01", "57P02", "57P03", "57P05", "53300")
+"""SQLSTATEs of a server that shuts down, crashed, is starting, ends idle sessions, or has no free connection."""
 
 _IN_A_FUNCTION = (*_NO_TABLES, _NO_PRIVILEGE, "23505", "42883")
 """SQLSTATEs with another meaning if a trigger or function of the service raised them."""
@@ -136,10 +133,54 @@ _BY_POLICY = ("ExecWithCheckOptions", "check_enable_rls")
 _OF_ONE_SENT_TWICE = ("", "messages_message_id_key", "removals_pkey")
 """Constraints that refuse a row that another transaction is storing too. Citus does not name them."""
 
-_READ_ONLY = "25006"
-"""SQLSTATE of a standby, or of a server that is set to read-only."""
+_Rule = tuple[type[DalError], str]
+"""An error, and its text: "{said}" stands for the server's message, and "{hint}" for its hint."""
 
-APPLY = "run `dal schema apply`, or store.apply_schema()"
+_GONE: _Rule = (ServerUnavailable, "the server went away: {said}; try again")
+
+_BY_TYPE: dict[type, _Rule] = {
+    TooLate: (DeadlineExceeded, "{said}; raise the store's timeout, or look at what the server waits for"),
+    PoolTimeout: (ServerUnavailable, "no connection was free: {said}; raise max_size or timeout"),
+    TooManyRequests: (ServerUnavailable, "no connection was free: {said}; raise max_size or timeout"),
+    PoolClosed: (StoreClosed, "the store is not open: {said}"),
+}
+"""The rules for errors that the server did not raise."""
+
+_BY_STATE: dict[str, _Rule] = {
+    **dict.fromkeys(_NO_TABLES, (SchemaMismatch, f"{{said}}: session-dal's tables are not here; {APPLY}")),
+    **dict.fromkeys(_WENT_AWAY, _GONE),
+    _NO_PRIVILEGE: (
+        StatementFailed,
+        (
+            "{said}: `dal schema grants` gives a service's role what it needs; a role that only reads needs a store "
+            "with read_only=True, and cannot write"
+        ),
+    ),
+    "25006": (  # A standby, or a server that is set to read-only.
+        ServerUnavailable,
+        "this server only reads: {said}; connect with target_session_attrs=read-write to find the one that writes",
+    ),
+    "25P03": (
+        ServerUnavailable,
+        (
+            "the server rolled this transaction back, since nothing was sent in it for too long: {said}; send more "
+            "often, or connect with a longer idle_timeout (idle_in_transaction_session_timeout)"
+        ),
+    ),
+}
+
+_BY_PLACE: dict[tuple[str, str], _Rule] = {
+    # An old server, or tables of another project or version.
+    **{("schema.sql", state): (SchemaMismatch, "{said}. {hint}") for state in ("0A000", "42P07", "55000")},
+    ("import", _NO_PRIVILEGE): (
+        StatementFailed,
+        (
+            "{said}: an import needs what `dal schema grants` gives a service's role, and TEMPORARY on the "
+            "database, as with GRANT TEMPORARY ON DATABASE app TO service"
+        ),
+    ),
+}
+"""The rules that differ for a query, by its name and the SQLSTATE."""
 
 
 def is_sent_twice(error: psycopg.Error) -> bool:
@@ -151,68 +192,32 @@ def is_sent_twice(error: psycopg.Error) -> bool:
     )
 
 
-def translate(error: psycopg.Error, query: str) -> DalError:  # noqa: C901, PLR0911, PLR0912 - one return for each rule
+def translate(error: psycopg.Error, query: str) -> DalError:
     """Translate an error of the driver; the caller raises the result from it."""
-    state = error.sqlstate
     said = primary_message(error)
-    if isinstance(error, TooLate):
-        return DeadlineExceeded(f"{said}; raise the store's timeout, or look at what the server waits for", query=query)
-    if isinstance(error, PoolTimeout | TooManyRequests):
-        return ServerUnavailable(f"no connection was free: {said}; raise max_size or timeout", query=query)
-    if isinstance(error, PoolClosed):
-        return StoreClosed(f"the store is not open: {said}", query=query)
+    kind, text = _BY_TYPE.get(type(error)) or _rule(error, query, said)
+    text = text.replace("{hint}", error.diag.message_hint or "").replace("{said}", said).strip()
+    return kind(text, query=query, sqlstate=error.sqlstate)
+
+
+def _rule(error: psycopg.Error, query: str, said: str) -> _Rule:
+    state = error.sqlstate or ""
     if is_sent_twice(error):
-        return MessageConflict(
+        return MessageConflict, (
             "another transaction was storing the same message at this moment; roll back and append it again "
-            "with the same message_id, which gives what was stored",
-            query=query,
-            sqlstate=state,
+            "with the same message_id, which gives what was stored"
         )
     cause = _of_the_service(error, query)
     if cause is not None:
-        return StatementFailed(f"{said}: {cause}", query=query, sqlstate=state)
-    if isinstance(error, psycopg.errors.FeatureNotSupported) and "TABLESAMPLE" in said:  # See schema/check.sql.
-        return SchemaMismatch("dal_schema is a view, and must be a table; drop it", query=query, sqlstate=state)
-    if state in _NO_TABLES:
-        return SchemaMismatch(f"{said}: session-dal's tables are not here; {APPLY}", query=query, sqlstate=state)
-    if state in _REFUSED_BY_SCHEMA and query == "schema.sql":
-        hint = error.diag.message_hint or ""
-        return SchemaMismatch(f"{said}. {hint}".strip(), query=query, sqlstate=state)
-    if state == _NO_PRIVILEGE and query == "import":
-        return StatementFailed(
-            f"{said}: an import needs what `dal schema grants` gives a service's role, and TEMPORARY on the "
-            "database, as with GRANT TEMPORARY ON DATABASE app TO service",
-            query=query,
-            sqlstate=state,
-        )
-    if state == _NO_PRIVILEGE:
-        return StatementFailed(
-            f"{said}: `dal schema grants` gives a service's role what it needs; a role that only reads needs a store "
-            "with read_only=True, and cannot write",
-            query=query,
-            sqlstate=state,
-        )
-    if state == _READ_ONLY:
-        return ServerUnavailable(
-            f"this server only reads: {said}; connect with target_session_attrs=read-write to find the one that writes",
-            query=query,
-            sqlstate=state,
-        )
-    if state == _TRANSACTION_IDLED:
-        return ServerUnavailable(
-            f"the server rolled this transaction back, since nothing was sent in it for too long: {said}; send more "
-            "often, or connect with a longer idle_timeout (idle_in_transaction_session_timeout)",
-            query=query,
-            sqlstate=state,
-        )
-    if state is not None and (state in _SERVER_GOES or state.startswith("08")):
-        return ServerUnavailable(f"the server went away: {said}; try again", query=query, sqlstate=state)
-    if state is None and isinstance(error, psycopg.OperationalError):
-        return ServerUnavailable(
-            f"the server cannot be reached: {said}; {_advice(said)}",
-            query=query,
-        )
-    return StatementFailed(f"the server refused the statement: {said}", query=query, sqlstate=state)
+        return StatementFailed, f"{{said}}: {cause}"
+    if state == "0A000" and "TABLESAMPLE" in said:  # See schema/check.sql.
+        return SchemaMismatch, "dal_schema is a view, and must be a table; drop it"
+    if state.startswith("08"):
+        return _GONE
+    if not state and isinstance(error, psycopg.OperationalError):
+        return ServerUnavailable, f"the server cannot be reached: {{said}}; {_advice(said)}"
+    refused = StatementFailed, "the server refused the statement: {said}"
+    return _BY_PLACE.get((query, state)) or _BY_STATE.get(state, refused)
 
 
 def _of_the_service(error: psycopg.Error, query: str) -> str | None:
@@ -238,3 +243,39 @@ def _advice(said: str) -> str:
     if "unsupported startup parameter" in said:
         return "behind PgBouncer say pgbouncer=True, and give the search_path there"
     return "check that it runs and that the connection string is right"
+
+
+_QUOTING = (DiagnosticField.MESSAGE_DETAIL, DiagnosticField.CONTEXT, DiagnosticField.INTERNAL_QUERY)
+"""Fields that may quote content, such as "Failing row contains (…)" or a line of COPY."""
+
+_WITHHELD = "(withheld: it may quote stored content)"
+
+_OF_ENCODINGS = ("22021", "22P05")
+"""SQLSTATEs of data exceptions whose messages quote names of encodings, not values."""
+
+_QUOTED = re.compile(r"[\"'«»„“”「」].*[\"'«»„“”「」]", re.DOTALL)
+"""From the first quotation mark to the last: a value may contain some. Messages may be translated."""
+
+
+def primary_message(error: psycopg.Error) -> str:
+    """Return an error's main message, without the value that a data exception (class 22) quotes."""
+    message = (error.diag.message_primary or str(error)).strip()
+    if (error.sqlstate or "").startswith("22") and error.sqlstate not in _OF_ENCODINGS:
+        return _QUOTED.sub('"…"', message)
+    return message
+
+
+def redact(error: BaseException | None) -> None:
+    """Remove the parts that may quote content from a driver's error and its causes.
+
+    This changes the error itself, since a copy would have the original as its context. The SQLSTATE, the main message,
+    the hint, and the names of tables, columns and constraints remain.
+    """
+    while error is not None:
+        if isinstance(error, psycopg.Error) and error.diag.sqlstate is not None:
+            fields = {field: getattr(error.diag, field.name.lower()) for field in DiagnosticField}
+            fields |= {field: _WITHHELD for field in _QUOTING if fields[field]}
+            message = fields[DiagnosticField.MESSAGE_PRIMARY] = primary_message(error)
+            info = {int(field): None if text is None else text.encode() for field, text in fields.items()}
+            psycopg.Error.__init__(error, message, info=info)
+        error = error.__cause__

@@ -118,7 +118,7 @@ def metrics(
     meter = api.get_meter("dal", meter_provider=provider, schema_url=_SCHEMA)
     runner = store._backend.runner  # noqa: SLF001 - one of our own
     named: Attributes = {"db.client.connection.pool.name": pool}
-    runner.watch.add(_recorder(meter, named if runner.is_pooled else None))
+    runner.observer.add(_recorder(meter, named if runner.is_pooled else None))
     if runner.is_pooled:
         _observe(meter, ref(runner), named)
 
@@ -173,7 +173,7 @@ def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
     level("db.client.connection.pending_requests", [of_pool(itemgetter("requests_waiting"))], "{request}")
     errors = of_pool(itemgetter("requests_errors"))
     meter.create_observable_counter("db.client.connection.timeouts", [errors], "{timeout}")
-    queued = observer(lambda runner: sum(queue.length for queue in list(runner.watch.queues)))
+    queued = observer(lambda runner: sum(queue.length for queue in list(runner.observer.queues)))
     level("session_dal.writer.queue.length", [queued], "{append}")
 
 

@@ -1,9 +1,10 @@
-"""Forks: a child process inherits connections that it must not use."""
+"""Forks and interrupts: a child process must not use inherited connections, and a signal may stop a call anywhere."""
 
 from __future__ import annotations
 
 import os
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from socket import socketpair
@@ -21,11 +22,18 @@ FORKED = (
     "or connection that is made here, as in gunicorn's post_fork"
 )
 
+_RAISED_WHERE_CODE_WAITS = (Exception, CancelledError, GeneratorExit)
+
 _forks = 0
 """The number of forks between the first process and this one."""
 
 _connections: WeakSet[BaseConnection[Any]] = WeakSet()
 """The connections whose sockets a child process replaces."""
+
+
+def interrupts(error: BaseException) -> bool:
+    """Return whether an exception may be raised at any place, such as a KeyboardInterrupt or a killed greenlet."""
+    return not isinstance(error, _RAISED_WHERE_CODE_WAITS)
 
 
 def process() -> tuple[int, int]:

@@ -18,6 +18,7 @@ its own or the caller's, are repeated: a transaction of the caller's is the call
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from random import uniform
 from time import monotonic
@@ -72,60 +73,38 @@ def classify(error: psycopg.Error) -> Failure:
     return Failure.UNKNOWN if state.startswith(_CLASS_LOST) else _BY_STATE.get(state, Failure.REFUSED)
 
 
+@dataclass(slots=True, eq=False)
 class Attempts:
     """The attempts of one call: their number and their deadline."""
 
-    __slots__ = (
-        "_retries",
-        "appends",
-        "began",
-        "deadline",
-        "is_back",
-        "made",
-        "sent",
-        "server",
-        "source",
-        "token",
-        "unknown",
-        "waited",
-    )
-
-    def __init__(
-        self,
-        retries: int,
-        timeout: float | None,
-        deadline: float | None = None,
-        *,
-        unknown: bool = False,
-        source: Any = None,
-    ) -> None:
-        self.began = monotonic()
-        self.deadline = self.began + timeout if timeout is not None and deadline is None else deadline
-        self.made = 1
-        self.server: tuple[str | None, int | None, str | None] = None, None, None
-        """Host, port and database of the last attempt, for the hook."""
-        self.is_back = False
-        """Whether the connection of the last attempt was given back."""
-        self.sent = False
-        """Whether the last attempt sent the statement."""
-        self.unknown = unknown
-        """Whether an attempt may have been committed."""
-        self.source = source
-        """A source of connections to use instead of the runner's."""
-        self.appends: Sequence[Append] = ()
-        """The appends of a writer that the statement stores."""
-        self.token: Any = None
-        """The hook's token of the call."""
-        self.waited = 0.0
-        """Seconds spent waiting for a connection."""
-        self._retries = retries
+    retries: int
+    """How many may follow the first attempt."""
+    deadline: float | None = None
+    unknown: bool = False
+    """Whether an attempt may have been committed."""
+    source: Any = None
+    """A source of connections to use instead of the runner's."""
+    began: float = field(default_factory=monotonic)
+    made: int = 1
+    server: tuple[str | None, int | None, str | None] = None, None, None
+    """Host, port and database of the last attempt, for the hook."""
+    is_back: bool = False
+    """Whether the connection of the last attempt was given back."""
+    sent: bool = False
+    """Whether the last attempt sent the statement."""
+    appends: Sequence[Append] = ()
+    """The appends of a writer that the statement stores."""
+    token: Any = None
+    """The hook's token of the call."""
+    waited: float = 0.0
+    """Seconds spent waiting for a connection."""
 
     def pause(self) -> float | None:
         """Return the seconds to wait before the next attempt, None if there is none.
 
         The pause is random, so that callers that failed at the same time do not all return at the same time.
         """
-        if self.made > self._retries:
+        if self.made > self.retries:
             return None
         seconds = uniform(0, min(_LONGEST, _FIRST * 2 ** (self.made - 1)))  # noqa: S311 - it guards nothing
         if self.deadline is not None and monotonic() + seconds >= self.deadline:

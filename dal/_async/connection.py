@@ -1,9 +1,9 @@
-"""Connections that never wait longer than a deadline."""
+"""Connections that never wait longer than a deadline, and that keep their settings when they are lent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from math import inf
 from time import monotonic
@@ -18,14 +18,17 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from dal.errors import TooLate
-from dal.interrupts import interrupts
-from dal.processes import detach_in_child
+from dal.processes import detach_in_child, interrupts
 from dal.retries import Failure, classify
 
 T = TypeVar("T")
 
 _CANCEL = 1.0
 """Seconds for the request to cancel a statement."""
+
+_OF_ROWS = ("row_factory", "cursor_factory", "prepare_threshold")
+_OF_TRANSACTIONS = ("autocommit", "isolation_level", "read_only", "deferrable")
+"""The settings of a connection that its borrower may change."""
 
 
 class _Farewell:
@@ -174,3 +177,26 @@ def set_deadline(connection: AsyncConnection[Any], deadline: float | None) -> No
     bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or the time limits of a caller's.
     if isinstance(bounds, AsyncTimeLimits):
         bounds.deadline = deadline
+
+
+@asynccontextmanager
+async def settings_kept(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Commit at the end of the block, unless in autocommit mode, and restore the settings."""
+    before = {name: getattr(connection, name) for name in (*_OF_ROWS, *_OF_TRANSACTIONS)}
+    try:
+        yield
+        if not connection.autocommit:
+            await connection.commit()
+    finally:
+        with suppress(psycopg.Error):  # The connection is broken; the pool replaces it.
+            await _restore(connection, before)
+
+
+async def _restore(connection: AsyncConnection[Any], before: dict[str, Any]) -> None:
+    for name in _OF_ROWS:
+        setattr(connection, name, before[name])
+    changed = [name for name in _OF_TRANSACTIONS if getattr(connection, name) != before[name]]
+    if changed and connection.info.transaction_status != TransactionStatus.IDLE:
+        await connection.rollback()
+    for name in changed:
+        await getattr(connection, f"set_{name}")(before[name])

@@ -8,8 +8,8 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import Format
 from psycopg.rows import args_row
 
-from dal.files import QUERIES
-from dal.loader import MetadataLoader, Statement, load
+from dal.sql import QUERIES
+from dal.sql.loader import MetadataLoader, Statement, load
 
 
 class AsyncQuery(Statement):

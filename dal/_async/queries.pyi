@@ -9,7 +9,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.types.json import Jsonb
 
 from dal import records
-from dal.loader import Statement
+from dal.sql.loader import Statement
 
 class AsyncQuery(Statement):
     """A query file that runs when it is called: `await async_queries.sessions.get(connection, session_id="…")`."""

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
-from dal._async.checking import check
-from dal._async.connection import set_deadline
+from dal._async.connection import set_deadline, settings_kept
 from dal._async.queries import AsyncQuery, async_queries
-from dal._async.settings import settings_kept
-from dal._async.sources import AsyncPooled, AsyncSingle
-from dal._async.sticky import AsyncSticky
-from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
-from dal.interrupts import interrupts
+from dal._async.schema import check
+from dal._async.sources import AsyncPooled, AsyncSingle, AsyncSource, AsyncSticky
+from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, redact
 from dal.observe import Observer, server_of, tried_again
-from dal.processes import not_in_child, process
-from dal.redact import redact
+from dal.processes import interrupts, not_in_child, process
 from dal.retries import RETRIES, Attempts, Failure, classify
 from dal.schema.check import SchemaCheck, require_server
+
+T = TypeVar("T")
 
 
 class AsyncRunner:
@@ -33,17 +31,17 @@ class AsyncRunner:
 
     def __init__(
         self,
-        source: AsyncSingle | AsyncPooled,
+        source: AsyncSource,
         schema: SchemaCheck,
         *,
         retries: int = RETRIES,
         timeout: float | None = None,
-        watch: Observer | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._source = source
         self._retries = retries
         self._timeout = timeout
-        self.watch = watch or Observer(None)
+        self.observer = observer or Observer(None)
         self.schema = schema
 
     async def close(self) -> None:
@@ -58,7 +56,7 @@ class AsyncRunner:
     def on(self, connection: AsyncConnection[Any]) -> AsyncRunner:
         """Return a runner on a connection of the caller's."""
         return AsyncRunner(
-            AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch
+            AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, observer=self.observer
         )
 
     @property
@@ -84,7 +82,9 @@ class AsyncRunner:
         self, deadline: float | None = None, *, unknown: bool = False, source: AsyncSticky | None = None
     ) -> Attempts:
         """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
-        return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
+        if deadline is None and self._timeout is not None:
+            deadline = monotonic() + self._timeout
+        return Attempts(self._retries, deadline, unknown, source)
 
     def keep(self, has_more: Callable[[], bool]) -> AsyncSticky:
         """Return a source that keeps its connections while there is more to send."""
@@ -93,35 +93,20 @@ class AsyncRunner:
     async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
         attempts = attempts or self.attempts()
-        if not self.watch:
+        if not self.observer:
             return await self._run(query, parameters, attempts)
         try:
             rows = await self._run(query, parameters, attempts)
         except BaseException as error:
-            self.watch.ended(query.name, parameters, attempts, None, error)
+            self.observer.ended(query.name, parameters, attempts, None, error)
             raise
         count = len(rows) if query.many else int(rows is not None)
-        self.watch.ended(query.name, parameters, attempts, count, None)
+        self.observer.ended(query.name, parameters, attempts, count, None)
         return rows
 
     async def check(self) -> None:
         """Check the tables, even if they were checked before."""
         await self.run(async_queries.schema.check)
-
-    @asynccontextmanager
-    async def observed(self, what: str, name: str, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
-        """Call the hook after a block that runs other statements than the query files, and commits."""
-        attempts = self.attempts()
-        attempts.server = server_of(connection)
-        try:
-            try:
-                yield
-            except psycopg.Error as error:
-                raise await self.explain(error, what, sent=True) from error
-        except BaseException as error:
-            self.watch.ended(name, {}, attempts, None, error)
-            raise
-        self.watch.ended(name, {}, attempts, 1, None)
 
     async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
@@ -142,7 +127,7 @@ class AsyncRunner:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         connection = await self._take(attempts)
-        if self.watch:
+        if self.observer:
             attempts.server = server_of(connection)
         succeeded = False
         set_deadline(connection, attempts.deadline)
@@ -168,7 +153,7 @@ class AsyncRunner:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Take a connection for a block; a pool's connection commits or rolls back at its end."""
-        attempts = Attempts(0, self._timeout)
+        attempts = Attempts(0, self.deadline())
         try:
             connection = await self._take(attempts)
             succeeded, begun_in = False, process()
@@ -194,7 +179,10 @@ class AsyncRunner:
         """Lend a connection for the caller's own SQL; its errors pass unchanged, and its settings are restored."""
         lent = False
         try:
-            async with self.connection() as connection, self._settings_kept(connection):
+            async with (
+                self.connection() as connection,
+                settings_kept(connection) if self.is_pooled else nullcontext(),
+            ):
                 lent = True
                 yield connection
         except psycopg.Error as error:
@@ -202,26 +190,29 @@ class AsyncRunner:
                 raise
             raise await self.explain(error, "connection", sent=lent) from error
 
-    def _settings_kept(self, connection: AsyncConnection[Any]) -> AbstractAsyncContextManager[None]:
-        return settings_kept(connection) if self.is_pooled else nullcontext()
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncRunner]:
+        """Begin a transaction, with retries, and yield a runner in it. Errors of the block pass unchanged."""
+        in_block = False
+        try:
+            async with AsyncExitStack() as stack:
+                connection = await self._begun("transaction", lambda: stack.enter_async_context(self._transaction()))
+                runner = self.on(connection)
+                in_block = True
+                try:
+                    yield runner
+                    in_block = False
+                finally:
+                    runner.end("this transaction has ended; use the store itself, or a new transaction")
+        except psycopg.Error as error:
+            if in_block:
+                raise
+            raise await self.explain(error, "transaction", sent=True) from error
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Begin a transaction, with retries, and yield its connection; it ends with the block."""
-        attempts = Attempts(self._retries, self._timeout)
-        while True:
-            begun = False
-            try:
-                async with self.connection() as connection, connection.transaction():
-                    begun = True
-                    yield connection
-            except psycopg.Error as error:
-                if begun:
-                    raise
-                pause = await self._pause_after(error, "transaction", attempts, sent=False)
-            else:
-                return
-            await sleep(pause)
+    async def _transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        async with self.connection() as connection, connection.transaction():
+            yield connection
 
     @asynccontextmanager
     async def exclusive_transaction(
@@ -231,46 +222,47 @@ class AsyncRunner:
 
         The store's `timeout` applies to each statement, not to the transaction.
         """
-        attempts = Attempts(self._retries, self._timeout)
-        while True:
-            begun = False
-            try:
-                async with self.connection() as connection, self._isolated(connection, what, isolation, read_only):
-                    if self.schema.is_due(connection):
-                        await check(self.schema, connection)
-                    begun = True
-                    yield connection, self.on(connection)
-            except psycopg.Error as error:
-                if begun:  # It commits in its own block.
-                    raise await self.explain(error, what, sent=False) from error
-                pause = await self._pause_after(error, what, attempts, sent=False)
-            else:
-                return
-            await sleep(pause)
+        try:
+            async with AsyncExitStack() as stack:
+                connection = await self._begun(
+                    what, lambda: stack.enter_async_context(self._isolated(what, isolation, read_only=read_only))
+                )
+                yield connection, self.on(connection)
+        except psycopg.Error as error:  # It commits in its own block.
+            raise await self.explain(error, what, sent=False) from error
 
     @asynccontextmanager
     async def _isolated(
-        self,
-        connection: AsyncConnection[Any],
-        what: str,
-        isolation: IsolationLevel,
-        read_only: bool,  # noqa: FBT001 - one caller
-    ) -> AsyncIterator[None]:
-        """Open a transaction, and restore the connection's settings after it."""
-        self._source.occupy(what)
-        before = connection.isolation_level, connection.read_only
-        try:
-            await connection.set_isolation_level(isolation)
-            await connection.set_read_only(read_only)
-            async with connection.transaction():
-                yield
-        finally:
-            self._source.release()
-            if connection.info.transaction_status == TransactionStatus.IDLE:
-                await connection.set_isolation_level(before[0])
-                await connection.set_read_only(before[1])
-            else:  # An interrupt left a statement running.
-                await connection.close()
+        self, what: str, isolation: IsolationLevel, *, read_only: bool
+    ) -> AsyncIterator[AsyncConnection[Any]]:
+        """Open a transaction on a connection of its own, whose settings are restored after it."""
+        async with self.connection() as connection:
+            self._source.occupy(what)
+            before = connection.isolation_level, connection.read_only
+            try:
+                await connection.set_isolation_level(isolation)
+                await connection.set_read_only(read_only)
+                async with connection.transaction():
+                    if self.schema.is_due(connection):
+                        await check(self.schema, connection)
+                    yield connection
+            finally:
+                self._source.release()
+                if connection.info.transaction_status == TransactionStatus.IDLE:
+                    await connection.set_isolation_level(before[0])
+                    await connection.set_read_only(before[1])
+                else:  # An interrupt left a statement running.
+                    await connection.close()
+
+    async def _begun(self, what: str, begin: Callable[[], Awaitable[T]]) -> T:
+        """Begin a transaction, with retries."""
+        attempts = self.attempts()
+        while True:
+            try:
+                return await begin()
+            except psycopg.Error as error:
+                pause = await self._pause_after(error, what, attempts, sent=False)
+            await sleep(pause)
 
     async def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
         """Translate an error of the driver; `unknown` says that an earlier attempt may have been committed.

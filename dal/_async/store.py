@@ -6,26 +6,21 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collec
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 from typing import IO, Any, Self
 
-import psycopg
 from psycopg import AsyncConnection
-from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
-from dal._async.appends import AsyncAppends
-from dal._async.backend import AsyncBackend
-from dal._async.idle import delete_idle
-from dal._async.queries import AsyncQuery, async_queries
+from dal._async.backend import AsyncAppends, AsyncBackend
+from dal._async.listing import delete_idle, list_agents, list_sessions
+from dal._async.pool import AsyncOwnPool
 from dal._async.runner import AsyncRunner
+from dal._async.schema import apply
 from dal._async.session import AsyncSession, append_to_each, is_opened_by
-from dal._async.sources import AsyncOwnPool, AsyncPooled, AsyncSingle
+from dal._async.sources import source_of
 from dal.appends import CheckedMessage, check_call, check_new
-from dal.conninfo import for_pool
-from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
-from dal.files import SCHEMA
+from dal.errors import InvalidInput, PartlyRefused, StatementFailed
 from dal.histories._async.export import export
 from dal.histories._async.imports import import_lines
 from dal.observe import Hook, Observer
@@ -62,11 +57,11 @@ class AsyncSessionStore:
         hook_parameters: bool = False,
     ) -> None:
         runner = AsyncRunner(
-            _source(source, validate.seconds("timeout", timeout)),
+            source_of(source, validate.seconds("timeout", timeout)),
             SchemaCheck(),
             retries=validate.number("retries", retries, least=0),
             timeout=timeout,
-            watch=Observer(hook, parameters=hook_parameters),
+            observer=Observer(hook, parameters=hook_parameters),
         )
         self._backend = AsyncBackend(
             runner,
@@ -122,23 +117,19 @@ class AsyncSessionStore:
         """
         schema_check = SchemaCheck()
         pool = AsyncOwnPool(
-            for_pool(
-                conninfo,
-                schema=schema,
-                timeout=timeout,
-                idle_timeout=idle_timeout,
-                keepalive=keepalive,
-                pgbouncer=pgbouncer,
-            ),
+            conninfo,
             schema_check,
+            schema=schema,
             min_size=min_size,
             max_size=max_size,
             timeout=timeout,
+            idle_timeout=idle_timeout,
+            keepalive=keepalive,
             prepare_threshold=prepare_threshold,
-            is_direct=not pgbouncer,
+            pgbouncer=pgbouncer,
         )
-        watch = Observer(hook, parameters=hook_parameters)
-        runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, watch=watch)
+        observer = Observer(hook, parameters=hook_parameters)
+        runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, observer=observer)
         backend = AsyncBackend(
             runner, AsyncAppends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only
         )
@@ -147,12 +138,7 @@ class AsyncSessionStore:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -239,54 +225,16 @@ class AsyncSessionStore:
         A user's sessions are in exact order. In a list over all users, sessions that were active in the same minute may
         be in any order.
         """
-        place_before, id_before = validate.cursor("cursor", cursor)
-        wanted: dict[str, Any] = {
-            "statuses": validate.statuses("status", status),
-            "place_before": place_before,
-            "id_before": id_before,
-            # One more than the page, to see whether there is a next one.
-            "limit": validate.number("limit", limit, least=1) + 1,
-        }
-        user_id = validate.user(user_id, self._backend.owner)
-        query: AsyncQuery = async_queries.sessions.list
-        if user_id is not None:
-            wanted["user_id"] = user_id
-            query = async_queries.sessions.list_of_user
-        if source is not None:
-            wanted["source"] = validate.identifier("source", source)
-            query = async_queries.sessions.list_of_source
-        if user_id is not None and source is not None:
-            query = async_queries.sessions.list_of_user_and_source
-        rows = await self._backend.runner.run(query, **wanted)
-        if rows and rows[0].is_ahead and await self._relisted():
-            rows = await self._backend.runner.run(query, **wanted)
-        page = tuple([row.record for row in rows[:limit]])
-        more = len(rows) > limit
-        return SessionPage(page, validate.make_cursor(rows[limit - 1].place, page[-1].session_id) if more else None)
-
-    async def _relisted(self) -> bool:
-        """Restore the order of sessions that a wrong clock put ahead of all others, if the store may write."""
-        if self._backend.read_only or not self._backend.runner.has_own_transaction:
-            return False
-        try:
-            return bool(await self._backend.runner.run(async_queries.sessions.relist, owner=self._backend.owner))
-        except DalError:  # For example, a role that can only read. Only the order is wrong then.
-            return False
+        return await list_sessions(
+            self._backend, user_id=user_id, source=source, status=status, limit=limit, cursor=cursor
+        )
 
     async def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """List the agents of many sessions at once, each in order of first appearance.
 
         The result has every requested session; one that is not stored has no agents.
         """
-        wanted = validate.identifiers("session_ids", session_ids)
-        if not wanted:
-            return {}
-        query = (
-            async_queries.sessions.agent_ids_read_only if self._backend.read_only else async_queries.sessions.agent_ids
-        )
-        rows = await self._backend.runner.run(query, session_ids=wanted, owner=self._backend.owner)
-        found = {row.session_id: tuple(row.agent_ids) for row in rows}
-        return {session_id: found.get(session_id, ()) for session_id in wanted}
+        return await list_agents(self._backend, session_ids)
 
     async def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
         """Delete at most `limit` sessions without activity since `before`, and return their ids.
@@ -294,12 +242,7 @@ class AsyncSessionStore:
         It skips sessions that are being written to, and sessions with a locked row of another table, such as one of
         yours that refers to a message. Call it again until it returns nothing.
         """
-        wanted: dict[str, Any] = {"idle_since": validate.moment("before", before)}
-        query: AsyncQuery = async_queries.sessions.delete_idle
-        if self._backend.owner is not None:
-            wanted["user_id"] = self._backend.owner
-            query = async_queries.sessions.delete_idle_of_user
-        return await delete_idle(self._backend.runner, query, validate.number("limit", limit, least=1), **wanted)
+        return await delete_idle(self._backend, before, limit)
 
     def export(
         self,
@@ -333,19 +276,7 @@ class AsyncSessionStore:
 
     async def apply_schema(self) -> None:
         """Create missing tables in the first schema of the search_path."""
-        try:
-            async with self._backend.runner.connection() as connection:
-                if connection.pgconn.pipeline_status != PipelineStatus.OFF:
-                    raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
-                await connection.execute(SCHEMA.read_bytes(), prepare=False)
-        except psycopg.errors.ObjectNotInPrerequisiteState as error:
-            # Tables of another version: this release may work with newer ones.
-            try:
-                await self.check_schema()
-            except StatementFailed:  # The file failed the caller's transaction: report its error.
-                raise await self._backend.runner.explain(error, "schema.sql", sent=True) from error
-        except psycopg.Error as error:
-            raise await self._backend.runner.explain(error, "schema.sql", sent=True) from error
+        await apply(self._backend.runner)
 
     async def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables exist and are those of this release."""
@@ -376,20 +307,8 @@ class AsyncSessionStore:
         Use sessions opened from the store that it yields; other sessions do not take part. An error that leaves the
         block rolls everything back.
         """
-        in_block = False
-        try:
-            async with self._backend.runner.transaction() as connection:
-                runner = self._backend.runner.on(connection)
-                try:
-                    in_block = True
-                    yield self._on(runner)
-                    in_block = False
-                finally:
-                    runner.end("this transaction has ended; use the store itself, or a new transaction")
-        except psycopg.Error as error:
-            if in_block:
-                raise
-            raise await self._backend.runner.explain(error, "transaction", sent=True) from error
+        async with self._backend.runner.transaction() as runner:
+            yield self._on(runner)
 
     def using(self, connection: AsyncConnection[Any]) -> Self:
         """Return a store with the same methods on a connection of yours, in its transaction.
@@ -401,12 +320,3 @@ class AsyncSessionStore:
     def _on(self, runner: AsyncRunner) -> Self:
         """Return a store like this one that uses another runner, and owns it."""
         return self._make(replace(self._backend, runner=runner, appends=AsyncAppends(runner)), closes=runner)
-
-
-def _source(source: object, timeout: float | None) -> AsyncPooled | AsyncSingle:
-    """Return the source for a pool or a connection of the caller's."""
-    if isinstance(source, AsyncConnectionPool):
-        return AsyncPooled(source, timeout)
-    if isinstance(source, AsyncConnection):
-        return AsyncSingle(source, timeout)
-    raise InvalidInput("source", f"must be an AsyncConnectionPool or an AsyncConnection, not {type(source).__name__}")

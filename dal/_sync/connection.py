@@ -1,10 +1,10 @@
 # Generated from dal/_async/connection.py by .ci/async_to_sync.py: change that file, and run it.
-"""Connections that never wait longer than a deadline."""
+"""Connections that never wait longer than a deadline, and that keep their settings when they are lent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from math import inf
 from time import monotonic
@@ -19,14 +19,17 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
 from dal.errors import TooLate
-from dal.interrupts import interrupts
-from dal.processes import detach_in_child
+from dal.processes import detach_in_child, interrupts
 from dal.retries import Failure, classify
 
 T = TypeVar("T")
 
 _CANCEL = 1.0
 """Seconds for the request to cancel a statement."""
+
+_OF_ROWS = ("row_factory", "cursor_factory", "prepare_threshold")
+_OF_TRANSACTIONS = ("autocommit", "isolation_level", "read_only", "deferrable")
+"""The settings of a connection that its borrower may change."""
 
 
 class _Farewell:
@@ -175,3 +178,26 @@ def set_deadline(connection: Connection[Any], deadline: float | None) -> None:
     bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or the time limits of a caller's.
     if isinstance(bounds, TimeLimits):
         bounds.deadline = deadline
+
+
+@contextmanager
+def settings_kept(connection: Connection[Any]) -> Iterator[None]:
+    """Commit at the end of the block, unless in autocommit mode, and restore the settings."""
+    before = {name: getattr(connection, name) for name in (*_OF_ROWS, *_OF_TRANSACTIONS)}
+    try:
+        yield
+        if not connection.autocommit:
+            connection.commit()
+    finally:
+        with suppress(psycopg.Error):  # The connection is broken; the pool replaces it.
+            _restore(connection, before)
+
+
+def _restore(connection: Connection[Any], before: dict[str, Any]) -> None:
+    for name in _OF_ROWS:
+        setattr(connection, name, before[name])
+    changed = [name for name in _OF_TRANSACTIONS if getattr(connection, name) != before[name]]
+    if changed and connection.info.transaction_status != TransactionStatus.IDLE:
+        connection.rollback()
+    for name in changed:
+        getattr(connection, f"set_{name}")(before[name])

@@ -10,7 +10,7 @@ from psycopg import Connection, RawCursor
 from psycopg.types.json import Jsonb
 
 from dal import records
-from dal.loader import Statement
+from dal.sql.loader import Statement
 
 class Query(Statement):
     """A query file that runs when it is called: `queries.sessions.get(connection, session_id="…")`."""

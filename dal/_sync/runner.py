@@ -4,28 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
-from dal._sync.checking import check
-from dal._sync.connection import set_deadline
+from dal._sync.connection import set_deadline, settings_kept
 from dal._sync.queries import Query, queries
-from dal._sync.settings import settings_kept
-from dal._sync.sources import Pooled, Single
-from dal._sync.sticky import Sticky
-from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate
-from dal.interrupts import interrupts
+from dal._sync.schema import check
+from dal._sync.sources import Pooled, Single, Source, Sticky
+from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, redact
 from dal.observe import Observer, server_of, tried_again
-from dal.processes import not_in_child, process
-from dal.redact import redact
+from dal.processes import interrupts, not_in_child, process
 from dal.retries import RETRIES, Attempts, Failure, classify
 from dal.schema.check import SchemaCheck, require_server
+
+T = TypeVar("T")
 
 
 class Runner:
@@ -33,17 +31,17 @@ class Runner:
 
     def __init__(
         self,
-        source: Single | Pooled,
+        source: Source,
         schema: SchemaCheck,
         *,
         retries: int = RETRIES,
         timeout: float | None = None,
-        watch: Observer | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._source = source
         self._retries = retries
         self._timeout = timeout
-        self.watch = watch or Observer(None)
+        self.observer = observer or Observer(None)
         self.schema = schema
 
     def close(self) -> None:
@@ -57,7 +55,9 @@ class Runner:
 
     def on(self, connection: Connection[Any]) -> Runner:
         """Return a runner on a connection of the caller's."""
-        return Runner(Single(connection), self.schema, retries=self._retries, timeout=self._timeout, watch=self.watch)
+        return Runner(
+            Single(connection), self.schema, retries=self._retries, timeout=self._timeout, observer=self.observer
+        )
 
     @property
     def is_pooled(self) -> bool:
@@ -82,7 +82,9 @@ class Runner:
         self, deadline: float | None = None, *, unknown: bool = False, source: Sticky | None = None
     ) -> Attempts:
         """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
-        return Attempts(self._retries, self._timeout, deadline, unknown=unknown, source=source)
+        if deadline is None and self._timeout is not None:
+            deadline = monotonic() + self._timeout
+        return Attempts(self._retries, deadline, unknown, source)
 
     def keep(self, has_more: Callable[[], bool]) -> Sticky:
         """Return a source that keeps its connections while there is more to send."""
@@ -91,35 +93,20 @@ class Runner:
     def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
         attempts = attempts or self.attempts()
-        if not self.watch:
+        if not self.observer:
             return self._run(query, parameters, attempts)
         try:
             rows = self._run(query, parameters, attempts)
         except BaseException as error:
-            self.watch.ended(query.name, parameters, attempts, None, error)
+            self.observer.ended(query.name, parameters, attempts, None, error)
             raise
         count = len(rows) if query.many else int(rows is not None)
-        self.watch.ended(query.name, parameters, attempts, count, None)
+        self.observer.ended(query.name, parameters, attempts, count, None)
         return rows
 
     def check(self) -> None:
         """Check the tables, even if they were checked before."""
         self.run(queries.schema.check)
-
-    @contextmanager
-    def observed(self, what: str, name: str, connection: Connection[Any]) -> Iterator[None]:
-        """Call the hook after a block that runs other statements than the query files, and commits."""
-        attempts = self.attempts()
-        attempts.server = server_of(connection)
-        try:
-            try:
-                yield
-            except psycopg.Error as error:
-                raise self.explain(error, what, sent=True) from error
-        except BaseException as error:
-            self.watch.ended(name, {}, attempts, None, error)
-            raise
-        self.watch.ended(name, {}, attempts, 1, None)
 
     def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
@@ -138,7 +125,7 @@ class Runner:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         connection = self._take(attempts)
-        if self.watch:
+        if self.observer:
             attempts.server = server_of(connection)
         succeeded = False
         set_deadline(connection, attempts.deadline)
@@ -164,7 +151,7 @@ class Runner:
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
         """Take a connection for a block; a pool's connection commits or rolls back at its end."""
-        attempts = Attempts(0, self._timeout)
+        attempts = Attempts(0, self.deadline())
         try:
             connection = self._take(attempts)
             succeeded, begun_in = False, process()
@@ -190,7 +177,10 @@ class Runner:
         """Lend a connection for the caller's own SQL; its errors pass unchanged, and its settings are restored."""
         lent = False
         try:
-            with self.connection() as connection, self._settings_kept(connection):
+            with (
+                self.connection() as connection,
+                settings_kept(connection) if self.is_pooled else nullcontext(),
+            ):
                 lent = True
                 yield connection
         except psycopg.Error as error:
@@ -198,26 +188,29 @@ class Runner:
                 raise
             raise self.explain(error, "connection", sent=lent) from error
 
-    def _settings_kept(self, connection: Connection[Any]) -> AbstractContextManager[None]:
-        return settings_kept(connection) if self.is_pooled else nullcontext()
+    @contextmanager
+    def transaction(self) -> Iterator[Runner]:
+        """Begin a transaction, with retries, and yield a runner in it. Errors of the block pass unchanged."""
+        in_block = False
+        try:
+            with ExitStack() as stack:
+                connection = self._begun("transaction", lambda: stack.enter_context(self._transaction()))
+                runner = self.on(connection)
+                in_block = True
+                try:
+                    yield runner
+                    in_block = False
+                finally:
+                    runner.end("this transaction has ended; use the store itself, or a new transaction")
+        except psycopg.Error as error:
+            if in_block:
+                raise
+            raise self.explain(error, "transaction", sent=True) from error
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection[Any]]:
-        """Begin a transaction, with retries, and yield its connection; it ends with the block."""
-        attempts = Attempts(self._retries, self._timeout)
-        while True:
-            begun = False
-            try:
-                with self.connection() as connection, connection.transaction():
-                    begun = True
-                    yield connection
-            except psycopg.Error as error:
-                if begun:
-                    raise
-                pause = self._pause_after(error, "transaction", attempts, sent=False)
-            else:
-                return
-            sleep(pause)
+    def _transaction(self) -> Iterator[Connection[Any]]:
+        with self.connection() as connection, connection.transaction():
+            yield connection
 
     @contextmanager
     def exclusive_transaction(
@@ -227,46 +220,45 @@ class Runner:
 
         The store's `timeout` applies to each statement, not to the transaction.
         """
-        attempts = Attempts(self._retries, self._timeout)
-        while True:
-            begun = False
-            try:
-                with self.connection() as connection, self._isolated(connection, what, isolation, read_only):
-                    if self.schema.is_due(connection):
-                        check(self.schema, connection)
-                    begun = True
-                    yield connection, self.on(connection)
-            except psycopg.Error as error:
-                if begun:  # It commits in its own block.
-                    raise self.explain(error, what, sent=False) from error
-                pause = self._pause_after(error, what, attempts, sent=False)
-            else:
-                return
-            sleep(pause)
+        try:
+            with ExitStack() as stack:
+                connection = self._begun(
+                    what, lambda: stack.enter_context(self._isolated(what, isolation, read_only=read_only))
+                )
+                yield connection, self.on(connection)
+        except psycopg.Error as error:  # It commits in its own block.
+            raise self.explain(error, what, sent=False) from error
 
     @contextmanager
-    def _isolated(
-        self,
-        connection: Connection[Any],
-        what: str,
-        isolation: IsolationLevel,
-        read_only: bool,  # noqa: FBT001 - one caller
-    ) -> Iterator[None]:
-        """Open a transaction, and restore the connection's settings after it."""
-        self._source.occupy(what)
-        before = connection.isolation_level, connection.read_only
-        try:
-            connection.set_isolation_level(isolation)
-            connection.set_read_only(read_only)
-            with connection.transaction():
-                yield
-        finally:
-            self._source.release()
-            if connection.info.transaction_status == TransactionStatus.IDLE:
-                connection.set_isolation_level(before[0])
-                connection.set_read_only(before[1])
-            else:  # An interrupt left a statement running.
-                connection.close()
+    def _isolated(self, what: str, isolation: IsolationLevel, *, read_only: bool) -> Iterator[Connection[Any]]:
+        """Open a transaction on a connection of its own, whose settings are restored after it."""
+        with self.connection() as connection:
+            self._source.occupy(what)
+            before = connection.isolation_level, connection.read_only
+            try:
+                connection.set_isolation_level(isolation)
+                connection.set_read_only(read_only)
+                with connection.transaction():
+                    if self.schema.is_due(connection):
+                        check(self.schema, connection)
+                    yield connection
+            finally:
+                self._source.release()
+                if connection.info.transaction_status == TransactionStatus.IDLE:
+                    connection.set_isolation_level(before[0])
+                    connection.set_read_only(before[1])
+                else:  # An interrupt left a statement running.
+                    connection.close()
+
+    def _begun(self, what: str, begin: Callable[[], T]) -> T:
+        """Begin a transaction, with retries."""
+        attempts = self.attempts()
+        while True:
+            try:
+                return begin()
+            except psycopg.Error as error:
+                pause = self._pause_after(error, what, attempts, sent=False)
+            sleep(pause)
 
     def explain(self, error: psycopg.Error, query: str, *, sent: bool, unknown: bool = False) -> DalError:
         """Translate an error of the driver; `unknown` says that an earlier attempt may have been committed.

@@ -7,26 +7,21 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 from typing import IO, Any, Self
 
-import psycopg
 from psycopg import Connection
-from psycopg.pq import PipelineStatus
 from psycopg_pool import ConnectionPool
 
 from dal import validate
-from dal._sync.appends import Appends
-from dal._sync.backend import Backend
-from dal._sync.idle import delete_idle
-from dal._sync.queries import Query, queries
+from dal._sync.backend import Appends, Backend
+from dal._sync.listing import delete_idle, list_agents, list_sessions
+from dal._sync.pool import OwnPool
 from dal._sync.runner import Runner
+from dal._sync.schema import apply
 from dal._sync.session import Session, append_to_each, is_opened_by
-from dal._sync.sources import OwnPool, Pooled, Single
+from dal._sync.sources import source_of
 from dal.appends import CheckedMessage, check_call, check_new
-from dal.conninfo import for_pool
-from dal.errors import DalError, InvalidInput, PartlyRefused, StatementFailed
-from dal.files import SCHEMA
+from dal.errors import InvalidInput, PartlyRefused, StatementFailed
 from dal.histories._sync.export import export
 from dal.histories._sync.imports import import_lines
 from dal.observe import Hook, Observer
@@ -63,11 +58,11 @@ class SessionStore:
         hook_parameters: bool = False,
     ) -> None:
         runner = Runner(
-            _source(source, validate.seconds("timeout", timeout)),
+            source_of(source, validate.seconds("timeout", timeout)),
             SchemaCheck(),
             retries=validate.number("retries", retries, least=0),
             timeout=timeout,
-            watch=Observer(hook, parameters=hook_parameters),
+            observer=Observer(hook, parameters=hook_parameters),
         )
         self._backend = Backend(
             runner,
@@ -123,35 +118,26 @@ class SessionStore:
         """
         schema_check = SchemaCheck()
         pool = OwnPool(
-            for_pool(
-                conninfo,
-                schema=schema,
-                timeout=timeout,
-                idle_timeout=idle_timeout,
-                keepalive=keepalive,
-                pgbouncer=pgbouncer,
-            ),
+            conninfo,
             schema_check,
+            schema=schema,
             min_size=min_size,
             max_size=max_size,
             timeout=timeout,
+            idle_timeout=idle_timeout,
+            keepalive=keepalive,
             prepare_threshold=prepare_threshold,
-            is_direct=not pgbouncer,
+            pgbouncer=pgbouncer,
         )
-        watch = Observer(hook, parameters=hook_parameters)
-        runner = Runner(pool, schema_check, retries=retries, timeout=timeout, watch=watch)
+        observer = Observer(hook, parameters=hook_parameters)
+        runner = Runner(pool, schema_check, retries=retries, timeout=timeout, observer=observer)
         backend = Backend(runner, Appends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only)
         return cls._make(backend, closes=runner)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -238,52 +224,14 @@ class SessionStore:
         A user's sessions are in exact order. In a list over all users, sessions that were active in the same minute may
         be in any order.
         """
-        place_before, id_before = validate.cursor("cursor", cursor)
-        wanted: dict[str, Any] = {
-            "statuses": validate.statuses("status", status),
-            "place_before": place_before,
-            "id_before": id_before,
-            # One more than the page, to see whether there is a next one.
-            "limit": validate.number("limit", limit, least=1) + 1,
-        }
-        user_id = validate.user(user_id, self._backend.owner)
-        query: Query = queries.sessions.list
-        if user_id is not None:
-            wanted["user_id"] = user_id
-            query = queries.sessions.list_of_user
-        if source is not None:
-            wanted["source"] = validate.identifier("source", source)
-            query = queries.sessions.list_of_source
-        if user_id is not None and source is not None:
-            query = queries.sessions.list_of_user_and_source
-        rows = self._backend.runner.run(query, **wanted)
-        if rows and rows[0].is_ahead and self._relisted():
-            rows = self._backend.runner.run(query, **wanted)
-        page = tuple([row.record for row in rows[:limit]])
-        more = len(rows) > limit
-        return SessionPage(page, validate.make_cursor(rows[limit - 1].place, page[-1].session_id) if more else None)
-
-    def _relisted(self) -> bool:
-        """Restore the order of sessions that a wrong clock put ahead of all others, if the store may write."""
-        if self._backend.read_only or not self._backend.runner.has_own_transaction:
-            return False
-        try:
-            return bool(self._backend.runner.run(queries.sessions.relist, owner=self._backend.owner))
-        except DalError:  # For example, a role that can only read. Only the order is wrong then.
-            return False
+        return list_sessions(self._backend, user_id=user_id, source=source, status=status, limit=limit, cursor=cursor)
 
     def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """List the agents of many sessions at once, each in order of first appearance.
 
         The result has every requested session; one that is not stored has no agents.
         """
-        wanted = validate.identifiers("session_ids", session_ids)
-        if not wanted:
-            return {}
-        query = queries.sessions.agent_ids_read_only if self._backend.read_only else queries.sessions.agent_ids
-        rows = self._backend.runner.run(query, session_ids=wanted, owner=self._backend.owner)
-        found = {row.session_id: tuple(row.agent_ids) for row in rows}
-        return {session_id: found.get(session_id, ()) for session_id in wanted}
+        return list_agents(self._backend, session_ids)
 
     def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
         """Delete at most `limit` sessions without activity since `before`, and return their ids.
@@ -291,12 +239,7 @@ class SessionStore:
         It skips sessions that are being written to, and sessions with a locked row of another table, such as one of
         yours that refers to a message. Call it again until it returns nothing.
         """
-        wanted: dict[str, Any] = {"idle_since": validate.moment("before", before)}
-        query: Query = queries.sessions.delete_idle
-        if self._backend.owner is not None:
-            wanted["user_id"] = self._backend.owner
-            query = queries.sessions.delete_idle_of_user
-        return delete_idle(self._backend.runner, query, validate.number("limit", limit, least=1), **wanted)
+        return delete_idle(self._backend, before, limit)
 
     def export(
         self,
@@ -330,19 +273,7 @@ class SessionStore:
 
     def apply_schema(self) -> None:
         """Create missing tables in the first schema of the search_path."""
-        try:
-            with self._backend.runner.connection() as connection:
-                if connection.pgconn.pipeline_status != PipelineStatus.OFF:
-                    raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
-                connection.execute(SCHEMA.read_bytes(), prepare=False)
-        except psycopg.errors.ObjectNotInPrerequisiteState as error:
-            # Tables of another version: this release may work with newer ones.
-            try:
-                self.check_schema()
-            except StatementFailed:  # The file failed the caller's transaction: report its error.
-                raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
-        except psycopg.Error as error:
-            raise self._backend.runner.explain(error, "schema.sql", sent=True) from error
+        apply(self._backend.runner)
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables exist and are those of this release."""
@@ -373,20 +304,8 @@ class SessionStore:
         Use sessions opened from the store that it yields; other sessions do not take part. An error that leaves the
         block rolls everything back.
         """
-        in_block = False
-        try:
-            with self._backend.runner.transaction() as connection:
-                runner = self._backend.runner.on(connection)
-                try:
-                    in_block = True
-                    yield self._on(runner)
-                    in_block = False
-                finally:
-                    runner.end("this transaction has ended; use the store itself, or a new transaction")
-        except psycopg.Error as error:
-            if in_block:
-                raise
-            raise self._backend.runner.explain(error, "transaction", sent=True) from error
+        with self._backend.runner.transaction() as runner:
+            yield self._on(runner)
 
     def using(self, connection: Connection[Any]) -> Self:
         """Return a store with the same methods on a connection of yours, in its transaction.
@@ -398,12 +317,3 @@ class SessionStore:
     def _on(self, runner: Runner) -> Self:
         """Return a store like this one that uses another runner, and owns it."""
         return self._make(replace(self._backend, runner=runner, appends=Appends(runner)), closes=runner)
-
-
-def _source(source: object, timeout: float | None) -> Pooled | Single:
-    """Return the source for a pool or a connection of the caller's."""
-    if isinstance(source, ConnectionPool):
-        return Pooled(source, timeout)
-    if isinstance(source, Connection):
-        return Single(source, timeout)
-    raise InvalidInput("source", f"must be an ConnectionPool or an Connection, not {type(source).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dal import libpq
+from dal import NoLibpq, libpq_needed
 
 _EXTRA = {"rich", "typer"}
 
@@ -12,9 +12,9 @@ _EXTRA = {"rich", "typer"}
 def main() -> None:
     """Run the command line."""
     try:
-        with libpq.needed():
+        with libpq_needed():
             from dal.cli.app import run  # noqa: PLC0415 - needs an extra
-    except libpq.NoLibpq as error:
+    except NoLibpq as error:
         print(f"dal: {error}", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:

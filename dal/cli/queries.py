@@ -13,7 +13,7 @@ from dal._sync.queries import queries as library
 from dal.errors import InvalidInput
 from dal.gate.cli.output import out
 from dal.gate.header.reader import read
-from dal.loader import Statement
+from dal.sql.loader import Statement
 
 
 def queries(

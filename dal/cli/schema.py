@@ -12,12 +12,12 @@ from dal._sync.queries import queries
 from dal._sync.store import SessionStore
 from dal.cli.connection import connected, place
 from dal.errors import DalError, SchemaMismatch
-from dal.files import SCHEMA
 from dal.gate.cli.output import err, out
 from dal.records import SchemaFact
 from dal.schema import drift, migrations
 from dal.schema import grants as privileges
 from dal.schema.check import SchemaCheck, require_server
+from dal.sql import SCHEMA
 
 app = typer.Typer(
     help="Print, create, upgrade or check the tables: "

@@ -11,9 +11,9 @@ from browser import assert_fits, assert_links_resolve, assert_readable, assert_s
 from program import assert_fails, run
 from reviewed import NAMES, page_of
 
-from dal.files import QUERIES
 from dal.gate.review.pages import write
 from dal.gate.review.plans import fold
+from dal.sql import QUERIES
 
 
 @pytest.fixture(scope="module")

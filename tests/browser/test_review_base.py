@@ -10,7 +10,7 @@ from browser import needs_chromium
 from program import assert_fails, run
 from reviewed import NAMES, page_of
 
-from dal.files import QUERIES
+from dal.sql import QUERIES
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from dal.files import QUERIES
 from dal.gate.header.grammar import LINES, MEASURED, promise_of
 from dal.gate.header.parse import PromiseError, parse
 from dal.gate.header.promises import Growth, Rows
 from dal.gate.measure.subjects import load
+from dal.sql import QUERIES
 
 VALID = """-- name: one(a)
 -- Read.

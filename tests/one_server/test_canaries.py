@@ -13,13 +13,13 @@ from gate import fixtures
 from ulid import ULID
 
 from dal.conninfo import with_schema
-from dal.files import QUERIES, SCHEMA
 from dal.gate.header.parse import parse
 from dal.gate.measure import scratch
 from dal.gate.measure.gate import Gate, default_sizes
 from dal.gate.measure.judge import Outcome, judge
 from dal.gate.measure.snapshot import Patience, held_snapshot
 from dal.gate.measure.subjects import Subject, load
+from dal.sql import QUERIES, SCHEMA
 
 
 def quick_sizes(_axis):

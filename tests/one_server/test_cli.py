@@ -12,8 +12,8 @@ from psycopg.conninfo import make_conninfo
 
 import dal
 from dal.conninfo import with_schema
-from dal.files import SCHEMA
 from dal.schema.check import VERSION
+from dal.sql import SCHEMA
 
 COMMANDS = (
     ("check",),

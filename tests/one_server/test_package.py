@@ -131,7 +131,7 @@ def test_it_works_without_a_gil(wheel, server, schema, tables, tmp_path):
 
 def test_without_a_libpq_it_says_what_to_install():
     used = start(sys.executable, "-c", NO_LIBPQ + "import dal; dal.SessionStore")
-    assert "dal.libpq.NoLibpq: psycopg finds no libpq: pip install 'session-dal[binary]', or " in used.stderr
+    assert "dal.NoLibpq: psycopg finds no libpq: pip install 'session-dal[binary]', or " in used.stderr
     command = start(sys.executable, "-c", NO_LIBPQ + "import dal.cli; dal.cli.main()")
     assert command.returncode == 2
     assert command.stderr.startswith("dal: psycopg finds no libpq: pip install 'session-dal[binary]', or ")

@@ -10,8 +10,8 @@ from psycopg.conninfo import make_conninfo
 
 import dal
 from dal.conninfo import with_schema
-from dal.files import SCHEMA
 from dal.schema import grants, migrations
+from dal.sql import SCHEMA
 
 SPY = """
 CREATE TABLE stolen (content text);

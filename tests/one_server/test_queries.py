@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 import dal
-from dal.files import QUERIES, SCHEMA
 from dal.gate.header.reader import read
+from dal.sql import QUERIES, SCHEMA
 
 FILES = sorted(QUERIES.rglob("*.sql"))
 IDS = [f"{path.parent.name}.{path.stem}" for path in FILES]

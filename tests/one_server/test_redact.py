@@ -14,7 +14,8 @@ from psycopg.pq import DiagnosticField
 from sides import unwrap
 
 import dal
-from dal import NewMessage, redact
+from dal import NewMessage
+from dal.errors import redact
 
 SECRET = 'planted: "hush" and more'
 """With quotation marks inside, at which a message must not be cut."""
@@ -138,7 +139,7 @@ def test_what_names_the_cause_stays(store, connection):
 def test_a_value_in_the_main_message_is_withheld(state, said, told):
     info = {DiagnosticField.SQLSTATE: state.encode(), DiagnosticField.MESSAGE_PRIMARY: said.encode()}
     error = psycopg.errors.lookup(state)(f"{said}\nDETAIL: planted", info=info)
-    redact.redact(error)
+    redact(error)
     assert str(error) == error.diag.message_primary == told
 
 

@@ -8,8 +8,8 @@ import pytest
 from ulid import ULID
 
 import dal
-from dal.files import SCHEMA
 from dal.schema.check import VERSION
+from dal.sql import SCHEMA
 
 
 @pytest.fixture

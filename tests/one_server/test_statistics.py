@@ -8,11 +8,11 @@ from gate import fixtures
 from ulid import ULID
 
 import dal
-from dal.files import QUERIES, SCHEMA
 from dal.gate.measure import scratch
 from dal.gate.measure.prepared import MODES, prepared
 from dal.gate.measure.subjects import load
 from dal.gate.measure.turn import Turns
+from dal.sql import QUERIES, SCHEMA
 
 NAMES = [subject.name for subject in load(QUERIES)]
 AXIS, SIZE = "the session's messages", 20_000

@@ -13,9 +13,9 @@ from test_round_trips import public
 
 import dal
 from dal import NewMessage
-from dal.files import QUERIES, SCHEMA
 from dal.gate import wire
 from dal.histories import batch
+from dal.sql import QUERIES, SCHEMA
 
 OLD = datetime(2000, 1, 1, tzinfo=UTC)
 HARM = "'; DROP TABLE messages; -- %(role)s :role $1 /*"

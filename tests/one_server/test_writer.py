@@ -15,7 +15,7 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
-from dal._sync.sticky import Sticky
+from dal._sync.sources import Sticky
 from dal.writer._sync.workers import Waiting, await_callers
 from dal.writer.batch import MOST_CHARACTERS, MOST_MESSAGES, WAITED_TOO_LONG, Batch
 from dal.writer.batch_size import WORTHWHILE
@@ -365,7 +365,7 @@ def test_a_busy_writer_reuses_its_connection_and_returns_it(server, schema, tabl
 
 
 def test_a_busy_writer_shares_the_only_connection(server, schema, tables, monkeypatch):
-    monkeypatch.setattr("dal._sync.sticky._IN_A_ROW", 10**9)
+    monkeypatch.setattr("dal._sync.sources._IN_A_ROW", 10**9)
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1, timeout=5) as store, busy(store):
         for _ in range(20):
             assert store.session().latest() == ()

@@ -6,8 +6,8 @@ from npm_server import npm_server
 from program import assert_fails, run
 
 import dal
-from dal.files import SCHEMA
 from dal.schema import drift
+from dal.sql import SCHEMA
 
 TOO_OLD = r"session-dal needs PostgreSQL 15 or later, and this server is 14\."
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,7 +13,7 @@ from psycopg.rows import tuple_row
 
 from dal._async.connection import set_deadline
 from dal._async.runner import AsyncRunner
-from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
+from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice, redact
 from dal.histories._async.chunks import chunks
 from dal.histories.batch import (
     ANALYZE,
@@ -27,8 +28,8 @@ from dal.histories.batch import (
     Tally,
 )
 from dal.histories.lines import Line, Lines
+from dal.observe import server_of
 from dal.records import Imported
-from dal.redact import redact
 from dal.validate import Sanitize
 
 _SECONDS_A_MESSAGE = 0.001
@@ -51,7 +52,7 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
                 while following is not None:
                     batch = following
                     await _send(connection, batch, each)
-                    async with runner.observed("import", "histories.store", connection):
+                    async with _observed(runner, connection):
                         outcome, wrong = await _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     if wrong is not None:
@@ -62,6 +63,23 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
             raise
         analyzed = not tally.is_much or await _analyze(runner)
     return tally.total(analyzed=analyzed)
+
+
+@asynccontextmanager
+async def _observed(runner: AsyncRunner, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Call the hook after a block that stores a batch, which runs other statements than the query files."""
+    attempts = runner.attempts()
+    attempts.server = server_of(connection)
+    ended = partial(runner.observer.ended, "histories.store", {}, attempts)
+    try:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise await runner.explain(error, "import", sent=True) from error
+    except BaseException as error:
+        ended(None, error)
+        raise
+    ended(1, None)
 
 
 async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]) -> None:

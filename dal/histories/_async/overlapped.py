@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncPipeline
 
 from dal._async.queries import AsyncQuery, AsyncSpare
-from dal.loader import Statement
+from dal.sql.loader import Statement
 
 
 class AsyncOverlapped(AsyncQuery):

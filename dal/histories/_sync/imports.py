@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ from psycopg.rows import tuple_row
 
 from dal._sync.connection import set_deadline
 from dal._sync.runner import Runner
-from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice
+from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice, redact
 from dal.histories._sync.chunks import chunks
 from dal.histories.batch import (
     ANALYZE,
@@ -28,8 +29,8 @@ from dal.histories.batch import (
     Tally,
 )
 from dal.histories.lines import Line, Lines
+from dal.observe import server_of
 from dal.records import Imported
-from dal.redact import redact
 from dal.validate import Sanitize
 
 _SECONDS_A_MESSAGE = 0.001
@@ -52,7 +53,7 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
                 while following is not None:
                     batch = following
                     _send(connection, batch, each)
-                    with runner.observed("import", "histories.store", connection):
+                    with _observed(runner, connection):
                         outcome, wrong = _store(runner, connection, batch, each)
                     tally.add(outcome, batch)
                     if wrong is not None:
@@ -63,6 +64,23 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
             raise
         analyzed = not tally.is_much or _analyze(runner)
     return tally.total(analyzed=analyzed)
+
+
+@contextmanager
+def _observed(runner: Runner, connection: Connection[Any]) -> Iterator[None]:
+    """Call the hook after a block that stores a batch, which runs other statements than the query files."""
+    attempts = runner.attempts()
+    attempts.server = server_of(connection)
+    ended = partial(runner.observer.ended, "histories.store", {}, attempts)
+    try:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise runner.explain(error, "import", sent=True) from error
+    except BaseException as error:
+        ended(None, error)
+        raise
+    ended(1, None)
 
 
 def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> None:

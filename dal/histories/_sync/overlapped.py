@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Connection, Pipeline
 
 from dal._sync.queries import Query, Spare
-from dal.loader import Statement
+from dal.sql.loader import Statement
 
 
 class Overlapped(Query):

@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from time import monotonic
 
-from dal._async.appends import AsyncAppends
+from dal._async.backend import AsyncAppends
 from dal._async.per_scope import AsyncPerScope
 from dal._async.runner import AsyncRunner
 from dal.appends import Append, batch_parameters
@@ -113,7 +113,7 @@ class AsyncWriter(AsyncAppends):
     def __init__(self, runner: AsyncRunner, *, waiting: int) -> None:
         super().__init__(runner)
         self._writers = AsyncPerScope("writer", partial(AsyncBatching, runner, waiting=waiting))
-        runner.watch.queues.add(self)
+        runner.observer.queues.add(self)
 
     @property
     def here(self) -> AsyncBatching:
@@ -122,12 +122,12 @@ class AsyncWriter(AsyncAppends):
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
-        watch = self._runner.watch
-        if not watch:
+        observer = self._runner.observer
+        if not observer:
             await self.here.send(append, attempts)
             return
         attempts = attempts or self._runner.attempts()
-        with watch.queued(append, attempts):
+        with observer.queued(append, attempts):
             await self.here.send(append, attempts)
 
     @property

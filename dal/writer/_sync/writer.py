@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from time import monotonic, sleep
 
-from dal._sync.appends import Appends
+from dal._sync.backend import Appends
 from dal._sync.per_scope import PerScope
 from dal._sync.runner import Runner
 from dal.appends import Append, batch_parameters
@@ -113,7 +113,7 @@ class Writer(Appends):
     def __init__(self, runner: Runner, *, waiting: int) -> None:
         super().__init__(runner)
         self._writers = PerScope("writer", partial(Batching, runner, waiting=waiting))
-        runner.watch.queues.add(self)
+        runner.observer.queues.add(self)
 
     @property
     def here(self) -> Batching:
@@ -122,12 +122,12 @@ class Writer(Appends):
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
-        watch = self._runner.watch
-        if not watch:
+        observer = self._runner.observer
+        if not observer:
             self.here.send(append, attempts)
             return
         attempts = attempts or self._runner.attempts()
-        with watch.queued(append, attempts):
+        with observer.queued(append, attempts):
             self.here.send(append, attempts)
 
     @property

@@ -1,7 +1,7 @@
 """Load the query files: aiosql parses them, and this module refuses errors that aiosql accepts.
 
 A file holds one statement. Its header (see any file in queries/) is not read here: .ci/query_stubs.py writes what it
-says of the result into dal/query_headers.py, so that the gate has the only parser of headers.
+says of the result into dal/sql/query_headers.py, so that the gate has the only parser of headers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from psycopg.abc import Buffer
 from psycopg.types.json import JsonbBinaryLoader
 from psycopg.types.numeric import Int8
 
-from dal.query_headers import HEADERS
+from dal.sql.query_headers import HEADERS
 
 _OPERATORS = {SQLOperationType.SELECT: True, SQLOperationType.SELECT_ONE: False}
 """The accepted operators, and whether they return many rows. Others lose information: `$` does not distinguish NULL
@@ -70,7 +70,7 @@ class Statement:
         """The parameters by number."""
         header = HEADERS.get(self.name)
         if header is None:
-            raise QueryFileError(f"{path}: not in dal/query_headers.py; run `uv run .ci/query_stubs.py`")
+            raise QueryFileError(f"{path}: not in dal/sql/query_headers.py; run `uv run .ci/query_stubs.py`")
         self.record = header.record
         self.repeatable = header.repeatable
         self.has_metadata = "metadata" in {column.name for column in fields(self.record)}

@@ -1,0 +1,106 @@
+"""Statements over many sessions: lists, their agents, and the deletion of idle ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from dal import validate
+from dal._async.backend import AsyncBackend
+from dal._async.queries import AsyncQuery, async_queries
+from dal.errors import DalError, StatementFailed
+from dal.records import SessionPage, Status
+
+_BY_USER_AND_SOURCE: dict[tuple[bool, bool], AsyncQuery] = {
+    (False, False): async_queries.sessions.list,
+    (True, False): async_queries.sessions.list_of_user,
+    (False, True): async_queries.sessions.list_of_source,
+    (True, True): async_queries.sessions.list_of_user_and_source,
+}
+"""The query of a list, by whether it has a user and a source."""
+
+_PATIENCE = "20ms"
+"""The lock_timeout of a deletion: far below deadlock_timeout (1 s), so that no append can be the victim of a
+deadlock."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+async def list_sessions(  # noqa: PLR0913 - as AsyncSessionStore.sessions
+    backend: AsyncBackend,
+    *,
+    user_id: str | None,
+    source: str | None,
+    status: Status | None,
+    limit: int,
+    cursor: str | None,
+) -> SessionPage:
+    """Return a page of sessions, latest activity first."""
+    place_before, id_before = validate.cursor("cursor", cursor)
+    wanted: dict[str, Any] = {
+        "statuses": validate.statuses("status", status),
+        "place_before": place_before,
+        "id_before": id_before,
+        # One more than the page, to see whether there is a next one.
+        "limit": validate.number("limit", limit, least=1) + 1,
+    }
+    user_id, source = validate.user(user_id, backend.owner), validate.optional_identifier("source", source)
+    wanted |= {name: of for name, of in (("user_id", user_id), ("source", source)) if of is not None}
+    query = _BY_USER_AND_SOURCE[user_id is not None, source is not None]
+    rows = await backend.runner.run(query, **wanted)
+    if rows and rows[0].is_ahead and await _relisted(backend):
+        rows = await backend.runner.run(query, **wanted)
+    page = tuple([row.record for row in rows[:limit]])
+    more = len(rows) > limit
+    return SessionPage(page, validate.make_cursor(rows[limit - 1].place, page[-1].session_id) if more else None)
+
+
+async def _relisted(backend: AsyncBackend) -> bool:
+    """Restore the order of sessions that a wrong clock put ahead of all others, if the store may write."""
+    if backend.read_only or not backend.runner.has_own_transaction:
+        return False
+    try:
+        return bool(await backend.runner.run(async_queries.sessions.relist, owner=backend.owner))
+    except DalError:  # For example, a role that can only read. Only the order is wrong then.
+        return False
+
+
+async def list_agents(backend: AsyncBackend, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the agents of each session, in order of first appearance."""
+    wanted = validate.identifiers("session_ids", session_ids)
+    if not wanted:
+        return {}
+    query: AsyncQuery = async_queries.sessions.agent_ids
+    if backend.read_only:
+        query = async_queries.sessions.agent_ids_read_only
+    rows = await backend.runner.run(query, session_ids=wanted, owner=backend.owner)
+    found = {row.session_id: tuple(row.agent_ids) for row in rows}
+    return {session_id: found.get(session_id, ()) for session_id in wanted}
+
+
+async def delete_idle(backend: AsyncBackend, before: datetime, most: int) -> tuple[str, ...]:
+    """Delete at most `most` sessions, without waiting for locks, and return their ids.
+
+    The statement skips sessions whose row is locked. A locked row that refers to a session, such as one of a
+    service's own table, is found only by the delete, which then fails as a whole. So the next attempts take fewer
+    sessions, down to the one that cannot be deleted, and skip that one.
+    In a transaction of the caller's the statement waits for locks, since a lock_timeout would outlast it.
+    """
+    wanted: dict[str, Any] = {"idle_since": validate.moment("before", before)}
+    query: AsyncQuery = async_queries.sessions.delete_idle
+    if backend.owner is not None:
+        wanted["user_id"] = backend.owner
+        query = async_queries.sessions.delete_idle_of_user
+    most = validate.number("limit", most, least=1)
+    patience = _PATIENCE if backend.runner.has_own_transaction else None
+    passed_over, limit = 0, most
+    while True:
+        try:
+            rows = await backend.runner.run(query, passed_over=passed_over, limit=limit, patience=patience, **wanted)
+        except StatementFailed as error:
+            if error.sqlstate != _LOCK_NOT_AVAILABLE or patience is None:
+                raise
+            passed_over, limit = (passed_over, limit // 2) if limit > 1 else (passed_over + 1, most)
+        else:
+            return tuple([row.session_id for row in rows])

@@ -1,0 +1,195 @@
+"""The store's own pool: how it is made, checked, renewed after an error or an interrupt, and closed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from traceback import walk_tb
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool.errors import PoolClosed, PoolTimeout
+from psycopg_pool.pool_async import AsyncConnectionPool, ReturnConnection, WaitingClient
+
+from dal._async.connection import AsyncDeadlineConnection, set_deadline
+from dal._async.per_scope import AsyncPerScope
+from dal._async.queries import async_queries
+from dal._async.schema import check
+from dal._async.scopes import AsyncEndingPool
+from dal._async.sources import AsyncPooled
+from dal.conninfo import for_pool
+from dal.errors import DalError, SchemaMismatch, translate
+from dal.processes import OfOneProcess
+from dal.retries import Failure
+from dal.schema.check import SchemaCheck
+
+_INTERRUPTED = 0.1
+"""Seconds that an interrupted caller waits for the pool's workers to end."""
+
+
+class AsyncStorePool(OfOneProcess, AsyncEndingPool):
+    """The store's own pool, in one process and event loop."""
+
+
+class AsyncOwnPool(AsyncPooled):
+    """The store's own pools: one in each process and event loop, opened by the first operation there."""
+
+    def __init__(  # noqa: PLR0913 - as AsyncSessionStore.connect
+        self,
+        conninfo: str,
+        schema_check: SchemaCheck,
+        *,
+        schema: str | None,
+        min_size: int,
+        max_size: int,
+        timeout: float,
+        idle_timeout: float | None,
+        keepalive: float | None,
+        prepare_threshold: int | None,
+        pgbouncer: bool,
+    ) -> None:
+        complete = for_pool(
+            conninfo,
+            schema=schema,
+            timeout=timeout,
+            idle_timeout=idle_timeout,
+            keepalive=keepalive,
+            pgbouncer=pgbouncer,
+        )
+        # A connection string made from `schema` names pg_temp already.
+        may_be_hidden = not pgbouncer and "pg_temp" not in complete
+        settings = {
+            "conninfo": complete,
+            "kwargs": {"autocommit": True, "prepare_threshold": prepare_threshold},
+            "configure": partial(_check_early, schema_check, may_be_hidden),
+            "open": False,
+            "timeout": timeout,
+            # Give up early, and start again with the next request: by default the pool would try for five minutes
+            # at growing intervals, and find a server that is back only at the next one.
+            "reconnect_timeout": timeout,
+            "min_size": min_size,
+            "max_size": max_size,
+        }
+        self._pools = AsyncPerScope("store", partial(_make, settings), _abandon)
+
+    @property
+    def _pool(self) -> AsyncStorePool:
+        return self._pools.get()
+
+    @property
+    def pools(self) -> list[AsyncConnectionPool[Any]]:
+        """The pools of all event loops of this process."""
+        return [*self._pools.all()]
+
+    async def take(self, deadline: float | None) -> AsyncConnection[Any]:
+        """Take a connection out of the pool, and open the pool if this is the first call."""
+        while True:
+            pool = self._pool
+            try:
+                if pool.closed:
+                    await pool.open()
+                left = None if deadline is None else max(0.0, deadline - monotonic())
+                connection: AsyncDeadlineConnection = await pool.getconn(left)
+            except PoolClosed:
+                if pool is self._pool:
+                    raise
+            else:
+                connection.pool = pool
+                return connection
+
+    async def give_back(self, connection: AsyncDeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
+        """Return it to the pool. If it broke, renew the older ones: each would cost an operation to find out."""
+        set_deadline(connection, None)
+        try:
+            broke = connection.closed and not connection.is_discarded
+            if broke and connection.made > connection.renewed:
+                type(connection).renewed = monotonic()
+                await connection.pool.drain()
+        finally:
+            await connection.pool.putconn(connection)
+
+    async def interrupted(self, error: BaseException) -> None:
+        """Replace the pool, which an interrupt within its own code may have cost a connection.
+
+        That is not necessary if the caller was waiting for one. Connections in use are closed when they are given back.
+        """
+        if await _leave_queue(error):
+            return
+        interrupted = self._pools.pop()
+        if interrupted is not None:
+            await interrupted.close(timeout=_INTERRUPTED)
+
+    async def discard(self, connection: AsyncDeadlineConnection) -> None:  # type: ignore[override] # Its own.
+        """Close a connection whose caller was interrupted, maybe within the driver's own code."""
+        connection.is_discarded = True
+        await connection.close()
+
+    async def close(self) -> None:
+        """Close the pools."""
+        await self._pools.close()
+
+    def may_repeat(self, failure: Failure) -> bool:
+        """Return True: another connection can send a failed statement again."""
+        return True
+
+    async def explain(self, error: psycopg.Error, query: str) -> DalError:
+        """Translate an error of the driver, or the reason why there is no connection."""
+        why_not = self._pool.connection_class.why_not
+        return translate(why_not if isinstance(error, PoolTimeout) and why_not is not None else error, query)
+
+
+def _make(settings: dict[str, Any]) -> AsyncStorePool:
+    class Pooled(AsyncDeadlineConnection):
+        """The connections of one pool."""
+
+        limit = settings["timeout"]
+        renewed = monotonic()
+        opened: ClassVar[WeakSet[AsyncDeadlineConnection]] = WeakSet()
+
+    return AsyncStorePool(connection_class=Pooled, **settings)
+
+
+async def _check_early(schema: SchemaCheck, may_be_hidden: bool, connection: AsyncConnection[Any]) -> None:  # noqa: FBT001
+    """Check the schema while connecting, so that no operation waits for it; the first operation reports an error."""
+    with suppress(psycopg.Error, SchemaMismatch):
+        if may_be_hidden:
+            await async_queries.schema.hide_temporary(connection)
+        if schema.passed:
+            schema.trust(connection)
+        else:
+            await check(schema, connection)
+
+
+def _abandon(pool: AsyncStorePool) -> None:
+    """Close the connections of a pool whose event loop has ended, without waiting."""
+    for connection in list(pool.connection_class.opened):
+        connection.pgconn.finish()
+
+
+async def _leave_queue(error: BaseException) -> bool:
+    """Remove an interrupted caller from the queue of its pool; return False if it was not in a queue.
+
+    The pool handles only an Exception there; after another one it would hand a connection to the missing client.
+    """
+    found = _place_in_queue(error)
+    if found is None:
+        return False
+    pool, client = found
+    if not await client.fail(PoolTimeout("interrupted")) and client.conn is not None:
+        pool.run_task(ReturnConnection(pool, client.conn, from_getconn=True))
+    return True
+
+
+def _place_in_queue(error: BaseException) -> tuple[AsyncConnectionPool[Any], WaitingClient[Any]] | None:
+    """Find the pool and its waiting client in the traceback of the interrupt."""
+    pool = None
+    for frame, _ in walk_tb(error.__traceback__):
+        one = frame.f_locals.get("self")
+        if isinstance(one, AsyncConnectionPool):
+            pool = one
+        if pool is not None and isinstance(one, WaitingClient) and frame.f_code is WaitingClient.wait.__code__:
+            return pool, one
+    return None
