@@ -29,16 +29,7 @@ if TYPE_CHECKING:
     from dal.records import Imported, Message, Metadata, NewMessage, Opened, SessionPage, SessionRecord, Status
     from dal.validate import Sanitize
 
-_MODULES = (
-    "dal.errors",
-    "dal.records",
-    "dal.validate",
-    "dal.observe",
-    "dal._sync.session",
-    "dal._sync.store",
-    "dal._async.session",
-    "dal._async.store",
-)
+_MODULES = ("dal.errors", "dal.records", "dal.validate", "dal.observe", "dal.{side}.session", "dal.{side}.store")
 """The modules of the public names, which are imported in this order when a name is first used.
 
 pytest loads the plugin in dal.gate wherever this package is installed, and need not pay for the driver.
@@ -95,8 +86,9 @@ def libpq_needed() -> Iterator[None]:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
+        side = "_async" if name.lower().startswith("async") else "_sync"
         with libpq_needed():
-            for module in map(import_module, _MODULES):
+            for module in (import_module(path.format(side=side)) for path in _MODULES):
                 if name in vars(module):
                     value = globals()[name] = vars(module)[name]
                     return value

@@ -6,7 +6,7 @@ A message passes through six modules between `session.append` and psycopg, each 
 |---|---|
 | `dal._async.session` | the method that a service calls |
 | `dal.appends` | checks the message once, and holds it until it is a `Message` |
-| `dal._async.appends`, or `dal.writer` | sends it alone, or in a batch with others |
+| `dal._async.backend`, or `dal.writer` | sends it alone, or in a batch with others |
 | `dal._async.runner` | takes a connection, sends again where that is safe, and calls the hook |
 | `dal._async.queries` | runs a query file on a connection |
 | `dal.sql.loader` | binds the parameters by their names |
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -104,26 +105,28 @@ class Opening(NamedTuple):
     json_metadata: str
 
 
+@dataclass(slots=True, eq=False)
 class Append:
     """The messages that one call stores in one session, all or none; once sent, the outcome too."""
 
-    __slots__ = ("message_ids", "messages", "opening", "owner", "query", "rows", "session_id", "token")
+    session_id: str
+    owner: str | None
+    opening: Opening
+    messages: Sequence[CheckedMessage]
+    rows: dict[int, Appended | AppendedOne] = field(default_factory=dict)
+    """The rows that the statement returned, by the message's place; none for a refused message."""
+    token: Any = None
+    """The hook's token for it, if a writer sends it."""
 
-    def __init__(
-        self, session_id: str, owner: str | None, opening: Opening, messages: Sequence[CheckedMessage]
-    ) -> None:
-        self.session_id = session_id
-        self.owner = owner
-        self.opening = opening
-        self.messages = messages
-        self.message_ids = tuple([message.message_id for message in messages])
-        """The ids that it is sent with, and that make it safe to repeat."""
-        self.query = "messages.append" if len(messages) == 1 else "messages.append_all"
+    @property
+    def query(self) -> str:
         """The query file that stores it."""
-        self.rows: dict[int, Appended | AppendedOne] = {}
-        """The rows that the statement returned, by the message's place; none for a refused message."""
-        self.token: Any = None
-        """The hook's token for it, if a writer sends it."""
+        return "messages.append" if len(self.messages) == 1 else "messages.append_all"
+
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        """The ids that it is sent with, and that make it safe to repeat."""
+        return tuple([message.message_id for message in self.messages])
 
     @property
     def characters(self) -> int:
@@ -141,7 +144,7 @@ class Append:
         for n, row in self.rows.items():
             if not row.is_same:
                 return MessageConflict(
-                    f"session {self.session_id!r} holds a message {self.message_ids[n]!r} with other "
+                    f"session {self.session_id!r} holds a message {self.messages[n].message_id!r} with other "
                     "content; give a message another id, or none, unless it is the same again",
                     query=self.query,
                 )

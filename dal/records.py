@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal
 
 Status = Literal["active", "paused", "archived"]
@@ -80,7 +81,7 @@ class ListedSession(SessionRecord):
     @property
     def record(self) -> SessionRecord:
         """Return the session alone."""
-        return SessionRecord(*[getattr(self, one.name) for one in fields(SessionRecord)])
+        return SessionRecord(*[getattr(self, name) for name in SessionRecord.__match_args__])
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,34 +179,19 @@ class OpenedRow:
     @property
     def record(self) -> SessionRecord:
         """The session, from the last row."""
-        return SessionRecord(
-            session_id=self.session_id,
-            source=self.source,
-            user_id=self.user_id,
-            parent_id=self.parent_id,
-            status=self.status,
-            next_sequence=self.next_sequence,
-            message_count=self.message_count,
-            agent_ids=self.cached,
-            metadata=self.session_metadata,
-            created_at=self.session_created_at,
-            updated_at=self.updated_at,
-            archived_at=self.archived_at,
-        )
+        return SessionRecord(*_session_of(self))
 
     @property
     def message(self) -> Message:
         """The message of the row, if there is one."""
-        return Message(
-            session_id=self.session_id,
-            sequence=self.sequence,
-            message_id=self.message_id,
-            role=self.role,
-            agent_id=self.agent_id,
-            content=self.content,
-            metadata=self.metadata,
-            created_at=self.created_at,
-        )
+        return Message(*_message_of(self))
+
+
+_COLUMNS = {"agent_ids": "cached", "metadata": "session_metadata", "created_at": "session_created_at"}
+"""The columns of the session that have other names in such a row, beside those of the message."""
+
+_session_of = attrgetter(*[_COLUMNS.get(name, name) for name in SessionRecord.__match_args__])
+_message_of = attrgetter(*Message.__match_args__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,12 +106,7 @@ class AsyncSession:
 
     async def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""
-        return tuple(
-            await self._run(
-                async_queries.messages.latest,
-                limit=validate.number("limit", limit, least=0),
-            )
-        )
+        return tuple(await self._run(async_queries.messages.latest, limit=validate.number("limit", limit, least=0)))
 
     async def messages(
         self, *, after: int | None = None, before: int | None = None, limit: int = 100
@@ -136,10 +131,8 @@ class AsyncSession:
         """
         query, last = async_queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
-        async with runner.exclusive_transaction("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (
-            _,
-            snapshot,
-        ):
+        transaction = runner.exclusive_transaction("stream", IsolationLevel.REPEATABLE_READ, read_only=True)
+        async with transaction as (_, snapshot):
             while page := await snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=PAGE):
                 for message in page:
                     yield message
@@ -147,20 +140,14 @@ class AsyncSession:
 
     async def message(self, message_id: str) -> Message | None:
         """Read one message by its id; None if the session has no such message."""
-        found: Message | None = await self._run(
-            async_queries.messages.get,
-            message_id=validate.identifier("message_id", message_id),
-        )
+        checked = validate.identifier("message_id", message_id)
+        found: Message | None = await self._run(async_queries.messages.get, message_id=checked)
         return found
 
     async def remove_from(self, sequence: int) -> int:
         """Remove the messages from a sequence number on, and return how many. Their numbers are not used again."""
-        query = async_queries.messages.remove_from
-        removed = await self._run(
-            query,
-            sequence=validate.number("sequence", sequence, least=0),
-            removal_id=new_id(),
-        )
+        query, least = async_queries.messages.remove_from, validate.number("sequence", sequence, least=0)
+        removed = await self._run(query, sequence=least, removal_id=new_id())
         if removed is None:
             raise self._is_not_found(query.name)
         if removed.is_refused:
@@ -190,9 +177,8 @@ class AsyncSession:
 
     async def update_metadata(self, metadata: Metadata) -> SessionRecord:
         """Merge these keys into the session's metadata, whatever its status."""
-        return await self._record(
-            async_queries.sessions.update_metadata, metadata=validate.metadata("metadata", metadata)
-        )
+        checked = validate.metadata("metadata", metadata)
+        return await self._record(async_queries.sessions.update_metadata, metadata=checked)
 
     async def delete(self) -> bool:
         """Delete the session and its messages; return False if it was not stored."""

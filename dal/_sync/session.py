@@ -107,12 +107,7 @@ class Session:
 
     def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""
-        return tuple(
-            self._run(
-                queries.messages.latest,
-                limit=validate.number("limit", limit, least=0),
-            )
-        )
+        return tuple(self._run(queries.messages.latest, limit=validate.number("limit", limit, least=0)))
 
     def messages(self, *, after: int | None = None, before: int | None = None, limit: int = 100) -> tuple[Message, ...]:
         """Read a page of messages in reading order: from the start, or after or before a sequence number."""
@@ -135,10 +130,8 @@ class Session:
         """
         query, last = queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
-        with runner.exclusive_transaction("stream", IsolationLevel.REPEATABLE_READ, read_only=True) as (
-            _,
-            snapshot,
-        ):
+        transaction = runner.exclusive_transaction("stream", IsolationLevel.REPEATABLE_READ, read_only=True)
+        with transaction as (_, snapshot):
             while page := snapshot.run(query, session_id=self.id, owner=owner, after=last, limit=PAGE):
                 for message in page:
                     yield message
@@ -146,20 +139,14 @@ class Session:
 
     def message(self, message_id: str) -> Message | None:
         """Read one message by its id; None if the session has no such message."""
-        found: Message | None = self._run(
-            queries.messages.get,
-            message_id=validate.identifier("message_id", message_id),
-        )
+        checked = validate.identifier("message_id", message_id)
+        found: Message | None = self._run(queries.messages.get, message_id=checked)
         return found
 
     def remove_from(self, sequence: int) -> int:
         """Remove the messages from a sequence number on, and return how many. Their numbers are not used again."""
-        query = queries.messages.remove_from
-        removed = self._run(
-            query,
-            sequence=validate.number("sequence", sequence, least=0),
-            removal_id=new_id(),
-        )
+        query, least = queries.messages.remove_from, validate.number("sequence", sequence, least=0)
+        removed = self._run(query, sequence=least, removal_id=new_id())
         if removed is None:
             raise self._is_not_found(query.name)
         if removed.is_refused:
@@ -189,7 +176,8 @@ class Session:
 
     def update_metadata(self, metadata: Metadata) -> SessionRecord:
         """Merge these keys into the session's metadata, whatever its status."""
-        return self._record(queries.sessions.update_metadata, metadata=validate.metadata("metadata", metadata))
+        checked = validate.metadata("metadata", metadata)
+        return self._record(queries.sessions.update_metadata, metadata=checked)
 
     def delete(self) -> bool:
         """Delete the session and its messages; return False if it was not stored."""

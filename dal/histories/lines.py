@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from dal import validate
 from dal.errors import InvalidInput
 from dal.histories.parse import BYTE_ORDER_MARK, can_be_read, parsed, shown
-from dal.records import STATUSES
+from dal.records import STATUSES, Message, SessionRecord
 
 MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
 """Bytes of a line: JSON may write a byte of content or metadata as six."""
@@ -20,13 +20,9 @@ MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
 MAX_BLANK = 2**16
 """Bytes of consecutive blank lines. A small compressed file can have billions of them."""
 
-_SESSION = frozenset(
-    ("session_id", "source", "user_id", "parent_id", "status", "next_sequence", "message_count", "agent_ids",
-     "metadata", "created_at", "updated_at", "archived_at")
-)  # fmt: skip
-_MESSAGE = frozenset(
-    ("session_id", "sequence", "message_id", "role", "agent_id", "content", "metadata", "created_at")
-)  # fmt: skip
+_SESSION = frozenset(SessionRecord.__match_args__)
+_MESSAGE = frozenset(Message.__match_args__)
+"""The fields of the two kinds of lines."""
 
 
 class Line(NamedTuple):

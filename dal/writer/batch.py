@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
+from dataclasses import dataclass
 from time import monotonic
 
 from dal.appends import Append
@@ -18,24 +19,22 @@ PATIENCE = 0.1
 WAITED_TOO_LONG = "nothing was sent: the writer was busy until the deadline; let fewer callers append at once"
 
 
+@dataclass(slots=True, eq=False)
 class Call:
     """An append in the queue or in a batch. Each side adds how its caller waits."""
 
-    __slots__ = ("append", "batch", "deadline", "error", "is_done", "is_left", "is_resent", "is_unknown")
-
-    def __init__(self, append: Append, deadline: float | None) -> None:
-        self.append = append
-        self.deadline = deadline
-        self.batch: Batch | None = None
-        """A batch of this call alone, which its caller is to send, without a lock_timeout."""
-        self.error: BaseException | None = None
-        self.is_done = False
-        self.is_left = False
-        """Whether its caller gave up."""
-        self.is_resent = False
-        """Whether it is sent again, alone, since a batch that it was in has failed."""
-        self.is_unknown = False
-        """Whether that batch may have been committed."""
+    append: Append
+    deadline: float | None
+    batch: Batch | None = None
+    """A batch of this call alone, which its caller is to send, without a lock_timeout."""
+    error: BaseException | None = None
+    is_done: bool = False
+    is_left: bool = False
+    """Whether its caller gave up."""
+    is_resent: bool = False
+    """Whether it is sent again, alone, since a batch that it was in has failed."""
+    is_unknown: bool = False
+    """Whether that batch may have been committed."""
 
     def end(self, error: BaseException | None) -> None:
         """End the call, with an error of its own, since each caller raises it and names its own messages."""
@@ -78,9 +77,10 @@ class Batch:
                 return
             if self._is_confined not in {None, owner is not None} or append.owner != owner:
                 return
-            if not ids.isdisjoint(append.message_ids):
+            message_ids = append.message_ids
+            if not ids.isdisjoint(message_ids):
                 return
-            ids.update(append.message_ids)
+            ids.update(message_ids)
             self._messages, self._characters, self._is_confined = messages, characters, owner is not None
             self.calls.append(lane.popleft())
 
