@@ -139,8 +139,15 @@ def test_without_a_libpq_it_says_what_to_install():
 
 
 def test_every_public_name_can_be_imported():
-    assert dal.__all__ == sorted(name for names in dal._FROM.values() for name in names)
+    assert dal.__all__ == sorted(set(dal.__all__))
     assert all(getattr(dal, name) is not None for name in dal.__all__)
     assert dir(dal) == dal.__all__
     with pytest.raises(AttributeError, match="has no attribute 'Sessions'"):
         _ = dal.Sessions
+
+
+@pytest.mark.parametrize(("store", "other"), [("AsyncSessionStore", "_sync"), ("SessionStore", "_async")])
+def test_a_side_does_not_load_the_other(store, other):
+    loaded = start(sys.executable, "-c", f"import sys, dal; dal.{store}; print(*sys.modules)").stdout.split()
+    assert "dal.records" in loaded
+    assert [name for name in loaded if name.startswith(f"dal.{other}")] == []
