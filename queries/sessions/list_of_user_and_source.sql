@@ -8,8 +8,10 @@
 --   a full page ends. A second one reads the page and one minute more, which may contain sessions that
 --   belong on the page. A session that becomes active between two pages moves to the first page. The
 --   coalesces are for the planner, which would otherwise expect the comparison of places to match few
---   rows, and sort all sessions of the user, or scan the source's index through other users' sessions. The
---   statuses are passed through a subquery, so that the planner does not count them and replan each call.
+--   rows, and sort all sessions of the user, or scan the source's index through other users' sessions. In
+--   the inner scan one coalesce encloses both comparisons: with two it would expect half as many rows, and
+--   sort for a long page. The statuses are passed through a subquery, so that the planner does not count
+--   them and replan each call.
 -- Index: sessions_listed_of_user, backwards; it skips the user's sessions from other sources.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;
@@ -78,10 +80,13 @@ CROSS JOIN LATERAL (
                 ) AS p
                 WHERE
                     f.user_id = :user_id::text
-                    AND coalesce(f.source = :source::text, false)
                     AND f.status = wanted.status
                     AND f.listed_at <= :place_before::timestamptz
-                    AND coalesce((p.place, f.session_id) < (:place_before::timestamptz, :id_before::text), false)
+                    AND coalesce(
+                        f.source = :source::text
+                        AND (p.place, f.session_id) < (:place_before::timestamptz, :id_before::text),
+                        false
+                    )
                 ORDER BY f.listed_at DESC, f.session_id DESC
                 LIMIT :limit::bigint
             ) AS w
