@@ -2,7 +2,7 @@
 
     uv run .ci/no_false_alarms.py [--rounds N] [--server KIND] [OPTION…]
 
-What else is given is passed on to `dal check`: the name of one query, say.
+Other options and arguments are passed on to `dal check`, such as the name of one query.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from dal.gate.server import serve
 TOGETHER = 3
 
 
-def work(for_whom: int) -> None:
-    """Keep a core busy, for as long as the process that wants it lives."""
-    while os.getppid() == for_whom:
+def work(parent: int) -> None:
+    """Keep a core busy with what the gates leave of it, until the parent process ends."""
+    os.nice(10)
+    while os.getppid() == parent:
         sum(range(100_000))
 
 
