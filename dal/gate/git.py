@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 
-def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+def git(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str] | None:
     """Run git in a folder, and return its output and exit status; None if it is not installed."""
     program = shutil.which("git")
     if program is None:
         return None
     command = [program, "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, check=False, encoding="utf-8")  # noqa: S603 - no shell
+    variables = os.environ | environment
+    return subprocess.run(  # noqa: S603 - no shell
+        command, capture_output=True, check=False, encoding="utf-8", env=variables
+    )
 
 
 def commit_of(path: Path) -> str | None:

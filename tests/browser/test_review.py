@@ -165,6 +165,20 @@ def base_of(document):
         "commit": "0123456789ab",
         "queries": {changed["name"]: before, same["name"]: same},
         "removed": {"messages.gone": same},
+        "schema": document["schema"].replace("CREATE INDEX", "CREATE UNIQUE INDEX"),
+        "has_other_fixtures": True,
+        "figures": {
+            changed["name"]: {"curves": more_buffers(changed["curves"])},
+            same["name"]: {"not_measured": "the query failed"},
+        },
+    }
+
+
+def more_buffers(curves):
+    """The same curves, each with ten buffers more."""
+    return {
+        axis: {size: cost | {"buffers": cost["buffers"] + 10} for size, cost in sizes.items()}
+        for axis, sizes in curves.items()
     }
 
 

@@ -6,6 +6,7 @@ from test_not_measured import FIXTURES, SCHEMA
 from test_not_measured import QUERIES as OTHERS
 
 from dal.gate.cli.measure import measure
+from dal.gate.cli.project import Files
 from dal.gate.measure.judge import Outcome
 
 QUERIES = (
@@ -33,15 +34,8 @@ def check(server, tmp_path, capsys):
             (tmp_path / name).write_text(text, encoding="utf-8")
         queries, schema, fixtures = (tmp_path / name for name in files)
         try:
-            return measure(
-                list(names),
-                queries=queries,
-                schema=schema,
-                fixtures=fixtures,
-                dsn=server.conninfo,
-                server=None,
-                large=False,
-            )
+            files = Files(queries, schema, fixtures)
+            return measure(names, files, dsn=server.conninfo, server=None, large=False)
         except typer.Exit as ended:
             return f"{capsys.readouterr().err}exit status {ended.exit_code}"
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dal.gate.cli.measure import NOT_MEASURED, Large, OwnFixtures, Queries, Schema, measure
 from dal.gate.cli.output import out, print_error
+from dal.gate.cli.project import Files
 from dal.gate.cli.servers import Dsn, ServerKind
 from dal.gate.measure import reports
 from dal.gate.measure.judge import Outcome
@@ -65,9 +66,9 @@ def check(  # noqa: PLR0913 - options
     Examples: [bold]dal check[/bold], [bold]dal check --format markdown --also junit=check.xml[/bold],
     [bold]dal check --queries sql/ --schema schema.sql --fixtures fixtures.py[/bold]
     """
-    files = [_file(one) for one in also or ()]
-    report = measure(names, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
-    for kind, path in files:
+    outputs = [_output(one) for one in also or ()]
+    report = measure(names, Files(queries, schema, fixtures), dsn=dsn, server=server, large=large)
+    for kind, path in outputs:
         path.write_text(_WRITERS[kind](report) + "\n", encoding="utf-8")
     _show(report, form)
     if report.failures:
@@ -97,7 +98,7 @@ def _show(report: reports.Report, form: Format) -> None:
         print_error(reports.where(verdict))
 
 
-def _file(text: str) -> tuple[Format, Path]:
+def _output(text: str) -> tuple[Format, Path]:
     form, _, path = text.partition("=")
     if form not in {*Format} - {Format.TABLE} or not path:
         raise typer.BadParameter(f"{text!r}: expected json=FILE, junit=FILE, github=FILE or markdown=FILE")

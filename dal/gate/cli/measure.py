@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +17,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dal.gate.cli.output import err, print_error
-from dal.gate.cli.project import path_of
+from dal.gate.cli.project import Files
 from dal.gate.cli.servers import Kind, announce, choice
 from dal.gate.cli.signals import uninterrupted
 from dal.gate.conninfo import with_schema, with_timeout
@@ -28,7 +30,7 @@ from dal.gate.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
 from dal.gate.measure.measurement import Measurement
 from dal.gate.measure.reports import Report, make
 from dal.gate.measure.subjects import Fixtures, Subject, load
-from dal.gate.server import serve
+from dal.gate.server import Server, serve
 
 Queries = Annotated[
     Path | None, typer.Option("--queries", exists=True, help="A folder of aiosql query files, or one file.")
@@ -54,37 +56,79 @@ NOT_MEASURED = 2
 _TIMEOUT = 10
 """Seconds to wait for a connection."""
 
-_REASONS = (GateError, psycopg.Error)
+REASONS = (GateError, psycopg.Error)
+"""The errors that explain themselves: they are shown without a traceback."""
 
 
-def measure(  # noqa: PLR0913 - options
-    names: list[str] | None,
-    *,
-    queries: Path | None,
-    schema: Path | None,
-    fixtures: Path | None,
-    dsn: str | None,
-    server: Kind | None,
-    large: bool,
-) -> Report:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Queries to measure, with all that a measurement needs except a server."""
+
+    queries: Path
+    schema: Path
+    data: Fixtures
+    subjects: Sequence[Subject]
+    sizes: Callable[[str], Sequence[int]]
+
+    def run(self, server: Server, label: str = "") -> Report:
+        """Measure every promise of these queries. The progress bar shows the label."""
+        text = self.schema.read_text(encoding="utf-8")
+        with _naming_schema(self.schema):
+            measured = self._measure(with_schema(server.conninfo, f"dal_check_{secrets.token_hex(4)}"), text, label)
+        with _connect(server.conninfo) as connection:
+            context = context_of(connection, self.queries)
+        return make(str(server), text, context, measured)
+
+    def _measure(self, conninfo: str, schema: str, label: str) -> list[Measurement]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        try:
+            with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+                begun = count()
+                gate = Gate(
+                    lambda: _connect(conninfo),
+                    schema,
+                    self.data,
+                    sizes=self.sizes,
+                    begin=lambda step: progress.update(task, completed=next(begun), description=label + step),
+                )
+                task = progress.add_task("", total=gate.steps(self.subjects))
+                return gate.measure(self.subjects)
+        finally:
+            with uninterrupted(_connect(conninfo)) as connection:
+                scratch.drop(connection)
+
+
+def job_of(names: Sequence[str] | None, files: Files, *, large: bool) -> Job:
+    """Load the queries, or only those with these names, and their fixtures."""
+    queries = files.path("queries")
+    subjects = _subjects(queries, names)
+    data = load_fixtures(files.path("fixtures"))
+    return Job(queries, files.path("schema"), data, subjects, _sizes(data, large=large))
+
+
+def measure(names: Sequence[str] | None, files: Files, *, dsn: str | None, server: Kind | None, large: bool) -> Report:
     """Measure every promise of these queries; on an error, print it and exit with NOT_MEASURED."""
-    with _exit_on_error():
-        queries = path_of("queries", queries)
-        subjects = _subjects(queries, names)
-        data = load_fixtures(path_of("fixtures", fixtures))
-        sizes = _sizes(data, large=large)
-        schema = path_of("schema", schema)
-        text = schema.read_text(encoding="utf-8")
-        with uninterrupted(serve(choice(dsn, server))) as running, _naming_schema(schema):
-            announce(running)
-            measured = _measure(running.conninfo, text, data, subjects, sizes)
-            with _connect(running.conninfo) as connection:
-                context = context_of(connection, queries)
-            return make(str(running), text, context, measured)
+    with exit_on_error(), server_on_demand(dsn, server) as running:
+        job = job_of(names, files, large=large)
+        return job.run(running())
 
 
 @contextmanager
-def _exit_on_error() -> Iterator[None]:
+def server_on_demand(dsn: str | None, kind: Kind | None) -> Iterator[Callable[[], Server]]:
+    """Yield a function that returns the server. The first call starts it; the end of the block stops it."""
+    with ExitStack() as stack:
+
+        @cache
+        def server() -> Server:
+            started = stack.enter_context(uninterrupted(serve(choice(dsn, kind))))
+            announce(started)
+            return started
+
+        yield server
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
     """Print an error and exit with NOT_MEASURED. An error in the fixtures keeps its traceback."""
     try:
         yield
@@ -94,7 +138,7 @@ def _exit_on_error() -> Iterator[None]:
     except FixtureError as error:
         traceback.print_exception(error.__cause__)
         print_error(error)
-    except _REASONS as error:
+    except REASONS as error:
         print_error(error)
     except Exception:  # noqa: BLE001 - Python would exit with 1, which means a broken promise
         traceback.print_exc()
@@ -112,7 +156,7 @@ def _naming_schema(schema: Path) -> Iterator[None]:
         raise SchemaRefused(f"{schema}: {error}") from error
 
 
-def _subjects(queries: Path, names: list[str] | None) -> list[Subject]:
+def _subjects(queries: Path, names: Sequence[str] | None) -> list[Subject]:
     subjects = load(queries)
     unknown = set(names or ()) - {subject.name for subject in subjects}
     if unknown:
@@ -127,28 +171,6 @@ def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
     if large:
         raise InvalidInput("--large", "needs fixtures that define largest(axis): the largest size of each axis")
     return default_sizes
-
-
-def _measure(
-    conninfo: str, schema: str, data: Fixtures, subjects: list[Subject], sizes: Callable[[str], Sequence[int]]
-) -> list[Measurement]:
-    conninfo = with_schema(conninfo, f"dal_check_{secrets.token_hex(4)}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    try:
-        with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-            begun = count()
-            gate = Gate(
-                lambda: _connect(conninfo),
-                schema,
-                data,
-                sizes=sizes,
-                begin=lambda step: progress.update(task, completed=next(begun), description=step),
-            )
-            task = progress.add_task("", total=gate.steps(subjects))
-            return gate.measure(subjects)
-    finally:
-        with uninterrupted(_connect(conninfo)) as connection:
-            scratch.drop(connection)
 
 
 def _connect(conninfo: str) -> psycopg.Connection[Any]:

@@ -11,21 +11,32 @@ Paths are relative to that file. Options of the command line override them.
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dal.gate.errors import InvalidInput
 
-_NAMES = ("queries", "schema", "fixtures")
 _TABLE = "[tool.session-dal.gate]"
 
 
-def path_of(name: str, option: Path | None) -> Path:
-    """Return the path that an option gives, or else pyproject.toml; InvalidInput if neither does."""
-    found = option or _settings(Path.cwd()).get(name)
-    if found is None:
-        raise InvalidInput(f"--{name}", f"is missing; give it, or set `{name}` in {_TABLE} of pyproject.toml")
-    return found
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The query files, schema and fixtures to measure. pyproject.toml names those that are None."""
+
+    queries: Path | None = None
+    schema: Path | None = None
+    fixtures: Path | None = None
+
+    def path(self, name: str) -> Path:
+        """Return the path of one of them; raise InvalidInput if neither an option nor pyproject.toml names it."""
+        found: Path | None = getattr(self, name) or _settings(Path.cwd()).get(name)
+        if found is None:
+            raise InvalidInput(f"--{name}", f"is missing; give it, or set `{name}` in {_TABLE} of pyproject.toml")
+        return found
+
+
+_NAMES = tuple(field.name for field in fields(Files))
 
 
 def _settings(folder: Path) -> dict[str, Path]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dal.gate.cli.base import base_of
 from dal.gate.cli.extras import review_extra
-from dal.gate.cli.measure import Large, OwnFixtures, Queries, Schema, measure
+from dal.gate.cli.measure import Large, OwnFixtures, Queries, Schema, exit_on_error, job_of, server_on_demand
 from dal.gate.cli.output import out as console
-from dal.gate.cli.project import path_of
+from dal.gate.cli.project import Files
 from dal.gate.cli.servers import Dsn, ServerKind
 from dal.gate.errors import InvalidInput
 from dal.gate.measure.reports import as_json
-from dal.gate.review.base import compare
+from dal.gate.review.base import checkout
 
 
 def review(  # noqa: PLR0913 - options
@@ -29,16 +31,11 @@ def review(  # noqa: PLR0913 - options
     server: ServerKind = None,
     large: Large = False,
     base: Annotated[
-        str | None, typer.Option("--base", metavar="REV", help="Show the changes since this git revision.")
-    ] = None,
-    before: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--before",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Compare with an earlier JSON of dal check.",
+            "--base",
+            metavar="REV",
+            help="Compare with this git revision. Queries that differ are measured there too, with its own fixtures.",
         ),
     ] = None,
     source: Annotated[
@@ -63,17 +60,20 @@ def review(  # noqa: PLR0913 - options
     """
     with review_extra():
         from dal.gate.review.pages import write  # noqa: PLC0415 - needs an extra
-    if source:
-        if fixtures or dsn or server or large:
-            raise InvalidInput("--from", "cannot be used with --fixtures, --dsn, --server or --large")
-        document = _read("--from", source)
-    else:
-        report = measure(None, queries=queries, schema=schema, fixtures=fixtures, dsn=dsn, server=server, large=large)
-        document = json.loads(as_json(report))
-    if base:
-        document["base"] = compare(base, path_of("queries", queries), document["queries"])
-    if before:
-        document["before"] = _read("--before", before)["queries"]
+    if source and not base and (fixtures or dsn or server or large):
+        raise InvalidInput("--from", "cannot be used with --fixtures, --dsn, --server or --large, except with --base")
+    files = Files(queries, schema, fixtures)
+    document = _read("--from", source) if source else None
+    with (
+        checkout(base, files.path("queries")) if base else nullcontext() as revision,
+        exit_on_error(),
+        server_on_demand(dsn, server) as running,
+    ):
+        if document is None:
+            job = job_of(None, files, large=large)
+            document = json.loads(as_json(job.run(running())))
+        if revision:
+            document["base"] = base_of(revision, document, files, running, large=large)
     console.print(f"{write(document, out)}: {document['summary']}", soft_wrap=True)
 
 

@@ -1,9 +1,11 @@
-"""Read another revision of the query files from git."""
+"""Compare the query files with another revision in git."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +16,81 @@ from dal.gate.header.reader import read
 from dal.gate.measure.reports import descriptions
 
 
-def compare(revision: str, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the queries of that revision: those to compare with, and those that were removed."""
-    repository = _Git(queries)
-    commit = repository.commit(revision)
-    with tempfile.TemporaryDirectory() as folder:
-        then = _queries(repository.copy(commit, Path(folder)))
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A copy of a repository as it was at a revision."""
+
+    name: str
+    commit: str
+    top: Path
+    """The repository's folder."""
+    copy: Path
+    """The folder of the copy."""
+
+    def path(self, path: Path) -> Path:
+        """Return the path of a file or folder in the copy, where it may not exist."""
+        try:
+            return self.copy / path.resolve().relative_to(self.top)
+        except ValueError:
+            raise InvalidInput(str(path), f"is outside of the repository {self.top}") from None
+
+    def existing(self, path: Path) -> Path:
+        """Return the path of a file or folder in the copy; raise InvalidInput if it does not exist there."""
+        copied = self.path(path)
+        if not copied.exists():
+            raise InvalidInput(str(copied.relative_to(self.copy)), f"does not exist at {self.name}")
+        return copied
+
+    def without_folder(self, text: object) -> str:
+        """Return a text with the paths of the copy relative to the repository."""
+        return str(text).replace(f"{self.copy}/", "")
+
+
+@contextmanager
+def checkout(revision: str, queries: Path) -> Iterator[Revision]:
+    """Copy a revision of the queries' repository into a temporary folder for the length of the block.
+
+    The copy is complete, since fixtures may need other files. Neither the work tree nor the index changes.
+    """
+    near = queries if queries.is_dir() else queries.parent
+    top = Path(_git(near, "rev-parse", "--show-toplevel").strip()).resolve()
+    commit = _commit(top, revision)
+    with tempfile.TemporaryDirectory(prefix="session-dal-") as folder:
+        copy, index = Path(folder, "copy"), str(Path(folder, "index"))
+        copy.mkdir()
+        _git(top, "read-tree", commit, GIT_INDEX_FILE=index)
+        _git(top, "checkout-index", "--all", f"--prefix={copy}/", GIT_INDEX_FILE=index)
+        yield Revision(revision, commit[:12], top, copy)
+
+
+def compare(revision: Revision, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the queries of the revision: those to compare with, and those that were removed."""
+    then = _queries(revision.path(queries))
     now = _names(queries) | {query["name"] for query in measured}
     return {
-        "revision": revision,
-        "commit": commit[:12],
+        "revision": revision.name,
+        "commit": revision.commit,
         "queries": {query["name"]: then[query["name"]] for query in measured if query["name"] in then},
         "removed": {name: query for name, query in then.items() if name not in now},
     }
 
 
-class _Git:
-    """The repository of a query file or a folder of them."""
+def _commit(top: Path, revision: str) -> str:
+    """Return the commit of a revision."""
+    found = git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if found is None or found.returncode:
+        raise InvalidInput("--base", f"git has no revision {revision!r}")
+    return found.stdout.strip()
 
-    def __init__(self, queries: Path) -> None:
-        self._near = queries if queries.is_dir() else queries.parent
-        self._path = queries.resolve().relative_to(Path(self._ask("rev-parse", "--show-toplevel").strip()).resolve())
 
-    def commit(self, revision: str) -> str:
-        """Return the commit of a revision."""
-        found = self._ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", refused="")
-        if not found:
-            raise InvalidInput("--base", f"git has no revision {revision!r}")
-        return found.strip()
-
-    def copy(self, commit: str, folder: Path) -> Path:
-        """Copy the query files of a commit into a folder; return their path there."""
-        listed = self._ask("ls-tree", "-r", "-z", "--full-tree", "--name-only", commit, "--", str(self._path))
-        for name in listed.split("\0"):
-            if name.endswith(".sql"):
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(self._ask("show", f"{commit}:{name}"), encoding="utf-8")
-        return folder / self._path
-
-    def _ask(self, *arguments: str, refused: str | None = None) -> str:
-        """Run git and return its output, or `refused` if it fails."""
-        done = git(self._near, *arguments)
-        if done is None:
-            raise InvalidInput("--base", "git is not installed")
-        if done.returncode and refused is not None:
-            return refused
-        if done.returncode:
-            raise InvalidInput("--base", done.stderr.strip().removeprefix("fatal: "))
-        return done.stdout
+def _git(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run git and return its output; raise InvalidInput if it fails."""
+    done = git(folder, *arguments, **environment)
+    if done is None:
+        raise InvalidInput("--base", "git is not installed")
+    if done.returncode:
+        raise InvalidInput("--base", done.stderr.strip().removeprefix("fatal: "))
+    return done.stdout
 
 
 def _queries(path: Path) -> dict[str, Any]:

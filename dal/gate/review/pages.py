@@ -31,13 +31,12 @@ _FIGURES = {
 
 def write(document: Mapping[str, Any], folder: Path) -> Path:
     """Write the pages into a folder, and return the path of the index."""
-    base = document.get("base")
-    earlier = {query["name"]: query for query in document.get("before", ())}
-    queries = [_query(query, base, earlier.get(query["name"])) for query in document["queries"]]
+    base = _with_schema_lines(document) if "base" in document else None
+    queries = [_query(query, base) for query in document["queries"]]
     shared = {"server": document["server"], "summary": document["summary"], "base": base, "mark": _MARK}
-    shared |= {"context": document.get("context"), "has_before": "before" in document}
+    shared["context"] = document.get("context")
     pages = {
-        "index.html": render("index.html", shared, queries=queries, removed=_removed(base)),
+        "index.html": render("index.html", shared, queries=queries, changed=_changed(queries), removed=_removed(base)),
         "glossary.html": render("glossary.html", shared),
         "schema.html": render("schema.html", shared, text=highlighted(document["schema"].rstrip(), 1)),
     }
@@ -57,9 +56,7 @@ def _remove_others(folder: Path, written: set[str]) -> None:
             path.unlink()
 
 
-def _query(
-    query: Mapping[str, Any], base: Mapping[str, Any] | None, before: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the template values of a query."""
     first, rest = purpose(query["source"])
     never = [Never(one["node"], one["table"], 0, frozenset(one["small"])) for one in query["never"]]
@@ -78,7 +75,7 @@ def _query(
         "tables": sorted({*query["locks"]["taken"], *query["locks"]["promised"], *query["rows"]["promised"]}),
         "figures": list(_figures(query)),
         "change": _change(query, base) if base else None,
-        "compared": _compared(query, before),
+        "compared": _compared(query, base["figures"].get(query["name"])) if base else None,
     }
 
 
@@ -138,21 +135,35 @@ def _figures(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _compared(query: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
-    """Return the figures that differ from an earlier measurement; None if it does not have the query."""
-    return None if before is None else list(_differences(query["curves"], before["curves"]))
+def _compared(query: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the figures that differ from the base revision, or the reason why there are none; None if not measured."""
+    if before is None:
+        return None
+    if reason := before.get("not_measured"):
+        return {"reason": reason, "rows": [], "buffers": []}
+    points = list(_common_points(before["curves"], query["curves"]))
+    reason = None if points else f"it promised growth in {', '.join(before['curves'])} there"
+    rows = [row for point in points for row in _differences(*point)]
+    return {"reason": reason, "rows": rows, "buffers": [row for row in rows if row["label"] == _FIGURES["buffers"]]}
 
 
-def _differences(after: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+_Point = tuple[str, str, Mapping[str, Any], Mapping[str, Any]]
+"""An axis, a size, and the costs before and after."""
+
+
+def _common_points(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[_Point]:
+    """Yield the largest size of each axis at which both revisions were measured."""
     for axis in (axis for axis in after if axis in before):
-        if not (sizes := after[axis].keys() & before[axis].keys()):
-            continue
-        size = max(sizes, key=int)
-        old, new = before[axis][size], after[axis][size]
-        for figure, label in _FIGURES.items():
-            if old[figure] != new[figure]:
-                texts = {"before": _text_of(figure, old[figure]), "after": _text_of(figure, new[figure])}
-                yield {"label": label, "axis": axis, "size": int(size), **texts}
+        if sizes := after[axis].keys() & before[axis].keys():
+            size = max(sizes, key=int)
+            yield axis, size, before[axis][size], after[axis][size]
+
+
+def _differences(axis: str, size: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for figure, label in _FIGURES.items():
+        if before[figure] != after[figure]:
+            texts = {"before": _text_of(figure, before[figure]), "after": _text_of(figure, after[figure])}
+            yield {"label": label, "axis": axis, "size": int(size), **texts}
 
 
 def _text_of(figure: str, value: float | None) -> str:
@@ -173,6 +184,23 @@ def _change(query: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
         "promised": [promise for promise in query["promises"] if promise not in before["promises"]],
         "withdrawn": [promise for promise in before["promises"] if promise not in query["promises"]],
     }
+
+
+def _with_schema_lines(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base revision with the changed lines of the schema."""
+    base: Mapping[str, Any] = document["base"]
+    then, now = base["schema"], document["schema"]
+    return {**base, "schema_lines": difference(now if then is None else then, now)}
+
+
+def _changed(queries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the queries whose text or buffers differ from the base revision."""
+    return [
+        query
+        for query in queries
+        if (query["change"] and query["change"]["kind"] != "unchanged")
+        or (query["compared"] and query["compared"]["buffers"])
+    ]
 
 
 def _removed(base: Mapping[str, Any] | None) -> Sequence[dict[str, Any]]:
