@@ -11,7 +11,7 @@ from markupsafe import Markup
 from results import Results, Table
 
 from dal.gate.review.render import templates
-from dal.gate.review.svg import alone, inline
+from dal.gate.review.svg import inline, standalone
 
 _MARK = Markup('<meta name="generator" content="bench/show.py">')
 
@@ -41,7 +41,7 @@ def append_chart(results: Results) -> str:
         shown = _drawn(table, metric)
         pictures[metric] = curves(table.names, shown, metric, timed=False, over="messages in the session")
     label = "What one append takes, in each of these ways"
-    return alone(beside(pictures, label, columns=2), label, _templates.get_template("colours.css").render())
+    return standalone(beside(pictures, label, columns=2), label, _templates.get_template("colours.css").render())
 
 
 def _section(place: int, table: Table) -> dict[str, Any]:

@@ -233,13 +233,23 @@ def _judge(promised: Mapping[str, Growth | float], runs: Mapping[int, Run]) -> N
 def _broken(name: str, bound: Growth | float, runs: Mapping[int, Run]) -> str | None:
     """Return the failure message of a promise, or None if it is kept."""
     values = {size: FIGURES[name](run) for size, run in runs.items()}
+    if isinstance(bound, Growth):
+        return _broken_growth(name, bound, values)
+    if name == "hot_share":
+        return _broken_hot_share(bound, values, runs)
+    most = max(values.values())
+    return None if most <= bound else f"{LABELS[name]}: promised at most {bound:,}, measured {most:,}"
+
+
+def _broken_hot_share(bound: float, values: Mapping[int, float], runs: Mapping[int, Run]) -> str | None:
+    promised, least = f"{LABELS['hot_share']}: promised at least {bound:,}", min(values.values())
+    if not any(run.cost.updates for run in runs.values()):
+        return f"{promised}, not measured: no row was updated"
+    return None if least >= bound else f"{promised}, measured {least:,}"
+
+
+def _broken_growth(name: str, bound: Growth, values: Mapping[int, float]) -> str | None:
     least, most = min(values.values()), max(values.values())
-    if name == "hot_share" and not any(run.cost.updates for run in runs.values()):
-        return f"{LABELS[name]}: promised at least {bound:,}, not measured: no row was updated"
-    if not isinstance(bound, Growth):
-        kept = least >= bound if name == "hot_share" else most <= bound
-        limit, worst = ("at least", least) if name == "hot_share" else ("at most", most)
-        return None if kept else f"{LABELS[name]}: promised {limit} {bound:,}, measured {worst:,}"
     slack = SLACK_OF["wal_bytes"] if name == "wal" else SLACK
     found = fit(values, slack).growth
     if name == "round_trips" and bound is Growth.CONSTANT:

@@ -1,4 +1,4 @@
-"""Connection strings. No error repeats one: it may contain a password."""
+"""Connection strings. No error quotes one, since it may contain a password."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _settings(conninfo: str) -> dict[str, str]:
 def _parse(conninfo: str) -> ConnDict:
     with suppress(psycopg.ProgrammingError):
         parsed = conninfo_to_dict(conninfo)
-        # An unescaped slash in a password makes the rest of it the port, and libpq's error would repeat it.
+        # If a password has an unescaped slash, libpq takes a part of it for the port, and would quote it in an error.
         if all(port.isdecimal() or not port for port in str(parsed.get("port") or "").split(",")):
             return parsed
     # Raised outside the block: libpq's own error, which may quote the string, must not become the context.

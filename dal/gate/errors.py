@@ -20,7 +20,7 @@ class InvalidInput(GateError, ValueError):
 
 
 class NoServer(GateError):
-    """No server could be started, or it does not answer."""
+    """No server could be started, or the given one does not answer."""
 
 
 class NotInstalled(GateError):
@@ -40,4 +40,4 @@ class QueryFileError(GateError):
 
 
 class FixtureError(GateError):
-    """The fixtures raised an exception, which is the cause of this one."""
+    """The fixtures raised an exception. It is the `__cause__` of this one."""

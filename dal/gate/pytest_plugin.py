@@ -6,7 +6,8 @@ A test uses them with a connection of its own service:
         with round_trips(connection, 1):
             tasks.add("water the plants")
 
-pytest imports this module wherever the package is installed, so it imports nothing else until a test uses a fixture.
+pytest imports this module in every project that has the package. So it imports nothing else until a test uses a
+fixture.
 """
 
 from __future__ import annotations

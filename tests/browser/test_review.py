@@ -12,7 +12,7 @@ from program import assert_fails, run
 from reviewed import NAMES, page_of
 
 from dal.gate.review.pages import write
-from dal.gate.review.plans import fold
+from dal.gate.review.plans import distinct_plans
 from dal.sql import QUERIES
 
 
@@ -247,7 +247,7 @@ def test_equal_plans_stand_once_with_all_their_estimates():
         "64": {"custom": scan(20), "generic": scan(1)},
         "256": {"custom": scan(20), "generic": scan(1)},
     }
-    first, second = fold(sizes, [])
+    first, second = distinct_plans(sizes, [])
     assert (first.where, first.reads) == ("custom at 16", "Seq Scan t")
     assert (second.where, second.columns) == ("generic; custom at 64 to 256", ("generic", "custom at 64 to 256"))
     assert [(node.depth, node.kind, node.index, node.rows) for node in second.nodes] == [
@@ -304,7 +304,7 @@ def test_the_date_the_commit_and_the_settings_are_known(folder, measured):
 def test_a_plan_has_the_actual_rows_of_the_largest_size(measured):
     query = next(query for query in measured["queries"] if query["name"] == "messages.latest")
     sizes = query["plans"]["the page"]
-    (plan, *_) = fold(sizes, [])[-1:]
+    (plan, *_) = distinct_plans(sizes, [])[-1:]
     assert plan.actual_columns
     assert all("at " + f"{max(map(int, sizes)):,}" in column or column == "generic" for column in plan.actual_columns)
     assert len(plan.nodes[0].actual) == len(plan.actual_columns)

@@ -100,7 +100,7 @@ def test_an_error_names_its_file(check, tmp_path, changed, said):
             '"still"',
             "for query updates of {path}/orders.sql, raised LookupError: the query needs order_id too",
         ),
-        ("def grow", "boom = 1 / 0\ndef grow", "{path}/fixtures.py, when it was imported, raised ZeroDivisionError"),
+        ("def grow", "boom = 1 / 0\ndef grow", "importing {path}/fixtures.py raised ZeroDivisionError"),
     ],
     ids=["grow", "parameters", "a parameter that is missing", "import"],
 )

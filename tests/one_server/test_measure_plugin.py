@@ -149,7 +149,7 @@ def test_a_begin_and_a_commit_too_many(notes):
                 notes.add()
     assert re.fullmatch(
         r"round trips: promised 1, measured 3\n\n"
-        r"sent, in 3 round trips of \d+ bytes there and \d+ back:\n"
+        r"sent, in 3 round trips \(\d+ bytes out, \d+ bytes in\):\n"
         r"      1  BEGIN\n"
         r"      2  INSERT INTO notes VALUES \(-1, 't', 'x'\)\n"
         r"      3  COMMIT",
@@ -218,7 +218,7 @@ rows read: promised O\(1\), measured 20 to 320, which grows as O\(n\)
 buffers by table and index at n = 20 and 320:
   notes      2     18
 
-sent at n = 320, in 1 round trip of \d+ bytes there and \d+ back:
+sent at n = 320, in 1 round trip \(\d+ bytes out, \d+ bytes in\):
       1  SELECT count\(\*\) FROM notes WHERE topic = \$1"""
 
 
@@ -456,7 +456,7 @@ def test_a_failure_says_what_was_promised_measured_at_which_sizes_and_what_was_s
             "*test_trips*",
             ">       with round_trips(connection, 1):",
             "E       AssertionError: round trips: promised 1, measured 3",
-            "E*sent, in 3 round trips of * bytes there and * back:",
+            "E*sent, in 3 round trips (* bytes out, * bytes in):",
             "E*1  BEGIN",
             "E*2  SELECT topic FROM topics",
             "E*3  COMMIT",

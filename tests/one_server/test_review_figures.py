@@ -160,7 +160,7 @@ def test_another_schema_is_measured_with_every_query(project, checked_now, revie
     [
         (("tasks.sql", QUERIES_BEFORE.replace("O(n) in", "O(m) in")), "tasks.sql:4: query page: "),
         (("schema.sql", "CRATE TABLE"), 'schema.sql: syntax error at or near "CRATE"'),
-        (("fixtures.py", "import nothing_of_this_name"), "the fixtures' fixtures.py, when it was imported, raised "),
+        (("fixtures.py", "import nothing_of_this_name"), "importing fixtures.py raised "),
         (("fixtures.py", None), "fixtures.py: does not exist at main"),
     ],
     ids=["a header", "the schema", "the fixtures", "no fixtures"],

@@ -37,7 +37,7 @@ def visible(text: str) -> str:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    with suppress(AttributeError):  # The stream is closed, or not a TextIOWrapper.
+    with suppress(AttributeError):  # There is no such stream, or it is not a TextIOWrapper.
         # Show a question mark for a character that the terminal or file cannot encode.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     shows_all = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ

@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _Deferred:
-    """The number of blocks that defer signals, and a signal that arrived in them."""
+    """The number of blocks that defer signals now, and the last signal that arrived in them."""
 
     depth = 0
     signum: int | None = None
@@ -32,7 +32,7 @@ class _Deferred:
 def install_handlers() -> None:
     """Raise Stopped in the main thread on a signal that ends the process."""
     for ending in _ENDINGS:
-        # nohup ignores the end of the terminal, on purpose.
+        # nohup has set SIG_IGN, so that the program survives the end of the terminal.
         if ending in {signal.SIGINT, signal.SIGTERM} or signal.getsignal(ending) is not signal.SIG_IGN:
             signal.signal(ending, _receive)
 
@@ -65,10 +65,11 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def _hidden_from_children() -> Iterator[None]:
-    """Mask the signals: every program on the terminal gets a Ctrl-C, and most (such as pg_ctl) inherit the mask.
+    """Mask the signals, so that programs that start meanwhile (such as pg_ctl) inherit the mask.
 
-    The mask alone is not enough for this process, since other threads can still receive them. A program that unmasks
-    them (such as initdb) fails; `deferred` replaces its error by Stopped.
+    A Ctrl-C reaches every program on the terminal. The mask alone is not enough for this process, since its other
+    threads can still receive signals. A program that unmasks them (such as initdb) fails; `deferred` replaces its error
+    by Stopped.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

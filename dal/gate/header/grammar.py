@@ -42,7 +42,7 @@ WORDS: dict[str, tuple[str, Collection[str] | None]] = {
     "record": (r"[A-Z]\w*", None),
     "text": (r"[\s\S]+", None),
 }
-"""The words of the forms: a pattern for each, and its accepted values unless it is free."""
+"""The words in the forms: the pattern of each, and its accepted values, or None if it accepts any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Form:
 
     @property
     def words(self) -> list[str]:
-        """The words in it."""
+        """The words in this form."""
         return re.findall(r"<([\w ]+)>", self.text)
 
     def match(self, part: str) -> dict[str, str] | None:
@@ -139,9 +139,9 @@ class Line:
     meaning: str
     example: str
     forms: tuple[Form, ...] = ()
-    """The ways to write it; none if its text is free."""
+    """The ways to write a promise in it; none if the line accepts any text."""
     is_measured: bool = False
-    """Whether the gate measures it. Others are for people and for tools."""
+    """Whether the gate measures it. The other lines are for readers and for other tools."""
     is_required: bool = False
 
 
@@ -222,7 +222,7 @@ def promise_of(label: str, line: int, part: str) -> object:
 
 
 def expected(label: str) -> str:
-    """Describe the accepted forms of a line, and the words in them that are not free."""
+    """Describe the accepted forms of a line, and the accepted values of the words in them."""
     forms = ", ".join(f"`{form.text}`" for form in LINES[label].forms)
     words = dict.fromkeys(chain.from_iterable(form.words for form in LINES[label].forms))
     choices = [f"{word}: {', '.join(accepted)}" for word in words if (accepted := WORDS[word][1])]

@@ -1,4 +1,4 @@
-"""The kinds of promises that a query file can make, and their words."""
+"""The kinds of promises in a query's header, and the words that they accept."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROW_LOCKS = ("FOR KEY SHARE", "FOR SHARE", "FOR NO KEY UPDATE", "FOR UPDATE")
 last."""
 
 METRICS = {"buffers": "buffers", "WAL": "wal_bytes", "WAL records": "wal_records", "rows": "rows_read"}
-"""Figures whose growth can be promised, with their attributes of Cost. Plain WAL is in bytes."""
+"""Figures whose growth can be promised, each with its attribute of Cost. `WAL` is in bytes."""
 
 UNITS = {
     "buffer": "buffers",
@@ -54,7 +54,7 @@ UNITS = {
     "sleeps": "sleeps",
     "temporary bytes": "temporary_bytes",
 }
-"""Units of a cap, with their attributes of Cost. Rows are rows that the server reads."""
+"""Units of a cap, each with its attribute of Cost. Rows are those that the server reads."""
 
 NODES = (
     *("Result", "ProjectSet", "ModifyTable", "Append", "Merge Append", "Recursive Union", "BitmapAnd", "BitmapOr"),
@@ -84,13 +84,14 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The maximum growth of a figure along an axis, with a cap or with n / divisor as its maximum."""
+    """The maximum growth of a figure along an axis. A divisor or a cap limits its values too."""
 
     metric: str
     growth: Growth
     axis: str
     line: int
     divisor: int | None = None
+    """The figure exceeds its smallest value by at most n / divisor."""
     cap: Cap | None = None
 
     def __str__(self) -> str:

@@ -20,11 +20,11 @@ class Entry:
     """A header line with its continuations, or any other line of the comment."""
 
     label: str | None
-    """The text before the colon, whether or not it is a header word."""
+    """The text before the colon, even if it is not a header word."""
     number: int
     """Its line in the file."""
     text: str
-    """The text after the colon; a line's whole text if its label is not a header word."""
+    """The text after the header word and its colon, or else the whole line."""
 
     @property
     def word(self) -> str | None:
@@ -39,7 +39,7 @@ class Header:
     name: str
     parameters: tuple[str, ...]
     operator: str
-    """As aiosql writes it, such as `^`."""
+    """aiosql's operator, such as `^`."""
     number: int
     """The line of the query's name in the file."""
     source: str

@@ -1,1 +1,1 @@
-"""Measure what a query costs as its data grow, and compare it with the promises in its header."""
+"""Measure how the cost of a query grows with its data, and compare it with the promises in its header."""

@@ -1,4 +1,4 @@
-"""Check that a measurement can support a promise: a call that does nothing keeps none."""
+"""Check that a measurement proves something: a call without any effect keeps no promise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Judged = tuple[str, bool]
 
 
 def require_work(axis: str, activity: Activity) -> None:
-    """Raise NotMeasured unless every call along an axis had an effect, and the data or parameters changed each time."""
+    """Raise NotMeasured unless the calls at every size had an effect, and the data or parameters differed."""
     idle = [size for size, matched in activity.matched.items() if not matched]
     if idle and not activity.may_match_nothing:
         raise NotMeasured(f"the call returned and changed no row at {_listed(idle)} in {axis}")

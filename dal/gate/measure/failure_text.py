@@ -55,7 +55,7 @@ def report(broken: Sequence[str], runs: Mapping[int, Run]) -> str:
 def sent(wire: Wire, where: str = "") -> Iterator[str]:
     """Yield the traffic, by round trip."""
     trips = f"{wire.round_trips} round trip{'' if wire.round_trips == 1 else 's'}"
-    yield f"sent{where}, in {trips} of {wire.bytes_sent:,} bytes there and {wire.bytes_received:,} back:"
+    yield f"sent{where}, in {trips} ({wire.bytes_sent:,} bytes out, {wire.bytes_received:,} bytes in):"
     groups = [list(group) for _, group in groupby(wire.statements, _alike)]
     for group in groups[:_MOST]:
         first, last = group[0].round_trip, group[-1].round_trip

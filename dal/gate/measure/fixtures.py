@@ -21,7 +21,7 @@ def load_fixtures(path: Path) -> Fixtures:
     if spec is None or spec.loader is None:
         raise InvalidInput("--fixtures", f"{path} is not a Python file")
     module: Any = importlib.util.module_from_spec(spec)
-    with _named(f"{path}, when it was imported,"):
+    with _named(f"importing {path}"):
         spec.loader.exec_module(module)
     for name in ("grow", "parameters"):
         if not callable(getattr(module, name, None)):
@@ -41,13 +41,13 @@ class FixtureCalls:
         self, connection: psycopg.Connection[Any], axis: str, before: int, size: int, subjects: Sequence[Subject]
     ) -> None:
         """Grow the data along an axis of these queries."""
-        call = f"grow(connection, {axis!r}, {before}, {size})"
+        call = f"the fixtures' grow(connection, {axis!r}, {before}, {size})"
         with _named(f"{call}, for {', '.join(map(str, subjects[:3]))},"):
             self._fixtures.grow(connection, axis, before, size)
 
     def parameters(self, subject: Subject, axis: str, size: int, turn: int) -> Mapping[str, Any]:
         """Return the parameters of a call."""
-        with _named(f"parameters({subject.name!r}, {axis!r}, {size}, {turn}), for {subject},"):
+        with _named(f"the fixtures' parameters({subject.name!r}, {axis!r}, {size}, {turn}), for {subject},"):
             given = self._fixtures.parameters(subject.name, axis, size, turn)
             if missing := set(numbered(subject.text)[1]) - given.keys():
                 raise LookupError(f"the query needs {', '.join(sorted(missing))} too")
@@ -55,7 +55,7 @@ class FixtureCalls:
 
     def largest(self, axis: str) -> int:
         """Return the largest size of an axis."""
-        with _named(f"largest({axis!r})"):
+        with _named(f"the fixtures' largest({axis!r})"):
             return self._fixtures.largest(axis)
 
 
@@ -64,4 +64,4 @@ def _named(call: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise FixtureError(f"the fixtures' {call} raised {type(error).__name__}: {error}") from error
+        raise FixtureError(f"{call} raised {type(error).__name__}: {error}") from error

@@ -1,6 +1,6 @@
-"""Measure every promise of every query file; dal.gate.measure.judge compares them.
+"""Measure the queries of all query files. dal.gate.measure.judge compares the figures with the promises.
 
-Each statement is prepared and run with the custom and with the generic plan, since a service can get either. A figure
+Each statement is prepared and run with the custom and with the generic plan, since a service may get either. A figure
 is the lowest of several transactions that are rolled back, which excludes the noise of other connections. Each axis
 has a scratch schema of its own.
 """
@@ -33,9 +33,9 @@ from dal.gate.wire import watch
 HELD_SIZES = (32, 128, 512)
 """The sizes of an axis under a held snapshot."""
 
-_LITTLE = 8
-"""The number of pages whose sequential scan costs the planner as much as the two pages of an index lookup. For so few
-pages or rows a scan or a sort is right, except at the largest size."""
+_FEW = 8
+"""A sequential scan of this many pages costs as much, for the planner, as an index lookup of two. So up to this many
+pages or rows, a scan or a sort breaks no promise, except at the largest size."""
 
 
 def sizes_up_to(largest: int) -> tuple[int, ...]:
@@ -66,7 +66,11 @@ class Gate:
         sizes: Callable[[str], Sequence[int]] = default_sizes,
         begin: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Measure in the only schema that connections of `connect` see; `schema` is the text of the schema file."""
+        """Measure in a scratch schema.
+
+        It must be the only schema on the search_path of the connections that `connect` opens. `schema` is the text of
+        the schema file. `begin` receives a description of each step.
+        """
         self._connect = connect
         self._schema = schema
         self._fixtures = FixtureCalls(fixtures)
@@ -88,11 +92,11 @@ class Gate:
         """Measure every promise of these queries."""
         measured = [Measurement(self._with_small_tables(subject)) for subject in subjects]
         for axis in dict.fromkeys(axis for one in measured for axis in one.axes):
-            with self._tables() as connection:
-                self._along(connection, axis, [one for one in measured if axis in one.axes])
+            with self._fresh_tables() as connection:
+                self._measure_axis(connection, axis, [one for one in measured if axis in one.axes])
         for axis in dict.fromkeys(axis for one in measured for axis in one.held_axes):
-            with self._tables() as connection:
-                self._under_a_snapshot(connection, axis, [one for one in measured if axis in one.held_axes])
+            with self._fresh_tables() as connection:
+                self._measure_held(connection, axis, [one for one in measured if axis in one.held_axes])
         return measured
 
     def _with_small_tables(self, subject: Subject) -> Subject:
@@ -106,14 +110,16 @@ class Gate:
         for table in sorted(self._fixtures.small_tables):
             if table not in pages:
                 raise InvalidInput("SMALL_TABLES", f"the schema has no table {table}")
-            if pages[table] > _LITTLE:
+            if pages[table] > _FEW:
                 where = f"{pages[table]} pages at {size:,} in {axis}"
-                raise InvalidInput("SMALL_TABLES", f"{table} is not small: it has {where}; at most {_LITTLE} are small")
+                raise InvalidInput(
+                    "SMALL_TABLES", f"{table} is not small: it has {where}; at most {_FEW} pages are small"
+                )
 
     def _sizes_of(self, axis: str) -> Sequence[int]:
         return (STANDARD_SIZE,) if axis == STANDARD else self._sizes(axis)
 
-    def _along(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measurement]) -> None:
+    def _measure_axis(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measurement]) -> None:
         sizes = self._sizes_of(axis)
         turns = Turns(connection)
         for before, size in zip((0, *sizes), sizes, strict=False):
@@ -122,18 +128,18 @@ class Gate:
             for one in measured:
                 self._begin(f"{axis}: {size:,}, {one.subject.name}")
                 activity = one.activity_along(axis)
-                if not (has_grown or self._is_other_call(one.subject, axis, before, size)):
+                if not (has_grown or self._has_other_parameters(one.subject, axis, before, size)):
                     activity.unchanged.append(size)
                 with self._recording_failure(connection, one):
-                    self._at(turns, one, axis, size, is_last=size == sizes[-1])
+                    self._measure_size(turns, one, axis, size, is_last=size == sizes[-1])
 
-    def _is_other_call(self, subject: Subject, axis: str, before: int, size: int) -> bool:
+    def _has_other_parameters(self, subject: Subject, axis: str, before: int, size: int) -> bool:
         """Return whether the parameters differ from those at the size before."""
         return before == 0 or self._fixtures.parameters(subject, axis, before, 0) != self._fixtures.parameters(
             subject, axis, size, 0
         )
 
-    def _at(self, turns: Turns, one: Measurement, axis: str, size: int, *, is_last: bool) -> None:
+    def _measure_size(self, turns: Turns, one: Measurement, axis: str, size: int, *, is_last: bool) -> None:
         if one.failure is not None:
             return
         connection = turns.connection
@@ -141,16 +147,16 @@ class Gate:
             (one.curves, one.repeated), self._costs(turns, one.subject, axis, size, one.activity[axis]), strict=False
         ):
             curves.setdefault(axis, {})[size] = costs
-        little = _LITTLE if not is_last or axis == STANDARD else 0
-        small = {table for table, pages in scratch.pages(connection).items() if pages <= little}
+        few = _FEW if not is_last or axis == STANDARD else 0
+        small = {table for table, pages in scratch.pages(connection).items() if pages <= few}
         explain = executed_plans_of if is_last else plans_of
         one.plans.setdefault(axis, {})[size] = explain(
-            connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=little
+            connection, one.subject.text, self._values(one.subject, axis, size), small=small, few=few
         )
         if size == self._sizes_of(axis)[0]:
-            self._wait(connection, one, axis, size)
+            self._measure_waits(connection, one, axis, size)
         if is_last:
-            self._at_last(connection, one, axis, size)
+            self._measure_trips_and_locks(connection, one, axis, size)
 
     @contextmanager
     def _recording_failure(self, connection: psycopg.Connection[Any], one: Measurement) -> Iterator[None]:
@@ -162,7 +168,9 @@ class Gate:
                 raise ServerLost(f"{one.subject}: the connection was lost: {error}") from error
             one.failure = error.diag.message_primary or str(error)
 
-    def _at_last(self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int) -> None:
+    def _measure_trips_and_locks(
+        self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int
+    ) -> None:
         """Measure round trips and locks, once at the largest size."""
         one.tables = scratch.tables(connection)
         with connection.transaction(force_rollback=True):
@@ -171,15 +179,13 @@ class Gate:
             one.note_locks(locks_held(connection, self._connect), axis, size)
         one.round_trips = max(one.round_trips, wire.round_trips)
 
-    def _wait(self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int) -> None:
-        """Run a call that promises its waits, while another transaction holds row locks."""
+    def _measure_waits(self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int) -> None:
+        """Find the row locks for which a call waits, if its header promises anything about waits."""
         if one.subject.promises.waits is not None:
             run = partial(one.subject.run, connection, self._values(one.subject, axis, size))
             one.waits |= waits_for(connection, self._connect, one.subject.promises.locks, run)
 
-    def _under_a_snapshot(
-        self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measurement]
-    ) -> None:
+    def _measure_held(self, connection: psycopg.Connection[Any], axis: str, measured: Sequence[Measurement]) -> None:
         subjects = [one.subject for one in measured]
         self._grow(connection, axis, 0, 1, subjects)
         turns = Turns(connection)
@@ -205,7 +211,7 @@ class Gate:
     def _costs(self, turns: Turns, subject: Subject, axis: str, size: int, activity: Activity) -> list[dict[str, Cost]]:
         """Return the costs with both plans. Measure again if an update is not HOT.
 
-        The data may have aged, or another connection's snapshot kept rolled-back versions that fill the page.
+        The data may have aged, or another connection's snapshot may have kept rolled-back versions, which fill pages.
         """
         costs = self._costs_now(turns, subject, axis, size, activity)
         if subject.promises.hot and min(cost.hot_share for cost in costs[0].values()) < 1:
@@ -241,10 +247,10 @@ class Gate:
         return has_written
 
     @contextmanager
-    def _tables(self) -> Iterator[psycopg.Connection[Any]]:
+    def _fresh_tables(self) -> Iterator[psycopg.Connection[Any]]:
         """Create the schema with empty tables.
 
-        The caller drops it at the end on another connection, since an interrupted one may still be busy.
+        It is not dropped here. An interrupted connection may still be busy, so dropping needs another one.
         """
         with self._connect() as connection:
             connection.prepare_threshold = None  # Required by `prepared`.

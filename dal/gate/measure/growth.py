@@ -17,7 +17,7 @@ SHAPES: dict[Growth, Callable[[float], float]] = {
 }
 
 SLACK = 3.0
-"""A difference that is not growth: the heights of a few indexes, or a page split."""
+"""A smaller difference is not growth: the heights of a few indexes, or a page split."""
 
 SLACK_OF = {"wal_bytes": 256.0}
 """The slack of figures in smaller units, by attribute of Cost: one or two WAL records."""
@@ -76,11 +76,11 @@ def closest(values: Mapping[int, float], most: Growth, slack: float = SLACK) -> 
 
 
 def accelerates(values: Mapping[int, float], slack: float = SLACK) -> bool:
-    """Return whether the second half of the sizes, which grow by a constant factor, adds far more than the first.
+    """Return whether a figure grows far more in the second half of the sizes than in the first.
 
-    Logarithmic growth adds the same amount at each size, but a saturating curve, such as a scan of a table that ends,
-    can fit log n too. Index heights grow in steps, all at once if there are several indexes, so a curve below log n
-    through the first figure does not count as accelerating.
+    The sizes must grow by a constant factor; logarithmic growth then adds the same amount at each of them. The fit
+    alone does not show this: a scan that reaches the end of its table can fit log n too. The heights of several
+    indexes may all grow at one size, so a curve below log n through the first figure is not accelerating.
     """
     sizes, figures = list(values), list(values.values())
     slack = max(slack, _RELATIVE_SLACK * max(figures))

@@ -133,7 +133,7 @@ def _figure(cap: Cap, cost: Cost) -> float:
 def _growing(cap: Cap, measured: Measurement) -> set[str]:
     """Return the axes along which a figure may grow linearly or faster.
 
-    Without a promise of its own growth, these are the axes along which any figure may grow so.
+    If the growth of this figure is not promised, the promises about other figures count.
     """
     figure = UNITS[cap.unit]
     bounds = [one for one in measured.subject.promises.bounds if one.growth > Growth.LOGARITHMIC]
@@ -171,7 +171,7 @@ def values_of(bound: Bound, curve: Curve) -> dict[str, dict[int, float]]:
 
 
 def _grown(bound: Bound, curve: Curve) -> tuple[str, bool]:
-    """Return the growth in words and whether it is within the bound; on failure, with the plans that exceed it."""
+    """Return the growth in words, and whether it is within the bound; if not, with the plans that exceed it."""
     values = values_of(bound, curve)
     broken = [mode for mode in MODES if not _within(bound, values[mode])]
     if not broken:

@@ -24,7 +24,7 @@ _HOLD = sql.SQL((_HERE / "hold_rows.template").read_text(encoding="utf-8"))
 _SOON = sql.SQL("SET LOCAL lock_timeout = 100")
 
 _TRIED = LOCK_MODES[1 : LOCK_MODES.index("Exclusive")]
-"""The table locks that can go with row locks. Stronger ones lock the whole table."""
+"""The table locks of transactions that may lock rows. A stronger one keeps other writers off the whole table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def locks_held(connection: psycopg.Connection[Any], connect: Connect) -> Locking
 def waits_for(
     connection: psycopg.Connection[Any], connect: Connect, tables: Iterable[str], run: Callable[[], object]
 ) -> set[str]:
-    """Return the tables in which a call waits for row locks of another transaction, even for the weakest."""
+    """Return the tables in which a call waits for row locks of another transaction, of any strength."""
     return {table for table in tables for lock in ROW_LOCKS if _waits(connection, connect, (table, lock), run)}
 
 

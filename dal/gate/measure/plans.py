@@ -34,18 +34,18 @@ class Plan:
 
     def breaks(self, never: Never) -> bool:
         """Return whether the plan has a forbidden node."""
-        return any(not self._is_little(node) for node in self._found(never))
+        return any(not self._is_small(node) for node in self._found(never))
 
     def passes_over(self, never: Never) -> bool:
         """Return whether it has a forbidden node only on data so small that the node is right."""
-        return any(self._is_little(node) for node in self._found(never))
+        return any(self._is_small(node) for node in self._found(never))
 
     def _found(self, never: Never) -> Iterator[Mapping[str, Any]]:
         for node in _walk(self.tree):
             if never.forbids(node["Node Type"], _table(node)):
                 yield node
 
-    def _is_little(self, node: Mapping[str, Any]) -> bool:
+    def _is_small(self, node: Mapping[str, Any]) -> bool:
         if "Relation Name" in node:
             return node["Relation Name"] in self.small
         return bool(node["Plan Rows"] <= self.few)

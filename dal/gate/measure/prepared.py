@@ -1,6 +1,6 @@
 """Prepared statements, run with the custom or the generic plan.
 
-psycopg forgets its prepared statements when a transaction is rolled back. A statement of SQL's PREPARE survives, so it
+psycopg forgets its own prepared statements when a transaction is rolled back. One from SQL's PREPARE survives, so it
 can be run and rolled back many times, as on a warm connection.
 """
 
@@ -95,7 +95,7 @@ def prepared(connection: psycopg.Connection[Any], text: str) -> Iterator[Prepare
 
 
 def bound(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values as they are sent: every integer as a bigint, so that the statement has one set of types."""
+    """Return the values as they are sent. Every integer is a bigint, so that the types are the same in all calls."""
     return {name: Int8(value) if type(value) is int else value for name, value in values.items()}
 
 

@@ -11,9 +11,10 @@ from dal.gate.measure.sync_or_async import Connection, resolve
 from dal.gate.wire import Wire, watch
 
 SIZES = (16, 64, 256, 1024, 4096)
+"""The sizes that assert_growth uses by default."""
 
 _TURNS = 4
-"""The lowest of this many turns excludes noise, such as other connections and page splits."""
+"""The number of turns. The lowest figure of several excludes noise, such as other connections and page splits."""
 
 
 @dataclass(frozen=True, slots=True)

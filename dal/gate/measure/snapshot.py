@@ -39,8 +39,8 @@ def held_snapshot(where: Connection | str) -> Iterator[psycopg.Connection[Any]]:
 class Patience:
     """Waits for other connections to release older snapshots, for a limited time in total.
 
-    Backups hold snapshots, and so do other gates on the same server. Meanwhile rolled-back row versions fill a page
-    until updates are no longer HOT, and index-only scans read the table, so that the figures are too high.
+    Backups hold snapshots, and so do other gates on the same server. While one is held, figures are too high:
+    rolled-back row versions fill a page until updates are no longer HOT, and index-only scans read the table.
     """
 
     def __init__(self, seconds: float = 60) -> None:

@@ -22,23 +22,23 @@ class Fixtures(Protocol):
     """The functions of a module of fixtures, which makes data of any size."""
 
     def grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
-        """Grow the data along an axis from `before` to `size` items; at first it is 0, and all tables are empty.
+        """Grow the data along an axis from `before` to `size` items. At first `before` is 0, and all tables are empty.
 
-        A query that promises no growth is run on "the standard data", which grow once, to 64. Raise an error for an
-        unknown axis; otherwise a misspelled axis would be measured on data that never grow.
+        A query that promises no growth uses the axis "the standard data", of size 64. Raise an error for an unknown
+        axis; otherwise a misspelled axis would be measured on data that never grow.
 
-        The connection is in a transaction. Under a held snapshot it is in autocommit, so that the fixtures can use as
-        many transactions as the service does. If `before` equals `size`, bring data up to date that get old with time.
+        The connection is in a transaction. Under a held snapshot it is in autocommit mode, so that the fixtures can use
+        as many transactions as the service does. If `before` equals `size`, refresh data that age.
         """
 
     def parameters(self, query: str, axis: str, size: int, turn: int) -> Mapping[str, Any]:
-        """Return the parameters of a call on data of this size. Every turn needs its own."""
+        """Return the parameters of a call on data of this size. `turn` is another number in each call."""
 
     def largest(self, axis: str) -> int:
         """Return the largest size of an axis for `--large`. Optional."""
 
-    # SMALL_TABLES = ("warehouses",) names tables that always stay small. A full scan of one breaks no promise, unless
-    # the promise names the table. It is an error if one of them is not small in these data.
+    # Optional: SMALL_TABLES = ("warehouses",) names tables that always stay small. A full scan of one breaks no
+    # promise, unless the promise names the table. The gate raises InvalidInput if one of them is not small.
 
 
 @dataclass(frozen=True, slots=True)

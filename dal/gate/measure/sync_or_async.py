@@ -1,8 +1,8 @@
 """Write a measuring function once for both kinds of connections.
 
-The function is a coroutine function. A caller with an AsyncConnection awaits it. With a Connection nothing in it ever
-waits, so it runs to its end at once, without an event loop. Generated twins would need two names; a test has one name
-for whatever kind of connection its service uses.
+The function is a coroutine function. A caller with an AsyncConnection awaits it. With a Connection nothing in it waits,
+so it runs to its end at once, without an event loop. Generated twins would need two names; this way a test uses the
+same name with both kinds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure a prepared statement in turns that are rolled back, independent of other connections.
 
-Buffers and rows are those of the transaction. WAL and temporary files are from EXPLAIN around the statement and all its
-triggers. CPU time and sleeps are those of the server process, which the server reports to superusers and to roles with
-the privilege.
+Buffers and rows are those of the transaction. WAL and temporary files are from EXPLAIN of a function that
+runs the statement and all its triggers. CPU time and sleeps are those of the server process; the server reports them
+only to superusers, and to roles with the privilege.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = 8192
 _MAX_TURNS = 6
 
 _MANY_BUFFERS = 20_000
-"""A call that takes so many runs once, since noise is small beside them."""
+"""A call that takes more buffers is run in one turn only: noise is small compared to that."""
 
 _USAGE = re.compile(
     r"(?P<user>[\d.]+) s user, (?P<system>[\d.]+) s system"
@@ -68,9 +68,9 @@ class Turns:
         self.tidy: Callable[[], object] = lambda: None
 
     def after_vacuum(self) -> Turns:
-        """Return a copy that vacuums before each turn, so that nothing is left of the turn before.
+        """Return a copy that vacuums before each turn, so that no row versions of earlier turns are left.
 
-        It is slower. The server usually prunes a full page itself, but cannot while another connection holds a
+        It is slower. Usually the server prunes a full page by itself, but it cannot while another connection holds a
         snapshot.
         """
         turns = copy(self)
@@ -78,7 +78,7 @@ class Turns:
         return turns
 
     def costs(self, statement: Prepared, mode: str, values: Callable[[], Mapping[str, Any]], times: int) -> list[Cost]:
-        """Run a call `times` times in a transaction that is rolled back, in turns until no figure gets lower.
+        """Run a call `times` times in a transaction that is rolled back. Repeat this until no figure gets lower.
 
         Return the lowest cost of the first run, of the second, and so on; fewer if the statement cannot be repeated.
         """
@@ -103,7 +103,7 @@ class Turns:
         self.tidy()
         with self.connection.transaction(force_rollback=True):
             _row(self.connection, "serial")
-            _row(self.connection, "elsewhere")
+            _row(self.connection, "set_far_time_zone")
             if self._reports:
                 _row(self.connection, "report_usage")
             before = transaction_counters(self.connection)

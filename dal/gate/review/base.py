@@ -66,7 +66,7 @@ def checkout(revision: str, queries: Path) -> Iterator[Revision]:
 def compare(revision: Revision, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the queries of the revision: those to compare with, and those that were removed."""
     then = _queries(revision.path(queries))
-    now = _names(queries) | {query["name"] for query in measured}
+    now = _queries(queries).keys() | {query["name"] for query in measured}
     return {
         "revision": revision.name,
         "commit": revision.commit,
@@ -112,10 +112,6 @@ def _promises(file: Path, name: str) -> list[str]:
         return descriptions(parse(file, name))
     except PromiseError:
         return []
-
-
-def _names(path: Path) -> set[str]:
-    return {_name(path, file, name) for file in _files(path) for name in read(file.read_text(encoding="utf-8"))}
 
 
 def _files(path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from dal.gate.header.promises import Never
 from dal.gate.measure.judge import Outcome
 from dal.gate.review.charts import chart, sparkline
-from dal.gate.review.plans import fold, indexes
+from dal.gate.review.plans import distinct_plans, indexes
 from dal.gate.review.render import render
 from dal.gate.review.sql import difference, highlighted, purpose
 
@@ -69,7 +69,7 @@ def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str
         "failures": [verdict for verdict in query["verdicts"] if verdict["outcome"] != Outcome.KEPT],
         "growth": curves,
         "overview": [curve for curve in curves if curve["metric"] == "buffers"],
-        "folded": {axis: fold(sizes, never) for axis, sizes in query["plans"].items()},
+        "distinct_plans": {axis: distinct_plans(sizes, never) for axis, sizes in query["plans"].items()},
         "relations": list(_relations(query)),
         "axes": {axis: [min(sizes, key=int), max(sizes, key=int)] for axis, sizes in query["curves"].items()},
         "tables": sorted({*query["locks"]["taken"], *query["locks"]["promised"], *query["rows"]["promised"]}),
@@ -90,7 +90,6 @@ def _curve(query: Mapping[str, Any], bound: Mapping[str, Any]) -> dict[str, Any]
     return {
         **bound,
         "outcome": verdict["outcome"],
-        "told": verdict["measured"],
         "values": values,
         "least": values[min(values)],
         "most": values[max(values)],

@@ -53,7 +53,7 @@ class Node:
     depth: int
     kind: str
     role: str
-    """The CTE or subplan that it starts, or an empty text."""
+    """The name of the CTE or subplan that starts here, or an empty text."""
     source: str
     """The table, function or CTE that it reads, with its alias."""
     index: str
@@ -67,7 +67,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class DistinctPlan:
     """Equal plans: the calls that use them, and the tree."""
 
     where: str
@@ -76,7 +76,7 @@ class Folded:
     columns: tuple[str, ...]
     nodes: tuple[Node, ...]
     actual_columns: tuple[str, ...] = ()
-    """The calls whose actual rows are known."""
+    """The calls whose actual rows were measured."""
     text: str = ""
     """The plan in EXPLAIN's JSON format."""
 
@@ -86,17 +86,17 @@ class Folded:
         return any(node.never for node in self.nodes)
 
 
-def fold(sizes: Mapping[str, Mapping[str, Any]], never: Sequence[Never]) -> list[Folded]:
+def distinct_plans(sizes: Mapping[str, Mapping[str, Any]], never: Sequence[Never]) -> list[DistinctPlan]:
     """Group the equal plans of an axis.
 
-    Forbidden nodes are marked at the largest size only, as the gate does, since scans of small tables are right.
+    Forbidden nodes are marked at the largest size only, as in the gate: a small table is best scanned as a whole.
     """
     shapes: dict[Any, dict[tuple[str, int], Mapping[str, Any]]] = {}
     for size, kinds in sizes.items():
         for kind, tree in kinds.items():
             shapes.setdefault(_shape(tree), {})[kind, int(size)] = tree
     every = [int(size) for size in sizes]
-    return [_folded(trees, every, never) for trees in shapes.values()]
+    return [_distinct_plan(trees, every, never) for trees in shapes.values()]
 
 
 def indexes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
@@ -112,7 +112,9 @@ def indexes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, 
                     yield table, node.get("Operation", node["Node Type"]), kind
 
 
-def _folded(trees: Mapping[tuple[str, int], Mapping[str, Any]], every: Sequence[int], never: Sequence[Never]) -> Folded:
+def _distinct_plan(
+    trees: Mapping[tuple[str, int], Mapping[str, Any]], every: Sequence[int], never: Sequence[Never]
+) -> DistinctPlan:
     # The generic plan's conditions name the parameters instead of one call's values.
     shown = next((tree for (kind, _), tree in trees.items() if kind == "generic"), next(iter(trees.values())))
     estimates, actuals = _by_rows(trees, _estimated), _by_rows(trees, _actual)
@@ -126,7 +128,7 @@ def _folded(trees: Mapping[tuple[str, int], Mapping[str, Any]], every: Sequence[
     )
     stored = (node for _, node in _walk(shown, 0) if {"Index Name", "Relation Name"} & node.keys())
     reads = dict.fromkeys(f"{_kind(node)} {node.get('Index Name') or node['Relation Name']}" for node in stored)
-    return Folded(
+    return DistinctPlan(
         where=_where(list(trees), every),
         reads=", ".join(reads) or nodes[0].kind,
         columns=tuple(_where(cells, every) for cells in estimates.values()),

@@ -51,11 +51,11 @@ def _text(value: object) -> str:
 
 
 def inline(picture: Picture, label: str) -> Markup:
-    """Return a picture for a page, which gives it its width, font and colours. Without a label it is decoration."""
+    """Return a picture for a page, in the page's font and colours. One without a label is decoration."""
     return Markup(ET.tostring(_root(picture, label), encoding="unicode"))  # noqa: S704 - XML, escaped
 
 
-def alone(picture: Picture, label: str, style: str) -> str:
+def standalone(picture: Picture, label: str, style: str) -> str:
     """Return a picture as a file with its own style, font and background."""
     root = _root(picture, label)
     root.attrib |= {"width": _text(picture.width), "height": _text(picture.height)}
@@ -79,7 +79,7 @@ class Scale:
     domain: tuple[float, float]
     ticks: Sequence[float]
 
-    def share(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return the position between 0 (the lowest figure) and 1 (the highest)."""
         low, high = map(self.shape, self.domain)
         return (self.shape(value) - low) / (high - low) if high > low else 0.5
@@ -126,8 +126,8 @@ class Frame:
 
     def at(self, n: float, y: float) -> tuple[float, float]:
         """Return the position of a point."""
-        across = self.left + self.x.share(n) * (self.width - self.left - self.right)
-        down = self.height - self.bottom - self.y.share(y) * (self.height - self.top - self.bottom)
+        across = self.left + self.x.position(n) * (self.width - self.left - self.right)
+        down = self.height - self.bottom - self.y.position(y) * (self.height - self.top - self.bottom)
         return across, down
 
     def axes(self, x_title: str, y_title: str = "") -> Iterator[ET.Element]:

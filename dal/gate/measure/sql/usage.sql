@@ -11,7 +11,7 @@ SELECT
     set_config('client_min_messages', 'log', true) AS client_min_messages,
     set_config('log_statement_stats', 'on', true) AS log_statement_stats;
 
--- name: elsewhere()
--- Set a time zone for this transaction in which no day or hour is the same as when the data were stored, so that a
+-- name: set_far_time_zone()
+-- Set an extreme time zone for this transaction. Days and hours differ from those in which the data were stored, so a
 --   cost that depends on the time zone shows.
 SELECT set_config('TimeZone', '<far>-99:45', true) AS time_zone;

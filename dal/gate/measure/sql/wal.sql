@@ -1,6 +1,6 @@
 -- name: wal()^
--- Return the WAL of the whole server. Before PostgreSQL 18 there is no counter per backend, so it includes other
---   connections: take the least of several runs.
+-- Return the WAL of the whole server, since PostgreSQL before 18 does not count it per backend. It includes other
+--   connections, so take the lowest of several runs.
 SELECT
     w.wal_records,
     w.wal_bytes
