@@ -390,7 +390,6 @@ filterwarnings = ["error"]
 TESTS = """
 import psycopg
 import pytest
-from paths import ROOT
 
 
 def test_kept(connection, round_trips):
@@ -468,7 +467,7 @@ def test_a_failure_says_what_was_promised_measured_at_which_sizes_and_what_was_s
             "E*320            1       18        320*",
             "E*buffers by table and index at n = 20 and 320:",
             "E*notes      2     18",
-            "E*sent at n = 320, in 1 round trip of *",
+            "E*sent at n = 320, in 1 round trip (*",
             "E*1  SELECT count(*) FROM notes WHERE topic = 't'",
             "*test_costs*",
             "E*AssertionError: rows written: promised at most 0, measured 1",
