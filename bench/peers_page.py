@@ -34,14 +34,14 @@ def page(rows: list[Row], *, server: str, machine: str) -> str:
     return f"""\
 # Other data layers
 
-One append in seven agent frameworks and in session-dal. Each is called by its public interface, set up as its
-documentation says, with its own tables and indexes, in a database of its own.
+This page compares one append in seven agent frameworks with one in session-dal. Each is called by its public interface,
+set up as its documentation says, with its own tables and indexes, in a database of its own.
 
 `{COMMAND}` installs them, measures them, and writes this page. The last run was on
 {server}, with {machine}.
 
-The calls do not all do the same. [The last section](#what-the-calls-do) says what each one does besides storing
-the message, what was not counted, and the versions.
+The calls do not all do the same. [The last section](#what-the-calls-do) says what each one does besides storing the
+message, what was not counted, and which versions were measured.
 
 ## What one append costs
 
@@ -49,26 +49,26 @@ the message, what was not counted, and the versions.
 
 - **Round trips and statements** are counted on the wire by a proxy, in the same way for every driver, on open and warm
   connections. They include `BEGIN`, `COMMIT` and a pool's check that a connection is alive.
-- **Times** are those of an append to a session with this number of messages, of 200 characters each, as a multiple of
-  ours in the same run and the same kind of program (tasks or threads). The two take turns, {ROUNDS} times
-  or for {SECONDS} seconds, and the smallest time of each is compared. No session grows by more than a tenth, and each
-  object has appended before. `synchronous_commit` is off, because otherwise the disk dominates. In the last
-  column it is on.
-- The server is on the same machine, where a round trip costs almost nothing. Between machines, layers that need more
-  round trips fall further behind. The first two rows compare session-dal with itself, and so show the noise.
+- **Times** are for an append to a session with this number of messages, of 200 characters each, as a multiple of our time
+  in the same run and the same kind of program (tasks or threads). The two take turns, {ROUNDS} times or for
+  {SECONDS} seconds, and the shortest time of each counts. No session grows by more than a tenth, and each object has
+  appended before. `synchronous_commit` is off, since the disk would dominate otherwise; in the last column it is on.
+- The server is on the same machine, where a round trip takes almost no time. Between machines, layers with more round
+  trips fall further behind. The first two rows compare session-dal with itself, and so show the noise.
 
 ## Eight writers of one session
 
-{WRITERS} append {EACH} messages each to one session, like the requests of a service, while a reader reads the session.
-`synchronous_commit` is on.
+{WRITERS} writers append {EACH} messages each to one session, as the requests of a service do, while a reader reads the
+session. `synchronous_commit` is on.
 
 {_table(["", "errors", "lost", "duplicated", "late", "reads"], map(_contention, done))}
 
 - **Errors** were raised by the append, so the caller knows and can try again.
 - **Lost** messages are missing at the end although their append returned.
-- **Late** messages appeared before a message that the reader had already seen, because the order is not that of the
-  commits. A reader that asks for messages after the last one it has seen never gets them. The number depends on when
-  and how often the reader reads, so it is a lower bound, and different in each run. **Reads** says how often it read.
+- **Late** messages became visible at a place before a message that the reader had already seen, since their order does
+  not follow the commits. A reader that asks for messages after the last one that it has seen never gets them. The
+  number depends on when and how often the reader reads, so it is a lower bound, and differs in each run. **Reads** is
+  the number of times that it read.
 
 ## What the calls do
 

@@ -17,11 +17,11 @@ class Agno(Layer):
     packages = ("agno", "sqlalchemy", "psycopg")
     call = "`db.upsert_run(RunOutput(run_id=…, messages=[Message(…)]), session_id=id)`"
     beside = (
-        "What it stores is a run, here of one message, with its status; the same run again replaces it. The session "
-        "has a row of its own, which an `Agent` upserts in another call, and then gives the run its place from the "
-        "runs that it has loaded; neither was counted. Here the call takes the place, under an advisory lock. A "
-        "connection is asked whether it is alive before it is used. There is no call for many runs, so that "
-        "sessions were filled one by one."
+        "It stores a run, here of one message, with its status; storing the same run again replaces it. An `Agent` "
+        "also upserts the session's own row, in another call, and numbers the run by the runs that it has loaded; "
+        "neither was counted. Here the call numbers the run, under an advisory lock. The pool checks that a "
+        "connection is alive before using it. There is no call for many runs, so the sessions were filled one run at "
+        "a time."
     )
     threads = True
 

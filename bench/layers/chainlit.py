@@ -18,10 +18,10 @@ class Chainlit(Layer):
     packages = ("chainlit", "sqlalchemy", "asyncpg")
     call = '`layer.create_step({"threadId": id, "type": "user_message", "output": text, …})`'
     beside = (
-        "A step is what its page shows, with more fields than a message has; it is stored again when it changes. The "
-        "call first looks whether the thread is there, and makes it if not, in a transaction of its own. An error of "
-        "the database becomes a line in the log, and the call returns. Steps are in the order of the times that the "
-        "client gave them. There is no call for many, so that sessions were filled one by one."
+        "A step is an entry of Chainlit's page, with more fields than a message; it is stored again when it changes. "
+        "The call first checks that the thread exists, and creates it if not, in a transaction of its own. If the "
+        "database raises an error, the call logs it and returns. Steps are ordered by the times that the client gave "
+        "them. There is no call for many steps, so the sessions were filled one step at a time."
     )
 
     async def open(self, conninfo):

@@ -15,12 +15,12 @@ class GoogleADK(Layer):
     packages = ("google-adk", "sqlalchemy", "asyncpg")
     call = "`service.append_event(session, Event(…))`"
     beside = (
-        "It locks the session's row, reads the app's and the user's state, merges the event's changes of state into "
-        "the stored ones, and refuses a session that has changed since it was loaded: that is a `StaleSessionError` "
-        "here, after which one loads it again. Loading it, which a request does first, was not counted. In one "
-        "process the appends to a session wait for each other; they are in the order of the times that the client "
-        "gave them. A connection is asked whether it is alive before it is used. There is no call for many events, "
-        "so that sessions were filled one by one."
+        "It locks the session's row, reads the state of the app and the user, merges the event's changes into the "
+        "stored state, and refuses a session that has changed since it was loaded, here with `StaleSessionError`; one "
+        "then loads it again. A request loads the session first, which was not counted. Within a process, appends to "
+        "a session wait for each other. They are ordered by the times that the client gave them. The pool checks that "
+        "a connection is alive before using it. There is no call for many events, so the sessions were filled one "
+        "event at a time."
     )
 
     async def open(self, conninfo):

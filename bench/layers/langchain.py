@@ -15,9 +15,9 @@ class LangChain(Layer):
     packages = ("langchain-postgres", "psycopg")
     call = "`PostgresChatMessageHistory(table, id, sync_connection=connection).add_messages([HumanMessage(text)])`"
     beside = (
-        "It stores messages alone: there is no row for a session. It is given a connection, here from a pool, with "
-        "psycopg's defaults as in its documentation, and commits. The messages are in the order of a serial column, "
-        "which is not that of the commits."
+        "It stores only messages: there is no row for a session. It gets a connection, here from a pool with "
+        "psycopg's defaults, as in its documentation, and commits. Messages are ordered by a serial column, which "
+        "does not follow the order of the commits."
     )
     threads = True
 

@@ -16,11 +16,11 @@ class LangGraph(Layer):
     packages = ("langgraph", "langgraph-checkpoint-postgres", "psycopg")
     call = '`graph.update_state(config, {"messages": [HumanMessage(text)]})`'
     beside = (
-        "It is a checkpointer: it reads the last checkpoint, and stores a new one with the whole state, all messages "
-        "among it, and keeps the old ones, to which a graph can go back. Who read the same checkpoint as another "
-        "makes a second branch, and the thread's state is that of the branch whose checkpoint is the latest: the "
-        "messages that are lost here are those of the other branches. One `PostgresSaver` lets one thread at a time "
-        "use the database."
+        "It is a checkpointer: it reads the last checkpoint, and stores a new one with the whole state, including all "
+        "messages. It keeps the old checkpoints, so that a graph can go back to them. If two callers read the same "
+        "checkpoint, they create two branches, and the thread's state is that of the latest checkpoint: the lost "
+        "messages here are those of the other branches. A `PostgresSaver` lets only one thread at a time use the "
+        "database."
     )
     threads = True
 

@@ -10,7 +10,7 @@ class LlamaIndex(Layer):
     title = "llama-index, `PostgresChatStore`"
     packages = ("llama-index-storage-chat-store-postgres", "llama-index-core", "sqlalchemy", "asyncpg")
     call = '`store.async_add_message(id, ChatMessage(role="user", content=text))`'
-    beside = "A session is one row with an array of its messages, which the server writes anew with each."
+    beside = "A session is one row with an array of its messages, which the server rewrites for each message."
 
     async def open(self, conninfo):
         self.store = PostgresChatStore.from_params(

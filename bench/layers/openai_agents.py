@@ -11,9 +11,9 @@ class OpenAIAgents(Layer):
     packages = ("openai-agents", "sqlalchemy", "asyncpg")
     call = '`SQLAlchemySession(id, engine=engine).add_items([{"role": "user", "content": text}])`'
     beside = (
-        "It makes the session's row if it is missing, locks it, and updates its time. The messages are in the order of "
-        "the times at which their transactions began, which is not that in which they get the lock. A new object "
-        "compiles its statements anew, so that its first append takes longer, which was not counted."
+        "It creates the session's row if it is missing, locks it, and updates its time. Messages are ordered by the "
+        "times at which their transactions began, not by the order in which they got the lock. A new object compiles "
+        "its statements again, which makes its first append slower; this was not counted."
     )
 
     async def open(self, conninfo):

@@ -13,8 +13,8 @@ class OursInTasks(Layer):
     packages = ("session-dal", "psycopg")
     call = '`AsyncSessionStore.session(id).append("user", text)`'
     beside = (
-        "It keeps the session's counters and its time of activity, and returns the message's number, which is that of "
-        "the commits. The same `message_id` again is stored once."
+        "It maintains the session's counters and its time of activity, and returns the message's number, which "
+        "follows the order of the commits. The same `message_id` again is stored once."
     )
 
     async def open(self, conninfo):
@@ -70,7 +70,7 @@ class OursInThreads(Layer):
 class OursThroughAWriter(OursInTasks):
     title = "session-dal, through a writer"
     call = '`AsyncSessionStore.writer().session(id).append("user", text)`'
-    beside = "As above; what comes at once goes in one statement and one commit."
+    beside = "As above; concurrent appends are batched into one statement and one commit."
 
     async def open(self, conninfo):
         await super().open(conninfo)

@@ -1,2 +1,2 @@
--- The batch is stored, whoever reads on meanwhile; the next one is in the transaction that begins.
+-- Commit the batch, and begin the transaction of the next one.
 COMMIT AND CHAIN;

@@ -1,5 +1,5 @@
--- Where a transaction of an import gathers its sessions and messages: in tables of its own, which end with it.
--- It may take as long as its lines take to come; the library itself bounds how long the server works on them.
+-- Create the temporary tables in which a transaction of an import stages its sessions and messages.
+-- There is no statement_timeout, since the lines may arrive slowly; the library limits the time that the server works.
 SET LOCAL statement_timeout = 0;
 
 CREATE TEMPORARY TABLE dal_import_sessions (

@@ -1,7 +1,7 @@
--- Store the messages of the sessions that take.sql has stored or locked. A session that is new has them with the
--- numbers of the file; in one that was there they follow what is there, without those that are there already. It takes
--- all that is missing or, if it may not, nothing.
--- Few messages are looked for among those that are there: by the index one by one, however large the table is.
+-- Store the messages of the sessions that take.sql has stored or locked. In a new session they have the numbers of the
+-- file. In an existing one, messages that are missing are added after the last one; either all of them, or none if the
+-- session cannot take them. Messages that are already stored are found by the index, one by one, however large the
+-- table is.
 WITH state AS (
     SELECT
         i.session_id,
@@ -140,7 +140,7 @@ continued AS (
     WHERE s.session_id = c.session_id AND c.session_id NOT IN (SELECT r.session_id FROM refused AS r)
 ),
 
--- A service's role may store a session as an active one alone.
+-- A service's role may only insert active sessions, so the status is set afterwards.
 ended AS (
     UPDATE sessions AS s SET
         status = i.status,

@@ -1,7 +1,7 @@
--- Store the sessions that are not there, and lock those that are, in the order of their ids as append_all does, so
--- that neither deadlocks with the other. It is a statement apart, so that the next one sees what those whom it waited
--- for have committed. The update that is never made is what locks. A time that is ahead of the clock stays as it is,
--- but the session's place in lists is the present at the latest.
+-- Store new sessions and lock existing ones, in the order of their ids, as append_all does, so that the two cannot
+-- deadlock. This is a separate statement, so that the next one sees the commits that this one waited for. The update
+-- with WHERE false changes nothing; it only locks the row. Times in the future stay as they are, but the session's place
+-- in lists is the present at the latest.
 WITH stored AS (
     INSERT INTO sessions AS s (
         session_id, source, user_id, parent_id, metadata, next_sequence, message_count,

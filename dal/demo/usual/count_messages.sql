@@ -1,6 +1,6 @@
 -- name: count_messages(session_id)^
--- How the field does it, for comparison; the library never sends it. The second statement of an append:
--- the messages are counted to number the next one, so every message reads all that came before it.
+-- The usual way, for comparison; the library never sends it. The second statement of an append: count the messages
+-- to number the next one, so that each append reads all earlier messages.
 SELECT count(*) AS messages
 FROM messages AS m
 WHERE m.session_id = :session_id::text;

@@ -1,6 +1,6 @@
 -- name: insert_message(session_id, sequence, message_id, role, content)!
--- How the field does it, for comparison; the library never sends it. The third statement of an append.
--- Two that append at the same time have counted the same messages, and one of them fails here.
+-- The usual way, for comparison; the library never sends it. The third statement of an append. Two appends at the
+-- same time have counted the same messages, and one of them fails here.
 INSERT INTO messages (session_id, sequence, message_id, role, content, metadata, created_at)
 VALUES (
     :session_id::text,

@@ -1,6 +1,6 @@
 -- name: scan_agents(session_id)
--- How the field does it, for comparison; the library never sends it. The agents of a session in order of
--- first appearance, by reading every message that an agent wrote, each time anew.
+-- The usual way, for comparison; the library never sends it. List the agents of a session in order of first
+-- appearance, by reading every message that an agent wrote, each time.
 SELECT m.agent_id
 FROM messages AS m
 WHERE m.session_id = :session_id::text AND m.agent_id IS NOT NULL

@@ -1,6 +1,6 @@
 -- name: select_session(session_id)^
--- How the field does it, for comparison; the library never sends it. The first statement of an append:
--- is the session there, and may it be written to?
+-- The usual way, for comparison; the library never sends it. The first statement of an append: check that the session
+-- exists, and that it is not archived.
 SELECT
     s.session_id,
     s.status

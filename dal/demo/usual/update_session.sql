@@ -1,5 +1,5 @@
 -- name: update_session(session_id, messages)!
--- How the field does it, for comparison; the library never sends it. The fourth statement of an append.
+-- The usual way, for comparison; the library never sends it. The fourth statement of an append.
 UPDATE sessions SET
     next_sequence = :messages::bigint,
     message_count = :messages::bigint,

@@ -1,5 +1,5 @@
 -- name: look(wanted)^
--- Look where the tables are, whether a role is there, and whether it owns them, by itself or as a member of another.
+-- Read the schema of the tables, whether a role exists, and whether it owns the tables, itself or through a membership.
 SELECT
     n.nspname AS schema,
     r.oid IS NOT NULL AS is_there,
