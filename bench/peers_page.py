@@ -49,8 +49,8 @@ message, what was not counted, and which versions were measured.
 
 - **Round trips and statements** are counted on the wire by a proxy, in the same way for every driver, on open and warm
   connections. They include `BEGIN`, `COMMIT` and a pool's check that a connection is alive.
-- **Times** are for an append to a session with this number of messages, of 200 characters each, as a multiple of our time
-  in the same run and the same kind of program (tasks or threads). The two take turns, {ROUNDS} times or for
+- **Times** are for an append to a session with this number of messages, of 200 characters each, as a multiple of our
+  time in the same run and the same kind of program (tasks or threads). The two take turns, {ROUNDS} times or for
   {SECONDS} seconds, and the shortest time of each counts. No session grows by more than a tenth, and each object has
   appended before. `synchronous_commit` is off, since the disk would dominate otherwise; in the last column it is on.
 - The server is on the same machine, where a round trip takes almost no time. Between machines, layers with more round
