@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MODULES = ("dal.errors", "dal.records", "dal.validate", "dal.observe", "dal.{side}.session", "dal.{side}.store")
 """The modules of the public names, which are imported in this order when a name is first used.
 
-pytest loads the plugin in dal.gate wherever this package is installed, and need not pay for the driver.
+pytest loads the plugin in dal.gate wherever this package is installed, and should not have to load the driver.
 """
 
 __all__ = [

@@ -15,9 +15,8 @@ from dal.records import Message
 class DalError(Exception):
     """The base class of all errors of this library.
 
-    `query` names the query file, as in "messages.append", and `sqlstate` is PostgreSQL's code; both are
-    None if no statement was sent. The driver's own error is the cause, without the parts that may quote stored content
-    (see `redact`).
+    `query` is the name of the query file, such as "messages.append", and `sqlstate` is PostgreSQL's code; both are None
+    if no statement was sent. The cause is the driver's own error, without the parts that may quote stored content.
     """
 
     def __init__(self, message: str, *, query: str | None = None, sqlstate: str | None = None) -> None:
@@ -43,7 +42,7 @@ class InvalidInput(DalError, ValueError):
 
 
 class SessionNotFound(DalError, LookupError):
-    """No such session is stored: it never had a message, or it was deleted."""
+    """No such session is stored: it never had a message, was deleted, or is another user's."""
 
 
 class SessionArchived(DalError):
@@ -51,13 +50,13 @@ class SessionArchived(DalError):
 
 
 class MessageConflict(DalError):
-    """A message with this id is stored already, with other content."""
+    """A message with this id is already stored, with other content."""
 
 
 class PartlyRefused(DalError):
-    """Some sessions refused their messages; those of the others are stored.
+    """Some sessions refused their messages; the messages of the others are stored.
 
-    `outcomes` has the stored Message or the error of each given message, in their order.
+    `outcomes` has the stored Message or the error for each given message, in their order.
     """
 
     def __init__(self, outcomes: Sequence[Message | DalError]) -> None:
@@ -74,14 +73,14 @@ class PartlyRefused(DalError):
 class SchemaMismatch(DalError):
     """The tables are missing or are not those of this release, or the server is too old.
 
-    `differences` lists all errors in tables of the right version, each a sentence.
+    If the tables have the right version, `differences` lists all errors in them, each as a sentence.
     """
 
     differences: tuple[str, ...] = ()
 
 
 class ServerUnavailable(DalError):
-    """The server cannot be reached, or the connection to it was lost.
+    """The server cannot be reached, the connection was lost, or no connection was free.
 
     If `outcome_unknown` is true, the statement was sent and may have been committed. Repeat an append with the
     error's `message_ids`, so that each message is stored once.
@@ -93,8 +92,8 @@ class ServerUnavailable(DalError):
     def __str__(self) -> str:
         if not self.outcome_unknown:
             return super().__str__()
-        how = "; message_ids has the ids that make it safe to repeat" if self.message_ids else ""
-        return f"{super().__str__()}; it may have been done all the same{how}"
+        how = "; to repeat it safely, use the ids in message_ids" if self.message_ids else ""
+        return f"{super().__str__()}; the statement may have been committed{how}"
 
 
 class DeadlineExceeded(ServerUnavailable, TimeoutError):
@@ -102,7 +101,7 @@ class DeadlineExceeded(ServerUnavailable, TimeoutError):
 
 
 class StatementFailed(DalError):
-    """The server refused a statement, for a reason that no other error names."""
+    """The server refused a statement for a reason that has no error class of its own."""
 
 
 class StoreClosed(DalError):

@@ -33,12 +33,12 @@ class Operation:
     """The query file, such as "messages.append".
 
     "histories.store" is a transaction of an import. "writer.append" is an append through a writer, from the call to its
-    return; the writer's statements are separate operations.
+    return; the statements of the writer are operations of their own.
     """
     seconds: float
     """From the call to its return, including retries and the wait for a connection."""
     rows: int | None
-    """How many rows the statement returned; None if it failed."""
+    """The number of rows that the statement returned; None if it failed."""
     retries: int
     error: BaseException | None
     host: str | None
@@ -46,22 +46,22 @@ class Operation:
     port: int | None
     database: str | None
     batch_size: int | None
-    """How many messages the statement stored; None unless it appends many."""
+    """The number of messages in a statement that can append several; None for other statements."""
     waited: float
-    """Seconds that it waited for a connection."""
+    """The seconds that it waited for a connection."""
     token: Any = None
     """The value that the hook's `queued` returned, for an append through a writer."""
     tokens: tuple[Any, ...] = ()
     """The tokens of the appends in a writer's statement."""
     parameters: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
-    """The statement's parameters, content included; None unless the store has hook_parameters=True."""
+    """The statement's parameters, including content; None unless the store has hook_parameters=True."""
 
 
 Hook = Callable[[Operation], None]
 """Called after each operation, before the call returns, so it must be quick. Its exceptions are logged and ignored.
 
-It runs in the context (contextvars) of the caller; for a writer's statement, which serves many callers, in an empty
-one. If it has a method `queued()`, a writer calls that for each append, and keeps the result as the append's `token`.
+It runs in the caller's context (contextvars), or in an empty one for a writer's statement, which has many callers. If
+it has a method `queued()`, a writer calls that for each append, and keeps the result as the append's `token`.
 """
 
 

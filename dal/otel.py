@@ -47,10 +47,10 @@ Attributes = dict[str, str | int]
 
 
 def spans(provider: TracerProvider | None = None) -> Hook:
-    """Return a hook that makes a span for each operation, as a child of the caller's current span.
+    """Return a hook that creates a span for each operation, as a child of the caller's current span.
 
-    An append through a writer has a span of its own, from the call to its return. The statement of a batch has a span
-    with links to them. Spans carry the text of the statement, from its file, and no parameters.
+    An append through a writer has a span of its own, from the call to its return. The statement that stores a batch has
+    a span with links to those of its appends. Spans have the text of the statement, from its file, but no parameters.
     """
     return _Spans(trace.get_tracer("dal", tracer_provider=provider, schema_url=_SCHEMA))
 
@@ -109,11 +109,11 @@ def _attributes(operation: Operation) -> Attributes:
 def metrics(
     store: dal.SessionStore | dal.AsyncSessionStore, provider: MeterProvider | None = None, *, pool: str = "session-dal"
 ) -> None:
-    """Report metrics of a store, its pool and its writers. Call it once for each store; it does not keep them alive.
+    """Report metrics of a store, its pool and its writers. Call it once for each store; it keeps none of them alive.
 
     The metrics are the duration of operations, the wait for a connection, the pool's connections and waiting calls,
-    the length of the writers' queues, and the duration of their appends. `pool` is the pool's name in them: give each
-    store a different one.
+    the length of the writers' queues, and the duration of their appends. `pool` is the pool's name in the metrics;
+    give each store a name of its own.
     """
     meter = api.get_meter("dal", meter_provider=provider, schema_url=_SCHEMA)
     runner = store._backend.runner  # noqa: SLF001 - one of our own

@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """A message to append; without a message_id it gets a ULID."""
+    """A message to append. Without a message_id, it gets a ULID."""
 
     role: str
     content: str
@@ -46,9 +46,8 @@ class NewMessage:
 class SessionRecord:
     """A stored session.
 
-    `next_sequence` is the number of the next message, and `message_count` the number of stored messages; removed
-    messages make the difference. `agent_ids` is the cached list: None until the first `agent_ids()` of an archived
-    session.
+    `next_sequence` is the number of the next message. `message_count` is the number of stored messages, without removed
+    ones. `agent_ids` is the cached list: None until the first `agent_ids()` after the session was archived.
     """
 
     session_id: str
@@ -98,7 +97,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """A page of sessions. Its cursor is for the next page, and None on the last one."""
+    """A page of sessions. Pass its cursor to get the next page; on the last page it is None."""
 
     sessions: tuple[SessionRecord, ...]
     cursor: str | None
@@ -256,11 +255,11 @@ class ExportedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The outcome of an import: new sessions, new messages, and messages that were stored already.
+    """The outcome of an import: new sessions, new messages, and messages that were already stored.
 
     `refused` has the sessions that could not take their missing messages, with the reasons. `analyzed` is False if a
-    large import could not update the planner's statistics: run ANALYZE as the tables' owner, or statements may be slow
-    until autovacuum does it.
+    large import could not update the planner's statistics. Then run ANALYZE as the tables' owner, or statements may be
+    slow until autovacuum does it.
     """
 
     sessions: int

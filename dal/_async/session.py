@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class AsyncSession:
     """One session. Opening it sends nothing; its first message stores it.
 
-    `AsyncSessionStore.session` makes it. It holds no connection, and lives as long as its store.
+    `AsyncSessionStore.session` creates it. It holds no connection, and can be used as long as its store.
     """
 
     __slots__ = (
@@ -60,8 +60,8 @@ class AsyncSession:
         self.persisted = False
         """True once this object has seen that the session is stored.
 
-        A successful append sets it, and so does an `open`, a `record` or a change that finds the session; `delete`
-        clears it. A refused append does not change it. So False means "not known", not "not stored".
+        An append sets it, and so does an `open`, a `record` or a change that finds the session; `delete` clears it. A
+        refused append does not change it. So False means "not known", not "not stored".
         """
         self._may_be_stored = session_id is not None
         self._opening = Opening(self.source, self.user_id, self.parent_id, session_metadata)
@@ -80,8 +80,8 @@ class AsyncSession:
     ) -> Message:
         """Store a message, and the session with its first one; return the message with its number.
 
-        To repeat an append after a lost reply, use the same message_id: if the message is stored already, this returns
-        it as it was stored. MessageConflict if it has other content.
+        To repeat an append whose reply was lost, use the same message_id: if the message is already stored, this
+        returns it. If the stored message has other content, this raises MessageConflict.
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
@@ -127,7 +127,7 @@ class AsyncSession:
         """Yield every message in reading order, from one snapshot, however many there are.
 
         The stream reads a page at a time on a connection of its own, until it ends or is closed: if you leave it early,
-        use aclosing from contextlib. A store on a single connection can do nothing else in the meantime.
+        use contextlib.aclosing. A store on a single connection can do nothing else in the meantime.
         """
         query, last = async_queries.messages.stream, -1
         runner, owner = self._backend.runner, self._backend.owner
@@ -189,8 +189,8 @@ class AsyncSession:
     async def reset(self, *, metadata: Metadata | None = None) -> AsyncSession:
         """Archive this session if it is stored, and return a new one that continues it.
 
-        The new session has the same source and user, and this one as its parent; it is in memory until its first
-        message. If this session is not stored, the new one continues the session that this one would have continued.
+        The new session has the same source and user, and this one as its parent; its first message stores it. If this
+        session is not stored, the new one gets this one's parent instead.
         """
         validate.optional_metadata("metadata", metadata)  # Before the archive.
         stored: SessionRecord | None = None

@@ -34,15 +34,16 @@ from dal.writer._sync.writer import Writer
 class SessionStore:
     """The sessions in one schema of one PostgreSQL database.
 
-    `SessionStore.connect` makes a store with its own connection pool. The constructor takes a pool or a
+    `SessionStore.connect` creates a store with its own connection pool. The constructor takes a pool or a
     connection of yours instead.
 
-    With sanitize="replace" the store replaces characters that PostgreSQL cannot store in a message's content (NUL,
-    lone surrogates) by U+FFFD; otherwise it refuses the message. With an `owner` it is confined to that user, as by
-    `for_user`. With read_only=True no method that reads writes anything, so that the store works with a role or on a
-    server that can only read. `hook`, `hook_parameters`, `timeout` and `retries` are those of `connect`; on your pool
-    or connection, the server does not know the timeout: at the deadline the connection is closed, and the server may
-    still finish the statement.
+    PostgreSQL cannot store NUL characters or lone surrogates. With sanitize="replace" the store replaces them in a
+    message's content by U+FFFD; otherwise it refuses the message. With an `owner` the store is confined to that user,
+    as by `for_user`. With read_only=True, methods that read write nothing, so that the store works with a role or on a
+    server that can only read.
+
+    `hook`, `hook_parameters`, `timeout` and `retries` are as in `connect`. The server does not know the timeout,
+    however: at the deadline the store closes the connection, and the server may still finish the statement.
     """
 
     def __init__(  # noqa: PLR0913 - as connect
@@ -99,22 +100,22 @@ class SessionStore:
         hook: Hook | None = None,
         hook_parameters: bool = False,
     ) -> Self:
-        """Make a store with its own pool of `min_size` to `max_size` connections. Nothing is sent yet.
+        """Create a store with its own pool of `min_size` to `max_size` connections. Nothing is sent yet.
 
-        `schema` becomes the only schema on the search_path. `timeout` is the number of seconds that an operation may
-        take, including the wait for a connection and all retries, of which there are at most `retries` (see
-        dal.retries); the server gets it as statement_timeout.
+        `schema` becomes the only schema on the search_path. An operation may take at most `timeout` seconds, including
+        the wait for a connection and all retries, of which there are at most `retries` (see dal.retries); the server
+        gets the timeout as statement_timeout.
 
-        If a client stops in the middle of a transaction, an export or a stream, the server ends the transaction after
-        `idle_timeout` seconds (idle_in_transaction_session_timeout), and after `keepalive` seconds if the client has
-        vanished from the network (TCP keepalives, on both sides). None leaves the setting out; `conninfo` takes
-        precedence.
+        If a client hangs in the middle of a transaction, an export or a stream, the server ends the transaction after
+        `idle_timeout` seconds (idle_in_transaction_session_timeout). If the client has vanished from the network, the
+        server does so after `keepalive` seconds (TCP keepalives, on both sides). None sends no limit; settings in
+        `conninfo` take precedence.
 
-        Use pgbouncer=True behind PgBouncer in transaction mode: no settings are sent then, and no `schema`. Use
-        prepare_threshold=None where prepared statements do not work, as behind an older PgBouncer.
+        Behind PgBouncer in transaction mode, use pgbouncer=True, which sends neither these settings nor a `schema`. If
+        prepared statements do not work, as behind an older PgBouncer, use prepare_threshold=None.
 
-        `hook` is called with a `dal.Operation` after each operation (see dal.observe); with hook_parameters=True the
-        operation includes the statement's parameters, and so the stored content.
+        The store calls `hook` with a `dal.Operation` after each operation (see dal.observe). With hook_parameters=True
+        the operation includes the statement's parameters, and so stored content.
         """
         schema_check = SchemaCheck()
         pool = OwnPool(
@@ -152,8 +153,9 @@ class SessionStore:
     def for_user(self, user_id: str) -> Self:
         """Return a store with the same methods, confined to one user in every statement.
 
-        It opens sessions of that user. Other sessions behave as if they did not exist, even to someone who knows the
-        id: they are not found, listed or changed, and their ids cannot be taken. This takes no extra round trip.
+        It opens sessions of that user. Other users' sessions behave as if they did not exist, even to someone who knows
+        the id: they are not found, listed or changed, and no new session can take their ids. This takes no extra round
+        trip.
         """
         owner = validate.user(validate.identifier("user_id", user_id), self._backend.owner)
         return self._make(replace(self._backend, owner=owner), closes=None)
@@ -161,10 +163,10 @@ class SessionStore:
     def writer(self, *, waiting: int = 10_000) -> Self:
         """Return a store with the same methods, which batches concurrent appends into one statement.
 
-        Use it as a context manager, or close it: it sends queued appends first. An append returns when its own message
-        is stored. A single one is sent at once; those made while a batch is in flight make the next batch. At most
-        `waiting` appends are accepted at a time, up to a million; others wait for room until their deadline. A busy
-        writer keeps its connection, unless others wait for one. Needs a store with a pool.
+        Use it as a context manager or close it, so that it sends queued appends. An append returns when its own message
+        is stored. A single append is sent at once; appends during a batch in flight make the next batch. The queue
+        holds at most `waiting` appends (up to a million); others wait for room until their deadline. A busy writer
+        keeps its connection, unless other calls wait for one. It needs a store with a pool.
         """
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
         runner = self._backend.runner
@@ -185,15 +187,15 @@ class SessionStore:
         """Open a session: a new one, or the one with this session_id, stored or not.
 
         Nothing is sent. The other arguments are stored with the session's first message, and are ignored if the session
-        is stored already.
+        is already stored.
         """
         return Session(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
 
     def append_all(self, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
-        """Store messages of any number of sessions of this store in one statement, in the given order in each.
+        """Store messages of any number of sessions in one statement, in the given order.
 
-        The messages of one session are stored all or none. A failure in one session does not affect the others:
-        PartlyRefused then has the `Message` or the error of each.
+        All messages of a session are stored, or none of them. A failure in one session does not affect the others:
+        then PartlyRefused has the `Message` or the error for each pair. Open the sessions with this store.
         """
         pairs = validate.pairs("messages", messages)
         sanitize, checked = self._backend.sanitize, list[tuple[Session, CheckedMessage]]()
@@ -221,7 +223,7 @@ class SessionStore:
     ) -> SessionPage:
         """List sessions, latest activity first: a page of `limit`, with the cursor of the next page.
 
-        A user's sessions are in exact order. In a list over all users, sessions that were active in the same minute may
+        A user's sessions are in exact order. In a list of all users, sessions that were active in the same minute may
         be in any order.
         """
         return list_sessions(self._backend, user_id=user_id, source=source, status=status, limit=limit, cursor=cursor)
@@ -229,15 +231,15 @@ class SessionStore:
     def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """List the agents of many sessions at once, each in order of first appearance.
 
-        The result has every requested session; one that is not stored has no agents.
+        The result has every given session; one that is not stored has no agents.
         """
         return list_agents(self._backend, session_ids)
 
     def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
         """Delete at most `limit` sessions without activity since `before`, and return their ids.
 
-        It skips sessions that are being written to, and sessions with a locked row of another table, such as one of
-        yours that refers to a message. Call it again until it returns nothing.
+        It skips sessions that are being written to, and sessions with a locked row in another table, such as one of
+        yours that refers to messages. Call it until it returns nothing.
         """
         return delete_idle(self._backend, before, limit)
 
@@ -251,8 +253,8 @@ class SessionStore:
     ) -> Generator[bytes, None, None]:
         """Yield sessions with their messages as JSON Lines (docs/format.md), from one snapshot.
 
-        `since` and `until` select by the time of creation, including `since` and excluding `until`. The chunks have
-        whole lines. The export reads a page at a time on a connection of its own, as `session.stream` does.
+        `since` (inclusive) and `until` (exclusive) limit it to sessions created in that time. Each chunk has whole
+        lines. The export reads a page at a time on a connection of its own, as `session.stream` does.
         """
         return export(
             self._backend.runner,
@@ -265,8 +267,8 @@ class SessionStore:
     def import_(self, lines: IO[bytes] | Iterable[bytes | str]) -> Imported:
         """Store the lines of an export, or lines in the same format from another source (docs/format.md).
 
-        `lines` is a binary file or an iterable of lines or chunks. Each transaction stores whole sessions. Messages
-        that are stored already are recognised by their message_id, so run an interrupted import again to resume it.
+        `lines` is a binary file, or an iterable of lines or chunks. Each transaction stores whole sessions. Messages
+        that are already stored are found by their message_id, so run an interrupted import again to resume it.
         """
         backend = self._backend
         return import_lines(backend.runner, lines, owner=backend.owner, sanitize=backend.sanitize)
@@ -283,12 +285,14 @@ class SessionStore:
     def connection(self) -> Iterator[Connection[Any]]:
         """Lend a connection of the store's pool for your own SQL.
 
-        The wait for it may take the store's `timeout`, and so may each statement: then the connection is closed, and
-        the block ends with DeadlineExceeded. All other errors of your SQL pass as the driver raises them, and nothing
-        is retried. The connection is in autocommit mode; a connection of your own pool is in that pool's mode, and
-        commits at the end of the block, or rolls back on an error. Python settings such as row_factory are restored;
-        reset settings that you SET on the server. Within a `transaction()` this is the transaction's connection. A
-        store that is confined to a user lends none, since nothing would confine your SQL.
+        The store's `timeout` limits the wait for the connection and each statement. If a statement misses it, the
+        connection is closed, and the block ends with DeadlineExceeded. All other errors of your SQL are the driver's
+        own, and nothing is retried.
+
+        The connection is in autocommit mode. A connection of your own pool is in that pool's mode, and commits at the
+        end of the block, or rolls back on an error. Python settings such as row_factory are restored; reset settings
+        that you SET on the server. Within `transaction()` this is the transaction's connection. A store confined to a
+        user lends none, since nothing could confine your SQL.
         """
         if self._backend.owner is not None:
             raise StatementFailed(
@@ -301,8 +305,8 @@ class SessionStore:
     def transaction(self) -> Iterator[Self]:
         """Run several operations in one transaction, which commits at the end of the block.
 
-        Use sessions opened from the store that it yields; other sessions do not take part. An error that leaves the
-        block rolls everything back.
+        Open sessions from the store that it yields; other sessions do not take part. An exception that leaves the block
+        rolls everything back.
         """
         with self._backend.runner.transaction() as runner:
             yield self._on(runner)
@@ -310,7 +314,7 @@ class SessionStore:
     def using(self, connection: Connection[Any]) -> Self:
         """Return a store with the same methods on a connection of yours, in its transaction.
 
-        Unless the connection is in autocommit mode, you must commit.
+        Unless the connection is in autocommit mode, you have to commit.
         """
         return self._on(self._backend.runner.on(connection))
 

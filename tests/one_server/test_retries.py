@@ -71,7 +71,7 @@ def test_an_operation_on_a_connection_that_died_is_done_once(pooled, kill, opera
 def test_what_is_not_safe_to_repeat_tells_that_it_may_have_happened(pooled, kill, operation):
     pooled.session("s").append("user", "hello")
     kill()
-    with pytest.raises(dal.ServerUnavailable, match="may have been done all the same") as refused:
+    with pytest.raises(dal.ServerUnavailable, match="may have been committed") as refused:
         operation(pooled)
     assert refused.value.outcome_unknown
     assert pooled.session("s").record().message_count == 1
@@ -93,7 +93,7 @@ def test_what_one_attempt_left_unknown_no_later_one_makes_known(pooled, kill, mo
         return take(deadline)
 
     monkeypatch.setattr(source, "take", take_once)
-    with pytest.raises(dal.ServerUnavailable, match="no.*may have been done all the same") as lost:
+    with pytest.raises(dal.ServerUnavailable, match="no.*may have been committed") as lost:
         pooled.session("s").append("user", "x", message_id="m")
     assert lost.value.outcome_unknown
     assert lost.value.message_ids == ("m",)
