@@ -1,3 +1,4 @@
--- Update the planner's statistics now, without waiting for autovacuum. This reads at most 30,000 pages of a table, and
--- blocks neither reads nor writes. It does not wait for a running vacuum, and only warns if the role may not do it.
+-- Update the planner's statistics now, instead of when autovacuum does. ANALYZE reads at most 30,000 pages of a table,
+-- and blocks neither readers nor writers. With SKIP_LOCKED it does not wait for a running vacuum. If the role may not
+-- analyze a table, the server only sends a warning.
 ANALYZE (SKIP_LOCKED) sessions, messages;

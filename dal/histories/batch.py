@@ -1,4 +1,4 @@
-"""The batches of an import: each is a transaction of whole sessions."""
+"""The batches of an import. Each is one transaction, of whole sessions."""
 
 from __future__ import annotations
 
@@ -11,39 +11,32 @@ from dal.errors import InvalidInput
 from dal.histories.lines import Line
 from dal.records import Imported
 
-_FOLDER = Path(__file__).parent
-
-STAGING = (_FOLDER / "staging.sql").read_bytes()
-COPY_MESSAGES = (_FOLDER / "copy_messages.sql").read_bytes()
-COPY_SESSIONS = (_FOLDER / "copy_sessions.sql").read_bytes()
-TAKE = (_FOLDER / "take.sql").read_bytes()
-STORE = (_FOLDER / "store.sql").read_bytes()
-COMMIT = (_FOLDER / "commit.sql").read_bytes()
-ANALYZE = (_FOLDER / "analyze.sql").read_bytes()
+SQL = {path.stem: path.read_bytes() for path in Path(__file__).parent.glob("*.sql")}
+"""The statements of an import, by the names of their files."""
 
 MOST_LINES = 20_000
-"""Lines after which a batch takes no more sessions."""
+"""A batch with this many lines takes no more sessions."""
 
 _MOST_CHARACTERS = 2**24
-"""Characters of the sessions' metadata, which stays in memory until their messages are sent."""
+"""The same for characters of metadata of sessions, which stays in memory until their messages are sent."""
 
 MOST_AHEAD = 2**23
-"""Characters of messages to read ahead while the batch before is stored."""
+"""Characters of messages to read ahead while the previous batch is stored."""
 
 _EACH = 200
-"""Characters for the other fields of a message."""
+"""Characters to count for the other fields of a message."""
 
 _REASONS = {
-    "archived": "it is archived, and messages are missing there",
-    "conflict": "a message_id is there with other content",
-    "owner": "it is another user's",
+    "archived": "it is archived, and lacks messages of the file",
+    "conflict": "a message_id is stored with other content",
+    "owner": "it belongs to another user",
 }
 
 Row = tuple[Any, ...]
 
 
 class _Session:
-    """A session of the batch, with figures of its messages."""
+    """A session of the batch, and figures of its messages; `line` is None if the file has no line for it."""
 
     __slots__ = ("_fields", "_number", "agents", "count", "created", "first", "last")
 
@@ -54,24 +47,25 @@ class _Session:
         self.last = -1
         """The sequence number of its last message."""
         self.first: datetime | None = None
+        """The time of its first message."""
         self.created: datetime | None = self._fields.get("created_at") or self._fields.get("updated_at")
-        """The times of its first and last message."""
+        """The time of its last message; before the first, the default for it."""
         self.agents: dict[str, None] | None = {} if self._fields.get("agent_ids") is not None else None
 
     def message(self, line: Line) -> Row:
-        """Return the row of a message, after a check that it follows the last one."""
+        """Return the row of a message; raise InvalidInput unless its number and time follow the last one's."""
         fields = line.fields
         sequence, created = fields["sequence"], fields["created_at"]
         if sequence is None:
             sequence = self.last + 1
         elif sequence <= self.last:
-            raise InvalidInput(f"line {line.number}: sequence", f"is {sequence}, and must be above {self.last}")
+            raise InvalidInput(f"line {line.number}: sequence", f"is {sequence}; it must be above {self.last}")
         if created is None:
             created = self.created
         elif self.count and self.created is None:
-            raise InvalidInput(f"line {line.number}: created_at", "is given, and that of the message above is not")
+            raise InvalidInput(f"line {line.number}: created_at", "is given, but the message above has none")
         elif self.count and self.created is not None and created < self.created:
-            raise InvalidInput(f"line {line.number}: created_at", "is before that of the message above")
+            raise InvalidInput(f"line {line.number}: created_at", "is earlier than in the message above")
         if not self.count:
             self.first = created
         self.count, self.last, self.created = self.count + 1, sequence, created
@@ -83,21 +77,21 @@ class _Session:
         )  # fmt: skip
 
     def row(self, session_id: str, owner: str | None) -> Row:
-        """Return the row of the session, after its last message."""
+        """Return the row of the session; call this after its last message."""
         get = self._fields.get
         next_sequence, updated = get("next_sequence"), get("updated_at")
         if get("message_count") not in {None, self.count}:
-            raise self._wrong("message_count", f"is {get('message_count')}, and {self.count} messages follow")
+            raise self._wrong("message_count", f"is {get('message_count')}, but {self.count} messages follow")
         if next_sequence is None:
             next_sequence = self.last + 1
         elif next_sequence <= self.last:
-            raise self._wrong("next_sequence", f"is {next_sequence}, and the last message has {self.last}")
+            raise self._wrong("next_sequence", f"is {next_sequence}, but the last message has {self.last}")
         if updated is None:
             updated = self.created
         elif self.created is not None and updated < self.created:
-            raise self._wrong("updated_at", "is before the last message")
+            raise self._wrong("updated_at", "is earlier than the last message")
         if self.agents is not None and list(self.agents) != get("agent_ids"):
-            raise self._wrong("agent_ids", "are not those of its messages, in order of first appearance")
+            raise self._wrong("agent_ids", "must list the agents of its messages, in order of first appearance")
         return (
             session_id, get("source"), get("user_id", owner), get("parent_id"), get("status", "active"), next_sequence,
             self.count, get("agent_ids"), get("metadata", "{}"), get("created_at") or self.first, updated,
@@ -109,26 +103,26 @@ class _Session:
 
 
 class Batch:
-    """The sessions of one transaction. Messages are sent as soon as they are read."""
+    """The sessions of one transaction. Messages are sent while more are read; sessions follow at the end."""
 
     def __init__(self, owner: str | None) -> None:
         self._owner = owner
         self._sessions: dict[str, _Session] = {}
         self._lines = 0
         self._characters = 0
-        self._first = 0
-        self.last = 0
+        self._first = self.last = 0
         """The numbers of its first and last line."""
         self._unsent: list[Row] = []
         self.waiting = 0
         """Characters of the messages that are not sent yet."""
         self.is_whole = False
+        """Whether all of its lines are read."""
         self.following: Batch | None = None
-        """The next batch, which begins with the line that ended this one."""
+        """The next batch, which begins with the line that this one no longer took."""
 
     @property
     def place(self) -> str:
-        """The lines of the batch, for errors."""
+        """The lines of the batch, as an error names them."""
         return f"lines {self._first} to {self.last}"
 
     @property
@@ -137,7 +131,7 @@ class Batch:
         return sum(session.count for session in self._sessions.values())
 
     def add(self, line: Line | None) -> None:
-        """Add a line, or begin the next batch with it; None is the end of the import."""
+        """Add a line, or begin the next batch with it; None means that the file has ended."""
         if line is None or not self._takes(line):
             self.is_whole = True
             if line is not None:
@@ -158,16 +152,16 @@ class Batch:
 
     def _takes(self, line: Line) -> bool:
         if line.session_id in self._sessions:
-            return not line.is_session  # A second session line begins another file.
+            return not line.is_session  # Exports may be concatenated: the session occurs again.
         return self._lines < MOST_LINES and self._characters < _MOST_CHARACTERS
 
-    def send(self) -> list[Row]:
-        """Return the unsent messages, which the caller sends."""
+    def take_unsent(self) -> list[Row]:
+        """Return the messages that are not sent yet, for the caller to send."""
         unsent, self._unsent, self.waiting = self._unsent, [], 0
         return unsent
 
     def rows(self) -> Iterator[Row]:
-        """Return the rows of the sessions, after all of their messages."""
+        """Yield the rows of the sessions; call this when the batch is whole."""
         return (session.row(session_id, self._owner) for session_id, session in self._sessions.items())
 
 
@@ -178,13 +172,13 @@ class Tally:
         self._sessions = self._messages = self._already_there = 0
         self._refused: dict[str, str] = {}
         self._last = 0
-        self._known = 0.0, 0.0
+        self._known = [0.0, 0.0]
+        """The planner's estimates of both tables' rows."""
 
     def add(self, outcome: tuple[int, int, int, list[str], list[str], float, float], batch: Batch) -> None:
         """Add the outcome of a batch."""
         self._last = batch.last
-        sessions, messages, already_there, refused, reasons, *known = outcome
-        self._known = known[0], known[1]
+        sessions, messages, already_there, refused, reasons, *self._known = outcome
         self._sessions += sessions
         self._messages += messages
         self._already_there += already_there
@@ -198,7 +192,7 @@ class Tally:
 
     @property
     def is_much(self) -> bool:
-        """Whether a tenth of a table is new, so that autovacuum would analyze it."""
+        """Whether a tenth of a table's rows are new: then autovacuum would analyze it, too."""
         added = self._sessions, self._messages
         return any(new and 10 * new >= known for new, known in zip(added, self._known, strict=True))
 

@@ -1,10 +1,11 @@
-"""The lines of an import: joined from chunks, parsed, and checked."""
+"""The lines of an import: split from chunks, parsed and checked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from reprlib import repr as short
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from dal import validate
 from dal.errors import InvalidInput
 from dal.histories.parse import BYTE_ORDER_MARK, can_be_read, parsed, shown
-from dal.records import STATUSES, Message, SessionRecord
+from dal.records import STATUSES
 
 MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
 """Bytes of a line: JSON may write a byte of content or metadata as six."""
@@ -20,9 +21,8 @@ MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
 MAX_BLANK = 2**16
 """Bytes of consecutive blank lines. A small compressed file can have billions of them."""
 
-_SESSION = frozenset(SessionRecord.__match_args__)
-_MESSAGE = frozenset(Message.__match_args__)
-"""The fields of the two kinds of lines."""
+Checks = Mapping[str, Callable[[str, Any], Any]]
+"""The fields of a line, and the check of each, which returns the value to store."""
 
 
 class Line(NamedTuple):
@@ -35,20 +35,20 @@ class Line(NamedTuple):
 
 
 class Lines:
-    """The lines of one import. If there is an `owner`, all sessions must be that user's."""
+    """The lines of one import. With an `owner`, every session must belong to that user."""
 
     def __init__(self, owner: str | None, sanitize: validate.Sanitize) -> None:
-        self._owner = owner
-        self._sanitize = sanitize
+        self._checks = {"session": _checks_of_a_session(owner), "message": _checks_of_a_message(sanitize)}
         self._number = 0
         self._rest = bytearray()
-        """The start of an incomplete line."""
+        """The start of a line whose end has not been fed yet."""
         self._rest_is_whole = False
+        """Whether that start is a complete JSON value, so that only the line end is missing."""
         self._blank = 0
         """Bytes of blank lines since the last line that was not blank."""
 
     def feed(self, chunk: object) -> Iterator[Line]:
-        """Take a chunk: a line with or without its end, or any part of the file; yield the lines that it completes."""
+        """Yield the lines that a chunk completes: it is a line with or without its end, or any part of the file."""
         data = self._bytes(chunk)
         if self._rest_is_whole and data.lstrip(b" \t\r")[:1] not in {b"\n", b""}:
             yield from self.end()
@@ -62,7 +62,7 @@ class Lines:
             self._keep(data[start:])
 
     def end(self) -> Iterator[Line]:
-        """Yield the last line, if it has no end."""
+        """Yield the last line if it has no line end."""
         if self._rest and (line := self._ended(b"")) is not None:
             yield line
 
@@ -72,14 +72,17 @@ class Lines:
                 return chunk.encode()
             except UnicodeEncodeError:
                 raise InvalidInput(
-                    f"line {self._number + 1}", "holds a lone surrogate, which is no character"
+                    f"line {self._number + 1}", "holds a lone surrogate, which is not a character"
                 ) from None
         if not isinstance(chunk, bytes | bytearray | memoryview):
             raise InvalidInput("lines", f"must be bytes or str, not {type(chunk).__name__}")
         return bytes(chunk)
 
     def _keep(self, part: bytes) -> None:
-        """Keep the start of a line. Only a line that is a whole chunk may have no end; others are parsed once."""
+        """Keep the start of a line.
+
+        A line may lack its line end if it is a chunk of its own. Only such a chunk is parsed here, to see if it is one.
+        """
         if not self._rest:
             self._rest_is_whole = part.endswith(b"}") and can_be_read(part)
         elif not part.isspace():
@@ -88,14 +91,14 @@ class Lines:
         self._check_length(self._number + 1, len(self._rest))
 
     def _ended(self, end: bytes) -> Line | None:
-        """Parse the line that this completes; return None for a blank one."""
+        """Return the line that `end` completes, checked; None if it is blank."""
         text: bytes | bytearray = end
         if self._rest:
             self._rest += end
             text, self._rest, self._rest_is_whole = self._rest, bytearray(), False
         self._number += 1
         self._check_length(self._number, len(text))
-        text = text.removeprefix(BYTE_ORDER_MARK)  # Some editors write one at the beginning of a file.
+        text = text.removeprefix(BYTE_ORDER_MARK)  # Some editors begin a file with one.
         if not text or text.isspace():
             self._count_blank(len(text) + 1)
             return None
@@ -118,99 +121,80 @@ class Lines:
             raise InvalidInput(f"line {self._number}", f"more than {MAX_BLANK} bytes of blank lines in a row")
 
     def _read(self, text: bytes | bytearray) -> Line:
-        read = parsed(text)
-        kind, fields = next(iter(read.items())) if isinstance(read, dict) and len(read) == 1 else (None, None)
-        if kind not in {"session", "message"} or not isinstance(fields, dict):
+        value = parsed(text)
+        kind, fields = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
+        if kind not in self._checks or not isinstance(fields, dict):
             raise InvalidInput("", 'must be {"session": {…}} or {"message": {…}}')
-        is_session = kind == "session"
-        unknown = fields.keys() - (_SESSION if is_session else _MESSAGE)
-        if unknown:
-            raise InvalidInput(shown(min(unknown)), f"is no field of a {kind}")
-        if is_session:
-            checked = self._session(fields)
-        elif b"\\u" in text or not _is_plain(fields):
-            checked = self._message(fields)
-        else:
-            fields["metadata"] = _metadata(fields["metadata"])
-            fields["created_at"] = _moment("created_at", fields["created_at"])
-            checked = fields
-        return Line(self._number, is_session, checked["session_id"], checked)
+        checks = self._checks[kind]
+        if unknown := fields.keys() - checks.keys():
+            raise InvalidInput(shown(min(unknown)), f"is not a field of a {kind}")
+        if kind == "session":
+            fields.setdefault("status", "active")
+        checked = {name: check(name, fields.get(name)) for name, check in checks.items()}
+        if kind == "session":
+            _check_archived(checked)
+        elif checked["message_id"] is None:
+            checked["message_id"] = self._derived_id(fields)
+        return Line(self._number, kind == "session", checked["session_id"], checked)
 
-    def _session(self, fields: dict[str, Any]) -> dict[str, Any]:
-        status = fields.get("status", "active")
-        if status not in STATUSES:
-            raise InvalidInput("status", f"is {short(status)}; it must be one of {', '.join(STATUSES)}")
-        agent_ids = fields.get("agent_ids")
-        if agent_ids is not None and not isinstance(agent_ids, list):
-            raise InvalidInput("agent_ids", f"must be a list, not {type(agent_ids).__name__}")
-        checked = {
-            "session_id": validate.identifier("session_id", fields.get("session_id")),
-            "source": validate.optional_identifier("source", fields.get("source")),
-            "user_id": validate.user(fields.get("user_id"), self._owner),
-            "parent_id": validate.optional_identifier("parent_id", fields.get("parent_id")),
-            "status": status,
-            "next_sequence": _number("next_sequence", fields.get("next_sequence")),
-            "message_count": _number("message_count", fields.get("message_count")),
-            "agent_ids": agent_ids and [validate.identifier("agent_ids", one) for one in agent_ids],
-            "metadata": _metadata(fields.get("metadata")),
-            "created_at": _moment("created_at", fields.get("created_at")),
-            "updated_at": _moment("updated_at", fields.get("updated_at")),
-            "archived_at": _moment("archived_at", fields.get("archived_at")),
-        }
-        if (status == "archived") != (checked["archived_at"] is not None):
-            raise InvalidInput("archived_at", f"must be given if the status is archived, and only then; it is {status}")
-        if agent_ids is not None and status != "archived":
-            raise InvalidInput("agent_ids", f"is kept for an archived session alone; the status is {status}")
-        return checked
-
-    def _message(self, fields: dict[str, Any]) -> dict[str, Any]:
-        message_id = fields.get("message_id")
-        checked = {
-            "session_id": validate.identifier("session_id", fields.get("session_id")),
-            "sequence": _number("sequence", fields.get("sequence")),
-            "message_id": None if message_id is None else validate.identifier("message_id", message_id),
-            "role": validate.identifier("role", fields.get("role")),
-            "agent_id": validate.optional_identifier("agent_id", fields.get("agent_id")),
-            "content": validate.content("content", fields.get("content"), self._sanitize),
-            "metadata": _metadata(fields.get("metadata")),
-            "created_at": _moment("created_at", fields.get("created_at")),
-        }
-        if message_id is None:
-            checked["message_id"] = self._derived(fields)
-        return checked
-
-    def _derived(self, fields: dict[str, Any]) -> str:
-        """Return an id for a message without one: the same whenever this file is imported."""
-        told = json.dumps([self._number, fields], sort_keys=True)
-        return sha256(told.encode()).hexdigest()[:32]
+    def _derived_id(self, fields: dict[str, Any]) -> str:
+        """Return the id of a message without one: the same each time this file is imported."""
+        identity = json.dumps([self._number, fields], sort_keys=True)
+        return sha256(identity.encode()).hexdigest()[:32]
 
 
-def _is_plain(fields: dict[str, Any]) -> bool:
-    """Return whether the fields of a message need no closer check, as in most exports. This must be fast.
-
-    The line has no escapes, so they cannot contain a NUL or a lone surrogate.
-    """
-    get, most = fields.get, validate.MAX_ID_LENGTH
-    session_id, message_id, role, agent_id = get("session_id"), get("message_id"), get("role"), get("agent_id")
-    content, sequence = get("content"), get("sequence")
-    return (
-        fields.keys() == _MESSAGE
-        and type(session_id) is str
-        and 0 < len(session_id) <= most
-        and type(message_id) is str
-        and 0 < len(message_id) <= most
-        and type(role) is str
-        and 0 < len(role) <= most
-        and (agent_id is None or (type(agent_id) is str and 0 < len(agent_id) <= most))
-        and type(content) is str
-        and len(content) <= validate.MAX_CONTENT // 4
-        and type(sequence) is int
-        and 0 <= sequence <= validate.MAX_NUMBER
-    )
+def _checks_of_a_session(owner: str | None) -> Checks:
+    return {
+        "session_id": validate.identifier,
+        "source": validate.optional_identifier,
+        "user_id": lambda _, user_id: validate.user(user_id, owner),
+        "parent_id": validate.optional_identifier,
+        "status": _status,
+        "next_sequence": _number,
+        "message_count": _number,
+        "agent_ids": _agent_ids,
+        "metadata": _metadata,
+        "created_at": _moment,
+        "updated_at": _moment,
+        "archived_at": _moment,
+    }
 
 
-def _metadata(value: object) -> str:
-    return "{}" if value is None else validate.read_metadata("metadata", value)
+def _checks_of_a_message(sanitize: validate.Sanitize) -> Checks:
+    return {
+        "session_id": validate.identifier,
+        "sequence": _number,
+        "message_id": validate.optional_identifier,
+        "role": validate.identifier,
+        "agent_id": validate.optional_identifier,
+        "content": partial(validate.content, sanitize=sanitize),
+        "metadata": _metadata,
+        "created_at": _moment,
+    }
+
+
+def _check_archived(session: dict[str, Any]) -> None:
+    status = session["status"]
+    if (status == "archived") != (session["archived_at"] is not None):
+        raise InvalidInput("archived_at", f"must be given if and only if the status is archived; it is {status}")
+    if session["agent_ids"] is not None and status != "archived":
+        raise InvalidInput("agent_ids", f"must be null unless the status is archived; it is {status}")
+
+
+def _status(argument: str, value: object) -> object:
+    if value not in STATUSES:
+        raise InvalidInput(argument, f"is {short(value)}; it must be one of {', '.join(STATUSES)}")
+    return value
+
+
+def _agent_ids(argument: str, value: object) -> list[str] | None:
+    if value is not None and not isinstance(value, list):
+        raise InvalidInput(argument, f"must be a list, not {type(value).__name__}")
+    return value and [validate.identifier(argument, one) for one in value]
+
+
+def _metadata(argument: str, value: object) -> str:
+    return "{}" if value is None else validate.read_metadata(argument, value)
 
 
 def _number(argument: str, value: object) -> int | None:

@@ -1,4 +1,4 @@
-"""The pages of an export: which messages each one asks for, and the lines made of the rows."""
+"""The pages of an export: the messages to ask for, and the lines made of their rows."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 from dal.records import ExportedMessage, ExportedSession
 
 PAGE = 1000
-"""Rows to ask for at once. The statements end a page early where its rows are large."""
+"""Rows to ask for at once. The statements end a page earlier if its rows are large."""
 
 
 class MessagePages:
-    """The messages of sessions, a page at a time, and their `lines`.
+    """Reads the messages of sessions page by page, and makes `lines` of them.
 
-    Send the `parameters` and `take` the rows, until there are none. While the server reads the next page, `write` the
-    lines of the last one.
+    Ask for a page with `parameters`, and `take` its rows, until there are no parameters. While the server reads a page,
+    `write` the lines of the previous one.
     """
 
     def __init__(self) -> None:
         self._waiting = deque[ExportedSession]()
         self._asked = deque[ExportedSession]()
         self._after = -1
-        """The number of the last message that was read of the first session; -1 before the first."""
+        """The last number that was read of the first waiting session; -1 if nothing was."""
         self._unwritten: list[ExportedSession | ExportedMessage] = []
         self.lines = b""
 
     def begin(self, sessions: Iterable[ExportedSession]) -> None:
-        """Begin with the messages of other sessions."""
+        """Read the messages of these sessions next."""
         self._waiting.extend(sessions)
 
     def parameters(self) -> dict[str, Any] | None:
-        """Return the parameters of the next page: of one session, or of several that have few messages."""
+        """Return the parameters of the next page, which has one session, or several that have few messages."""
         messages = 0
         while self._waiting and (not self._asked or messages + self._waiting[0].messages <= PAGE):
             messages += self._waiting[0].messages
@@ -44,7 +44,7 @@ class MessagePages:
         return {"session_ids": ids, "after": self._after, "limit": PAGE} if ids else None
 
     def take(self, rows: Sequence[ExportedMessage]) -> None:
-        """Take the rows of that page."""
+        """Take the rows of the page that was asked for."""
         messages = {session_id: list(found) for session_id, found in groupby(rows, attrgetter("session_id"))}
         while self._asked:
             session = self._asked.popleft()
@@ -53,14 +53,14 @@ class MessagePages:
             found = messages.get(session.session_id, [])
             self._unwritten += found
             self._after = -1
-            # The sessions' own counts may be wrong, if somebody has changed the tables: ask until nothing follows.
+            # A session's message_count may be wrong if somebody changed the tables: ask until no message follows.
             if found and (len(found) == PAGE or (found[-1] is rows[-1] and not found[-1].is_last)):
                 self._after = found[-1].sequence
                 self._waiting.extendleft(reversed([session, *self._asked]))
                 self._asked.clear()
 
     def write(self) -> None:
-        """Write the `lines` of the last page: each session's own, and those of its messages."""
+        """Set `lines` to those of the last page: each session's line, then its messages'."""
         lines = [one.line if isinstance(one, ExportedSession) else _line(one) for one in self._unwritten]
         self._unwritten = []
         self.lines = "".join(lines).encode()

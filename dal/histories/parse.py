@@ -1,4 +1,4 @@
-"""Parsing one line of an import as JSON, strictly, with errors that hold nothing of its content."""
+"""Parse a line of an import as strict JSON. The errors contain nothing of its content."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from dal.validate import MAX_METADATA
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-"""The first bytes of a file of gzip, bzip2, xz and zstd."""
+"""The first bytes of files compressed with gzip, bzip2, xz and zstd."""
+
+_MAX_VALUES = MAX_METADATA
+"""Values in a line: valid metadata has fewer values than bytes."""
 
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 _LONGEST_NAME = 40
-"""Characters of a name of the file's own that an error shows."""
+"""Characters that an error shows of a name in the file."""
 
 
 def parsed(text: bytes | bytearray) -> Any:
     """Return the value of a line."""
-    if len(text) > MAX_METADATA and _count_values(text) > MAX_METADATA:
-        raise InvalidInput("", f"has more than {MAX_METADATA} values")
+    if len(text) > _MAX_VALUES and _count_values(text) > _MAX_VALUES:
+        raise InvalidInput("", f"has more than {_MAX_VALUES} values")
     try:
         line = text.decode().strip(" \t\r")
         value, end = _decode(line)
@@ -38,13 +41,13 @@ def parsed(text: bytes | bytearray) -> Any:
 
 
 def _count_values(text: bytes | bytearray) -> int:
-    """Return about how many values a line has. Each takes twenty times its length in memory, unless it is a text."""
+    """Return about how many values a line has. All but strings take twenty times their length in memory."""
     bare = _TEXT.sub(b"", text)
     return sum(bare.count(sign) for sign in (b",", b"[", b"{"))
 
 
 def can_be_read(text: bytes) -> bool:
-    """Return whether this is a whole value, and not only the beginning of one."""
+    """Return whether this is a complete value, and not only the start of one."""
     try:
         parsed(text.removeprefix(BYTE_ORDER_MARK))
     except InvalidInput:
@@ -53,17 +56,17 @@ def can_be_read(text: bytes) -> bool:
 
 
 def shown(name: str) -> str:
-    """Return a name as an error shows it: short, and quoted if it has characters that cannot be seen."""
+    """Return a name as an error shows it: shortened, and escaped if it has unprintable characters."""
     short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
     return short if short.isprintable() else ascii(short)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its pairs; a key that is there twice would be lost without a word."""
+    """Return a dict; refuse a key that occurs twice, which json would drop silently."""
     found = dict(pairs)
     if len(found) < len(pairs):
         ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise InvalidInput(shown(twice), "is there twice in one object")
+        raise InvalidInput(shown(twice), "occurs twice in one object")
     return found
 
 
@@ -72,7 +75,7 @@ _decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
 
 def _reason(text: bytes | bytearray, error: Exception) -> str:
     if text.startswith(_COMPRESSED):
-        return "it is compressed; decompress it first, or give the file the name ending .gz or .zst"
+        return "it is compressed; decompress it first, or give the file a name that ends in .gz or .zst"
     if b"\0" in text:
         return "it holds NUL bytes; write the file as UTF-8, not as UTF-16"
     if b"\r" in text.strip():
@@ -81,4 +84,4 @@ def _reason(text: bytes | bytearray, error: Exception) -> str:
         return f"it is not UTF-8 at byte {error.start + 1}"
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg}, at character {error.pos + 1}"
-    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

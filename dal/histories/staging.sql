@@ -1,5 +1,6 @@
--- Create the temporary tables in which a transaction of an import stages its sessions and messages.
--- There is no statement_timeout, since the lines may arrive slowly; the library limits the time that the server works.
+-- Create temporary tables for the sessions and messages of one batch. They are dropped when its transaction ends.
+-- COPY lasts as long as it takes to read the lines, so it has no statement_timeout. The library sets a deadline for the
+-- statements that follow.
 SET LOCAL statement_timeout = 0;
 
 CREATE TEMPORARY TABLE dal_import_sessions (

@@ -1,6 +1,7 @@
--- Store the messages of the sessions that take.sql has stored or locked. In a new session they have the numbers of the
--- file. In an existing one, messages that are missing are added after the last one; either all of them, or none if the
--- session cannot take them. Messages that are already stored are found by the index, one by one, however large the
+-- Store the messages of a batch, in the sessions that take.sql has created or locked. In a new session, messages keep
+-- the numbers of the file. In an existing one, messages that are stored already are skipped, and the missing ones
+-- follow the last message with new numbers. A session that may not take its missing messages takes none, and is
+-- returned in `refused` with the reason. LATERAL … LIMIT 1 finds each stored message by the index, however large the
 -- table is.
 WITH state AS (
     SELECT
@@ -140,7 +141,7 @@ continued AS (
     WHERE s.session_id = c.session_id AND c.session_id NOT IN (SELECT r.session_id FROM refused AS r)
 ),
 
--- A service's role may only insert active sessions, so the status is set afterwards.
+-- take.sql inserts every session as active, since a service's role may not insert these columns.
 ended AS (
     UPDATE sessions AS s SET
         status = i.status,

@@ -1,7 +1,7 @@
--- Store new sessions and lock existing ones, in the order of their ids, as append_all does, so that the two cannot
--- deadlock. This is a separate statement, so that the next one sees the commits that this one waited for. The update
--- with WHERE false changes nothing; it only locks the row. Times in the future stay as they are, but the session's place
--- in lists is the present at the latest.
+-- Create the sessions of a batch that do not exist, and lock those that do, in the same order as append_all, so that the
+-- two never deadlock. DO UPDATE … WHERE false locks a row without changing it. This is a statement of its own, so that
+-- store.sql sees what other writers committed while this one waited for their locks. Times in the future are kept, but
+-- listed_at is at most the present.
 WITH stored AS (
     INSERT INTO sessions AS s (
         session_id, source, user_id, parent_id, metadata, next_sequence, message_count,

@@ -1,1 +1,1 @@
-"""The tables: the check of their version and definitions, upgrades, and privileges."""
+"""The schema: check that the tables match this release, upgrade them, and grant privileges on them."""

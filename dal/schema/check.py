@@ -1,4 +1,4 @@
-"""The check that the tables are those of this release."""
+"""Check that this release can use the tables that a connection leads to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dal.schema import drift
 log = logging.getLogger("dal")
 
 VERSION = 5
-"""The version of schema.sql that the query files need."""
+"""The version of schema.sql that the query files are written for."""
 
 _OLDEST_SERVER = 150_000
 """PostgreSQL 15, as in server_version_num."""
@@ -24,14 +24,14 @@ _OLDEST_SERVER = 150_000
 _QUERY = "schema.check"
 
 _MOST = 3
-"""Errors to list in a message."""
+"""Errors that a message lists."""
 
 
 class SchemaCheck:
-    """The check of the tables, once on each connection, shared by a store and all stores made from it.
+    """Remembers which connections were checked. A store shares it with the stores made from it.
 
-    Connections of the caller's may lead to different tables, by their search_path or a temporary table. Connections of
-    the store's own pool are all alike, so `trust` marks the others as checked.
+    A caller's connections are checked one by one: by its search_path or a temporary table, each may lead to other
+    tables. Connections of a store's own pool are alike, so after the first check `trust` marks the others as checked.
     """
 
     __slots__ = ("_checked",)
@@ -45,7 +45,7 @@ class SchemaCheck:
         return bool(self._checked)
 
     def is_due(self, connection: BaseConnection[Any]) -> bool:
-        """Return whether this connection must be checked before its first statement."""
+        """Return whether this connection is not checked yet."""
         return connection not in self._checked
 
     def trust(self, connection: BaseConnection[Any]) -> None:
@@ -53,7 +53,7 @@ class SchemaCheck:
         self._checked.add(connection)
 
     def compare(self, found: Sequence[SchemaFact], connection: BaseConnection[Any]) -> None:
-        """Raise SchemaMismatch unless the query files can use the tables of this connection."""
+        """Mark a connection as checked; raise SchemaMismatch if the query files cannot use its tables."""
         version = usable_version(found)
         if version == VERSION:
             refuse(drift.errors(found))
@@ -75,25 +75,25 @@ def versions(found: Sequence[SchemaFact]) -> tuple[int, int]:
     for fact in found:
         if fact.kind == "version":
             return int(fact.name), int(fact.definition)
-    raise SchemaMismatch(f"the tables here were never applied whole; {APPLY}", query=_QUERY)
+    raise SchemaMismatch(f"schema.sql was never applied completely here; {APPLY}", query=_QUERY)
 
 
 def usable_version(found: Sequence[SchemaFact]) -> int:
-    """Return the version of the tables if it is this release's, or a newer compatible one."""
+    """Return the version of the tables; raise SchemaMismatch unless it is this release's or a newer compatible one."""
     version, usable_from = versions(found)
     if version < VERSION:
         advice = f"needs {VERSION}; run `dal schema upgrade`"
     elif usable_from > VERSION:
-        advice = f"is made for {VERSION}; use a newer one"
+        advice = f"is made for {VERSION}; install a newer one"
     else:
         return version
     raise SchemaMismatch(
-        f"the tables here are version {version}, and this release of session-dal {advice}", query=_QUERY
+        f"the tables here have version {version}, and this release of session-dal {advice}", query=_QUERY
     )
 
 
 def refuse(errors: Sequence[str]) -> None:
-    """Raise SchemaMismatch if there are any."""
+    """Raise SchemaMismatch with these errors, unless there are none."""
     if errors:
         more = f" (and {len(errors) - _MOST} more)" if len(errors) > _MOST else ""
         mismatch = SchemaMismatch(

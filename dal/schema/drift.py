@@ -16,13 +16,13 @@ KINDS = ("column", "constraint", "index", "parameter")
 _ADDED = (*KINDS, "foreign key", "row-level security", "trigger")
 """The kinds of objects that a service may add."""
 
-_NEVER = {
+_FORBIDDEN = {
     "stranger": "table {0.table_name} is owned by {0.name}, who owns neither schema {0.definition} nor the database, "
     "and may have planted it; drop it, or if you trust it, give it to the schema's owner",
     "rule": "rule {0.name} on {0.table_name}: on a table with rules, PostgreSQL refuses some of session-dal's "
-    "statements; drop it, and use a trigger",
+    "statements; drop it, and use a trigger instead",
 }
-"""The kinds of objects that are errors in every version, and why."""
+"""The kinds of objects that are errors in tables of any version, and why."""
 
 
 def _read(text: str) -> dict[Key, str]:
@@ -37,21 +37,21 @@ TABLES = tuple(dict.fromkeys(table for table, _, _ in EXPECTED))
 
 
 def misplaced(found: Sequence[SchemaFact]) -> list[str]:
-    """Return the errors that do not depend on the version: the schema, the kind and the owner of the tables."""
+    """Return the errors of tables of any version: a wrong kind of relation, several schemas, an untrusted owner."""
     tables = [fact for fact in found if fact.kind == "table"]
     wrong = [
-        f"{fact.table_name} in schema {fact.name} is a {fact.definition}, and must be an ordinary table"
+        f"{fact.table_name} in schema {fact.name} is a {fact.definition}; it must be an ordinary table"
         for fact in tables
         if fact.definition != "table"
     ]
     if len({fact.name for fact in tables}) > 1:
         places = ", ".join(f"{fact.table_name} in {fact.name}" for fact in tables)
-        wrong.append(f"the search_path leads to several schemas ({places}); it must name the right one first")
-    return wrong + [_NEVER[fact.kind].format(fact) for fact in found if fact.kind in _NEVER]
+        wrong.append(f"the search_path leads to tables in several schemas ({places}); name the right schema first")
+    return wrong + [_FORBIDDEN[fact.kind].format(fact) for fact in found if fact.kind in _FORBIDDEN]
 
 
 def errors(found: Sequence[SchemaFact]) -> list[str]:
-    """Return the errors in tables of this release's version."""
+    """Return the errors of tables that have this release's version."""
     tables = {fact.table_name for fact in found if fact.kind == "table"}
     missing = [f"table {table} is missing" for table in TABLES if table not in tables]
     wanted = {key: text for key, text in EXPECTED.items() if key[0] in tables and key[1] != "parameter"}
@@ -74,16 +74,15 @@ def _key(fact: SchemaFact) -> Key:
 
 
 def _differences(found: Sequence[SchemaFact], wanted: Mapping[Key, str]) -> Iterator[str]:
-    there = {_key(fact): f"is {fact.definition}" for fact in found}
-    for key, definition in wanted.items():
-        is_there = there.get(key, "is missing")
-        if is_there != f"is {definition}":
-            table, kind, name = key
-            yield f"{kind} {name} of {table} {is_there}; schema.sql makes it {definition}"
+    actual = {_key(fact): fact.definition for fact in found}
+    for (table, kind, name), definition in wanted.items():
+        found_as = actual.get((table, kind, name), "missing")
+        if found_as != definition:
+            yield f"{kind} {name} of {table} is {found_as}; schema.sql makes it {definition}"
 
 
 def _unfillable(found: Sequence[SchemaFact]) -> Iterator[str]:
-    """Yield columns of the service that no statement of the library can fill."""
+    """Yield the columns that a service has added and that the library's inserts would leave empty, against NOT NULL."""
     for fact in found:
         is_filled = any(word in fact.definition for word in (" DEFAULT ", " GENERATED "))
         if fact.kind == "column" and _key(fact) not in EXPECTED and " NOT NULL" in fact.definition and not is_filled:

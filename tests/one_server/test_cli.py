@@ -132,7 +132,7 @@ def test_another_version_is_told(run, dsn, server, schema):
     with psycopg.connect(with_schema(server.conninfo, schema)) as connection:
         connection.execute("UPDATE dal_schema SET version = 99, usable_from = 98")
     for command in ("check", "apply", "upgrade"):
-        assert_fails(run("schema", command, "--schema", schema, *dsn), "99", "use a newer one")
+        assert_fails(run("schema", command, "--schema", schema, *dsn), "99", "install a newer one")
 
 
 def test_tables_of_another_project_are_left_alone(run, dsn, server, schema):

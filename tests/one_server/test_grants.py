@@ -269,7 +269,7 @@ def test_any_name_is_a_name(command, tables, make_role, suffix):
 
 @pytest.mark.parametrize("name", ["nobody at all", "PUBLIC", "public", "CURRENT_USER"])
 def test_a_role_that_is_not_there_is_told(command, tables, name):
-    assert_fails(command(name), f"role: there is none named {name!r}; make it first")
+    assert_fails(command(name), f"role: no role is named {name!r}; create it first")
 
 
 def test_the_owner_keeps_its_privileges(command, connection, sync_store):

@@ -490,7 +490,7 @@ def test_an_archived_session_that_misses_messages_is_refused_and_told(store, oth
     store.session("s").append("user", "2")
     store.session("fine").append("user", "2")
     done = other.import_([exported(store)])
-    assert dict(done.refused) == {"s": "it is archived, and messages are missing there"}
+    assert dict(done.refused) == {"s": "it is archived, and lacks messages of the file"}
     assert (done.sessions, done.messages, done.already_there) == (0, 1, 2)
     assert [content for _, content in sequences(other, "s")] == ["1"]
     assert [content for _, content in sequences(other, "fine")] == ["1", "2"]
@@ -499,7 +499,7 @@ def test_an_archived_session_that_misses_messages_is_refused_and_told(store, oth
 def test_another_content_under_a_known_id_is_refused_and_told(store):
     store.session("s").append("user", "here", message_id="m")
     done = store.import_(lines(message("s", "there", message_id="m"), message("s", "more"), message("t", "x")))
-    assert dict(done.refused) == {"s": "a message_id is there with other content"}
+    assert dict(done.refused) == {"s": "a message_id is stored with other content"}
     assert (done.sessions, done.messages) == (1, 1)
     assert sequences(store, "s") == [(0, "here")]
 
@@ -512,7 +512,7 @@ def test_a_confined_store_imports_its_users_sessions_alone(store):
     store.session("theirs", user_id="u2").append("user", "secret", message_id="m")
     told = lines(message("theirs", "secret", message_id="m"), message("theirs", "x"), message("mine"))
     done = mine.import_(told)
-    assert dict(done.refused) == {"theirs": "it is another user's"}
+    assert dict(done.refused) == {"theirs": "it belongs to another user"}
     assert (done.sessions, done.messages, done.already_there) == (1, 1, 0)
     assert store.session("mine").record().user_id == "u1"
     assert len(sequences(store, "theirs")) == 1
@@ -557,7 +557,7 @@ def test_what_others_wrote_can_be_exported_again(store, other, rows):
     store.import_(lines(message("a"), message("b", created_at="2020-01-01T00:00Z")))
     assert other.import_(store.export() if isinstance(store, dal.SessionStore) else [exported(store)]).sessions == 3
     assert rows(other) == rows(store)
-    with pytest.raises(dal.InvalidInput, match="line 2: created_at: is given, and that of the message above is not"):
+    with pytest.raises(dal.InvalidInput, match="line 2: created_at: is given, but the message above has none"):
         store.import_(lines(message("d"), message("d", created_at=MOMENT)))
 
 
@@ -596,7 +596,7 @@ def test_an_import_does_not_wait_for_a_vacuum(side, server, schema, connect):
 
 
 def test_statistics_that_take_too_long_cost_no_import(side, server, schema, tables, monkeypatch):
-    monkeypatch.setattr(f"dal.histories._{side.name}.imports.ANALYZE", b"SELECT pg_sleep(60)")
+    monkeypatch.setitem(batch.SQL, "analyze", b"SELECT pg_sleep(60)")
     with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
         done = store.import_(lines(message("s")))
         assert (done.messages, done.analyzed) == (1, False)
@@ -628,7 +628,7 @@ WRONG = [
     ("[]", "line 2: must be"),
     ('{"message": 7}', "line 2: must be"),
     ('{"message": {}, "session": {}}', "line 2: must be"),
-    ({"message": GOOD | {"text": "x"}}, "line 2: text: is no field of a message"),
+    ({"message": GOOD | {"text": "x"}}, "line 2: text: is not a field of a message"),
     ({"message": GOOD | {"content": None}}, "line 2: content: must be a str"),
     ({"message": GOOD | {"content": "a\0"}}, "line 2: content: holds a NUL"),
     ({"message": GOOD | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
@@ -645,30 +645,33 @@ WRONG = [
     ({"message": WHOLE | {"sequence": 2**63}}, "line 2: sequence: is 9223372036854775808"),
     ({"message": WHOLE | {"metadata": {"a": "\0"}}}, "line 2: metadata: holds a NUL"),
     ({"message": WHOLE | {"created_at": "2026-01-31"}}, "line 2: created_at: has no time zone"),
-    ({"message": WHOLE | {"more": 1}}, "line 2: more: is no field of a message"),
+    ({"message": WHOLE | {"more": 1}}, "line 2: more: is not a field of a message"),
     ({"message": GOOD | {"sequence": -1}}, "line 2: sequence: is -1"),
-    ({"message": GOOD | {"sequence": 0}}, "line 2: sequence: is 0, and must be above 0"),
+    ({"message": GOOD | {"sequence": 0}}, "line 2: sequence: is 0; it must be above 0"),
     ({"message": GOOD | {"metadata": []}}, "line 2: metadata: must be a mapping"),
     ('{"message": {"session_id": "s", "role": "u", "content": "", "metadata": {"n": NaN}}}', "line 2: metadata"),
     ({"message": GOOD | {"created_at": "yesterday"}}, "line 2: created_at: is not a time"),
     ({"message": GOOD | {"created_at": "2026-01-01"}}, "line 2: created_at: has no time zone"),
     ({"message": GOOD | {"created_at": 7}}, "line 2: created_at: must be a time as text"),
-    ({"message": GOOD | {"created_at": "2025-01-01T00:00Z"}}, "line 2: created_at: is before"),
+    ({"message": GOOD | {"created_at": "2025-01-01T00:00Z"}}, "line 2: created_at: is earlier"),
     ({"session": {}}, "line 2: session_id: must be a str"),
-    ({"session": {"session_id": "t", "listed_at": MOMENT}}, "line 2: listed_at: is no field of a session"),
+    ({"session": {"session_id": "t", "listed_at": MOMENT}}, "line 2: listed_at: is not a field of a session"),
     ({"session": {"session_id": "t", "status": "gone"}}, "line 2: status: is 'gone'"),
     ({"session": {"session_id": "t", "status": []}}, "line 2: status: is"),
-    ({"session": {"session_id": "t", "status": "archived"}}, "line 2: archived_at: must be given"),
-    ({"session": {"session_id": "t", "agent_ids": []}}, "line 2: agent_ids: is kept for an archived session"),
-    ({"session": {"session_id": "t", "message_count": 2}}, "line 2: message_count: is 2, and 0 messages follow"),
+    ({"session": {"session_id": "t", "status": "archived"}}, "line 2: archived_at: must be given if and only if"),
+    (
+        {"session": {"session_id": "t", "agent_ids": []}},
+        "line 2: agent_ids: must be null unless the status is archived",
+    ),
+    ({"session": {"session_id": "t", "message_count": 2}}, "line 2: message_count: is 2, but 0 messages follow"),
     ({"session": {"session_id": "t", "next_sequence": "x"}}, "line 2: next_sequence: must be an int"),
-    (with_message(next_sequence=7), "line 2: next_sequence: is 7, and the last message has 7"),
-    (with_message(updated_at="2026-01-31T11:59:59Z"), "line 2: updated_at: is before the last message"),
+    (with_message(next_sequence=7), "line 2: next_sequence: is 7, but the last message has 7"),
+    (with_message(updated_at="2026-01-31T11:59:59Z"), "line 2: updated_at: is earlier than the last message"),
     ({"session": {"session_id": "t", "agent_ids": "a"}}, "line 2: agent_ids: must be a list, not str"),
     ("{" + " " * MAX_LINE, f"line 2: is longer than {MAX_LINE} bytes"),
     (
         {"session": {"session_id": "t", "status": "archived", "archived_at": MOMENT, "agent_ids": ["a"]}},
-        "line 2: agent_ids: are not those of its messages",
+        "line 2: agent_ids: must list the agents of its messages",
     ),
     ({"message": GOOD | {"message_id": "m"}}, r"lines 1 to 2: a session has a message_id twice: .*\(s, m\)"),
 ]

@@ -17,7 +17,7 @@ from test_histories import lines as written
 from test_histories import message as said
 
 import dal
-from dal.histories._sync import imports
+from dal.histories import batch
 
 
 @pytest.fixture
@@ -99,13 +99,13 @@ def test_what_is_refused_is_named(store, place, tmp_path):
     done = program.run("import", path, *place(store))
     assert (done.returncode, done.stdout) == (1, "")
     assert "Imported 1 new sessions, and 1 messages" in done.stderr
-    assert "Refused session 'archived': it is archived, and messages are missing there." in done.stderr
+    assert "Refused session 'archived': it is archived, and lacks messages of the file." in done.stderr
 
 
 def test_old_statistics_are_told(store, place, tmp_path, monkeypatch):
     path = tmp_path / "more.jsonl"
     path.write_text("\n".join(written(said("new"))), encoding="utf-8")
-    monkeypatch.setattr(imports, "ANALYZE", b"SELECT no_such_column")
+    monkeypatch.setitem(batch.SQL, "analyze", b"SELECT no_such_column")
     done = program.call("import", path, *place(store))
     assert done.returncode == 0
     assert (

@@ -52,7 +52,7 @@ def connect_old(server, schema, old):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(migrations, "_AGAIN", 2)
+    monkeypatch.setattr(migrations, "_RETRIES", 2)
 
 
 def release_1(connection, statement, **parameters):
@@ -259,7 +259,7 @@ def test_a_long_transaction_delays_the_step_and_the_writers_hardly(old, connect_
             assert "done" not in told
             long.commit()
             work.join()
-    assert told[0] == "not yet: canceling statement due to lock timeout; trying again"
+    assert told[0] == "not yet: canceling statement due to lock timeout; will try again"
     assert told[-2:] == [migrations.purpose(migrations.steps(1)[-1]), "done"]
 
 
@@ -267,7 +267,7 @@ def test_it_gives_up_in_the_end_and_says_who_may_hold_it(old, connect_old, impat
     with connect_old(autocommit=False) as long:
         append(long, "long", "m")
         with pytest.raises(
-            dal.StatementFailed, match=r"gave up after 3 times: .*lock timeout.* pg_stat_activity"
+            dal.StatementFailed, match=r"gave up after 3 attempts: .*lock timeout.* pg_stat_activity"
         ) as error:
             upgraded(old)
         assert (error.value.query, error.value.sqlstate) == ("0002_removals.sql", "55P03")
@@ -317,14 +317,14 @@ def test_a_step_that_fails_leaves_nothing(old, monkeypatch, tmp_path):
 def test_a_step_alone_refuses_any_but_the_version_before(connection, step, sync_store):
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=f"holds version {VERSION} ") as error:
         migrations._run(connection, step.read_text(encoding="utf-8"))
-    assert error.value.diag.message_hint == "Run dal schema upgrade, which runs what is missing."
+    assert error.value.diag.message_hint == "Run dal schema upgrade, which runs every missing file."
 
 
 def test_a_store_on_older_tables_says_what_to_run(side, server, schema, old):
     with side.connect_store(server.conninfo, schema=schema) as store:
         for attempt in (lambda: store.session().append("user", "x"), store.check_schema, store.apply_schema):
             with pytest.raises(
-                dal.SchemaMismatch, match=f"are version 1, .* needs {VERSION}; run `dal schema upgrade`"
+                dal.SchemaMismatch, match=f"have version 1, .* needs {VERSION}; run `dal schema upgrade`"
             ):
                 attempt()
         upgraded(old)

@@ -79,7 +79,7 @@ STORE = {
     "agent_ids": (lambda mine: mine.agent_ids(["theirs"]), {"theirs": ()}),
     "delete_idle": (lambda mine: mine.delete_idle(TOMORROW), ()),
     "export": (lambda mine: list(mine.export()), []),
-    "import_": (lambda mine: mine.import_([APPEND]).refused, {"theirs": "it is another user's"}),
+    "import_": (lambda mine: mine.import_([APPEND]).refused, {"theirs": "it belongs to another user"}),
     "for_user": (lambda mine: mine.for_user("u1").session("theirs").delete(), False),
     "for_user of another": (lambda mine: mine.for_user("u2"), dal.InvalidInput),
     "writer": (lambda mine: within(mine.writer()), dal.SessionNotFound),

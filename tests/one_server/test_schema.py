@@ -77,10 +77,10 @@ def test_without_tables_the_first_error_says_what_to_run(bare):
 @pytest.mark.parametrize(
     ("version", "usable_from", "told"),
     [
-        (VERSION + 1, VERSION + 1, f"is made for {VERSION}; use a newer one"),
-        (VERSION + 1, None, f"is made for {VERSION}; use a newer one"),
+        (VERSION + 1, VERSION + 1, f"is made for {VERSION}; install a newer one"),
+        (VERSION + 1, None, f"is made for {VERSION}; install a newer one"),
         (VERSION - 1, 1, f"needs {VERSION}; run `dal schema upgrade`"),
-        (None, None, "never applied whole; run `dal schema apply`"),
+        (None, None, "never applied completely here; run `dal schema apply`"),
     ],
 )
 def test_another_version_is_told_by_the_first_error(bare, connection, version, usable_from, told):

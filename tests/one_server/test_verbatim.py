@@ -39,10 +39,7 @@ BRACKETS = {
     *('SAVEPOINT "_pg3_1"', 'RELEASE "_pg3_1"', 'ROLLBACK TO "_pg3_1"'),  # Of a block in the caller's transaction.
 }
 
-IMPORT = {
-    one.decode()
-    for one in (batch.STAGING, batch.COPY_MESSAGES, batch.COPY_SESSIONS, batch.TAKE, batch.STORE, batch.COMMIT)
-}
+IMPORT = {text.decode() for name, text in batch.SQL.items() if name != "analyze"}
 """The files beside dal/histories/batch.py."""
 
 

@@ -1,4 +1,4 @@
-"""The chunks of an import's source. The sync twin is written by hand: it takes no asynchronous source."""
+"""The chunks of an import's source. The synchronous side is written by hand: it takes no asynchronous source."""
 
 from __future__ import annotations
 

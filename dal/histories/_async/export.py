@@ -1,4 +1,4 @@
-"""Exports: the lines of sessions and their messages, from one snapshot."""
+"""Exports: sessions and their messages as lines, from one snapshot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dal.histories.pages import PAGE, MessagePages
 async def export(
     runner: AsyncRunner, *, user_id: str | None, source: str | None, since: datetime | None, until: datetime | None
 ) -> AsyncGenerator[bytes]:
-    """Yield the lines in chunks of whole lines. The server reads a page while the lines of the last are written."""
+    """Yield chunks of whole lines. While the server reads a page, this side writes the lines of the previous one."""
     wanted: dict[str, Any] = {"source": source, "since": since, "until": until, "limit": PAGE}
     query: AsyncQuery = async_queries.sessions.export
     if user_id is not None:

@@ -1,4 +1,4 @@
-"""Imports: store the sessions and messages of an export, or of lines that others wrote."""
+"""Imports: store the sessions and messages of an export, or of any file in its format."""
 
 from __future__ import annotations
 
@@ -15,25 +15,14 @@ from dal._async.connection import set_deadline
 from dal._async.runner import AsyncRunner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice, redact
 from dal.histories._async.chunks import chunks
-from dal.histories.batch import (
-    ANALYZE,
-    COMMIT,
-    COPY_MESSAGES,
-    COPY_SESSIONS,
-    MOST_AHEAD,
-    STAGING,
-    STORE,
-    TAKE,
-    Batch,
-    Tally,
-)
+from dal.histories.batch import MOST_AHEAD, SQL, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.observe import server_of
 from dal.records import Imported
 from dal.validate import Sanitize
 
 _SECONDS_A_MESSAGE = 0.001
-"""Seconds for each message, added to the store's timeout, since a long session is stored whole."""
+"""Seconds to add to the store's timeout for each message, since one statement stores a whole batch."""
 
 _AT_ONCE = 2**16
 """Characters to send at once."""
@@ -83,15 +72,15 @@ async def _observed(runner: AsyncRunner, connection: AsyncConnection[Any]) -> As
 
 
 async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]) -> None:
-    """Copy a batch into temporary tables, while its lines are read."""
+    """Copy the lines of a batch into temporary tables while they are read."""
     cursor = AsyncRawCursor(connection, row_factory=tuple_row)
-    await cursor.execute(STAGING, prepare=False)
-    async with cursor.copy(COPY_MESSAGES) as copy:
+    await cursor.execute(SQL["staging"], prepare=False)
+    async with cursor.copy(SQL["copy_messages"]) as copy:
         while batch.waiting or not batch.is_whole:
-            for row in batch.send():
+            for row in batch.take_unsent():
                 await copy.write_row(row)
             await _read(each, batch, _AT_ONCE)
-    async with cursor.copy(COPY_SESSIONS) as copy:
+    async with cursor.copy(SQL["copy_sessions"]) as copy:
         for row in batch.rows():
             await copy.write_row(row)
 
@@ -99,18 +88,18 @@ async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGener
 async def _store(
     runner: AsyncRunner, connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]
 ) -> tuple[Any, Exception | None]:
-    """Store a copied batch, and commit. Meanwhile, read lines of the next batch.
+    """Store a copied batch and commit, and read lines of the next batch meanwhile. Return the outcome of the batch.
 
-    The server never waits for the lines, however slow they are. An error in them is returned, not raised, so that an
-    error of this batch takes precedence.
+    All statements are sent before a line is read, so the commit does not wait for slow lines. An error in the lines is
+    returned, not raised, since an error of this batch takes precedence.
     """
     wrong: Exception | None = None
     storing = AsyncRawCursor(connection, row_factory=tuple_row)
     try:
         async with connection.pipeline():
-            await AsyncRawCursor(connection).execute(TAKE, prepare=False)
-            await storing.execute(STORE, prepare=False)
-            await AsyncRawCursor(connection).execute(COMMIT, prepare=False)
+            await AsyncRawCursor(connection).execute(SQL["take"], prepare=False)
+            await storing.execute(SQL["store"], prepare=False)
+            await AsyncRawCursor(connection).execute(SQL["commit"], prepare=False)
             if batch.following is not None:
                 try:
                     await _read(each, batch.following, MOST_AHEAD)
@@ -122,32 +111,32 @@ async def _store(
     except psycopg.errors.UniqueViolation as error:
         if not is_sent_twice(error):
             raise
-        told = f"a session has a message_id twice: {error.diag.message_detail}"
+        reason = f"a session has a message_id twice: {error.diag.message_detail}"
         redact(error)
-        raise InvalidInput(batch.place, told) from error
+        raise InvalidInput(batch.place, reason) from error
     finally:
         set_deadline(connection, None)
 
 
 async def _analyze(runner: AsyncRunner) -> bool:
-    """Update the planner's statistics; return False if the role may not, or if that takes too long."""
+    """Update the planner's statistics; return False if the role may not, or if it takes too long."""
     warnings: list[Any] = []
     try:
         async with runner.connection() as connection, connection.transaction():
             connection.add_notice_handler(warnings.append)
             set_deadline(connection, runner.deadline())
             try:
-                await connection.execute(ANALYZE, prepare=False)
+                await connection.execute(SQL["analyze"], prepare=False)
             finally:
                 set_deadline(connection, None)
                 connection.remove_notice_handler(warnings.append)
-    except (psycopg.Error, DalError):  # The import is committed already.
+    except (psycopg.Error, DalError):  # The import itself is committed.
         return False
     return not warnings
 
 
 async def _read(each: AsyncGenerator[Line], batch: Batch, most: int) -> None:
-    """Read lines into a batch, until it is complete or has `most` characters to send."""
+    """Read lines into a batch until it is whole or has `most` characters to send."""
     while not batch.is_whole and batch.waiting < most:
         batch.add(await anext(each, None))
 

@@ -1,4 +1,4 @@
-"""The chunks of an import's source. The async twin also takes asynchronous sources."""
+"""The chunks of an import's source. The asynchronous side is written by hand: it also takes asynchronous sources."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from dal.errors import InvalidInput
 
 _SIZE = 2**16
-"""Bytes of a file that are read at once."""
+"""Bytes to read from a file at once."""
 
 
 def chunks(lines: Any) -> Generator[Any, None, None]:
-    """Give the chunks of an iterable, or of a file."""
+    """Yield the chunks of an iterable or of a file."""
     if isinstance(lines, str | bytes | bytearray | memoryview | dict):
         raise InvalidInput("lines", f"must be a file or an iterable of lines, not one {type(lines).__name__}")
     if hasattr(lines, "read"):

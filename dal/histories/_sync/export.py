@@ -1,5 +1,5 @@
 # Generated from dal/histories/_async/export.py by .ci/async_to_sync.py: change that file, and run it.
-"""Exports: the lines of sessions and their messages, from one snapshot."""
+"""Exports: sessions and their messages as lines, from one snapshot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dal.histories.pages import PAGE, MessagePages
 def export(
     runner: Runner, *, user_id: str | None, source: str | None, since: datetime | None, until: datetime | None
 ) -> Generator[bytes, None, None]:
-    """Yield the lines in chunks of whole lines. The server reads a page while the lines of the last are written."""
+    """Yield chunks of whole lines. While the server reads a page, this side writes the lines of the previous one."""
     wanted: dict[str, Any] = {"source": source, "since": since, "until": until, "limit": PAGE}
     query: Query = queries.sessions.export
     if user_id is not None:

@@ -1,5 +1,5 @@
 # Generated from dal/histories/_async/imports.py by .ci/async_to_sync.py: change that file, and run it.
-"""Imports: store the sessions and messages of an export, or of lines that others wrote."""
+"""Imports: store the sessions and messages of an export, or of any file in its format."""
 
 from __future__ import annotations
 
@@ -16,25 +16,14 @@ from dal._sync.connection import set_deadline
 from dal._sync.runner import Runner
 from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice, redact
 from dal.histories._sync.chunks import chunks
-from dal.histories.batch import (
-    ANALYZE,
-    COMMIT,
-    COPY_MESSAGES,
-    COPY_SESSIONS,
-    MOST_AHEAD,
-    STAGING,
-    STORE,
-    TAKE,
-    Batch,
-    Tally,
-)
+from dal.histories.batch import MOST_AHEAD, SQL, Batch, Tally
 from dal.histories.lines import Line, Lines
 from dal.observe import server_of
 from dal.records import Imported
 from dal.validate import Sanitize
 
 _SECONDS_A_MESSAGE = 0.001
-"""Seconds for each message, added to the store's timeout, since a long session is stored whole."""
+"""Seconds to add to the store's timeout for each message, since one statement stores a whole batch."""
 
 _AT_ONCE = 2**16
 """Characters to send at once."""
@@ -84,15 +73,15 @@ def _observed(runner: Runner, connection: Connection[Any]) -> Iterator[None]:
 
 
 def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]) -> None:
-    """Copy a batch into temporary tables, while its lines are read."""
+    """Copy the lines of a batch into temporary tables while they are read."""
     cursor = RawCursor(connection, row_factory=tuple_row)
-    cursor.execute(STAGING, prepare=False)
-    with cursor.copy(COPY_MESSAGES) as copy:
+    cursor.execute(SQL["staging"], prepare=False)
+    with cursor.copy(SQL["copy_messages"]) as copy:
         while batch.waiting or not batch.is_whole:
-            for row in batch.send():
+            for row in batch.take_unsent():
                 copy.write_row(row)
             _read(each, batch, _AT_ONCE)
-    with cursor.copy(COPY_SESSIONS) as copy:
+    with cursor.copy(SQL["copy_sessions"]) as copy:
         for row in batch.rows():
             copy.write_row(row)
 
@@ -100,18 +89,18 @@ def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None,
 def _store(
     runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]
 ) -> tuple[Any, Exception | None]:
-    """Store a copied batch, and commit. Meanwhile, read lines of the next batch.
+    """Store a copied batch and commit, and read lines of the next batch meanwhile. Return the outcome of the batch.
 
-    The server never waits for the lines, however slow they are. An error in them is returned, not raised, so that an
-    error of this batch takes precedence.
+    All statements are sent before a line is read, so the commit does not wait for slow lines. An error in the lines is
+    returned, not raised, since an error of this batch takes precedence.
     """
     wrong: Exception | None = None
     storing = RawCursor(connection, row_factory=tuple_row)
     try:
         with connection.pipeline():
-            RawCursor(connection).execute(TAKE, prepare=False)
-            storing.execute(STORE, prepare=False)
-            RawCursor(connection).execute(COMMIT, prepare=False)
+            RawCursor(connection).execute(SQL["take"], prepare=False)
+            storing.execute(SQL["store"], prepare=False)
+            RawCursor(connection).execute(SQL["commit"], prepare=False)
             if batch.following is not None:
                 try:
                     _read(each, batch.following, MOST_AHEAD)
@@ -123,32 +112,32 @@ def _store(
     except psycopg.errors.UniqueViolation as error:
         if not is_sent_twice(error):
             raise
-        told = f"a session has a message_id twice: {error.diag.message_detail}"
+        reason = f"a session has a message_id twice: {error.diag.message_detail}"
         redact(error)
-        raise InvalidInput(batch.place, told) from error
+        raise InvalidInput(batch.place, reason) from error
     finally:
         set_deadline(connection, None)
 
 
 def _analyze(runner: Runner) -> bool:
-    """Update the planner's statistics; return False if the role may not, or if that takes too long."""
+    """Update the planner's statistics; return False if the role may not, or if it takes too long."""
     warnings: list[Any] = []
     try:
         with runner.connection() as connection, connection.transaction():
             connection.add_notice_handler(warnings.append)
             set_deadline(connection, runner.deadline())
             try:
-                connection.execute(ANALYZE, prepare=False)
+                connection.execute(SQL["analyze"], prepare=False)
             finally:
                 set_deadline(connection, None)
                 connection.remove_notice_handler(warnings.append)
-    except (psycopg.Error, DalError):  # The import is committed already.
+    except (psycopg.Error, DalError):  # The import itself is committed.
         return False
     return not warnings
 
 
 def _read(each: Generator[Line, None, None], batch: Batch, most: int) -> None:
-    """Read lines into a batch, until it is complete or has `most` characters to send."""
+    """Read lines into a batch until it is whole or has `most` characters to send."""
     while not batch.is_whole and batch.waiting < most:
         batch.add(next(each, None))
 

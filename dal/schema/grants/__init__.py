@@ -17,11 +17,13 @@ _statements: Any = aiosql.from_path(_FOLDER, "psycopg")
 
 
 def grants(connection: psycopg.Connection[Any], role: str, *, read_only: bool) -> sql.Composed:
-    """Return the SQL that grants a service's or an analyst's role the privileges that it needs on the tables."""
-    schema, is_there, is_owner = _statements.look(connection, wanted=role)
-    if not is_there:
-        raise InvalidInput("role", f"there is none named {role!r}; make it first, as with CREATE ROLE")
+    """Return the SQL that grants a role the privileges that a service, or an analyst, needs on the tables."""
+    schema, is_known, is_owner = _statements.role(connection, wanted=role)
+    if not is_known:
+        raise InvalidInput("role", f"no role is named {role!r}; create it first, as with CREATE ROLE")
     if is_owner:
-        raise InvalidInput("role", f"{role!r} owns the tables, or is a superuser or a member of the role that does")
+        raise InvalidInput(
+            "role", f"{role!r} owns the tables, or is a superuser or a member of the owner: it needs no grants"
+        )
     text: Any = (_FOLDER / f"{'read_only' if read_only else 'service'}.template").read_text(encoding="utf-8")
     return sql.SQL(text).format(schema=sql.Identifier(schema), role=sql.Identifier(role))

@@ -23,7 +23,7 @@ BEGIN
         RAISE EXCEPTION 'schema "%" holds version % of session-dal''s tables, and this file upgrades version 1',
             current_schema(), found
         USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Run dal schema upgrade, which runs what is missing.';
+            HINT = 'Run dal schema upgrade, which runs every missing file.';
     END IF;
 END
 $$;

@@ -17,7 +17,7 @@ BEGIN
         RAISE EXCEPTION 'schema "%" holds version % of session-dal''s tables, and this file upgrades version 4',
             current_schema(), found
         USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Run dal schema upgrade, which runs what is missing.';
+            HINT = 'Run dal schema upgrade, which runs every missing file.';
     END IF;
     -- If someone is building one of them now, this waits and gives up; run it again then.
     PERFORM set_config('lock_timeout', '500ms', true);
@@ -60,9 +60,9 @@ BEGIN
                 to_regclass('sessions_listed_of_source')
             )
     ) < 3 THEN
-        RAISE EXCEPTION 'the indexes of sessions are not all built yet'
+        RAISE EXCEPTION 'some of the new indexes on sessions are not complete'
         USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Somebody else may be building them: run this file again.';
+            HINT = 'Another upgrade may be building them; run this file again.';
     END IF;
     INSERT INTO dal_schema (version, usable_from) VALUES (5, 1);
 END

@@ -1,8 +1,8 @@
 """Upgrade the tables of an older release while services write, with one file for each version.
 
-A file runs in one transaction, unless it has the line `-- Run: each statement on its own`. It waits for a lock
-at most half a second, so that no writer waits long behind it, and is tried again after a random pause. The files in
-finish/ drop the objects that only older releases need, once none of them runs any more.
+A file runs in one transaction, unless it has the line `-- Run: each statement on its own`. It waits at most half a
+second for a lock, so that no writer queues behind it for long, and is tried again after a random pause. The files in
+finish/ drop the objects that only older releases need, once no such release runs any more.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from dal.schema.check import VERSION, usable_version, versions
 
 _FOLDER = Path(__file__).parent
 
-_AGAIN = 19
-"""The number of retries of a step."""
+_RETRIES = 19
+"""Retries of a step."""
 
-_FREE_LATER = (
+_TEMPORARY = (
     errors.LockNotAvailable,
     errors.DeadlockDetected,
     errors.ObjectNotInPrerequisiteState,
     errors.UniqueViolation,
-    errors.InternalError_,  # "tuple concurrently updated": of the catalog.
+    errors.InternalError_,  # "tuple concurrently updated", in the catalog.
 )
-"""A lock was not free in time, or someone else was taking the step at the same time: look again."""
+"""Errors that a retry may overcome: a lock was not free in time, or somebody else was running the same step."""
 
-_ON_ITS_OWN = "\n-- Run: each statement on its own"
+_WITHOUT_TRANSACTION = "\n-- Run: each statement on its own"
 
 
 def steps(version: int) -> list[Path]:
-    """List the files that upgrade this version to the release's own, in order."""
+    """List the files that upgrade tables of this version to the release's own, in order."""
     files = {int(path.name[:4]): path for path in _FOLDER.glob("*.sql")}
     return [files[n] for n in range(version + 1, VERSION + 1)]
 
@@ -50,16 +50,16 @@ def missing(connection: psycopg.Connection) -> list[Path]:
         raise translate(error, "schema.check") from error
     version, _ = versions(found)
     if version >= VERSION:
-        usable_version(found)  # No more: an index may still be built by someone who upgrades at the same time.
+        usable_version(found)  # Not the definitions: somebody who upgrades too may still be building an index.
     return steps(version)
 
 
 def upgrade(connection: psycopg.Connection, report: Callable[[str], None]) -> None:
     """Run every missing step on this connection, and report each."""
-    attempts = Attempts(_AGAIN, None)
+    attempts = Attempts(_RETRIES, None)
     while left := missing(connection):
-        if _taken(connection, left[0], attempts, report):
-            attempts = Attempts(_AGAIN, None)
+        if _try_step(connection, left[0], attempts, report):
+            attempts = Attempts(_RETRIES, None)
 
 
 def finish(connection: psycopg.Connection, report: Callable[[str], None]) -> None:
@@ -67,8 +67,8 @@ def finish(connection: psycopg.Connection, report: Callable[[str], None]) -> Non
     if missing(connection):
         raise StatementFailed("the tables are not this release's yet; run `dal schema upgrade` first")
     for step in finishing():
-        attempts = Attempts(_AGAIN, None)
-        while not _taken(connection, step, attempts, report):
+        attempts = Attempts(_RETRIES, None)
+        while not _try_step(connection, step, attempts, report):
             pass
 
 
@@ -77,20 +77,20 @@ def finishing() -> list[Path]:
     return sorted((_FOLDER / "finish").glob("*.sql"))
 
 
-def _taken(connection: psycopg.Connection, step: Path, attempts: Attempts, report: Callable[[str], None]) -> bool:
-    """Run a file and report it; return False, after a pause, if it did not get a lock in time."""
+def _try_step(connection: psycopg.Connection, step: Path, attempts: Attempts, report: Callable[[str], None]) -> bool:
+    """Run a file and report it; return False, after a pause, if it should be tried again."""
     try:
         _run(connection, step.read_text(encoding="utf-8"))
-    except _FREE_LATER as error:
+    except _TEMPORARY as error:
         pause = attempts.pause()
         if pause is None:
             raise StatementFailed(
-                f"gave up after {attempts.made} times: {error.diag.message_primary}. A transaction that stays open "
-                "holds the tables (see pg_stat_activity); nothing was changed by this step, run it again later",
+                f"gave up after {attempts.made} attempts: {error.diag.message_primary}. A long transaction holds a "
+                "lock on the tables (see pg_stat_activity); run the upgrade again once it has ended, which is safe",
                 query=step.name,
                 sqlstate=error.sqlstate,
             ) from error
-        report(f"not yet: {error.diag.message_primary}; trying again")
+        report(f"not yet: {error.diag.message_primary}; will try again")
         sleep(pause)
         return False
     except psycopg.Error as error:
@@ -100,7 +100,7 @@ def _taken(connection: psycopg.Connection, step: Path, attempts: Attempts, repor
 
 
 def _run(connection: psycopg.Connection, text: str) -> None:
-    if _ON_ITS_OWN in text:
+    if _WITHOUT_TRANSACTION in text:
         for statement in text.split(";\n\n"):
             connection.execute(statement.encode(), prepare=False)
         return
@@ -109,5 +109,5 @@ def _run(connection: psycopg.Connection, text: str) -> None:
 
 
 def purpose(step: Path) -> str:
-    """Return the purpose of a step: the first line of its file."""
+    """Return the first line of a file, which says what it is for."""
     return step.read_text(encoding="utf-8").partition("\n")[0].removeprefix("-- ")

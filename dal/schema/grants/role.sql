@@ -1,8 +1,9 @@
--- name: look(wanted)^
--- Read the schema of the tables, whether a role exists, and whether it owns the tables, itself or through a membership.
+-- name: role(wanted)^
+-- Return the schema of the tables, whether the role exists, and whether it owns the tables, itself or as a member of
+-- their owner.
 SELECT
     n.nspname AS schema,
-    r.oid IS NOT NULL AS is_there,
+    r.oid IS NOT NULL AS is_known,
     pg_has_role(r.oid, c.relowner, 'USAGE') AS is_owner
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
