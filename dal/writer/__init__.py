@@ -1,1 +1,1 @@
-"""The writer's queue, batches and batch size, shared by its synchronous and asynchronous sides."""
+"""The writer: its queue, batches and batch size, which the synchronous and the asynchronous side share."""

@@ -1,4 +1,4 @@
-"""Queued calls, and the batches that they are sent in."""
+"""Calls of a writer, and the batches that they are sent in."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from dal.appends import Append
 from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
 
 MOST_MESSAGES, MOST_CHARACTERS = 1000, 2**20
-"""The limits of a batch: a larger one would take longer, and not be faster."""
+"""The limits of a batch: a larger one takes longer, and stores no more messages per second."""
 
 PATIENCE = 0.1
-"""The lock_timeout of a batch, in seconds. If somebody holds one of its sessions, its calls are resent apart."""
+"""The lock_timeout of a batch, in seconds. If a session is locked for longer, the calls are resent one by one."""
 
 WAITED_TOO_LONG = "nothing was sent: the writer was busy until the deadline; let fewer callers append at once"
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """An append in the queue or in a batch. Each side adds how its caller waits."""
+    """An append that is queued or in flight. Each side has a subclass, with a way to wait for it."""
 
     append: Append
     deadline: float | None
     batch: Batch | None = None
-    """A batch of this call alone, which its caller is to send, without a lock_timeout."""
+    """If its caller is to send it: a batch with only this call, which has no lock_timeout."""
     error: BaseException | None = None
     is_done: bool = False
-    is_left: bool = False
+    is_abandoned: bool = False
     """Whether its caller gave up."""
     is_resent: bool = False
-    """Whether it is sent again, alone, since a batch that it was in has failed."""
+    """Whether a batch with it has failed, so that it is sent again, alone."""
     is_unknown: bool = False
     """Whether that batch may have been committed."""
 
     def end(self, error: BaseException | None) -> None:
-        """End the call, with an error of its own, since each caller raises it and names its own messages."""
+        """End the call. The error is copied, since each caller raises one with the ids of its own messages."""
         if isinstance(error, DalError):
             cause, error = error.__cause__, copy(error)
             error.__cause__ = cause
@@ -47,7 +47,7 @@ class Call:
         self.wake()
 
     def wake(self) -> None:
-        """Wake the caller: the call has ended, or its caller is to send it."""
+        """Wake the caller: the call has ended, or the caller is to send it."""
         raise NotImplementedError
 
 
@@ -65,9 +65,9 @@ class Batch:
         return min([call.deadline for call in self.calls if call.deadline is not None], default=None)
 
     def load(self, lane: deque[Call], size: int) -> None:
-        """Take calls of one session, until the batch has this size or is full, or the next needs another statement.
+        """Take calls from the lane of a session, until the batch has `size` calls or the next one does not fit.
 
-        A statement confines all of its sessions to their users, or none. In a session it has a message_id once.
+        A statement confines all of its sessions to their users, or none. It has each message_id of a session once.
         """
         owner, ids = lane[0].append.owner, set[str]()
         while lane and len(self.calls) < size:
@@ -84,9 +84,9 @@ class Batch:
             self._messages, self._characters, self._is_confined = messages, characters, owner is not None
             self.calls.append(lane.popleft())
 
-    def end(self, error: BaseException | None) -> dict[str, list[Call]]:
-        """End the calls that this error concerns, or all if there is none; return the others by session."""
-        others: dict[str, list[Call]] = {}
+    def end(self, error: BaseException | None) -> list[Call]:
+        """End the calls that the error concerns, all if there is none; return the others, which are to be resent."""
+        others = []
         for call in self.calls:
             if self._concerns(call, error):
                 call.end(error)
@@ -94,11 +94,11 @@ class Batch:
                 call.is_resent = True
                 is_known = isinstance(error, DalError) and not getattr(error, "outcome_unknown", False)
                 call.is_unknown = call.is_unknown or not is_known
-                others.setdefault(call.append.session_id, []).append(call)
+                others.append(call)
         return others
 
     def _concerns(self, call: Call, error: BaseException | None) -> bool:
-        if call.is_left or call.batch is self or error is None or isinstance(error, StoreClosed):
+        if call.is_abandoned or call.batch is self or error is None or isinstance(error, StoreClosed):
             return True
         if isinstance(error, DeadlineExceeded):
             return call.deadline is not None and call.deadline <= monotonic()

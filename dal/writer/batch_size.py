@@ -1,4 +1,4 @@
-"""How many of the waiting calls make the next batch."""
+"""The size of the next batch."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections import deque
 from time import monotonic, process_time
 
 WORTHWHILE = 16
-"""The least calls worth leaving for the next batch: a smaller batch would take nearly as long as all of them."""
+"""A batch is not halved below this size: a smaller one takes nearly as long."""
 
 _BUSY, _CYCLES = 0.4, 8
-"""A server is far when this process was busy for less than this share of so many cycles. One slow reply is chance."""
+"""The server is far if this process was busy for less than that share of the time in each of the last cycles."""
 
 
 class BatchSize:
-    """Half of the calls when the server is near, all of them when replies come late.
+    """Half of the calls if the server is near, all of them if it is far.
 
-    Near the server, half of the callers prepare their next calls here while the server stores the other half: both are
-    always busy. If a reply takes longer than that preparation, waiting for two replies costs more than it gains. With
-    a delay R of each reply, server work S and work here C for all callers, two halves take S + 2 R or C, whichever is
-    longer, and one batch of all takes S + R + C. So half is better while R < C, which is when this process is busy for
-    at least 0.4 of the time, in either mode, as S is about 0.6 C (bench/test_batching.py).
+    Near the server, half of the callers prepare their next calls while the server stores those of the other half, so
+    both sides are always busy. If a reply takes longer than that preparation, waiting for two replies costs more than
+    it gains. Let R be the delay of a reply, S the server's time and C the time in this process, for all calls. Two
+    halves take S + 2 R or C, whichever is longer; one batch takes S + R + C. So half is better while R < C. Since S is
+    about 0.6 C, this process is then busy for at least 0.4 of the time, with either size (bench/test_batching.py).
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class BatchSize:
         self._began, self._computed = monotonic(), process_time()
 
     def end(self, calls: int) -> None:
-        """End a cycle, in which a batch of so many calls was sent and stored, and begin the next."""
+        """End a cycle, which sent a batch of so many calls, and begin the next."""
         began, computed = self._began, self._computed
         self.begin()
         if calls >= WORTHWHILE and self._began > began:
@@ -39,9 +39,9 @@ class BatchSize:
 
     @property
     def is_near(self) -> bool:
-        """Whether callers need more time than a reply."""
+        """Whether callers prepare their calls for longer than a reply takes."""
         return max(self._busy) >= _BUSY
 
     def of(self, calls: int) -> int:
-        """Return the size of the next batch, when so many calls wait or are about to be made again."""
+        """Return the size of the next batch, if so many calls are queued or expected."""
         return min(calls, max(WORTHWHILE, -(-calls // 2))) if self.is_near else calls

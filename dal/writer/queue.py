@@ -1,7 +1,7 @@
-"""The queue of a writer, which decides what is sent next.
+"""The queue of a writer, which decides which calls are sent next.
 
-Calls to one session are sent in order; those to different sessions share a batch. One batch is in flight at a time:
-one had 1.03 times the throughput of up to four among tasks, and 1.02 among threads (bench/test_batching.py).
+Calls to one session are sent in order; calls to different sessions share a batch. One batch is in flight at a time: it
+had 1.03 times the throughput of up to four with tasks, and 1.02 times with threads (bench/test_batching.py).
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ CLOSED = "this writer was closed; make a new one"
 class Queue:
     """The calls of one writer, by session, and the batch that is in flight.
 
-    A method after which the next batch may be sent returns that batch, still empty. Whoever gets one sends it: `fill`,
-    send, `finish`, and the same again with the batch that `finish` returns.
+    `put` and `finish` return the next batch, still empty, when it is time to send one. Their caller must `fill` it,
+    send it and `finish` it, and then do the same with the batch that `finish` returns.
     """
 
     def __init__(self, lock: AbstractContextManager[Any]) -> None:
         self._lock = lock
         self._lanes: dict[str, deque[Call]] = {}
-        """The queued calls of each session, in order. A session with calls in flight has a lane too, maybe empty."""
+        """The queued calls of each session, in order. A session with calls in flight keeps its lane, even if empty."""
         self._ready: dict[str, deque[Call]] = {}
         """The lanes of sessions with nothing in flight, the longest waiting first."""
         self._current: Batch | None = None
-        """The batch that is in flight, or about to be. Calls that their callers send alone are in flight beside it."""
+        """The batch in flight, or about to be. Calls that their callers send are in flight beside it."""
         self._size = BatchSize()
         self._last_size = 1
-        self._away = 0
-        """How many callers of the last batch have not made their next call yet."""
+        self._expected_back = 0
+        """How many callers of the last batch have not made another call yet."""
         self.waiting = 0
-        """How many calls are in no batch."""
+        """How many calls are queued, in no batch yet."""
         self._is_closed = False
 
     def __bool__(self) -> bool:
@@ -49,7 +49,7 @@ class Queue:
         self._is_closed = True
 
     def put(self, call: Call) -> Batch | None:
-        """Queue a call. Its caller is to send it if nothing else is queued, and the last batch was a single call."""
+        """Queue a call, or let its caller send it: if nothing else is queued, and the last batch had a single call."""
         session_id = call.append.session_id
         with self._lock:
             if self._is_closed:
@@ -63,14 +63,14 @@ class Queue:
                 lane = self._lanes[session_id] = self._ready[session_id] = deque()
             lane.append(call)
             self.waiting += 1
-            self._away -= self._away > 0
+            self._expected_back -= self._expected_back > 0
             return self._next()
 
     def leave(self, call: Call) -> None:
-        """Remove a call whose caller gave up. One that is in flight is sent all the same."""
+        """Remove a call whose caller gave up. If it is in flight, it is stored all the same."""
         session_id = call.append.session_id
         with self._lock:
-            call.is_left = True
+            call.is_abandoned = True
             if call in self._lanes.get(session_id, ()):
                 self._lanes[session_id].remove(call)
                 self.waiting -= 1
@@ -79,13 +79,13 @@ class Queue:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the next batch need not wait for calls that are about to be made."""
-        return self.waiting >= self._size.of(self.waiting + self._away)
+        """Whether the next batch has all calls that it should wait for."""
+        return self.waiting >= self._size.of(self.waiting + self._expected_back)
 
     def fill(self, batch: Batch) -> None:
         """Move calls into the batch. It stays empty if every queued call was cancelled or has expired."""
         with self._lock:
-            size, now = self._size.of(self.waiting + self._away), monotonic()
+            size, now = self._size.of(self.waiting + self._expected_back), monotonic()
             for session_id, lane in list(self._ready.items()):
                 before, taken = len(lane), len(batch.calls)
                 while lane and (lane[0].deadline or now) < now:
@@ -102,22 +102,22 @@ class Queue:
             self._last_size = len(batch.calls)
 
     def finish(self, batch: Batch, error: BaseException | None = None) -> Batch | None:
-        """End the calls of a batch. Those that its error does not concern are resent, each alone, by their callers."""
+        """End the calls of a batch. Calls that its error does not concern are resent by their callers, each alone."""
         with self._lock:
             if self._current is batch:
                 self._current = None
                 self._size.end(len(batch.calls))
-                self._away = len(batch.calls)
+                self._expected_back = len(batch.calls)
             resent = batch.end(error)
+            self.waiting += len(resent)
+            for call in reversed(resent):
+                self._lanes[call.append.session_id].appendleft(call)
             for session_id in {call.append.session_id for call in batch.calls}:
-                calls = resent.get(session_id, [])
-                self._lanes[session_id].extendleft(reversed(calls))
-                self.waiting += len(calls)
                 self._release(session_id)
             return self._next()
 
     def _release(self, session_id: str) -> None:
-        """Let the next calls of a session be sent."""
+        """Make the next call of a session ready, once none of its calls is in flight."""
         lane = self._lanes[session_id]
         if not lane:
             self._ready.pop(session_id, None)

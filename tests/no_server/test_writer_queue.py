@@ -289,7 +289,7 @@ class Simulation(Harness):
 
     @property
     def open(self):
-        return [call for call in self.calls if not (call.is_done or call.is_left)]
+        return [call for call in self.calls if not (call.is_done or call.is_abandoned)]
 
     def check(self, batch):
         """Calls to one session are sent in order, and never in two batches at a time."""
@@ -297,7 +297,7 @@ class Simulation(Harness):
         for session_id in {call.append.session_id for call in batch.calls}:
             assert session_id not in sessions
             queued = [call for call in self.open if call.append.session_id == session_id]
-            batched = [call for call in batch.calls if call.append.session_id == session_id and not call.is_left]
+            batched = [call for call in batch.calls if call.append.session_id == session_id and not call.is_abandoned]
             assert queued[: len(batched)] == batched
 
     def add_call(self):
@@ -358,7 +358,7 @@ def test_no_call_is_lost_or_overtaken_in_any_order_of_events(data):
         simulation.finish_all()
         assert not simulation.queue
         assert (simulation.queue.waiting, simulation.following, simulation.in_flight) == (0, None, [])
-        assert all(call.is_done or call.is_left for call in simulation.calls)
+        assert all(call.is_done or call.is_abandoned for call in simulation.calls)
         assert all(call.woken for call in simulation.calls if call.is_done)
 
 

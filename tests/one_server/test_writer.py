@@ -16,7 +16,7 @@ from sides import unwrap
 import dal
 from dal import NewMessage
 from dal._sync.sources import Sticky
-from dal.writer._sync.workers import Waiting, await_callers
+from dal.writer._sync.workers import WaitingCall, await_callers
 from dal.writer.batch import MOST_CHARACTERS, MOST_MESSAGES, WAITED_TOO_LONG, Batch
 from dal.writer.batch_size import WORTHWHILE
 
@@ -232,7 +232,7 @@ def test_an_expired_call_does_not_wait_for_the_next_batch(server, schema, tables
 
 
 def test_an_interrupted_thread_leaves_no_other_asleep(server, schema, tables, monkeypatch):
-    wait, interrupted = Waiting.wait, []
+    wait, interrupted = WaitingCall.wait, []
 
     def interruptible(call):
         wait(call)
@@ -240,7 +240,7 @@ def test_an_interrupted_thread_leaves_no_other_asleep(server, schema, tables, mo
             interrupted.append(call)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Waiting, "wait", interruptible)
+    monkeypatch.setattr(WaitingCall, "wait", interruptible)
     with dal.SessionStore.connect(server.conninfo, schema=schema) as store, store.writer() as writer:
 
         def append(session):
@@ -437,13 +437,13 @@ def take_room(side, writer):
     """Take the room of one append; return a function that releases it."""
 
     async def take():
-        room = unwrap(writer)._backend.appends.here._room
+        room = unwrap(writer)._backend.appends.here._slots
         await room.acquire()
         return room.release
 
     if side.name == "async":
         return side.loop.run(take())
-    room = writer._backend.appends.here._room._places
+    room = writer._backend.appends.here._slots._free
     room.get()
     return lambda: room.put(None)
 

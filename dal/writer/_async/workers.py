@@ -1,4 +1,4 @@
-"""How a writer waits and works in an event loop. The synchronous twin is written by hand: it has threads."""
+"""Waiting for calls and sending batches with tasks. The synchronous side is written by hand: it uses threads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dal.writer.batch import Batch, Call
 from dal.writer.queue import Queue
 
 Mutex = nullcontext
-"""The lock of a queue: the tasks of one loop need none."""
+"""The lock of a queue, which the tasks of one event loop do not need."""
 
 
-class AsyncWaiting(Call):
+class AsyncWaitingCall(Call):
     """A call that a task waits for."""
 
     __slots__ = ("_woken",)
@@ -25,7 +25,7 @@ class AsyncWaiting(Call):
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def wait(self) -> None:
-        """Wait until the call has ended, or is to be sent by its caller."""
+        """Wait until the call has ended or its caller is to send it."""
         await self._woken
         self._woken = self._woken.get_loop().create_future()
 
@@ -35,11 +35,11 @@ class AsyncWaiting(Call):
             self._woken.set_result(None)
 
 
-class AsyncRoom(asyncio.Semaphore):
-    """The room for waiting calls."""
+class AsyncSlots(asyncio.Semaphore):
+    """A slot for each call that may wait at the same time: backpressure."""
 
-    async def enter(self, deadline: float | None) -> bool:
-        """Take a place; return False if none was free by the deadline."""
+    async def acquire_by(self, deadline: float | None) -> bool:
+        """Take a slot; return False if none is free by the deadline."""
         if not self.locked():
             return await self.acquire()
         try:
@@ -58,11 +58,11 @@ class AsyncWorkers:
     def start(self, send: Callable[[Batch | None], Coroutine[Any, Any, None]], batch: Batch) -> None:
         """Send a batch in a task of its own."""
         task = asyncio.create_task(send(batch))
-        self.tasks.add(task)  # The loop itself does not hold it.
+        self.tasks.add(task)  # The event loop has only a weak reference.
         task.add_done_callback(self.tasks.discard)
 
     async def shield(self, wait: Callable[[Any], Awaitable[None]], call: Call) -> None:
-        """Wait for a call: nothing interrupts a task between two awaits."""
+        """Wait for a call. A task needs no shield: nothing interrupts it between two awaits."""
         await wait(call)
 
     def close(self, deadline: float) -> None:
@@ -70,6 +70,6 @@ class AsyncWorkers:
 
 
 async def await_callers(queue: Queue) -> None:
-    """Let woken callers call again before an incomplete batch is sent: else 8 tasks had 0.66 times the throughput."""
+    """Let callers that were just woken join this batch. Without that, 8 tasks had 0.66 times the throughput."""
     if not queue.is_complete:
         await asyncio.sleep(0)

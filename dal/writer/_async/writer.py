@@ -1,4 +1,4 @@
-"""The writer, which sends the appends of many callers in batches."""
+"""The writer: sends the appends of many callers in batches."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from dal._async.runner import AsyncRunner
 from dal.appends import Append, batch_parameters
 from dal.errors import DeadlineExceeded
 from dal.retries import Attempts
-from dal.writer._async.workers import AsyncRoom, AsyncWaiting, AsyncWorkers, Mutex, await_callers
+from dal.writer._async.workers import AsyncSlots, AsyncWaitingCall, AsyncWorkers, Mutex, await_callers
 from dal.writer.batch import PATIENCE, WAITED_TOO_LONG, Batch
 from dal.writer.queue import Queue
 
 
-class AsyncBatching(AsyncAppends):
-    """Sends queued appends in batches. A worker sends them, so that a caller who is cancelled fails no other."""
+class AsyncBatcher(AsyncAppends):
+    """Sends the appends of one event loop in batches. Workers send them, so that cancelling a caller fails no other."""
 
     def __init__(self, runner: AsyncRunner, *, waiting: int) -> None:
         super().__init__(runner)
         self._queue = Queue(Mutex())
-        self._room = AsyncRoom(waiting)
+        self._slots = AsyncSlots(waiting)
         self._workers = AsyncWorkers()
         self._sticky = runner.keep(lambda: self._queue.waiting > 0)
 
     @property
     def length(self) -> int:
-        """Return how many appends wait to be sent."""
+        """Return how many appends are queued."""
         return self._queue.waiting
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
         deadline = attempts.deadline if attempts is not None else self._runner.deadline()
-        if not await self._room.enter(deadline):
+        if not await self._slots.acquire_by(deadline):
             raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query)
         try:
-            call = AsyncWaiting(append, deadline)
+            call = AsyncWaitingCall(append, deadline)
             await self._workers.shield(self._wait, call)
         finally:
-            self._room.release()
+            self._slots.release()
         if call.error is not None:
             raise call.error
 
-    async def _wait(self, call: AsyncWaiting) -> None:
-        """Queue a call, and wait for its end. Its caller may have to send it."""
+    async def _wait(self, call: AsyncWaitingCall) -> None:
+        """Queue a call and wait until it has ended; send it if the queue says so."""
         try:
             self._start(self._queue.put(call))
             while not call.is_done:
@@ -62,7 +62,7 @@ class AsyncBatching(AsyncAppends):
             call.error = error
 
     async def close(self) -> None:
-        """Refuse new appends, and wait for those that were queued, as long as an operation may take."""
+        """Refuse new appends, and wait for the queued ones, at most for the store's timeout."""
         deadline = self._runner.deadline() or inf
         self._queue.close()
         while self._queue and monotonic() < deadline:  # noqa: ASYNC110 - no single event marks the end
@@ -75,7 +75,7 @@ class AsyncBatching(AsyncAppends):
             self._workers.start(self._send_on, batch)
 
     async def _send_on(self, batch: Batch | None) -> None:
-        """Send a batch, and then the next one for as long as calls are queued."""
+        """Send a batch, and then the next ones as long as there are any."""
         while batch is not None:
             batch = await self._send(batch)
 
@@ -108,17 +108,17 @@ class AsyncBatching(AsyncAppends):
 
 
 class AsyncWriter(AsyncAppends):
-    """Batches the appends of each process and event loop, and sends them on its own pool."""
+    """Sends appends in batches, with a batcher for each process and event loop."""
 
     def __init__(self, runner: AsyncRunner, *, waiting: int) -> None:
         super().__init__(runner)
-        self._writers = AsyncPerScope("writer", partial(AsyncBatching, runner, waiting=waiting))
+        self._batchers = AsyncPerScope("writer", partial(AsyncBatcher, runner, waiting=waiting))
         runner.observer.queues.add(self)
 
     @property
-    def here(self) -> AsyncBatching:
-        """Return the writer of this process and event loop."""
-        return self._writers.get()
+    def here(self) -> AsyncBatcher:
+        """Return the batcher of this process and event loop."""
+        return self._batchers.get()
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
@@ -132,9 +132,9 @@ class AsyncWriter(AsyncAppends):
 
     @property
     def length(self) -> int:
-        """Return how many appends wait to be sent, in all event loops of this process."""
-        return sum(writer.length for writer in self._writers.all())
+        """Return how many appends are queued, in all event loops of this process."""
+        return sum(batcher.length for batcher in self._batchers.all())
 
     async def close(self) -> None:
-        """Refuse new appends, and wait for those that were queued."""
-        await self._writers.close()
+        """Refuse new appends, and wait for the queued ones."""
+        await self._batchers.close()

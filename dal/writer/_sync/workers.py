@@ -1,4 +1,4 @@
-"""How a writer waits and works in threads. The asynchronous twin is written by hand: it has tasks."""
+"""Waiting for calls and sending batches with threads. The asynchronous side is written by hand: it uses tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ Mutex = Lock
 """The lock of a queue."""
 
 _PAUSE, _PAUSES = 0.0001, 5
-"""Seconds, and how often a batch waits for woken callers. Without that, 8 threads had 0.7 times the throughput."""
+"""Seconds that a batch pauses for callers that were just woken, and how often. Without that, 8 threads had 0.7 times the
+throughput."""
 
 
 def _locked() -> Lock:
@@ -30,7 +31,7 @@ def _locked() -> Lock:
     return lock
 
 
-class Waiting(Call):
+class WaitingCall(Call):
     """A call that a thread waits for."""
 
     __slots__ = ("_asleep",)
@@ -40,71 +41,71 @@ class Waiting(Call):
         self._asleep = _locked()
 
     def wait(self) -> None:
-        """Wait until the call has ended, or is to be sent by its caller."""
+        """Wait until the call has ended or its caller is to send it."""
         self._asleep.acquire()
-        if self.is_left:
+        if self.is_abandoned:
             raise StoreClosed(CLOSED)
 
     def wake(self) -> None:
         """Wake the thread."""
-        with suppress(RuntimeError):  # It is awake.
+        with suppress(RuntimeError):  # It is awake already.
             self._asleep.release()
 
 
-class Room:
-    """The room for waiting calls: a semaphore that takes a tenth of the time of threading's."""
+class Slots:
+    """A slot for each call that may wait at the same time: backpressure. It takes a tenth of a semaphore's time."""
 
     def __init__(self, waiting: int) -> None:
-        self._places: SimpleQueue[None] = SimpleQueue()
+        self._free: SimpleQueue[None] = SimpleQueue()
         for _ in range(waiting):
-            self._places.put(None)
+            self._free.put(None)
 
-    def enter(self, deadline: float | None) -> bool:
-        """Take a place; return False if none was free by the deadline."""
+    def acquire_by(self, deadline: float | None) -> bool:
+        """Take a slot; return False if none is free by the deadline."""
         try:
-            self._places.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
+            self._free.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
         except Empty:
             return False
         return True
 
     def release(self) -> None:
-        """Give the place to another."""
-        self._places.put(None)
+        """Free a slot."""
+        self._free.put(None)
 
 
-class _Worker:
-    """A thread that runs one task after the other, until it is given None. It holds no writer while it has no task."""
+class _WorkerThread:
+    """A thread that runs tasks until it gets None. While idle it refers to no writer, which can then be collected."""
 
-    def __init__(self, idle: deque[_Worker]) -> None:
+    def __init__(self, idle: deque[_WorkerThread]) -> None:
         self._idle = idle
         self.tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.thread = Thread(target=self._work, name="session-dal writer", daemon=True)
 
     def _work(self) -> None:
         while (task := self.tasks.get()) is not None:
-            with suppress(BaseException):  # Its callers raise it.
+            with suppress(BaseException):  # The callers of a batch raise its error.
                 task()
             del task
             self._idle.append(self)
 
 
 class Workers:
-    """The threads that send batches. They are started when they are needed, and end with the writer."""
+    """The threads that send batches. Each is started when it is needed, and ends with the writer."""
 
     def __init__(self) -> None:
-        self._idle: deque[_Worker] = deque()
-        self._all: list[_Worker] = []
+        self._idle: deque[_WorkerThread] = deque()
+        self._all: list[_WorkerThread] = []
 
     def start(self, send: Callable[[Batch | None], None], batch: Batch) -> None:
-        """Send a batch in another thread, or here if there can be no other."""
+        """Send a batch in a worker thread, or in this thread if no other can be started."""
         if self._run(partial(send, batch)) is None:
             send(batch)
 
     def shield(self, wait: Callable[[Any], None], call: Call) -> None:
-        """Wait for a call. The main thread has a worker do that, and leaves it if it is interrupted.
+        """Wait for a call. In the main thread, a worker does so, and the main thread waits for the worker.
 
-        A signal handler may interrupt the main thread anywhere, and may close the writer. So the main thread never
-        holds a lock that others need, and never sends what others wait for.
+        A signal handler may interrupt the main thread anywhere, and may close the writer. So the main thread must not
+        hold a lock that other threads need, and must not send their calls.
         """
         ended = _locked()
 
@@ -123,16 +124,16 @@ class Workers:
             if not ended.acquire(blocking=False):  # A signal handler closed the writer just before.
                 call.error = StoreClosed(CLOSED)
         except BaseException:
-            call.is_left = True
+            call.is_abandoned = True
             call.wake()
             raise
 
-    def _run(self, task: Callable[[], None]) -> _Worker | None:
-        """Run a task in an idle thread, or a new one; return None if the system, or a Python that ends, starts none."""
+    def _run(self, task: Callable[[], None]) -> _WorkerThread | None:
+        """Run a task in an idle thread or a new one; return None if none can be started, as when Python exits."""
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = _Worker(self._idle)
+            worker = _WorkerThread(self._idle)
             self._all.append(worker)
             try:
                 worker.thread.start()
@@ -146,7 +147,7 @@ class Workers:
         """End the threads, and wait for them until the deadline."""
         self._end()
         for worker in self._all:
-            with suppress(RuntimeError):  # It was about to be started, by the thread that a signal handler interrupts.
+            with suppress(RuntimeError):  # Not started yet, by the thread that this signal handler interrupts.
                 worker.thread.join(None if deadline == inf else max(0.0, deadline - monotonic()))
 
     def __del__(self) -> None:
@@ -158,7 +159,7 @@ class Workers:
 
 
 def await_callers(queue: Queue) -> None:
-    """Give the callers that were just woken time to make their next calls, if these would be in the next batch."""
+    """Let callers that were just woken join this batch."""
     for _ in range(_PAUSES):
         if queue.is_complete:
             return

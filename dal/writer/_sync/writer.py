@@ -1,5 +1,5 @@
 # Generated from dal/writer/_async/writer.py by .ci/async_to_sync.py: change that file, and run it.
-"""The writer, which sends the appends of many callers in batches."""
+"""The writer: sends the appends of many callers in batches."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from dal._sync.runner import Runner
 from dal.appends import Append, batch_parameters
 from dal.errors import DeadlineExceeded
 from dal.retries import Attempts
-from dal.writer._sync.workers import Mutex, Room, Waiting, Workers, await_callers
+from dal.writer._sync.workers import Mutex, Slots, WaitingCall, Workers, await_callers
 from dal.writer.batch import PATIENCE, WAITED_TOO_LONG, Batch
 from dal.writer.queue import Queue
 
 
-class Batching(Appends):
-    """Sends queued appends in batches. A worker sends them, so that a caller who is cancelled fails no other."""
+class Batcher(Appends):
+    """Sends the appends of one event loop in batches. Workers send them, so that cancelling a caller fails no other."""
 
     def __init__(self, runner: Runner, *, waiting: int) -> None:
         super().__init__(runner)
         self._queue = Queue(Mutex())
-        self._room = Room(waiting)
+        self._slots = Slots(waiting)
         self._workers = Workers()
         self._sticky = runner.keep(lambda: self._queue.waiting > 0)
 
     @property
     def length(self) -> int:
-        """Return how many appends wait to be sent."""
+        """Return how many appends are queued."""
         return self._queue.waiting
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
         deadline = attempts.deadline if attempts is not None else self._runner.deadline()
-        if not self._room.enter(deadline):
+        if not self._slots.acquire_by(deadline):
             raise DeadlineExceeded(WAITED_TOO_LONG, query=append.query)
         try:
-            call = Waiting(append, deadline)
+            call = WaitingCall(append, deadline)
             self._workers.shield(self._wait, call)
         finally:
-            self._room.release()
+            self._slots.release()
         if call.error is not None:
             raise call.error
 
-    def _wait(self, call: Waiting) -> None:
-        """Queue a call, and wait for its end. Its caller may have to send it."""
+    def _wait(self, call: WaitingCall) -> None:
+        """Queue a call and wait until it has ended; send it if the queue says so."""
         try:
             self._start(self._queue.put(call))
             while not call.is_done:
@@ -62,7 +62,7 @@ class Batching(Appends):
             call.error = error
 
     def close(self) -> None:
-        """Refuse new appends, and wait for those that were queued, as long as an operation may take."""
+        """Refuse new appends, and wait for the queued ones, at most for the store's timeout."""
         deadline = self._runner.deadline() or inf
         self._queue.close()
         while self._queue and monotonic() < deadline:
@@ -75,7 +75,7 @@ class Batching(Appends):
             self._workers.start(self._send_on, batch)
 
     def _send_on(self, batch: Batch | None) -> None:
-        """Send a batch, and then the next one for as long as calls are queued."""
+        """Send a batch, and then the next ones as long as there are any."""
         while batch is not None:
             batch = self._send(batch)
 
@@ -108,17 +108,17 @@ class Batching(Appends):
 
 
 class Writer(Appends):
-    """Batches the appends of each process and event loop, and sends them on its own pool."""
+    """Sends appends in batches, with a batcher for each process and event loop."""
 
     def __init__(self, runner: Runner, *, waiting: int) -> None:
         super().__init__(runner)
-        self._writers = PerScope("writer", partial(Batching, runner, waiting=waiting))
+        self._batchers = PerScope("writer", partial(Batcher, runner, waiting=waiting))
         runner.observer.queues.add(self)
 
     @property
-    def here(self) -> Batching:
-        """Return the writer of this process and event loop."""
-        return self._writers.get()
+    def here(self) -> Batcher:
+        """Return the batcher of this process and event loop."""
+        return self._batchers.get()
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
@@ -132,9 +132,9 @@ class Writer(Appends):
 
     @property
     def length(self) -> int:
-        """Return how many appends wait to be sent, in all event loops of this process."""
-        return sum(writer.length for writer in self._writers.all())
+        """Return how many appends are queued, in all event loops of this process."""
+        return sum(batcher.length for batcher in self._batchers.all())
 
     def close(self) -> None:
-        """Refuse new appends, and wait for those that were queued."""
-        self._writers.close()
+        """Refuse new appends, and wait for the queued ones."""
+        self._batchers.close()
