@@ -1,1 +1,1 @@
-"""`dal demo`: three common tasks done both ways, with the usual SQL and with session-dal, and a comparison."""
+"""`dal demo`: run three common tasks both ways, with the usual SQL and with session-dal, and compare the costs."""

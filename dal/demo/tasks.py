@@ -1,4 +1,4 @@
-"""The tasks of the demo, each done with the usual SQL and with session-dal."""
+"""The tasks of the demo, each with the usual SQL and with session-dal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dal.records import NewMessage
 _TEXT = "The build is green again: the timeout was the test's own, and I have raised it to what the server needs. " * 2
 _AGENTS = ("planner", "researcher", "coder", "reviewer", "writer")
 _CHUNK = 1000
-"""Messages to store at once in prepared sessions."""
+"""Messages to store at once when a session is prepared."""
 
 _TURNS = 20
 
@@ -51,7 +51,7 @@ class Task:
 
 @dataclass
 class Stage:
-    """A connection and a service for each side."""
+    """The connections, the usual service and our store."""
 
     usual: psycopg.Connection
     ours: psycopg.Connection
@@ -64,51 +64,32 @@ class Stage:
 
 def append(stage: Stage) -> Task:
     """Append messages to a session, one at a time."""
-    service, store, count = stage.service, stage.store, stage.sizes.messages
-    for session_id in ("usual", "usual-rehearsal"):
-        service.open(session_id)
-    session, rehearsal = store.session(), store.session()
+    service, count = stage.service, stage.sizes.messages
+    names = ("usual", "usual-rehearsal")
+    for name in names:
+        service.open(name)
+    sessions = (stage.store.session(), stage.store.session())
+
+    def usual(n: int) -> None:
+        service.append(names[n < 0], "user", _TEXT)
+
     return Task(
         f"Append {count:,} messages to one session",
         (
-            Way(
-                "SELECT, count, INSERT, UPDATE",
-                stage.usual,
-                rehearse=lambda _: service.append("usual-rehearsal", "user", _TEXT),
-                operate=lambda _: service.append("usual", "user", _TEXT),
-                operations=count,
-            ),
-            Way(
-                "session.append()",
-                stage.ours,
-                rehearse=lambda _: rehearsal.append("user", _TEXT),
-                operate=lambda _: session.append("user", _TEXT),
-                operations=count,
-            ),
+            Way("SELECT, count, INSERT, UPDATE", stage.usual, count, usual),
+            Way("session.append()", stage.ours, count, lambda n: sessions[n < 0].append("user", _TEXT)),
         ),
     )
 
 
 def silence(stage: Stage) -> Task:
     """Open sessions that get no message."""
-    service, store, count = stage.service, stage.store, stage.sizes.silent
+    count = stage.sizes.silent
     return Task(
-        f"Open {stage.sizes.opened:,} sessions: {count:,} that never speak …",
+        f"Open {stage.sizes.opened:,} sessions: {count:,} that get no message …",
         (
-            Way(
-                "INSERT at opening",
-                stage.usual,
-                rehearse=lambda n: service.open(f"silent-rehearsal-{n}"),
-                operate=lambda n: service.open(f"silent-{n}"),
-                operations=count,
-            ),
-            Way(
-                "store.session()",
-                stage.ours,
-                rehearse=lambda _: store.session(),
-                operate=lambda _: store.session(),
-                operations=count,
-            ),
+            Way("INSERT at opening", stage.usual, count, lambda n: stage.service.open(f"silent-{n}")),
+            Way("store.session()", stage.ours, count, lambda _: stage.store.session()),
         ),
     )
 
@@ -117,26 +98,16 @@ def first_words(stage: Stage) -> Task:
     """Open sessions that get a first message."""
     service, store, count = stage.service, stage.store, stage.sizes.opened - stage.sizes.silent
 
-    def speak(session_id: str) -> None:
-        service.open(session_id)
-        service.append(session_id, "user", _TEXT)
+    def usual(n: int) -> None:
+        service.open(f"speaking-{n}")
+        service.append(f"speaking-{n}", "user", _TEXT)
 
     return Task(
-        f"… and {count:,} in which something is said",
+        f"… and {count:,} that get one",
         (
+            Way("INSERT at opening, then as above", stage.usual, count, usual),
             Way(
-                "INSERT at opening, then as above",
-                stage.usual,
-                rehearse=lambda n: speak(f"speaking-rehearsal-{n}"),
-                operate=lambda n: speak(f"speaking-{n}"),
-                operations=count,
-            ),
-            Way(
-                "store.session(), session.append()",
-                stage.ours,
-                rehearse=lambda _: store.session().append("user", _TEXT),
-                operate=lambda _: store.session().append("user", _TEXT),
-                operations=count,
+                "store.session(), session.append()", stage.ours, count, lambda _: store.session().append("user", _TEXT)
             ),
         ),
     )
@@ -146,35 +117,32 @@ def agent_ids(stage: Stage) -> Task:
     """List the agents of archived sessions, once and repeatedly."""
     service, sizes = stage.service, stage.sizes
     archives = [_archive(stage.store, sizes.archived) for _ in range(sizes.archives)]
-    little = [_archive(stage.store, len(_AGENTS)) for _ in range(REHEARSALS)]
+    small = [_archive(stage.store, len(_AGENTS)) for _ in range(REHEARSALS)]
     vacuum(stage.ours)  # As autovacuum does in a running service.
     scans, reads = 5, 50
+
+    def archive(n: int, each: int) -> Session:
+        """Return the session of the n-th operation, if each session has so many."""
+        return small[n] if n < 0 else archives[n // each]
+
     return Task(
         f"List the agents of an archived session of {sizes.archived:,} messages",
         (
             Way(
                 "GROUP BY over its messages",
                 stage.usual,
-                rehearse=lambda n: service.agent_ids(little[n].id),
-                operate=lambda n: service.agent_ids(archives[n // scans].id),
-                operations=sizes.archives * scans,
+                sizes.archives * scans,
+                lambda n: service.agent_ids(archive(n, scans).id),
             ),
+            Way("session.agent_ids(), first read", stage.ours, sizes.archives, lambda n: archive(n, 1).agent_ids()),
             Way(
-                "session.agent_ids(), first read",
+                "session.agent_ids(), later reads",
                 stage.ours,
-                rehearse=lambda n: little[n].agent_ids(),
-                operate=lambda n: archives[n].agent_ids(),
-                operations=sizes.archives,
-            ),
-            Way(
-                "session.agent_ids(), from then on",
-                stage.ours,
-                rehearse=lambda n: little[n].agent_ids(),
-                operate=lambda n: archives[n // reads].agent_ids(),
-                operations=sizes.archives * reads,
+                sizes.archives * reads,
+                lambda n: archive(n, reads).agent_ids(),
             ),
         ),
-        # Each turn has one archived session, so that its first read comes before the others.
+        # Each turn has one archived session, so that its first read precedes the others.
         turns=sizes.archives,
     )
 
@@ -185,12 +153,12 @@ ALL: dict[str, Callable[[Stage], Task]] = {
     "First words": first_words,
     "Agent ids": agent_ids,
 }
-"""The tasks by their names in the progress display. The agents are last, when there are enough sessions for realistic
-plans: the planner scans a table with a single session."""
+"""The tasks by their names in the progress display. The agents are last: with enough sessions for realistic plans, the
+planner does not scan the table."""
 
 
 def _archive(store: SessionStore, count: int) -> Session:
-    """Store an archived session with messages of agents and, every sixth, of a user."""
+    """Store an archived session with messages of agents and, as every sixth, of a user."""
     session = store.session()
     speakers = (*_AGENTS, None)
     for start in range(0, count, _CHUNK):

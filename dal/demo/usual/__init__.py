@@ -1,7 +1,7 @@
 """The usual SQL, for comparison: sessions and messages as a typical service stores them.
 
-It uses the library's tables, under the same conditions: one connection, prepared statements,
-no needless statement. It lacks only what the library adds.
+The conditions are the same: the library's tables, one connection, prepared statements, no needless statement. Only the
+library's improvements are missing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _statements: Any = aiosql.from_path(Path(__file__).parent, "psycopg")
 
 
 class Service:
-    """Sessions kept the usual way: each statement a call, each operation a transaction."""
+    """Stores sessions the usual way: a call for each statement, a transaction for each operation."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
-        self._connection = connection  # Not in autocommit mode: the driver sends BEGIN before the first statement.
+        self._connection = connection  # Without autocommit: the driver sends BEGIN before the first statement.
 
     def open(self, session_id: str) -> None:
         """Store a session's row."""
@@ -28,7 +28,7 @@ class Service:
         self._connection.commit()
 
     def append(self, session_id: str, role: str, content: str) -> None:
-        """Store a message under the number that counting gives."""
+        """Store a message, whose number is the count of the earlier ones."""
         _statements.select_session(self._connection, session_id=session_id)
         (messages,) = _statements.count_messages(self._connection, session_id=session_id)
         _statements.insert_message(
