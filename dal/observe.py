@@ -1,7 +1,7 @@
 """Observability: the hook that a store calls after each operation, and its log lines.
 
-The logger is `dal`: one DEBUG line for each operation, one WARNING for each retry. Neither the lines nor the hook
-see stored content, unless the store has hook_parameters=True. dal.otel is a hook that makes OpenTelemetry's spans.
+The logger `dal` gets a DEBUG line for each operation, and a WARNING for each retry. Log lines have no stored content, nor
+does the hook get any, unless the store has hook_parameters=True. dal.otel has a hook for OpenTelemetry's spans.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Operation:
     waited: float
     """The seconds that it waited for a connection."""
     token: Any = None
-    """The value that the hook's `queued` returned, for an append through a writer."""
+    """For an append through a writer: the value that the hook's `queued` returned."""
     tokens: tuple[Any, ...] = ()
-    """The tokens of the appends in a writer's statement."""
+    """For the statement of a batch: the tokens of its appends."""
     parameters: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
     """The statement's parameters, including content; None unless the store has hook_parameters=True."""
 
@@ -70,34 +70,33 @@ class Queue(Protocol):
 
     @property
     def length(self) -> int:
-        """How many appends wait to be sent."""
+        """The number of queued appends."""
 
 
 class Observer:
-    """Reports operations to the hooks and to the log."""
+    """Reports operations to the hooks and to the log. It is false if nobody would see a report."""
 
-    __slots__ = ("_hook", "_recorders", "_with_parameters", "queues")
+    __slots__ = ("_hooks", "_queued", "_with_parameters", "queues")
 
     def __init__(self, hook: Hook | None, *, parameters: bool = False) -> None:
-        self._hook = hook
+        self._hooks: tuple[Hook, ...] = () if hook is None else (hook,)
+        self._queued: Callable[[], Any] | None = getattr(hook, "queued", None)
         self._with_parameters = parameters
-        self._recorders: tuple[Hook, ...] = ()
         self.queues: WeakSet[Queue] = WeakSet()
         """The queues of the store's writers."""
 
     def __bool__(self) -> bool:
-        return self._hook is not None or bool(self._recorders) or log.isEnabledFor(logging.DEBUG)
+        return bool(self._hooks) or log.isEnabledFor(logging.DEBUG)
 
-    def add(self, recorder: Hook) -> None:
+    def add(self, hook: Hook) -> None:
         """Add another hook."""
-        self._recorders += (recorder,)
+        self._hooks += (hook,)
 
     @contextmanager
     def queued(self, append: Append, attempts: Attempts) -> Iterator[None]:
-        """Report an append through a writer when it has returned, in its caller's context."""
-        queued = getattr(self._hook, "queued", None)
-        if queued is not None:
-            append.token = attempts.token = _shielded("writer.append", queued)
+        """Report an append through a writer when it returns, in the context of its caller."""
+        if self._queued is not None:
+            append.token = attempts.token = _shielded("writer.append", self._queued)
         try:
             yield
         except BaseException as error:
@@ -118,7 +117,7 @@ class Observer:
         outcome = f"{rows} row{'' if rows == 1 else 's'}" if error is None else type(error).__name__
         again = f", tried again {retries} times" if retries else ""
         log.debug("%s: %s in %.2f ms%s", query, outcome, seconds * 1000, again)
-        if self._hook is None and not self._recorders:
+        if not self._hooks:
             return
         host, port, database = attempts.server
         operation = Operation(
@@ -136,9 +135,8 @@ class Observer:
             tokens=tuple([append.token for append in attempts.appends]),
             parameters=parameters if self._with_parameters else None,
         )
-        hooks = self._recorders if self._hook is None else (self._hook, *self._recorders)
-        for hook in hooks:
-            # One caller sends a writer's batch for many, and the hook must not take it for that caller's own.
+        for hook in self._hooks:
+            # A batch serves many callers: in an empty context, no hook takes it for the operation of one of them.
             _shielded(query, partial(Context().run, hook, operation) if attempts.appends else partial(hook, operation))
 
 
@@ -152,12 +150,12 @@ def _shielded(query: str, hook: Callable[[], Any]) -> Any:
 
 
 def tried_again(query: str, error: psycopg.Error, pause: float) -> None:
-    """Log that an operation is tried again."""
+    """Log a retry."""
     log.warning("%s: %s (%s), tried again in %.2f s", query, type(error).__name__, error.sqlstate or "no code", pause)
 
 
 def _batch_size(parameters: Mapping[str, Any]) -> int | None:
-    places = parameters.get("places")  # An array as text, with one number for each message.
+    places = parameters.get("places")  # An array in text format, with a number for each message.
     return None if places is None else places.count(",") + 1
 
 

@@ -27,7 +27,7 @@ _SCHEMA = "https://opentelemetry.io/schemas/1.33.0"
 
 _QUERIES = frozenset(dal.queries)
 
-_OF_AN_OPERATION = (
+_LOW_CARDINALITY = (
     "db.system.name",
     "db.namespace",
     "db.collection.name",
@@ -38,7 +38,7 @@ _OF_AN_OPERATION = (
     "server.address",
     "server.port",
 )
-"""The attributes of a duration: only those with few values."""
+"""The attributes of durations: those with few different values."""
 
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 """The bucket boundaries that the semantic conventions advise."""
@@ -64,7 +64,7 @@ class _Spans:
         return self._tracer.start_span("writer.append")
 
     def __call__(self, operation: Operation) -> None:
-        """End the span of an append through a writer, or make the span of another operation."""
+        """End the span of an append through a writer, or make a span for another operation."""
         ended = time_ns()
         attributes = _attributes(operation)
         if isinstance(operation.token, Span):
@@ -124,7 +124,7 @@ def metrics(
 
 
 def _recorder(meter: Meter, pool: Attributes | None) -> Hook:
-    """Return a hook that records durations."""
+    """Return a hook that records durations in histograms."""
 
     def histogram(name: str) -> Histogram:
         return meter.create_histogram(name, "s", explicit_bucket_boundaries_advisory=_SECONDS)
@@ -135,7 +135,7 @@ def _recorder(meter: Meter, pool: Attributes | None) -> Hook:
 
     def record(operation: Operation) -> None:
         given = _attributes(operation)
-        few = {key: given[key] for key in _OF_AN_OPERATION if key in given}
+        few = {key: given[key] for key in _LOW_CARDINALITY if key in given}
         if operation.query == "writer.append":
             appends.record(operation.seconds, few)
         else:
@@ -150,7 +150,7 @@ Callback = Callable[[CallbackOptions], Iterator[Observation]]
 
 
 def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
-    """Observe a pool and the queues of its writers, as long as the runner exists."""
+    """Observe a pool and the queues of its writers until the runner is collected."""
 
     def observer(read: Callable[[Any], int], **more: str) -> Callback:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
@@ -178,7 +178,7 @@ def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
 
 
 def _stats(runner: Any) -> Counter[str]:
-    """Return the pool's figures, summed over its event loops."""
+    """Return the statistics of the pools of all event loops, added up."""
     stats: Counter[str] = Counter()
     for pool in runner.pools:
         stats.update(pool.get_stats())
