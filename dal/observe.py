@@ -1,7 +1,7 @@
 """Observability: the hook that a store calls after each operation, and its log lines.
 
-The logger `dal` gets a DEBUG line for each operation, and a WARNING for each retry. Log lines have no stored content, nor
-does the hook get any, unless the store has hook_parameters=True. dal.otel has a hook for OpenTelemetry's spans.
+The logger `dal` gets a DEBUG line for each operation, and a WARNING for each retry. Log lines have no stored content;
+the hook gets it only if the store has hook_parameters=True. dal.otel has a hook for OpenTelemetry's spans.
 """
 
 from __future__ import annotations
