@@ -28,7 +28,7 @@ class SyncSide:
     def connect_store(self, conninfo, **options):
         return dal.SessionStore.connect(conninfo, **options)
 
-    def at_once(self, operations):
+    def call_concurrently(self, operations):
         """Call each operation in its own thread; return the results, or the library's errors."""
         outcomes = [None] * len(operations)
 
@@ -76,7 +76,7 @@ class AsyncSide:
     def connect_store(self, conninfo, **options):
         return self.wrap(dal.AsyncSessionStore.connect(conninfo, **options))
 
-    def at_once(self, operations):
+    def call_concurrently(self, operations):
         """Call each operation in its own task; return the results, or the errors."""
 
         async def gather():
