@@ -8,7 +8,7 @@ import docker
 import psycopg
 import pytest
 from faults.cluster import free_port, wait_until
-from faults.crew import Crew
+from faults.fleet import Crew
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.config import testcontainers_config
 

@@ -3,7 +3,7 @@
 import pytest
 
 from faults.cluster import Cluster
-from faults.crew import Crew
+from faults.fleet import Crew
 
 
 @pytest.fixture(scope="package")

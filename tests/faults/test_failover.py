@@ -4,7 +4,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from faults.cluster import Cluster, wait_until
-from faults.crew import Crew
+from faults.fleet import Crew
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 import dal
-from faults.focus import Focus
+from faults.probe import Focus
 from faults.steps import AtStep
 
 SIZE = 2

@@ -12,8 +12,8 @@ import pytest
 
 import dal
 from faults.cluster import Cluster, Hanging, wait_until
-from faults.crew import Crew
-from faults.focus import Focus
+from faults.fleet import Crew
+from faults.probe import Focus
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import dal
-from faults.focus import Focus
+from faults.probe import Focus
 from faults.proxy import REPLY, REQUEST, Fault, Proxy, messages
 
 WAYS = {"prepared": 0, "unprepared": None}

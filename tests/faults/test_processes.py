@@ -12,7 +12,7 @@ import pytest
 from forks import Child
 
 import dal
-from faults.focus import Focus
+from faults.probe import Focus
 
 TIMEOUT = 5.0
 LOOPS = "an event loop ends in the middle of appends"

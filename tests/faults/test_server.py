@@ -10,7 +10,7 @@ import pytest
 import dal
 from dal.retries import RETRIES
 from faults.cluster import wait_until
-from faults.focus import Focus
+from faults.probe import Focus
 
 
 @pytest.fixture(autouse=True)

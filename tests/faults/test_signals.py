@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 import dal
-from faults.focus import Focus
+from faults.probe import Focus
 from faults.steps import AtStep
 
 TIMEOUT = 5.0

@@ -8,7 +8,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import dal
-from faults.focus import Focus
+from faults.probe import Focus
 from faults.holder import Dies, GoesSilent, Stops, Vanishes, may_repair
 from faults.proxy import Proxy
 
