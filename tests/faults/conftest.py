@@ -1,14 +1,14 @@
-"""The server and the writers on it, which end with the tests of this folder."""
+"""The server and its writers, which run until the last test of this folder."""
 
 import pytest
 
 from faults.cluster import Cluster
-from faults.fleet import Crew
+from faults.fleet import Fleet
 
 
 @pytest.fixture(scope="package")
 def pristine():
-    """A server that never runs, which the others are made from."""
+    """A server that never runs; the others are copies of it."""
     cluster = Cluster()
     try:
         yield cluster.make()
@@ -18,7 +18,7 @@ def pristine():
 
 @pytest.fixture(scope="package")
 def cluster(pristine):
-    """A server to be broken, with `max_connections` of 60."""
+    """A running server to inject faults into, with `max_connections` of 60."""
     cluster = Cluster()
     try:
         yield cluster.make(pristine).start()
@@ -27,7 +27,7 @@ def cluster(pristine):
 
 
 @pytest.fixture(scope="package")
-def crew(cluster, tally, scale, tmp_path_factory):
-    """The writers on it, who write as long as the tests of this folder last, and no others."""
-    with Crew(cluster.conninfo, tmp_path_factory.mktemp("logs"), tally, timeout=scale(1.0, 2.0)) as crew:
-        yield crew
+def fleet(cluster, tally, scale, tmp_path_factory):
+    """Writers that write to the server during all tests of this folder."""
+    with Fleet(cluster.conninfo, tmp_path_factory.mktemp("logs"), tally, timeout=scale(1.0, 2.0)) as fleet:
+        yield fleet

@@ -1,4 +1,4 @@
-"""The crew: all writers of a server, and the check of what they did after each fault."""
+"""The fleet: all writers of a server, whose messages are checked after each fault."""
 
 import asyncio
 import multiprocessing
@@ -10,33 +10,33 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 import dal
-from faults.check import Logs, verify, wrong_agents
+from faults.check import Logs, agent_mismatches, verify
 from faults.cluster import Hanging, kill_process, wait_until
-from faults.writers import ENDED, Board, Log, calls, in_process, write, write_async
+from faults.writers import ENDED, Log, SharedState, calls, run_process, write, write_async
 
 THREADS, TASKS, PROCESSES = 2, 2, 2
 WRITERS = THREADS + TASKS + PROCESSES
 RECOVERY = 30.0
-"""Within so many seconds after a fault every writer has written again."""
+"""Seconds after a fault within which every writer must write again."""
 
 
-class Crew:
-    """Who writes to one server until the end: two threads that share a writer, two tasks that share another, and
-    two processes that send each append as it comes.
+class Fleet:
+    """Two threads that share a writer, two tasks that share another one, and two processes that send each append
+    directly; all write to one server until the block ends.
     """
 
     def __init__(self, conninfo, folder, tally, *, name="w", timeout=2.0, most=20, max_size=2):
         self.conninfo, self.folder, self.tally, self.name = conninfo, folder, tally, name
         self.timeout, self.most, self._max_size = timeout, most, max_size
-        # A server of processes that has imported everything: one that is killed is replaced at once.
+        # The fork server has imported everything, so a killed process is replaced quickly.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["faults.writers"])
-        self.board = Board(context, WRITERS)
+        self.board = SharedState(context, WRITERS)
         self.logs = Logs(folder)
         self._context = context
         self._incarnation = 0
-        self._loop = threading.Thread(target=lambda: asyncio.run(self._tasks()), daemon=True)
-        self._threads = threading.Thread(target=self._share, daemon=True)
+        self._loop = threading.Thread(target=lambda: asyncio.run(self._run_tasks()), daemon=True)
+        self._threads = threading.Thread(target=self._run_threads, daemon=True)
         self._processes = {}
 
     def __enter__(self):
@@ -46,7 +46,7 @@ class Crew:
             one.start()
         for index in range(WRITERS - PROCESSES, WRITERS):
             self._spawn(index)
-        self.all_write("the crew begins")
+        self.wait_until_all_write("the fleet starts")
         return self
 
     def __exit__(self, *error):
@@ -57,7 +57,7 @@ class Crew:
             process.kill()
 
     def settings(self, name):
-        """How a writer's store is connected. The server's own limit comes a little before the store's."""
+        """Return the settings of a writer's store. The server's time limit is a little shorter than the store's."""
         limit = f"-c statement_timeout={self.timeout * 750:.0f}"
         return {
             "conninfo": make_conninfo(self.conninfo, application_name=name, options=limit),
@@ -65,26 +65,28 @@ class Crew:
             "timeout": self.timeout,
         }
 
-    def _plan(self, index):
+    def _calls(self, index):
         return calls(self.board, Log(self.folder, f"{self.name}{index}"), index, self.timeout, self.most)
 
-    def _share(self):
+    def _run_threads(self):
         settings = self.settings(f"{self.name} threads")
         with dal.SessionStore.connect(**settings) as store, store.writer() as writer:
-            plans = [self._plan(n) for n in range(THREADS)]
-            threads = [threading.Thread(target=write, args=(writer, plan), daemon=True) for plan in plans]
+            plans = [self._calls(n) for n in range(THREADS)]
+            threads = [
+                threading.Thread(target=write, args=(writer, calls_to_make), daemon=True) for calls_to_make in plans
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
 
-    async def _tasks(self):
+    async def _run_tasks(self):
         settings = self.settings(f"{self.name} tasks")
         async with (
             dal.AsyncSessionStore.connect(**settings) as store,
             store.writer() as writer,
         ):
-            await asyncio.gather(*(write_async(writer, self._plan(THREADS + n)) for n in range(TASKS)))
+            await asyncio.gather(*(write_async(writer, self._calls(THREADS + n)) for n in range(TASKS)))
 
     def _spawn(self, index):
         self._incarnation += 1
@@ -92,12 +94,12 @@ class Crew:
         options = {"most": self.most, "settings": self.settings(name)}
         arguments = (self.board, self.folder, name, index)
         self._processes[index] = self._context.Process(
-            target=in_process, args=arguments, kwargs=options, name=name, daemon=True
+            target=run_process, args=arguments, kwargs=options, name=name, daemon=True
         )
         self._processes[index].start()
 
-    def kill_a_process(self, index):
-        """SIGKILL to one of the writers' processes, in the middle of whatever it does; another takes its place."""
+    def kill_process(self, index):
+        """Send SIGKILL to one of the writing processes, and start another in its place; return its name."""
         index += WRITERS - PROCESSES
         process = self._processes[index]
         kill_process(process.pid)
@@ -106,12 +108,12 @@ class Crew:
         return process.name
 
     @property
-    def present(self):
-        """The generation that they write to."""
+    def generation(self):
+        """The generation that the writers write to."""
         return f"{self.name}{self.board.generation.value}"
 
-    def all_write(self, what, least=1, within=RECOVERY):
-        """Wait until each writer has been acknowledged so many messages more."""
+    def wait_until_all_write(self, what, least=1, within=RECOVERY):
+        """Wait until each writer has received at least `least` more acknowledgements."""
         before = list(self.board.acknowledged)
         try:
             wait_until(
@@ -123,42 +125,42 @@ class Crew:
             counts = [now - then for now, then in zip(self.board.acknowledged, before, strict=True)]
             raise Hanging(f"{error}: they wrote {counts}") from None
 
-    def all_are_refused(self, what, within=RECOVERY, hold=lambda: None):
-        """Wait until each writer had an error, and call `hold` all the while to keep the fault up."""
+    def wait_until_all_fail(self, what, within=RECOVERY, hold=lambda: None):
+        """Wait until each writer had an error; keep calling `hold`, which maintains the fault."""
         before = list(self.board.refused)
 
         def refused():
             hold()
             return all(now > then for now, then in zip(self.board.refused, before, strict=True))
 
-        wait_until(refused, f"{what}: every writer is refused", within)
+        wait_until(refused, f"{what}: every writer fails", within)
 
-    def after(self, fault, injected, *, least=10):
-        """Let all write on after a fault, and check everything that was written since the last one."""
+    def check_recovery(self, fault, injected, *, least=10):
+        """Wait until all write again after a fault, and check all messages since the previous check."""
         began = time.monotonic()
-        self.all_write(fault)
+        self.wait_until_all_write(fault)
         recovery = time.monotonic() - began
-        self.all_write(fault, least)
-        number, generation = self.board.generation.value, self.present
+        self.wait_until_all_write(fault, least)
+        number, generation = self.board.generation.value, self.generation
         self.board.generation.value += 1
-        wait_until(lambda: min(self.board.at) > number, f"{fault}: the calls before it end")
+        wait_until(lambda: min(self.board.at) > number, f"{fault}: the calls made before it have ended")
         late, self.board.late[:] = max(self.board.late), [0.0] * WRITERS
         with self.harness() as connection:
-            self.nothing_is_left(connection, fault)
+            self.wait_until_nothing_is_left(connection, fault)
             self.check(connection, fault, generation, injected, late=late, recovery=recovery)
 
     def check(self, connection, fault, generation, injected, **figures):
-        """Check a generation, and put it into the table; fail if anything is amiss."""
+        """Check a generation, and add it to the table; fail on any fault."""
         verdict = verify(connection, self.logs.of(generation), generation)
-        verdict.wrong += wrong_agents(dal.SessionStore(connection), connection, generation)
+        verdict.wrong += agent_mismatches(dal.SessionStore(connection), connection, generation)
         self.tally.add(fault, injected, verdict, **figures)
-        assert verdict.sound, f"{fault}: {verdict}"
+        assert verdict.is_sound, f"{fault}: {verdict}"
 
     def harness(self):
         return psycopg.connect(self.conninfo, autocommit=True, application_name="harness")
 
-    def nothing_is_left(self, connection, fault):
-        """No transaction or lock of the time before, and no more connections than the pools may have."""
+    def wait_until_nothing_is_left(self, connection, fault):
+        """Wait until no transaction is older than the deadline, and no pool has too many connections."""
         old, many = [], []
 
         def nothing():
@@ -181,13 +183,13 @@ class Crew:
         except Hanging as error:
             raise Hanging(f"{error}: transactions {old}, connections {many}") from None
 
-    def nobody_is_left(self, connection, name):
-        """Wait until the server has noticed that a store is gone, with its locks."""
+    def wait_until_disconnected(self, connection, name):
+        """Wait until the server has closed the connections of a store, and released its locks."""
         held = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
-        wait_until(lambda: connection.execute(held, [name]).fetchone() == (0,), f"{name} has left the server")
+        wait_until(lambda: connection.execute(held, [name]).fetchone() == (0,), f"{name} is disconnected")
 
     def state(self):
-        """What to tell when something hangs."""
+        """Return the server's activity, to report when a test hangs."""
         with suppress(psycopg.Error), self.harness() as connection:
             return connection.execute(
                 "SELECT pid, application_name, state, wait_event, left(query, 60) FROM pg_stat_activity"

@@ -1,4 +1,4 @@
-"""Greenlets that append, and are killed or run out of time: a program, since gevent changes all of the interpreter."""
+"""Greenlets that append, and are killed or time out. A program, since gevent patches the whole interpreter."""
 # ruff: noqa: E402
 
 from gevent import monkey
@@ -15,24 +15,24 @@ import gevent
 
 import dal
 
-SIZE, CROWD, SESSIONS = 2, 6, 3
+SIZE, RUNNING, SESSIONS = 2, 6, 3
 
 
-class Appending:
-    """One greenlet, which appends until it is killed."""
+class Appender:
+    """A greenlet that appends until it is killed."""
 
     def __init__(self, store, name, number, chance):
         self.session, self.chance = store.session(f"{name} {number % SESSIONS}"), chance
         self.name = f"{name}: greenlet {number}"
         self.acknowledged = {}
         self.interrupted = 0
-        self.wrong = []
+        self.errors = []
         self.is_over = False
         self.greenlet = gevent.spawn(self.run)
 
     def run(self):
         for n in count():
-            if self.is_over:  # Its time was up just when it was killed, and that is what it heard of.
+            if self.is_over:  # It timed out just when it was killed, and caught only the timeout.
                 return
             message_id = f"{self.name}, {n}"
             try:
@@ -41,7 +41,7 @@ class Appending:
             except gevent.Timeout:
                 self.interrupted += 1
             except dal.DalError as error:
-                self.wrong.append(repr(error))
+                self.errors.append(repr(error))
 
     def kill(self):
         self.is_over = True
@@ -49,13 +49,13 @@ class Appending:
         self.interrupted += 1
 
 
-def appended(store, name, killed):
-    """Kill greenlets, the oldest first; a new one takes the place of each."""
+def kill_appenders(store, name, killed):
+    """Start greenlets, killing the oldest for each new one; return all of them."""
     chance = random.Random(1)
     running, ended = [], []
-    for number in range(killed + CROWD):
-        running.append(Appending(store, name, number, chance))
-        if len(running) > CROWD:
+    for number in range(killed + RUNNING):
+        running.append(Appender(store, name, number, chance))
+        if len(running) > RUNNING:
             gevent.sleep(chance.expovariate(1 / 0.02))
             ended.append(running.pop(0))
             ended[-1].kill()
@@ -64,25 +64,25 @@ def appended(store, name, killed):
     return ended + running
 
 
-def every_connection(store):
+def use_every_connection(store):
     with ExitStack() as stack:
         for _ in range(SIZE):
             stack.enter_context(store._backend.runner.connection()).execute("SELECT 1")
 
 
-def main(conninfo, way, killed):
-    name = f"greenlets {way}"
+def main(conninfo, target, killed):
+    name = f"greenlets {target}"
     with dal.SessionStore.connect(conninfo, max_size=SIZE, timeout=10) as store:
-        if way == "writer":
+        if target == "writer":
             with store.writer() as writer:
-                done = appended(writer, name, int(killed))
+                done = kill_appenders(writer, name, int(killed))
         else:
-            done = appended(store, name, int(killed))
-        every_connection(store)
+            done = kill_appenders(store, name, int(killed))
+        use_every_connection(store)
     return {
         "acknowledged": [pair for one in done for pair in one.acknowledged.items()],
         "interrupted": sum(one.interrupted for one in done),
-        "wrong": [error for one in done for error in one.wrong],
+        "errors": [error for one in done for error in one.errors],
     }
 
 

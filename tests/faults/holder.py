@@ -1,4 +1,4 @@
-"""A process that holds a session's row in a transaction that it never ends."""
+"""A process that locks a session's row in a transaction that it never ends."""
 
 import json
 import signal
@@ -11,10 +11,10 @@ from typing import ClassVar
 import dal
 
 TCP_REPAIR = 19
-"""An option of Linux's: a socket that has it is closed without telling the other side."""
+"""A socket option of Linux: such a socket is closed without a FIN or RST."""
 
 
-def may_repair():
+def has_tcp_repair():
     with socket.socket() as one:
         try:
             one.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
@@ -24,31 +24,31 @@ def may_repair():
 
 
 def hold(conninfo, session, limits):
-    """The whole of the process: it vanishes from the network when it is asked to."""
+    """Run the process: lock the row, and vanish from the network on request."""
     with dal.SessionStore.connect(conninfo, max_size=1, **json.loads(limits)) as store, store.transaction() as inside:
         inside.session(session).append("user", "never committed")
-        tell("holds")
+        write_line("holds")
         sys.stdin.readline()
         with socket.socket(fileno=inside._backend.runner._source._connection.fileno()) as wire:
             wire.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-        tell("vanished")
+        write_line("vanished")
         time.sleep(600)
 
 
-def tell(what, stream=sys.stdout):
+def write_line(what, stream=sys.stdout):
     stream.write(f"{what}\n")
     stream.flush()
 
 
-class Stops:
-    """The process does nothing any more; its system says that all is well."""
+class StoppedClient:
+    """The process is stopped; its system keeps the connection alive."""
 
     limits: ClassVar = {"idle_timeout": 0.5}
     is_proxied = False
 
-    def __init__(self, crew, proxy, session):
+    def __init__(self, fleet, proxy, session):
         self.proxy = proxy
-        conninfo = (proxy if self.is_proxied else crew).conninfo
+        conninfo = (proxy if self.is_proxied else fleet).conninfo
         command = [sys.executable, __file__, conninfo, session, json.dumps(self.limits)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -65,8 +65,8 @@ class Stops:
         self.process.send_signal(signal.SIGSTOP)
 
 
-class Dies(Stops):
-    """Its system ends its connections."""
+class KilledClient(StoppedClient):
+    """The process is killed; its system closes the connection."""
 
     limits: ClassVar = {}
 
@@ -74,8 +74,8 @@ class Dies(Stops):
         self.process.kill()
 
 
-class GoesSilent(Stops):
-    """It is killed, and the network does not say so; all that the server sends is taken."""
+class SilentClient(StoppedClient):
+    """The process is killed behind a proxy that keeps the connection open, and swallows all data."""
 
     is_proxied = True
 
@@ -84,13 +84,13 @@ class GoesSilent(Stops):
         self.process.kill()
 
 
-class Vanishes(Stops):
-    """Nothing answers any more: the server asks, long before the transaction has been idle for too long."""
+class VanishedClient(StoppedClient):
+    """The connection vanishes: the server's keepalive finds out long before the idle timeout."""
 
     limits: ClassVar = {"keepalive": 2.0}
 
     def lose(self):
-        tell("vanish", self.process.stdin)
+        write_line("vanish", self.process.stdin)
         assert self.process.stdout.readline() == "vanished\n"
 
 

@@ -1,4 +1,4 @@
-"""How much is injected, by `--faults`; a limit for each test; the table."""
+"""The option `--faults`, a time limit for each test, and the table of faults."""
 
 import faulthandler
 import signal
@@ -22,7 +22,7 @@ def pytest_addoption(parser):
 
 @dataclass(frozen=True)
 class Scale:
-    """How often something is done, in the short form and in the full one."""
+    """Choose between the figures of the short and the full run."""
 
     full: bool
 
@@ -37,34 +37,34 @@ def scale(request):
 
 @pytest.fixture(scope="session")
 def tally(figure):
-    """The table, which the end of the run shows."""
+    """The table of faults, shown at the end of the run."""
     tally = Tally()
 
-    class Shown:
+    class Table:
         def __str__(self):
             return f"\n{tally}\n"
 
-    figure("faults", Shown())
+    figure("faults", Table())
     return tally
 
 
 @pytest.fixture
 def limit(request, scale):
-    """Call it with seconds: a test that takes longer fails, and tells where each thread was and what the server did."""
+    """Set a time limit, in seconds; at the limit the test fails with all stacks and the server's activity."""
 
     def expire(number, frame):
         with tempfile.TemporaryFile("w+") as file:
             faulthandler.dump_traceback(file, all_threads=True)
             file.seek(0)
             stacks = file.read()
-        told = [stacks]
-        for name in ("crew", "cluster"):
+        parts = [stacks]
+        for name in ("fleet", "cluster"):
             if name in request.fixturenames:
                 one = request.getfixturevalue(name)
-                told.append(str(one.state() if name == "crew" else one.log_tail()))
-        raise Hanging("the test's own limit has come\n" + "\n".join(told))
+                parts.append(str(one.state() if name == "fleet" else one.log_tail()))
+        raise Hanging("the test's time limit expired\n" + "\n".join(parts))
 
-    before = signal.signal(signal.SIGALRM, expire)
+    previous = signal.signal(signal.SIGALRM, expire)
 
     def limit(short, full):
         seconds = scale(short, full)
@@ -73,4 +73,4 @@ def limit(request, scale):
 
     yield limit
     signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGALRM, previous)

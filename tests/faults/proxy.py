@@ -1,4 +1,4 @@
-"""A proxy that does one thing to one connection, at one byte of one direction."""
+"""A proxy that injects one fault into one connection, at one byte of one direction."""
 
 import socket
 import struct
@@ -15,9 +15,9 @@ REQUEST, REPLY = "request", "reply"
 
 @dataclass
 class Fault:
-    """What is done: cut (an end of file), reset, drop (a black hole) or delay; and where, in one direction.
+    """A fault and its position: the action is cut (end of file), reset, drop (a black hole) or delay.
 
-    Either before a message, or within it, counted from now on, or after so many bytes.
+    The position is before or within the `message`-th protocol message of a direction, or after `after` bytes of it.
     """
 
     action: str
@@ -27,18 +27,18 @@ class Fault:
     after: int = 0
     seconds: float = 0.05
     for_good: bool = False
-    """Whether no connection is let through afterwards."""
+    """Whether the proxy refuses all connections afterwards."""
     passed: bytearray = field(default_factory=bytearray)
     fired: threading.Event = field(default_factory=threading.Event)
 
     def reached(self, data):
-        """How much of this data goes before the place; None if the place comes later."""
+        """Return how much of this data precedes the position; None if it has not been reached."""
         before = len(self.passed)
         self.passed += data
-        place = self.after if self.message is None else self._place()
-        return None if place is None or place > len(self.passed) else max(0, place - before)
+        position = self.after if self.message is None else self._position()
+        return None if position is None or position > len(self.passed) else max(0, position - before)
 
-    def _place(self):
+    def _position(self):
         begin = 0
         for _ in range(self.message):
             if (length := self._length(begin)) is None:
@@ -50,13 +50,13 @@ class Fault:
         return length and begin + length // 2
 
     def _length(self, begin):
-        """The length of the message that begins there: a byte for its kind, and four that count themselves."""
+        """Return the length of a protocol message: a type byte, and a length that includes its own four bytes."""
         header = self.passed[begin : begin + 5]
         return 1 + int.from_bytes(header[1:], "big") if len(header) == 5 else None
 
 
 class Link:
-    """A client's connection, and the one that was made to the server for it."""
+    """A client's connection, and its connection to the server."""
 
     def __init__(self, client, server):
         self.ends = (client, server)
@@ -71,13 +71,13 @@ class Link:
             with suppress(OSError):
                 if self._reset:
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                # It wakes the thread that reads from it, without which close would not end the connection.
+                # This wakes the thread that reads from it; otherwise close would not end the connection.
                 one.shutdown(socket.SHUT_RD if self._reset else socket.SHUT_RDWR)
             one.close()
 
 
 class Proxy:
-    """Passes connections on to a server, but for the fault that is armed, which happens once."""
+    """Forward connections to a server; an armed fault happens once."""
 
     def __init__(self, conninfo):
         self._conninfo = conninfo
@@ -86,7 +86,7 @@ class Proxy:
         self.conninfo = make_conninfo(conninfo, host=host, port=port, sslmode="disable", gssencmode="disable")
         self.refusing = False
         self.silent = False
-        """Whether it passes nothing on, and does not tell either side of the other's end."""
+        """Whether it swallows all data, and hides from each side that the other one has closed."""
         self._fault = None
         self._lock = threading.Lock()
         self._links = []
@@ -106,14 +106,14 @@ class Proxy:
         return fault
 
     def cut_all(self):
-        """End all connections that there are."""
+        """Close all connections."""
         for link in self._links:
             link.end()
         self._links.clear()
 
     @contextmanager
-    def watching(self):
-        """Give the bytes that pass meanwhile, by direction."""
+    def recording(self):
+        """Yield the bytes that pass meanwhile, by direction."""
         self.seen = {REQUEST: bytearray(), REPLY: bytearray()}
         yield self.seen
         self.seen = None
@@ -132,8 +132,8 @@ class Proxy:
                     continue
                 link = Link(client, server)
                 self._links.append(link)
-                for way in ((REQUEST, client, server), (REPLY, server, client)):
-                    threading.Thread(target=self._pump, args=(link, *way), daemon=True).start()
+                for pump in ((REQUEST, client, server), (REPLY, server, client)):
+                    threading.Thread(target=self._pump, args=(link, *pump), daemon=True).start()
 
     def _pump(self, link, direction, source, target):
         dropping = False
@@ -163,7 +163,7 @@ class Proxy:
             link.end()
 
     def _reached(self, direction, data):
-        """The fault, if it is to happen within this data, and after how much of it."""
+        """Return the fault if its position is within this data, and how much of the data precedes it."""
         with self._lock:
             fault = self._fault
             if fault is None or fault.direction != direction or (before := fault.reached(data)) is None:
@@ -172,10 +172,10 @@ class Proxy:
             return fault, before
 
 
-def messages(data):
-    """How many of the protocol's messages this is."""
-    count, place = 0, 0
-    while place < len(data):
-        count, place = count + 1, place + 1 + int.from_bytes(data[place + 1 : place + 5], "big")
-    assert place == len(data)
+def count_messages(data):
+    """Count the protocol messages in this data."""
+    count, position = 0, 0
+    while position < len(data):
+        count, position = count + 1, position + 1 + int.from_bytes(data[position + 1 : position + 5], "big")
+    assert position == len(data)
     return count

@@ -1,4 +1,4 @@
-"""The places where the interpreter might find that a signal has come, and call its handler."""
+"""Call a function at a chosen step: a point where the interpreter might run a signal handler."""
 
 import sys
 from dis import opmap
@@ -6,10 +6,10 @@ from dis import opmap
 LIBRARY = ("/dal/", "/psycopg/", "/psycopg_pool/", "/contextlib.py")
 
 
-class AtStep:
-    """Calls a handler at the `at`-th of them, if sys.setprofile has it.
+class CallAtStep:
+    """A profile function for sys.setprofile that calls a handler at the `at`-th step of the library.
 
-    That is where a function begins, and where one has returned; a generator that yields has not.
+    A step is the beginning or the return of a function, but not the yield of a generator.
     """
 
     def __init__(self, at, handler):

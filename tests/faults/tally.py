@@ -12,14 +12,14 @@ class Row:
     duplicated: int = 0
     gaps: int = 0
     foreign: int | None = None
-    """None if nothing was read as a user."""
+    """None if no confined store was used."""
     wrong: int = 0
     late: float = 0.0
     recovery: float = 0.0
 
 
 class Tally:
-    """What was injected, and what became of the messages."""
+    """The injected faults, and the outcome of the messages, by kind of fault."""
 
     HEAD = (
         "fault",
@@ -49,7 +49,7 @@ class Tally:
         row.late, row.recovery = max(row.late, late), max(row.recovery, recovery)
 
     def __str__(self):
-        """As Markdown."""
+        """Return a Markdown table."""
         total = Row()
         for row in self.rows.values():
             for name in ("injected", "acknowledged", "unacknowledged", "lost", "duplicated", "gaps", "wrong"):

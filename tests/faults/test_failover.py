@@ -1,10 +1,10 @@
-"""The primary dies, its standby is promoted, and writers go on there."""
+"""The primary is killed, its standby is promoted, and the writers continue there."""
 
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from faults.cluster import Cluster, wait_until
-from faults.fleet import Crew
+from faults.fleet import Fleet
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +14,7 @@ def _limit(limit):
 
 @pytest.fixture
 def pair(pristine):
-    """Two servers: the first is the primary, and commits once the second has the commit too."""
+    """A primary and its synchronous standby."""
     primary, standby = Cluster(), Cluster()
     try:
         primary.make(pristine, hot_standby="on", synchronous_standby_names="''").start()
@@ -26,7 +26,7 @@ def pair(pristine):
 
 
 def follow(primary, standby):
-    """Make a standby, and have the primary wait for it from here on."""
+    """Create a standby, and make it synchronous."""
     standby.copy(primary).start()
     primary.set(synchronous_standby_names="'*'")
     with primary.connect() as connection:
@@ -36,22 +36,22 @@ def follow(primary, standby):
         )
 
 
-def test_a_standby_takes_over(pair, tally, scale, tmp_path):
+def test_writers_continue_on_the_promoted_standby(pair, tally, scale, tmp_path):
     hosts = ",".join("127.0.0.1" for _ in pair)
     ports = ",".join(str(one.port) for one in pair)
     conninfo = make_conninfo(
         host=hosts, port=ports, user="postgres", dbname="postgres", target_session_attrs="read-write", connect_timeout=5
     )
-    with Crew(conninfo, tmp_path, tally, name="r", timeout=5.0) as crew:
+    with Fleet(conninfo, tmp_path, tally, name="r", timeout=5.0) as fleet:
         for _ in range(scale(1, 8)):
             primary, standby = pair
-            crew.all_write("before")
+            fleet.wait_until_all_write("before")
             primary.kill()
-            # A standby that has become the primary has nobody to wait for yet.
+            # The new primary has no standby yet.
             standby.configure(synchronous_standby_names="''")
             standby.promote()
             standby.set(synchronous_standby_names="''")
-            crew.after("primary killed, standby promoted", 1, least=scale(10, 500))
+            fleet.check_recovery("primary killed, standby promoted", 1, least=scale(10, 500))
             pair.reverse()
             if scale.full:
                 follow(*pair)

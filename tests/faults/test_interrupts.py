@@ -1,4 +1,4 @@
-"""The caller gives up in the middle: a task is cancelled at each await, KeyboardInterrupt comes at each step."""
+"""Interrupted callers: a task is cancelled at each await, a thread is interrupted at each step."""
 
 import asyncio
 import random
@@ -13,14 +13,14 @@ import psycopg
 import pytest
 
 import dal
-from faults.probe import Focus
-from faults.steps import AtStep
+from faults.probe import Probe
+from faults.steps import CallAtStep
 
 SIZE = 2
-GIVES_UP = 4.0
-"""Seconds within which an interrupted call returns, even from a server that hangs; its deadline is later."""
+RETURNS_WITHIN = 4.0
+"""Seconds within which an interrupted call returns, even if the server hangs; its deadline is later."""
 
-WAYS = {"store": "", "writer": ", in a writer"}
+TARGETS = {"store": "", "writer": ", in a writer"}
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +28,8 @@ def _limit(limit):
     limit(60, 1800)
 
 
-class Stepped:
-    """A coroutine that is cancelled when it waits for the `at`-th time, before what it waits for or just after."""
+class CancelledAtAwait:
+    """A coroutine that is cancelled at its `at`-th await, just before or just after the awaited result."""
 
     def __init__(self, coroutine, at, *, late):
         self._coroutine, self._at, self._late = coroutine, at, late
@@ -59,12 +59,12 @@ class Stepped:
 
 
 @pytest.fixture
-def settings(crew):
-    return crew.settings("focus") | {"max_size": SIZE, "timeout": 5.0}
+def settings(fleet):
+    return fleet.settings("probe") | {"max_size": SIZE, "timeout": 5.0}
 
 
-async def all_connections(store):
-    """The pool gives all of its connections, at once and fit for use."""
+async def use_all_connections(store):
+    """Assert that all connections of the pool can be used at the same time."""
     async with AsyncExitStack() as stack:
         for _ in range(SIZE):
             connection = await stack.enter_async_context(store._backend.runner.connection())
@@ -72,61 +72,60 @@ async def all_connections(store):
             await connection.execute("SELECT 1")
 
 
-async def first(store, focus, crew):
-    """Nothing is connected yet."""
+async def new(store, probe, fleet):
+    """The pool has no connection yet."""
 
 
-async def warm(store, focus, crew):
-    """A connection is there and knows the statement."""
+async def warm(store, probe, fleet):
+    """A connection has prepared the statement."""
     for _ in range(7):
-        await do(focus, store, focus.call())
+        await do(probe, store, probe.call())
 
 
-async def broken(store, focus, crew):
-    """All connections are dead, which is found on the way."""
-    await all_connections(store)
-    async with await psycopg.AsyncConnection.connect(crew.conninfo, autocommit=True) as connection:
+async def broken(store, probe, fleet):
+    """All connections are dead, and the store does not know it."""
+    await use_all_connections(store)
+    async with await psycopg.AsyncConnection.connect(fleet.conninfo, autocommit=True) as connection:
         await connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'focus'"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'probe'"
         )
 
 
-async def do(focus, store, call):
-    await focus.once_async(store, call)
+async def do(probe, store, call):
+    await probe.send_async(store, call)
     assert call.error is None
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("crowd", [0, 4], ids=["alone", "crowd"])
-@pytest.mark.parametrize("state", [first, warm, broken], ids=lambda state: state.__name__)
-async def test_cancelled_at_each_await(crew, scale, settings, *, state, crowd, late, way):
-    with Focus(crew, f"a task cancelled at each await{WAYS[way]}", timeout=5.0) as focus:
+@pytest.mark.parametrize("others", [0, 4], ids=["alone", "concurrent"])
+@pytest.mark.parametrize("state", [new, warm, broken], ids=lambda state: state.__name__)
+async def test_a_task_is_cancelled_at_each_await(fleet, scale, settings, *, state, others, late, target):
+    with Probe(fleet, f"a task cancelled at each await{TARGETS[target]}", timeout=5.0) as probe:
         for _ in range(scale(1, 3)):
             at, reached = 0, True
             while reached and at < 60:
                 at += 1
                 async with AsyncExitStack() as stores:
                     store = await stores.enter_async_context(dal.AsyncSessionStore.connect(**settings))
-                    if way == "writer":
+                    if target == "writer":
                         store = await stores.enter_async_context(store.writer())
-                    await state(store, focus, crew)
-                    call = focus.call(ids=True)
-                    others = [asyncio.create_task(do(focus, store, focus.call(session=n))) for n in range(crowd)]
+                    await state(store, probe, fleet)
+                    call = probe.call(ids=True)
+                    tasks = [asyncio.create_task(do(probe, store, probe.call(session=n))) for n in range(others)]
                     reached = await cancelled(call, store, at, late=late)
-                    await asyncio.gather(*others)
-                    if way == "writer" and (tasks := store._backend.appends.here._workers.tasks):
-                        await asyncio.wait(tasks)  # What was cancelled goes on, in a task of its own.
+                    await asyncio.gather(*tasks)
+                    if target == "writer" and (sending := store._backend.appends.here._workers.tasks):
+                        await asyncio.wait(sending)  # The cancelled append continues in its own task.
                     async with asyncio.timeout(3):
-                        await all_connections(store)
-                    again = call.again
-                    await do(focus, store, again)
-                focus.injected += reached
+                        await use_all_connections(store)
+                    await do(probe, store, call.repeated)
+                probe.injected += reached
 
 
 async def cancelled(call, store, at, *, late):
-    """Cancel the call at its `at`-th await; whether it had so many."""
-    stepped = Stepped(call.send(store), at, late=late)
+    """Cancel the call at its `at`-th await; return whether it had that many."""
+    stepped = CancelledAtAwait(call.send(store), at, late=late)
 
     async def run():
         with call:
@@ -138,77 +137,76 @@ async def cancelled(call, store, at, *, late):
     return stepped.cancelled
 
 
-async def test_cancelled_while_it_waits_for_a_lock(crew, scale, settings):
-    with Focus(crew, "a task cancelled while it waits for a lock", timeout=5.0) as focus:
+async def test_a_task_is_cancelled_while_it_waits_for_a_lock(fleet, scale, settings):
+    with Probe(fleet, "a task cancelled while it waits for a lock", timeout=5.0) as probe:
         async with dal.AsyncSessionStore.connect(**settings) as store:
-            await do(focus, store, focus.call())
+            await do(probe, store, probe.call())
             for n in range(scale(4, 40)):
-                call = focus.call(ids=True)
-                async with await psycopg.AsyncConnection.connect(crew.conninfo) as holder:
+                call = probe.call(ids=True)
+                async with await psycopg.AsyncConnection.connect(fleet.conninfo) as holder:
                     await holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [call.session])
                     assert await cancelled(call, store, 1 + n % 4, late=False)
                     async with asyncio.timeout(3):
-                        await all_connections(store)
-                await do(focus, store, call.again)
-                focus.injected += 1
+                        await use_all_connections(store)
+                await do(probe, store, call.repeated)
+                probe.injected += 1
 
 
-async def test_cancelled_while_the_server_hangs(cluster, crew, scale, settings):
-    with Focus(crew, "a task cancelled while the server hangs", timeout=5.0) as focus:
+async def test_a_task_is_cancelled_while_the_server_hangs(cluster, fleet, scale, settings):
+    with Probe(fleet, "a task cancelled while the server hangs", timeout=5.0) as probe:
         async with dal.AsyncSessionStore.connect(**settings) as store:
             for _ in range(scale(1, 10)):
-                await do(focus, store, focus.call())
-                call = focus.call(ids=True)
+                await do(probe, store, probe.call())
+                call = probe.call(ids=True)
                 cluster.freeze()
                 try:
                     began = time.monotonic()
                     assert await cancelled(call, store, 2, late=False)
-                    assert time.monotonic() - began < GIVES_UP
+                    assert time.monotonic() - began < RETURNS_WITHIN
                 finally:
                     cluster.thaw()
-                await do(focus, store, call.again)
-                focus.injected += 1
+                await do(probe, store, call.repeated)
+                probe.injected += 1
 
 
-def test_interrupted_while_the_server_hangs(cluster, crew, scale, settings):
-    with Focus(crew, "KeyboardInterrupt while the server hangs", timeout=5.0) as focus:
+def test_a_thread_is_interrupted_while_the_server_hangs(cluster, fleet, scale, settings):
+    with Probe(fleet, "KeyboardInterrupt while the server hangs", timeout=5.0) as probe:
         with dal.SessionStore.connect(**settings) as store:
             for _ in range(scale(1, 10)):
-                focus.do(store, focus.call())
-                call = focus.call(ids=True)
+                probe.retry(store, probe.call())
+                call = probe.call(ids=True)
                 cluster.freeze()
-                timer = threading.Timer(0.2, press)
+                timer = threading.Timer(0.2, press_ctrl_c)
                 try:
                     timer.start()
                     began = time.monotonic()
-                    focus.once(store, call)
-                    assert time.monotonic() - began < GIVES_UP
+                    probe.send(store, call)
+                    assert time.monotonic() - began < RETURNS_WITHIN
                 finally:
                     cluster.thaw()
                 timer.join()
                 assert isinstance(call.error, KeyboardInterrupt)
-                focus.do(store, call.again)
-                focus.injected += 1
+                probe.retry(store, call.repeated)
+                probe.injected += 1
 
 
-def press():
-    """Ctrl-C."""
+def press_ctrl_c():
     with suppress(RuntimeError):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-class TimeIsUp(BaseException):
-    """What a signal handler of a service's own may raise."""
+class Timeout(BaseException):
+    """An exception of a service's own signal handler."""
 
 
-INTERRUPTS = [KeyboardInterrupt, SystemExit, TimeIsUp]
+INTERRUPTS = [KeyboardInterrupt, SystemExit, Timeout]
 
 
-def interrupt(kind):
+def raise_it(kind):
     raise kind
 
 
-def every_connection(store):
+def use_every_connection(store):
     with ExitStack() as stack:
         for _ in range(SIZE):
             connection = stack.enter_context(store._backend.runner.connection())
@@ -221,70 +219,70 @@ def in_transaction(store, call):
         return call.send(tx)
 
 
-def interrupted(focus, store, call, send, at):
-    """Interrupt a call; then the pool is whole, and the call made again stores each message once."""
+def send_interrupted(probe, store, call, send, at):
+    """Interrupt a call; then use all connections of the pool, and resend the call."""
     with call:
         try:
-            sys.setprofile(AtStep(at, partial(interrupt, INTERRUPTS[at % len(INTERRUPTS)])))
+            sys.setprofile(CallAtStep(at, partial(raise_it, INTERRUPTS[at % len(INTERRUPTS)])))
             stored = send(store, call)
         finally:
             sys.setprofile(None)
         call.acknowledged(stored)
-    every_connection(store)
+    use_every_connection(store)
     if call.error is not None:
-        focus.injected += 1
-        focus.do(store, call.again)
+        probe.injected += 1
+        probe.retry(store, call.repeated)
     return call.error is not None
 
 
-@pytest.mark.parametrize("state", ["first", "warm", "transaction", "writer"])
-def test_interrupted_at_each_step(crew, scale, settings, state):
+@pytest.mark.parametrize("state", ["new", "warm", "transaction", "writer"])
+def test_a_thread_is_interrupted_at_each_step(fleet, scale, settings, state):
     send = in_transaction if state == "transaction" else lambda store, call: call.send(store)
     at, reached = 1, True
-    with Focus(crew, "interrupted at each step", timeout=5.0) as focus, ExitStack() as stores:
+    with Probe(fleet, "interrupted at each step", timeout=5.0) as probe, ExitStack() as stores:
         store = stores.enter_context(dal.SessionStore.connect(**settings))
         if state == "writer":
             store = stores.enter_context(store.writer())
         while reached:
-            if state == "first":
+            if state == "new":
                 stores.close()
                 store = stores.enter_context(dal.SessionStore.connect(**settings))
-            reached = interrupted(focus, store, focus.call(ids=True), send, at)
+            reached = send_interrupted(probe, store, probe.call(ids=True), send, at)
             at += scale(23, 1)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_interrupted_at_any_moment(crew, scale, settings, way):
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_thread_is_interrupted_at_random_moments(fleet, scale, settings, target):
     chance = random.Random(1)
-    with Focus(crew, f"KeyboardInterrupt at any moment{WAYS[way]}", timeout=5.0) as focus, ExitStack() as stores:
+    with Probe(fleet, f"KeyboardInterrupt at any moment{TARGETS[target]}", timeout=5.0) as probe, ExitStack() as stores:
         store = stores.enter_context(dal.SessionStore.connect(**settings))
-        if way == "writer":
+        if target == "writer":
             store = stores.enter_context(store.writer())
-            stores.enter_context(a_crowd(focus, store))
+            stores.enter_context(concurrent_appends(probe, store))
         for _ in range(scale(20, 300)):
-            focus.do(store, focus.call())
-            call, timer = focus.call(ids=True), threading.Timer(chance.uniform(0, 0.004), press)
-            with suppress(KeyboardInterrupt):  # It may come after the call.
+            probe.retry(store, probe.call())
+            call, timer = probe.call(ids=True), threading.Timer(chance.uniform(0, 0.004), press_ctrl_c)
+            with suppress(KeyboardInterrupt):  # It may arrive after the call.
                 timer.start()
-                focus.once(store, call)
+                probe.send(store, call)
                 timer.join()
             timer.join()
-            every_connection(store)
+            use_every_connection(store)
             if call.error is not None:
-                focus.injected += 1
-                focus.do(store, call.again)
+                probe.injected += 1
+                probe.retry(store, call.repeated)
 
 
 @contextmanager
-def a_crowd(focus, store):
-    """Threads that append through the same writer, and are not to notice that somebody was interrupted."""
-    ended, wrong = threading.Event(), []
+def concurrent_appends(probe, store):
+    """Append in threads through the same writer; none of them may fail."""
+    ended, errors = threading.Event(), []
 
     def append(session):
         while not ended.is_set():
-            call = focus.call(session=session)
-            focus.once(store, call)
-            wrong.extend([call.error] if call.error else [])
+            call = probe.call(session=session)
+            probe.send(store, call)
+            errors.extend([call.error] if call.error else [])
 
     threads = [threading.Thread(target=append, args=(session,), daemon=True) for session in (0, 1, 1, 2)]
     for thread in threads:
@@ -296,4 +294,4 @@ def a_crowd(focus, store):
         for thread in threads:
             thread.join(10)
     assert not any(thread.is_alive() for thread in threads)
-    assert wrong == []
+    assert errors == []

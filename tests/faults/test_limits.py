@@ -1,4 +1,4 @@
-"""Something runs out: connections, time, room on the disk."""
+"""Limits: exhausted connections, timeouts, a full disk."""
 
 import asyncio
 import subprocess
@@ -12,8 +12,8 @@ import pytest
 
 import dal
 from faults.cluster import Cluster, Hanging, wait_until
-from faults.fleet import Crew
-from faults.probe import Focus
+from faults.fleet import Fleet
+from faults.probe import Probe
 
 
 @pytest.fixture(autouse=True)
@@ -22,85 +22,85 @@ def _limit(limit):
 
 
 @contextmanager
-def locked(crew):
-    """Hold the rows of all sessions that the crew writes to now."""
-    with psycopg.connect(crew.conninfo, application_name="harness") as holder:
-        holder.execute("SET lock_timeout = 0")  # The limit is for the writers, whose rows this may wait for.
-        holder.execute("SELECT FROM sessions WHERE starts_with(session_id, %s) FOR UPDATE", [crew.present + "-"])
+def locked_sessions(fleet):
+    """Lock the rows of all sessions that the fleet writes to now."""
+    with psycopg.connect(fleet.conninfo, application_name="harness") as holder:
+        holder.execute("SET lock_timeout = 0")  # This may have to wait for the writers.
+        holder.execute("SELECT FROM sessions WHERE starts_with(session_id, %s) FOR UPDATE", [fleet.generation + "-"])
         yield
 
 
 @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
-def test_a_timeout_of_the_server(cluster, crew, scale, setting):
+def test_writers_recover_after_a_server_timeout(cluster, fleet, scale, setting):
     # The writers' own statement_timeout is three quarters of their stores' deadline.
     if setting == "lock_timeout":
         cluster.set(lock_timeout="'50ms'")
     try:
         for _ in range(scale(1, 5)):
-            with locked(crew):
-                crew.all_are_refused(setting)
-            crew.after(setting, 1, least=scale(10, 500))
+            with locked_sessions(fleet):
+                fleet.wait_until_all_fail(setting)
+            fleet.check_recovery(setting, 1, least=scale(10, 500))
     finally:
         cluster.set(lock_timeout="0")
 
 
-def test_the_pool_is_exhausted(crew, scale):
-    """Its connections wait for a lock, and other callers for a connection, until their deadline."""
-    settings = crew.settings("focus") | {"timeout": 0.5}
-    with Focus(crew, "pool exhausted", timeout=0.5) as focus, dal.SessionStore.connect(**settings) as store:
-        focus.do(store, focus.call())
+def test_calls_fail_at_their_deadline_while_the_pool_is_exhausted(fleet, scale):
+    """All connections wait for a lock, and the other callers for a connection."""
+    settings = fleet.settings("probe") | {"timeout": 0.5}
+    with Probe(fleet, "pool exhausted", timeout=0.5) as probe, dal.SessionStore.connect(**settings) as store:
+        probe.retry(store, probe.call())
         for _ in range(scale(1, 10)):
-            calls = [focus.call(ids=True) for _ in range(8)]
-            with held(crew, focus):
-                threads = [threading.Thread(target=focus.once, args=(store, call)) for call in calls]
+            calls = [probe.call(ids=True) for _ in range(8)]
+            with locked_session(fleet, probe):
+                threads = [threading.Thread(target=probe.send, args=(store, call)) for call in calls]
                 for thread in threads:
                     thread.start()
                 for thread in threads:
                     thread.join()
-            all_refused_once(focus, calls)
+            assert_all_unavailable(probe, calls)
             for call in calls:
-                focus.do(store, call.again)
+                probe.retry(store, call.repeated)
 
 
-async def test_the_pool_is_exhausted_async(crew, scale):
-    settings = crew.settings("focus") | {"timeout": 0.5}
-    with Focus(crew, "pool exhausted", timeout=0.5) as focus:
+async def test_async_calls_fail_at_their_deadline_while_the_pool_is_exhausted(fleet, scale):
+    settings = fleet.settings("probe") | {"timeout": 0.5}
+    with Probe(fleet, "pool exhausted", timeout=0.5) as probe:
         async with dal.AsyncSessionStore.connect(**settings) as store:
-            await focus.once_async(store, focus.call())
+            await probe.send_async(store, probe.call())
             for _ in range(scale(1, 10)):
-                calls = [focus.call(ids=True) for _ in range(8)]
-                with held(crew, focus):
-                    await asyncio.gather(*(focus.once_async(store, call) for call in calls))
-                all_refused_once(focus, calls)
+                calls = [probe.call(ids=True) for _ in range(8)]
+                with locked_session(fleet, probe):
+                    await asyncio.gather(*(probe.send_async(store, call) for call in calls))
+                assert_all_unavailable(probe, calls)
                 for call in calls:
-                    await focus.once_async(store, again := call.again)
-                    assert again.error is None
+                    await probe.send_async(store, repeated := call.repeated)
+                    assert repeated.error is None
 
 
 @contextmanager
-def held(crew, focus):
-    """Hold the row of the focus' session."""
-    with psycopg.connect(crew.conninfo, application_name="harness") as holder:
-        holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [f"{focus.generation}-0"])
+def locked_session(fleet, probe):
+    """Lock the row of the probe's session."""
+    with psycopg.connect(fleet.conninfo, application_name="harness") as holder:
+        holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [f"{probe.generation}-0"])
         yield
 
 
-def all_refused_once(focus, calls):
+def assert_all_unavailable(probe, calls):
     assert all(isinstance(call.error, dal.ServerUnavailable) for call in calls)
-    focus.injected += len(calls)
+    probe.injected += len(calls)
 
 
 @pytest.fixture
 def small_disk():
-    """A folder on a file system of its own, of 160 MB."""
+    """A folder on its own file system of 160 MB."""
     folder = Path(tempfile.mkdtemp(prefix="session-dal-disk-"))
     mount = ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(folder)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        pytest.skip("there is no mount program to make a small file system with")
+        pytest.skip("a small file system needs the mount program")
     if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -108,28 +108,28 @@ def small_disk():
         folder.rmdir()
 
 
-def test_the_disk_is_full(small_disk, pristine, tally, scale, tmp_path):
+def test_writers_recover_after_the_disk_was_full(small_disk, pristine, tally, scale, tmp_path):
     cluster = Cluster(small_disk)
     try:
         cluster.make(pristine, min_wal_size="'32MB'", max_wal_size="'32MB'").start()
-        with Crew(cluster.conninfo, tmp_path, tally, name="d") as crew:
+        with Fleet(cluster.conninfo, tmp_path, tally, name="d") as fleet:
             for _ in range(scale(1, 4)):
                 ballast = small_disk / "ballast"
                 fill(ballast)
                 try:
-                    crew.all_are_refused("the disk is full")
+                    fleet.wait_until_all_fail("the disk is full")
                 finally:
                     ballast.unlink()
                 if not answers(cluster):
-                    wait_until(lambda: cluster.postmaster is None, "the server has given up")
+                    wait_until(lambda: cluster.postmaster is None, "the server has stopped")
                     cluster.start()
-                crew.after("disk full", 1, least=scale(10, 100))
+                fleet.check_recovery("disk full", 1, least=scale(10, 100))
     finally:
         cluster.remove()
 
 
 def fill(ballast):
-    """Leave no room, until writers have met it."""
+    """Fill the file system."""
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
         for size in (2**20, 2**12):
             with suppress(OSError):
@@ -138,8 +138,8 @@ def fill(ballast):
 
 
 def answers(cluster):
-    """Whether it has survived, or comes back of itself."""
+    """Return whether the server survived, or restarted by itself."""
     with suppress(Hanging):
-        cluster.wait_until_it_answers(within=5)
+        cluster.wait_until_answering(within=5)
         return True
     return False

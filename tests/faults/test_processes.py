@@ -1,4 +1,4 @@
-"""A store's process is forked while it appends, and its event loop ends and another one goes on."""
+"""Forks while a store appends, and event loops that end while another one continues."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ import pytest
 from forks import Child
 
 import dal
-from faults.probe import Focus
+from faults.probe import Probe
 
 TIMEOUT = 5.0
 LOOPS = "an event loop ends in the middle of appends"
@@ -25,161 +25,166 @@ def _limit(limit):
     limit(60, 600)
 
 
-def settings(crew):
-    return crew.settings("focus") | {"timeout": TIMEOUT}
+def settings(fleet):
+    return fleet.settings("probe") | {"timeout": TIMEOUT}
 
 
-def use(focus, store, name, calls):
-    """Append to sessions of all and of a user, and read the user's; return how late it was, and what was not theirs."""
-    own, foreign = store.for_user(name), 0
-    for common, private in zip(focus.calls_of(name, calls), focus.calls_of_user(name, calls), strict=True):
-        focus.once(store, common)
-        focus.once(own, private)
-        foreign += focus.foreign_of(name, own.session(private.session).latest(20))
-    return focus.late, foreign
+def append_and_read(probe, store, name, calls):
+    """Append to shared sessions and a user's, and read the latter; return the lateness and foreign messages."""
+    confined, foreign = store.for_user(name), 0
+    for common, private in zip(probe.calls_of(name, calls), probe.calls_of_user(name, calls), strict=True):
+        probe.send(store, common)
+        probe.send(confined, private)
+        foreign += probe.count_foreign(name, confined.session(private.session).latest(20))
+    return probe.late, foreign
 
 
-async def use_async(focus, store, name, calls):
-    own, foreign = store.for_user(name), 0
-    for common, private in zip(focus.calls_of(name, calls), focus.calls_of_user(name, calls), strict=True):
-        await focus.once_async(store, common)
-        await focus.once_async(own, private)
-        foreign += focus.foreign_of(name, await own.session(private.session).latest(20))
-    return focus.late, foreign
+async def append_and_read_async(probe, store, name, calls):
+    confined, foreign = store.for_user(name), 0
+    for common, private in zip(probe.calls_of(name, calls), probe.calls_of_user(name, calls), strict=True):
+        await probe.send_async(store, common)
+        await probe.send_async(confined, private)
+        foreign += probe.count_foreign(name, await confined.session(private.session).latest(20))
+    return probe.late, foreign
 
 
-def note(focus, told):
-    late, foreign = told
-    focus.late = max(focus.late, late)
-    focus.foreign = (focus.foreign or 0) + foreign
+def add_result(probe, result):
+    late, foreign = result
+    probe.late = max(probe.late, late)
+    probe.foreign = (probe.foreign or 0) + foreign
 
 
 @contextmanager
-def writing(focus, ways):
-    """A thread for each way, which uses it all the while."""
-    ends = threading.Event()
+def appending(probe, targets):
+    """Append to each target in its own thread, until the block ends."""
+    ended = threading.Event()
 
     def write(n):
         for turn in count():
-            if ends.is_set():
+            if ended.is_set():
                 return
-            note(focus, use(focus, ways[n], f"thread{n}.{turn}", 10))
+            add_result(probe, append_and_read(probe, targets[n], f"thread{n}.{turn}", 10))
 
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(len(ways))]
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(len(targets))]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
-        ends.set()
+        ended.set()
         for thread in threads:
             thread.join()
 
 
 @contextmanager
-def used(crew, fault):
-    """A store and its writer, which threads use all the while."""
+def busy_store(fleet, fault):
+    """Yield a probe and its targets, a store and its writer, to which threads append meanwhile."""
     with (
-        Focus(crew, fault, timeout=TIMEOUT) as focus,
-        dal.SessionStore.connect(**settings(crew)) as store,
+        Probe(fleet, fault, timeout=TIMEOUT) as probe,
+        dal.SessionStore.connect(**settings(fleet)) as store,
         store.writer() as writer,
-        writing(focus, [store, writer]),
+        appending(probe, [store, writer]),
     ):
-        yield focus, [store, writer]
+        yield probe, [store, writer]
 
 
-def test_forks(crew, scale):
-    with used(crew, FORKED) as (focus, ways):
+def test_children_forked_while_threads_append(fleet, scale):
+    with busy_store(fleet, FORKED) as (probe, targets):
         for n in range(scale(2, 40)):
             children = [
-                Child(lambda way=way, name=f"child{n}.{m}": use(focus, way, name, 15)) for m, way in enumerate(ways)
+                Child(lambda target=target, name=f"child{n}.{m}": append_and_read(probe, target, name, 15))
+                for m, target in enumerate(targets)
             ]
-            focus.injected += len(children)
+            probe.injected += len(children)
             for child in children:
-                note(focus, child.result())
+                add_result(probe, child.result())
 
 
-def test_forks_in_an_event_loop(crew, scale):
-    async def run(focus):
+def test_children_forked_while_tasks_append(fleet, scale):
+    async def run(probe):
         ended = False
 
-        async def write(way, task):
+        async def write(target, task):
             for turn in count():
                 if ended:
                     return
-                note(focus, await use_async(focus, way, f"task{task}.{turn}", 10))
+                add_result(probe, await append_and_read_async(probe, target, f"task{task}.{turn}", 10))
 
-        async with dal.AsyncSessionStore.connect(**settings(crew)) as store, store.writer() as writer:
+        async with dal.AsyncSessionStore.connect(**settings(fleet)) as store, store.writer() as writer:
             tasks = [asyncio.create_task(write((store, writer)[n % 2], n)) for n in range(4)]
             for n in range(scale(4, 40)):
                 await asyncio.sleep(0.02)
-                way = (store, writer)[n % 2]
-                child = Child(lambda way=way, n=n: asyncio.run(use_async(focus, way, f"child{n}", 20)))
-                focus.injected += 1
-                note(focus, await asyncio.to_thread(child.result))
+                target = (store, writer)[n % 2]
+                child = Child(
+                    lambda target=target, n=n: asyncio.run(append_and_read_async(probe, target, f"child{n}", 20))
+                )
+                probe.injected += 1
+                add_result(probe, await asyncio.to_thread(child.result))
             ended = True
             await asyncio.gather(*tasks)
 
-    with Focus(crew, FORKED, timeout=TIMEOUT) as focus:
-        asyncio.run(run(focus))
+    with Probe(fleet, FORKED, timeout=TIMEOUT) as probe:
+        asyncio.run(run(probe))
 
 
-def test_children_are_killed(crew, scale):
-    with used(crew, KILLED) as (focus, ways):
+def test_forked_children_are_killed_while_they_append(fleet, scale):
+    with busy_store(fleet, KILLED) as (probe, targets):
         for n in range(scale(4, 40)):
-            child = Child(lambda way=ways[n % 2], n=n: use(focus, way, f"child{n}", 100_000))
+            child = Child(lambda target=targets[n % 2], n=n: append_and_read(probe, target, f"child{n}", 100_000))
             time.sleep(0.1)
             os.kill(child.pid, signal.SIGKILL)
-            with pytest.raises(AssertionError, match="told nothing"):
+            with pytest.raises(AssertionError, match="no result"):
                 child.result()
-            focus.injected += 1
+            probe.injected += 1
 
 
-def test_loops(crew, scale):
-    """Every second one has lost all its connections besides."""
-    with Focus(crew, LOOPS, timeout=TIMEOUT) as focus, crew.harness() as connection:
-        store = dal.AsyncSessionStore.connect(**settings(crew))
-        ways = store, store.writer()
+def test_an_event_loop_ends_while_tasks_append(fleet, scale):
+    """After every second loop, all connections are terminated."""
+    with Probe(fleet, LOOPS, timeout=TIMEOUT) as probe, fleet.harness() as connection:
+        store = dal.AsyncSessionStore.connect(**settings(fleet))
+        targets = store, store.writer()
 
-        async def live(n):
-            for told in await asyncio.gather(*(use_async(focus, ways[m % 2], f"{n}.{m}", 2) for m in range(6))):
-                note(focus, told)
-            left = [asyncio.create_task(focus.once_async(ways[m % 2], focus.call(session=m % 3))) for m in range(6)]
-            await asyncio.wait(left, timeout=0.001 * (n % 5))  # The rest is cancelled by the loop's end.
+        async def run_loop(n):
+            for result in await asyncio.gather(
+                *(append_and_read_async(probe, targets[m % 2], f"{n}.{m}", 2) for m in range(6))
+            ):
+                add_result(probe, result)
+            left = [asyncio.create_task(probe.send_async(targets[m % 2], probe.call(session=m % 3))) for m in range(6)]
+            await asyncio.wait(left, timeout=0.001 * (n % 5))  # The end of the loop cancels the rest.
 
         for n in range(scale(6, 45)):
-            asyncio.run(live(n))
-            focus.injected += 1
+            asyncio.run(run_loop(n))
+            probe.injected += 1
             if n % 2:
                 connection.execute(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'focus'"
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'probe'"
                 )
-        close(ways)
+        close(targets)
 
 
-def test_loops_in_threads(crew, scale):
-    with Focus(crew, "several event loops at once", timeout=TIMEOUT) as focus:
-        store = dal.AsyncSessionStore.connect(**settings(crew))
-        ways = store, store.writer()
+def test_several_event_loops_append_concurrently(fleet, scale):
+    with Probe(fleet, "several event loops at once", timeout=TIMEOUT) as probe:
+        store = dal.AsyncSessionStore.connect(**settings(fleet))
+        targets = store, store.writer()
 
-        async def live(loop):
+        async def run_loop(loop):
             calls = scale(5, 100)
-            users = (use_async(focus, ways[m % 2], f"{loop}.{m}", calls) for m in range(4))
-            for told in await asyncio.gather(*users):
-                note(focus, told)
+            users = (append_and_read_async(probe, targets[m % 2], f"{loop}.{m}", calls) for m in range(4))
+            for result in await asyncio.gather(*users):
+                add_result(probe, result)
 
-        threads = [threading.Thread(target=lambda n=n: asyncio.run(live(n))) for n in range(3)]
+        threads = [threading.Thread(target=lambda n=n: asyncio.run(run_loop(n))) for n in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        focus.injected += len(threads)
-        close(ways)
+        probe.injected += len(threads)
+        close(targets)
 
 
-def close(ways):
+def close(targets):
     async def close_all():
-        for way in reversed(ways):
-            await way.close()
+        for target in reversed(targets):
+            await target.close()
 
     asyncio.run(close_all())

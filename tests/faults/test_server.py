@@ -1,4 +1,4 @@
-"""The server is killed, stopped, frozen, told to write nothing, and runs out of connections."""
+"""The server is killed, stopped, frozen, made read-only, and runs out of connections."""
 
 import random
 import signal
@@ -10,7 +10,7 @@ import pytest
 import dal
 from dal.retries import RETRIES
 from faults.cluster import wait_until
-from faults.probe import Focus
+from faults.probe import Probe
 
 
 @pytest.fixture(autouse=True)
@@ -18,28 +18,28 @@ def _limit(limit):
     limit(60, 1800)
 
 
-def test_kill_9_of_the_whole_server(cluster, crew, scale):
+def test_writers_recover_after_kill_9_of_the_server(cluster, fleet, scale):
     for _ in range(scale(1, 10)):
-        crew.all_write("before")
+        fleet.wait_until_all_write("before")
         cluster.kill()
         cluster.start()
-        crew.after("kill -9 of the server", 1, least=scale(10, 500))
+        fleet.check_recovery("kill -9 of the server", 1, least=scale(10, 500))
 
 
-def test_kill_9_of_a_single_backend(cluster, crew, scale):
+def test_writers_recover_after_kill_9_of_a_backend(cluster, fleet, scale):
     for _ in range(scale(1, 10)):
         with cluster.connect() as witness:
             [(pid,)] = witness.execute(
                 "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'w%' ORDER BY random() LIMIT 1"
             ).fetchall()
             cluster.signal(signal.SIGKILL, [one for one in cluster.processes() if one.pid == pid])
-            # It answers until the postmaster has seen it, and ends all others.
-            wait_until(lambda witness=witness: is_lost(witness), "a backend was killed: the others end")
-        cluster.wait_until_it_answers()
-        crew.after("kill -9 of a backend, and crash recovery", 1, least=scale(10, 500))
+            # It answers until the postmaster notices, and ends all other backends.
+            wait_until(lambda witness=witness: is_closed(witness), "the other backends end after one was killed")
+        cluster.wait_until_answering()
+        fleet.check_recovery("kill -9 of a backend, and crash recovery", 1, least=scale(10, 500))
 
 
-def is_lost(connection):
+def is_closed(connection):
     try:
         connection.execute("SELECT 1")
     except psycopg.OperationalError:
@@ -47,7 +47,7 @@ def is_lost(connection):
     return False
 
 
-def test_backends_are_terminated(cluster, crew, scale):
+def test_writers_recover_after_backends_are_terminated(cluster, fleet, scale):
     for _ in range(scale(2, 10)):
         killed = 0
         with cluster.connect() as connection:
@@ -55,86 +55,86 @@ def test_backends_are_terminated(cluster, crew, scale):
                 killed += connection.execute(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'w%'"
                 ).fetchone()[0]
-                crew.all_write("a backend was terminated")
-        crew.after("pg_terminate_backend", killed, least=scale(10, 500))
+                fleet.wait_until_all_write("a backend was terminated")
+        fleet.check_recovery("pg_terminate_backend", killed, least=scale(10, 500))
 
 
-def test_a_whole_pool_dies(crew, scale):
-    """More connections than an operation has attempts: those that are left are not tried one after another."""
+def test_an_append_succeeds_after_all_connections_of_its_pool_died(fleet, scale):
+    """With more dead connections than attempts: the dead ones are not tried one after another."""
     size = RETRIES + 5
-    settings = crew.settings("focus") | {"min_size": size, "max_size": size, "timeout": 5.0}
-    of_focus = "FROM pg_stat_activity WHERE application_name = 'focus'"
-    with Focus(crew, "all connections of a pool terminated", timeout=5.0) as focus:
-        with dal.SessionStore.connect(**settings) as store, crew.harness() as connection:
+    settings = fleet.settings("probe") | {"min_size": size, "max_size": size, "timeout": 5.0}
+    of_probe = "FROM pg_stat_activity WHERE application_name = 'probe'"
+    with Probe(fleet, "all connections of a pool terminated", timeout=5.0) as probe:
+        with dal.SessionStore.connect(**settings) as store, fleet.harness() as connection:
 
-            def all_are_there():
-                return connection.execute(f"SELECT count(*) {of_focus}").fetchone() == (size,)
+            def pool_is_full():
+                return connection.execute(f"SELECT count(*) {of_probe}").fetchone() == (size,)
 
             for _ in range(scale(1, 10)):
-                focus.do(store, focus.call())
-                wait_until(all_are_there, "the pool is full")
-                focus.injected += len(
-                    connection.execute(f"SELECT pg_terminate_backend(pid, 5000) {of_focus}").fetchall()
+                probe.retry(store, probe.call())
+                wait_until(pool_is_full, "the pool is full")
+                probe.injected += len(
+                    connection.execute(f"SELECT pg_terminate_backend(pid, 5000) {of_probe}").fetchall()
                 )
-                call = focus.call()
-                focus.once(store, call)
+                call = probe.call()
+                probe.send(store, call)
                 assert call.error is None
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_restart(cluster, crew, scale, mode):
+def test_writers_recover_after_a_restart(cluster, fleet, scale, mode):
     for _ in range(scale(1, 10)):
         cluster.stop(mode)
         cluster.start()
-        crew.after(f"{mode} shutdown, and start", 1, least=scale(10, 500))
+        fleet.check_recovery(f"{mode} shutdown, and start", 1, least=scale(10, 500))
 
 
-def test_the_server_is_down_for_longer_than_the_deadline(cluster, crew, scale):
+def test_writers_recover_after_an_outage_longer_than_the_deadline(cluster, fleet, scale):
     for _ in range(scale(1, 10)):
         cluster.stop("immediate")
-        crew.all_are_refused("down")
+        fleet.wait_until_all_fail("down")
         cluster.start()
-        crew.after("down for longer than the deadline", 1, least=scale(10, 500))
+        fleet.check_recovery("down for longer than the deadline", 1, least=scale(10, 500))
 
 
-def test_the_server_freezes(cluster, crew, scale):
+def test_writers_recover_after_the_server_was_frozen(cluster, fleet, scale):
     for _ in range(scale(1, 10)):
         cluster.freeze()
         try:
-            crew.all_are_refused("frozen")
+            fleet.wait_until_all_fail("frozen")
         finally:
             cluster.thaw()
-        crew.after("SIGSTOP of the server, longer than the deadline", 1, least=scale(10, 500))
+        fleet.check_recovery("SIGSTOP of the server, longer than the deadline", 1, least=scale(10, 500))
     for _ in range(scale(2, 10)):
         cluster.freeze()
         with suppress(TimeoutError):
-            signal.sigtimedwait([], random.uniform(0.05, 0.5))  # The fault lasts so long.
+            signal.sigtimedwait([], random.uniform(0.05, 0.5))  # The duration of the fault.
         cluster.thaw()
-        crew.after("SIGSTOP of the server, thawed before the deadline", 1, least=scale(10, 500))
+        fleet.check_recovery("SIGSTOP of the server, thawed before the deadline", 1, least=scale(10, 500))
 
 
-def test_the_server_writes_nothing_for_a_while(cluster, crew, scale):
+def test_writers_recover_after_the_server_was_read_only(cluster, fleet, scale):
     for _ in range(scale(1, 10)):
         cluster.set(default_transaction_read_only="on")
         try:
-            crew.all_are_refused("read-only")
+            fleet.wait_until_all_fail("read-only")
         finally:
             cluster.set(default_transaction_read_only="off")
-        crew.after("default_transaction_read_only", 1, least=scale(10, 500))
+        fleet.check_recovery("default_transaction_read_only", 1, least=scale(10, 500))
 
 
-def test_max_connections(cluster, crew, scale):
+def test_writers_recover_after_max_connections_was_reached(cluster, fleet, scale):
     for _ in range(scale(1, 10)):
-        with ExitStack() as all_of_them:
-            harness = all_of_them.enter_context(cluster.connect())
+        with ExitStack() as connections:
+            harness = connections.enter_context(cluster.connect())
 
             def fill():
                 with suppress(psycopg.OperationalError):
                     while True:
-                        all_of_them.enter_context(cluster.connect())
+                        connections.enter_context(cluster.connect())
 
             def full():
-                # Each that falls free is taken before a writer can have it.
+                # Take each free connection before a writer gets it.
                 fill()
                 harness.execute(  # noqa: B023
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'w%'"
@@ -145,15 +145,15 @@ def test_max_connections(cluster, crew, scale):
                 ).fetchone() == (0,)
 
             wait_until(full, "no writer has a connection")
-            # A connection's place may fall free after it is gone from the list.
-            crew.all_are_refused("max_connections", hold=full)
-        crew.after("max_connections reached", 1, least=scale(10, 500))
+            # A connection slot may become free only after the backend has left pg_stat_activity.
+            fleet.wait_until_all_fail("max_connections", hold=full)
+        fleet.check_recovery("max_connections reached", 1, least=scale(10, 500))
 
 
-def test_writers_processes_are_killed(crew, scale):
+def test_other_writers_continue_after_a_writing_process_is_killed(fleet, scale):
     for n in range(scale(2, 20)):
-        crew.all_write("before")
-        gone = crew.kill_a_process(n % 2)
-        with crew.harness() as connection:
-            crew.nobody_is_left(connection, gone)
-        crew.after("SIGKILL of a writing process", 1, least=scale(10, 300))
+        fleet.wait_until_all_write("before")
+        gone = fleet.kill_process(n % 2)
+        with fleet.harness() as connection:
+            fleet.wait_until_disconnected(connection, gone)
+        fleet.check_recovery("SIGKILL of a writing process", 1, least=scale(10, 300))

@@ -1,4 +1,4 @@
-"""A signal handler closes the store, or the writer, of the thread that it has interrupted."""
+"""A signal handler closes the store or the writer that the interrupted thread is using."""
 
 import random
 import signal
@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 import dal
-from faults.probe import Focus
-from faults.steps import AtStep
+from faults.probe import Probe
+from faults.steps import CallAtStep
 
 TIMEOUT = 5.0
 SLACK = 2.0
-"""Seconds more that a busy machine may take."""
+"""Extra seconds for a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +25,12 @@ def _limit(limit):
 
 
 @pytest.fixture
-def settings(crew):
-    return crew.settings("focus") | {"max_size": 2, "timeout": TIMEOUT}
+def settings(fleet):
+    return fleet.settings("probe") | {"max_size": 2, "timeout": TIMEOUT}
 
 
-class Closing:
-    """A handler that closes what a service has, and how long that took, the longest of all."""
+class CloseHandler:
+    """A signal handler that closes a store or a writer, and records the longest duration."""
 
     def __init__(self):
         self.closes = []
@@ -44,41 +44,41 @@ class Closing:
         self.closes = []
 
 
-WAYS = ["store", "writer"]
+TARGETS = ["store", "writer"]
 
 
-def opened(stack, settings, way, closing):
-    """A store of its own, and what is appended through."""
+def open_target(stack, settings, target, closing):
+    """Open a store; return it or its writer."""
     store = stack.enter_context(dal.SessionStore.connect(**settings))
     closing.closes = [store.close]
-    if way == "writer":
+    if target == "writer":
         store = stack.enter_context(store.writer())
         closing.closes.insert(0, store.close)
     return store
 
 
-def refused_or_stored(call):
+def assert_refused_or_stored(call):
     assert call.error is None or isinstance(call.error, dal.StoreClosed | dal.ServerUnavailable), call.error
     return call.error is not None
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_closed_at_each_step(crew, scale, settings, way):
-    closing, at, reached = Closing(), 1, True
-    with Focus(crew, f"closed by a signal handler at each step: {way}", timeout=TIMEOUT) as focus:
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_handler_closes_it_at_each_step_of_an_append(fleet, scale, settings, target):
+    closing, at, reached = CloseHandler(), 1, True
+    with Probe(fleet, f"closed by a signal handler at each step: {target}", timeout=TIMEOUT) as probe:
         while reached:
             with ExitStack() as stack:
-                store = opened(stack, settings, way, closing)
-                focus.do(store, focus.call())
-                sys.setprofile(AtStep(at, closing))
+                store = open_target(stack, settings, target, closing)
+                probe.retry(store, probe.call())
+                sys.setprofile(CallAtStep(at, closing))
                 try:
-                    focus.once(store, call := focus.call())
+                    probe.send(store, call := probe.call())
                 finally:
                     sys.setprofile(None)
                 reached = not closing.closes
-                focus.injected += reached
-                refused_or_stored(call)
-            at += scale(7, 1) if way == "writer" else scale(23, 3)
+                probe.injected += reached
+                assert_refused_or_stored(call)
+            at += scale(7, 1) if target == "writer" else scale(23, 3)
     assert closing.seconds < TIMEOUT + SLACK
 
 
@@ -89,60 +89,60 @@ def terminate():
 
 @contextmanager
 def on_sigterm(handler):
-    before = signal.signal(signal.SIGTERM, handler)
+    previous = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def appended_until_closed(focus, store, session=0):
-    """Append until that is refused."""
+def append_until_closed(probe, store, session=0):
+    """Append until an append fails; return its error."""
     while True:
-        focus.once(store, call := focus.call(session=session))
-        if refused_or_stored(call):
+        probe.send(store, call := probe.call(session=session))
+        if assert_refused_or_stored(call):
             return call.error
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_closed_at_any_moment(crew, scale, settings, way):
-    """While others append too, to the same session and to their own."""
-    chance, closing = random.Random(1), Closing()
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_handler_closes_it_at_random_moments(fleet, scale, settings, target):
+    """Other threads append meanwhile, to the same session and to another."""
+    chance, closing = random.Random(1), CloseHandler()
     with (
-        Focus(crew, f"closed by SIGTERM's handler at any moment: {way}", timeout=TIMEOUT) as focus,
+        Probe(fleet, f"closed by SIGTERM's handler at any moment: {target}", timeout=TIMEOUT) as probe,
         on_sigterm(closing),
     ):
         for _ in range(scale(4, 100)):
             with ExitStack() as stack:
-                store = opened(stack, settings, way, closing)
-                focus.do(store, focus.call())
+                store = open_target(stack, settings, target, closing)
+                probe.retry(store, probe.call())
                 with ThreadPoolExecutor(3) as others:
-                    ends = [others.submit(appended_until_closed, focus, store, session) for session in (0, 0, 1)]
+                    ends = [others.submit(append_until_closed, probe, store, session) for session in (0, 0, 1)]
                     timer = threading.Timer(chance.uniform(0.01, 0.05), terminate)
                     timer.start()
-                    errors = [appended_until_closed(focus, store), *(end.result(30) for end in ends)]
+                    errors = [append_until_closed(probe, store), *(end.result(30) for end in ends)]
                     timer.join()
                 assert {type(error) for error in errors} == {dal.StoreClosed}
-                focus.injected += 1
+                probe.injected += 1
     assert closing.seconds < TIMEOUT + SLACK
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_closed_while_the_server_hangs(cluster, crew, scale, settings, way):
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_handler_closes_it_while_the_server_hangs(cluster, fleet, scale, settings, target):
     settings |= {"timeout": 1.0}
-    closing = Closing()
-    with Focus(crew, f"closed by SIGTERM's handler while the server hangs: {way}", timeout=1.0) as focus:
+    closing = CloseHandler()
+    with Probe(fleet, f"closed by SIGTERM's handler while the server hangs: {target}", timeout=1.0) as probe:
         with on_sigterm(closing), ExitStack() as stack:
-            store = opened(stack, settings, way, closing)
-            focus.do(store, focus.call())
+            store = open_target(stack, settings, target, closing)
+            probe.retry(store, probe.call())
             timer = threading.Timer(0.3, terminate)
             cluster.freeze()
             try:
                 timer.start()
-                focus.once(store, call := focus.call())
+                probe.send(store, call := probe.call())
             finally:
                 cluster.thaw()
             timer.join()
-            assert refused_or_stored(call)
-            focus.injected += 1
-    assert closing.seconds < len(WAYS) * 1.0 + SLACK, "the writer, and then the store"
+            assert assert_refused_or_stored(call)
+            probe.injected += 1
+    assert closing.seconds < len(TARGETS) * 1.0 + SLACK, "the writer and the store"

@@ -1,4 +1,4 @@
-"""A client stops, is killed or vanishes in the middle of a transaction, and so holds a session's row."""
+"""A client that has locked a session's row stops, is killed, or vanishes from the network."""
 
 import os
 import socket
@@ -8,8 +8,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import dal
-from faults.probe import Focus
-from faults.holder import Dies, GoesSilent, Stops, Vanishes, may_repair
+from faults.holder import KilledClient, SilentClient, StoppedClient, VanishedClient, has_tcp_repair
+from faults.probe import Probe
 from faults.proxy import Proxy
 
 
@@ -24,27 +24,27 @@ def proxy(cluster):
         yield proxy
 
 
-def test_a_client_is_lost_in_a_transaction(crew, proxy, scale):
-    ways = [Stops, Dies, GoesSilent, *([Vanishes] if may_repair() else [])]
-    conninfo = make_conninfo(crew.conninfo, application_name="focus")
-    with Focus(crew, "a client stops, dies or vanishes in a transaction", timeout=10.0) as focus:
-        with crew.harness() as connection, dal.SessionStore.connect(conninfo, timeout=10.0) as store:
-            for way in ways * scale(1, 10):
-                call = focus.do(store, focus.call())
-                with way(crew, proxy, call.session) as holder:
+def test_appends_succeed_after_a_client_is_lost_in_a_transaction(fleet, proxy, scale):
+    clients = [StoppedClient, KilledClient, SilentClient, *([VanishedClient] if has_tcp_repair() else [])]
+    conninfo = make_conninfo(fleet.conninfo, application_name="probe")
+    with Probe(fleet, "a client stops, dies or vanishes in a transaction", timeout=10.0) as probe:
+        with fleet.harness() as connection, dal.SessionStore.connect(conninfo, timeout=10.0) as store:
+            for client in clients * scale(1, 10):
+                call = probe.retry(store, probe.call())
+                with client(fleet, proxy, call.session) as holder:
                     with pytest.raises(psycopg.errors.LockNotAvailable):
                         connection.execute(
                             "SELECT FROM sessions WHERE session_id = %s FOR UPDATE NOWAIT", [call.session]
                         )
                     holder.lose()
-                    focus.once(store, waiting := focus.call())
-                    assert waiting.error is None, way.__doc__
-                focus.injected += 1
-    if Vanishes not in ways:
-        pytest.skip("all but the client that vanishes: a socket ends without a word on Linux, with CAP_NET_ADMIN")
+                    probe.send(store, waiting := probe.call())
+                    assert waiting.error is None, client.__doc__
+                probe.injected += 1
+    if VanishedClient not in clients:
+        pytest.skip("vanished clients not tested: TCP_REPAIR needs Linux and CAP_NET_ADMIN")
 
 
-def test_both_sides_have_the_settings(cluster):
+def test_keepalive_and_idle_timeout_are_set_on_both_ends(cluster):
     with dal.SessionStore.connect(cluster.conninfo, idle_timeout=7, keepalive=12) as store:
         with store._backend.runner.connection() as connection:
             with socket.socket(fileno=os.dup(connection.fileno())) as wire:

@@ -1,7 +1,7 @@
-"""Writers that write the whole time, in threads, tasks and processes, and put down what was acknowledged to them.
+"""Writers that append all the time, in threads, tasks and processes, and log the acknowledgements.
 
-A message's content follows from its key, and its key is used once: so the content that is stored tells which call
-sent it, however often and under whatever message_id.
+A message's content is derived from its key, and each key is used once. So the stored content identifies the call
+that sent it, however often and with whatever message_id.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from hashlib import sha256
 import dal
 
 ENDED = -1
-"""The generation that tells the writers to end."""
+"""The generation at which the writers end."""
 
 
 def content(key):
@@ -32,7 +32,7 @@ def key_of(content):
 
 
 class Log:
-    """What one writer tried and what was acknowledged, in a file that survives the writer: `write` is one call."""
+    """A writer's attempts and acknowledgements, in a file that survives its death: each entry is one `write`."""
 
     def __init__(self, folder, writer):
         self._file = os.open(folder / f"{writer}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -46,7 +46,7 @@ class Log:
 
 
 class Call:
-    """One append: it is put down before it is sent, and acknowledged, or refused, after it returned."""
+    """One append: logged before it is sent, and again with its outcome."""
 
     def __init__(self, log, session, keys, ids=None, *, timeout=None):
         self._log, self.session, self.keys, self.ids, self._timeout = log, session, keys, ids, timeout
@@ -59,7 +59,7 @@ class Call:
         return self
 
     def send(self, store):
-        """What is to be awaited, or is done."""
+        """Send the append; return its result, or an awaitable."""
         session = store.session(self.session)
         ids = self.ids or [None] * len(self.keys)
         if len(self.keys) == 1:
@@ -91,12 +91,12 @@ class Call:
             unknown = getattr(error, "outcome_unknown", False)
             self._log.put(("unknown" if unknown else "refused", self.session, *self.keys))
         elif not isinstance(error, Exception):
-            # Its frames may hold a connection, which is closed when nothing holds it any more.
+            # Its frames may hold a connection, which is closed only when it is no longer referenced.
             error.__traceback__ = error.__context__ = None
             self._log.put(("unknown", self.session, *self.keys))
         else:
-            told = "".join(traceback.format_exception(error)).replace("\n", "\\n").replace("\t", " ")
-            self._log.put(("bug", self.session, told))
+            report = "".join(traceback.format_exception(error)).replace("\n", "\\n").replace("\t", " ")
+            self._log.put(("bug", self.session, report))
         return True
 
     def _took(self):
@@ -106,14 +106,14 @@ class Call:
             self._log.put(("late", self.session, f"{self.late:.2f}", repr(self.error)))
 
     @property
-    def again(self):
-        """The same messages once more, with the ids that they were sent with, as the error asks for."""
+    def repeated(self):
+        """The same messages again, with the ids of the first attempt; None if they had none."""
         ids = getattr(self.error, "message_ids", None) or self.ids
         return ids and Call(self._log, self.session, self.keys, list(ids), timeout=self._timeout)
 
 
-class Board:
-    """Where the writers and the test see each other, across processes."""
+class SharedState:
+    """State that the writers and the test share across processes."""
 
     def __init__(self, context, writers):
         self.generation = context.RawValue("q", 0)
@@ -123,13 +123,13 @@ class Board:
         self.late = context.RawArray("d", writers)
 
 
-def calls(board, log, index, timeout, most):
-    """One call after another, each in the present generation's sessions; most that fail are sent again."""
+def calls(state, log, index, timeout, most):
+    """Yield calls to the sessions of the current generation; resend most failed ones."""
     chance = random.Random(log.writer)
     number, call = 0, None
-    while (generation := board.generation.value) != ENDED:
-        if board.at[index] != generation:
-            board.at[index], call = generation, None
+    while (generation := state.generation.value) != ENDED:
+        if state.at[index] != generation:
+            state.at[index], call = generation, None
         if call is None:
             count = chance.randint(2, most) if chance.random() < 0.3 else 1
             keys = [f"{log.writer}.{number + n}" for n in range(count)]
@@ -137,39 +137,39 @@ def calls(board, log, index, timeout, most):
             ids = [f"id-{key}" for key in keys] if chance.random() < 0.3 else None
             call = Call(log, f"{log.writer[0]}{generation}-{chance.randrange(4)}", keys, ids, timeout=timeout)
         yield call
-        board.late[index] = max(board.late[index], call.late)
+        state.late[index] = max(state.late[index], call.late)
         if call.error is None:
-            board.acknowledged[index] += len(call.keys)
+            state.acknowledged[index] += len(call.keys)
             call = None
         else:
-            board.refused[index] += 1
-            # Some are left as they are, to be compared with what their errors said.
-            call = call.again if chance.random() < 0.7 else None
-    board.at[index] = ENDED
+            state.refused[index] += 1
+            # Some are not resent, so that their errors can be checked against the stored messages.
+            call = call.repeated if chance.random() < 0.7 else None
+    state.at[index] = ENDED
 
 
-def write(store, plan):
-    for call in plan:
+def write(store, calls_to_make):
+    for call in calls_to_make:
         with call:
             call.acknowledged(call.send(store))
 
 
-async def write_async(store, plan):
-    for call in plan:
+async def write_async(store, calls_to_make):
+    for call in calls_to_make:
         with call:
             call.acknowledged(await call.send(store))
 
 
-def in_process(board, folder, writer, index, *, most, settings):
-    """The whole of a writer's process: an even one is synchronous, an odd one not."""
-    plan = calls(board, Log(folder, writer), index, settings["timeout"], most)
+def run_process(state, folder, writer, index, *, most, settings):
+    """Run a writing process: synchronous for an even index, else asynchronous."""
+    calls_to_make = calls(state, Log(folder, writer), index, settings["timeout"], most)
     if index % 2 == 0:
         with dal.SessionStore.connect(**settings) as store:
-            write(store, plan)
+            write(store, calls_to_make)
         return
 
     async def run():
         async with dal.AsyncSessionStore.connect(**settings) as store:
-            await write_async(store, plan)
+            await write_async(store, calls_to_make)
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""The agents of a session: always right, and cached exactly when the set is final."""
+"""The agents of a session: always correct, and cached only when the session is archived."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ def cached(connection, session):
     return connection.execute("SELECT agent_ids FROM sessions WHERE session_id = %s", [session.id]).fetchone()[0]
 
 
-def insert_behind_its_back(connection, session, agent_id):
+def insert_directly(connection, session, agent_id):
     connection.execute(
         "INSERT INTO messages (session_id, sequence, message_id, role, agent_id, content, metadata, created_at) "
         "VALUES (%s, 1000, 'smuggled', 'assistant', %s, '', '{}', now())",
@@ -20,40 +20,40 @@ def insert_behind_its_back(connection, session, agent_id):
     )
 
 
-def speak(session, *agents):
+def append_as(session, *agents):
     session.append_all([dal.NewMessage(role="assistant", content="", agent_id=agent) for agent in agents])
 
 
-def test_order_is_by_first_appearance(store):
+def test_agents_are_ordered_by_first_appearance(store):
     session = store.session()
-    speak(session, "zoe", None, "adam", "zoe", "mia", "adam", None, "Bob")
+    append_as(session, "zoe", None, "adam", "zoe", "mia", "adam", None, "Bob")
     assert session.agent_ids() == ("zoe", "adam", "mia", "Bob")
 
 
-def test_an_active_session_is_listed_and_not_cached(store, connection):
+def test_the_list_of_an_active_session_is_not_cached(store, connection):
     session = store.session()
-    speak(session, "planner")
+    append_as(session, "planner")
     assert session.agent_ids() == ("planner",)
     assert cached(connection, session) is None
-    speak(session, "coder")
+    append_as(session, "coder")
     assert session.agent_ids() == ("planner", "coder")
     assert cached(connection, session) is None
 
 
-def test_the_first_read_after_archive_stores_and_the_second_is_served(store, connection):
+def test_the_first_read_after_archive_caches_the_list(store, connection):
     session = store.session()
-    speak(session, "planner", "coder")
+    append_as(session, "planner", "coder")
     session.archive()
     assert cached(connection, session) is None
     before = session.record()
     assert session.agent_ids() == ("planner", "coder")
     assert cached(connection, session) == ["planner", "coder"]
-    insert_behind_its_back(connection, session, "ghost")
+    insert_directly(connection, session, "ghost")
     assert session.agent_ids() == ("planner", "coder")
     assert store.agent_ids([session.id])[session.id] == ("planner", "coder")
     after = session.record()
     assert (before.agent_ids, after.agent_ids) == (None, ("planner", "coder"))
-    assert after.updated_at == before.updated_at, "a read is no activity"
+    assert after.updated_at == before.updated_at, "a read does not count as activity"
 
 
 def test_an_archived_session_without_agents_caches_the_empty_list(store, connection):
@@ -62,48 +62,48 @@ def test_an_archived_session_without_agents_caches_the_empty_list(store, connect
     session.archive()
     assert session.agent_ids() == ()
     assert cached(connection, session) == []
-    insert_behind_its_back(connection, session, "ghost")
+    insert_directly(connection, session, "ghost")
     assert session.agent_ids() == ()
 
 
-def test_a_paused_session_that_gains_an_agent_shows_it_at_once(store, connection):
+def test_a_new_agent_of_a_resumed_session_is_listed(store, connection):
     session = store.session()
-    speak(session, "planner")
+    append_as(session, "planner")
     session.pause()
     assert session.agent_ids() == ("planner",)
     assert cached(connection, session) is None
     session.resume()
-    speak(session, "coder")
+    append_as(session, "coder")
     assert session.agent_ids() == ("planner", "coder")
 
 
 def test_removed_agents_are_not_listed(store):
     session = store.session()
-    speak(session, "planner", "coder")
+    append_as(session, "planner", "coder")
     session.remove_from(1)
     assert session.agent_ids() == ("planner",)
 
 
-def test_many_sessions_at_once(store, connection):
-    active, archived, silent = store.session(), store.session(), store.session()
-    speak(active, "b", "a")
-    speak(archived, "d", "c")
-    silent.append("user", "x")
+def test_agents_of_many_sessions(store, connection):
+    active, archived, without_agents = store.session(), store.session(), store.session()
+    append_as(active, "b", "a")
+    append_as(archived, "d", "c")
+    without_agents.append("user", "x")
     archived.archive()
-    asked = [archived.id, "nobody", silent.id, active.id, active.id]
-    found = store.agent_ids(asked)
-    assert found == {archived.id: ("d", "c"), "nobody": (), silent.id: (), active.id: ("b", "a")}
-    assert list(found) == [archived.id, "nobody", silent.id, active.id]
+    session_ids = [archived.id, "nobody", without_agents.id, active.id, active.id]
+    found = store.agent_ids(session_ids)
+    assert found == {archived.id: ("d", "c"), "nobody": (), without_agents.id: (), active.id: ("b", "a")}
+    assert list(found) == [archived.id, "nobody", without_agents.id, active.id]
     assert cached(connection, archived) == ["d", "c"]
     assert cached(connection, active) is None
     assert store.agent_ids([]) == {}
 
 
-def test_two_first_reads_at_the_same_moment_agree(connect):
+def test_concurrent_first_reads_agree(connect):
     stores = [dal.SessionStore(connect()) for _ in range(2)]
     for n in range(30):
         session = stores[0].session(f"s{n}")
-        speak(session, "b", "a", "c")
+        append_as(session, "b", "a", "c")
         session.archive()
         start = threading.Barrier(2)
 
@@ -116,15 +116,15 @@ def test_two_first_reads_at_the_same_moment_agree(connect):
         assert session.record().agent_ids == ("b", "a", "c")
 
 
-def test_a_read_waits_for_nobody(connect):
+def test_a_read_does_not_wait_for_locks(connect):
     mine, other = connect(), connect(autocommit=False)
     store = dal.SessionStore(mine)
     sessions = [store.session(f"s{n}") for n in range(2)]
     for session in sessions:
-        speak(session, "a")
+        append_as(session, "a")
         session.archive()
     mine.execute("SET lock_timeout = 100")
-    assert dal.SessionStore(other).agent_ids([sessions[0].id]) == {"s0": ("a",)}  # its cache is not committed
+    assert dal.SessionStore(other).agent_ids([sessions[0].id]) == {"s0": ("a",)}  # this cached list is not committed
     assert store.agent_ids(["s0", "s1"]) == {"s0": ("a",), "s1": ("a",)}
     assert cached(mine, sessions[0]) is None
     assert cached(mine, sessions[1]) == ["a"]
@@ -133,9 +133,9 @@ def test_a_read_waits_for_nobody(connect):
 
 
 @pytest.mark.parametrize("status", ["active", "paused"])
-def test_the_table_itself_refuses_a_cache_before_archive(connection, sync_store, status):
+def test_a_constraint_refuses_a_cached_list_before_archive(connection, sync_store, status):
     session = sync_store.session()
-    speak(session, "a")
+    append_as(session, "a")
     if status == "paused":
         session.pause()
     with pytest.raises(Exception, match="sessions_only_archived_caches"):

@@ -1,4 +1,4 @@
-"""The public interface: every type that a user meets in it can be imported from `dal`."""
+"""The public interface: every type in its hints can be imported from `dal`."""
 
 import inspect
 from typing import get_args, get_type_hints
@@ -14,26 +14,26 @@ CLASSES = [one for one in EXPORTED.values() if inspect.isclass(one)]
 
 
 def types_in(hint):
-    """Every class in a type hint, such as both in `dict[str, Message]`."""
+    """Return the classes in a type hint: str and Message for `dict[str, Message]`."""
     parts = hint if isinstance(hint, list) else get_args(hint)
     return {hint} if inspect.isclass(hint) and not parts else set().union(*map(types_in, parts))
 
 
 def public_hints(kind):
-    """The type hints of a class that a user meets, by where they stand."""
+    """Yield the type hints of a class's public members, by name."""
     members = {name: one for name, one in inspect.getmembers_static(kind) if not name.startswith("_")}
     for name, one in {**members, "__init__": kind.__init__}.items():
         function = inspect.unwrap(getattr(one, "fget", None) or getattr(one, "__func__", one))
         if inspect.isfunction(function):
-            for what, hint in get_type_hints(function, localns=EXPORTED).items():
-                yield f"{name}: {what}", hint
+            for parameter, hint in get_type_hints(function, localns=EXPORTED).items():
+                yield f"{name}: {parameter}", hint
     for name, hint in get_type_hints(kind, localns=EXPORTED).items():
         if not name.startswith("_"):
             yield name, hint
 
 
-def internal(kind):
-    """The types of ours in a class's hints that are not exported, by where they stand."""
+def internal_types(kind):
+    """Return the types of dal in a class's hints that are not exported, by name."""
     return {
         where: one
         for where, hint in public_hints(kind)
@@ -43,11 +43,11 @@ def internal(kind):
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_no_hint_has_an_internal_type(kind):
-    assert internal(kind) == {}
+def test_hints_have_no_internal_types(kind):
+    assert internal_types(kind) == {}
 
 
-def test_an_internal_type_would_be_found():
+def test_internal_types_are_found():
     class Leaking:
         attribute: "Append | None"
         _private: Append
@@ -60,16 +60,22 @@ def test_an_internal_type_would_be_found():
         @classmethod
         def make(cls, append: Append) -> "dal.Message": ...
 
-    assert set(internal(Leaking)) == {"attribute", "__init__: source", "method: return", "one: return", "make: append"}
+    assert set(internal_types(Leaking)) == {
+        "attribute",
+        "__init__: source",
+        "method: return",
+        "one: return",
+        "make: append",
+    }
 
 
 def public(instance):
-    """The attributes of an object that are neither methods nor private, with their values."""
+    """Return the public attributes of an object that are not methods."""
     names = [name for name in dir(instance) if not name.startswith("_")]
     return {name: value for name in names if not callable(value := getattr(instance, name))}
 
 
-def test_no_public_attribute_is_internal(store):
+def test_public_attributes_are_not_internal(store):
     with store.writer() as writer:
         for one in map(unwrap, (store, store.for_user("u1"), writer)):
             assert public(one) == {}
@@ -78,6 +84,6 @@ def test_no_public_attribute_is_internal(store):
     assert {type(value).__module__ for value in session.values()} == {"builtins"}
 
 
-def test_the_constructor_takes_nothing_internal(store, side):
+def test_the_constructor_refuses_an_internal_object(store, side):
     with pytest.raises(dal.InvalidInput, match=r"source: must be an? .*ConnectionPool or an? .*Connection, not"):
         side.store(unwrap(store)._backend.runner)

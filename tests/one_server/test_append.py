@@ -1,4 +1,4 @@
-"""Appending: numbers, idempotence, all or none, what an archived session refuses."""
+"""Append: numbers, idempotence, all or nothing, archived sessions."""
 
 from contextlib import nullcontext
 from datetime import timedelta
@@ -26,7 +26,7 @@ def test_the_first_message_creates_the_session(store):
     assert ULID.from_str(message.message_id)
 
 
-def test_numbers_follow_each_other(store):
+def test_numbers_are_consecutive(store):
     session = store.session("chat-1")
     assert [session.append("user", str(n)).sequence for n in range(5)] == [0, 1, 2, 3, 4]
     assert store.session("chat-1").append("user", "from another handle").sequence == 5
@@ -34,24 +34,24 @@ def test_numbers_follow_each_other(store):
     assert (record.next_sequence, record.message_count) == (6, 6)
 
 
-def test_what_was_appended_is_read_back_equal(store):
+def test_messages_round_trip_exactly(store):
     session = store.session()
-    given = session.append(
+    stored = session.append(
         "tool", "a\nb\t'\"%\\:x é 漢 🦉", agent_id="ω", metadata={"a": [1, 2.5, None, True, {"b": "ü"}]}
     )
-    assert session.message(given.message_id) == given
+    assert session.message(stored.message_id) == stored
     assert session.append("assistant", "").content == ""
-    assert session.latest(2)[0] == given
+    assert session.latest(2)[0] == stored
 
 
-def test_times_never_fall(store):
+def test_times_never_decrease(store):
     session = store.session()
     times = [session.append("user", str(n)).created_at for n in range(20)]
     assert times == sorted(times)
     assert session.record().updated_at == times[-1]
 
 
-def test_a_clock_that_went_back_a_little_does_not_turn_the_order_round(store, connection):
+def test_times_stay_in_order_when_the_clock_goes_back_an_hour(store, connection):
     session = store.session()
     ahead = session.append("user", "0").created_at + timedelta(minutes=59)
     connection.execute("UPDATE sessions SET updated_at = %s", [ahead])
@@ -65,7 +65,7 @@ APPENDS = {
 
 
 @pytest.mark.parametrize("append", APPENDS.values(), ids=APPENDS)
-def test_a_clock_that_was_far_ahead_is_forgotten(store, connection, append):
+def test_times_recover_when_the_clock_was_far_ahead(store, connection, append):
     session = store.session()
     first = session.append("user", "0").created_at
     connection.execute("UPDATE sessions SET updated_at = updated_at + interval '1 year'")
@@ -74,7 +74,7 @@ def test_a_clock_that_was_far_ahead_is_forgotten(store, connection, append):
     assert session.record().updated_at == message.created_at
 
 
-def test_the_same_message_again_gives_what_was_stored(store):
+def test_a_repeated_append_returns_the_stored_message(store):
     session = store.session()
     first = session.append("user", "hello", metadata={"n": 1}, message_id="m1")
     session.append("user", "next")
@@ -95,20 +95,20 @@ def test_the_same_message_again_gives_what_was_stored(store):
 )
 def test_the_same_id_with_other_content_is_a_conflict(store, other):
     session = store.session()
-    given = {"role": "user", "content": "hello", "metadata": {"n": 1}, "message_id": "m1"}
-    session.append(**given)
+    first = {"role": "user", "content": "hello", "metadata": {"n": 1}, "message_id": "m1"}
+    session.append(**first)
     with pytest.raises(dal.MessageConflict, match="'m1'.*other content") as refused:
-        session.append(**given | other)
+        session.append(**first | other)
     assert refused.value.query == "messages.append"
     assert session.record().next_sequence == 1
 
 
-def test_a_message_id_belongs_to_its_session(store):
+def test_message_ids_are_unique_per_session(store):
     assert store.session("a").append("user", "x", message_id="m").sequence == 0
     assert store.session("b").append("user", "y", message_id="m").sequence == 0
 
 
-def test_an_archived_session_refuses_and_stays_as_it_is(store):
+def test_an_archived_session_refuses_appends(store):
     session = store.session()
     first = session.append("user", "x", message_id="m")
     session.archive()
@@ -122,7 +122,7 @@ def test_an_archived_session_refuses_and_stays_as_it_is(store):
     ):
         with pytest.raises(dal.SessionArchived, match=r"archived, which is final; reset\(\)"):
             refused()
-    assert session.append("user", "x", message_id="m") == first, "a repeated append still gets its answer"
+    assert session.append("user", "x", message_id="m") == first, "a repeated append still returns the message"
     assert session.record() == before
 
 
@@ -140,14 +140,14 @@ def test_append_all_keeps_the_order(store):
     assert (record.user_id, record.next_sequence, record.message_count) == ("u1", 52, 52)
 
 
-def test_append_all_of_nothing_does_nothing(store):
+def test_append_all_without_messages_does_nothing(store):
     session = store.session()
     assert session.append_all([]) == ()
     with pytest.raises(dal.SessionNotFound):
         session.record()
 
 
-def test_append_all_again_gives_what_was_stored(store):
+def test_a_repeated_append_all_returns_the_stored_messages(store):
     session = store.session()
     batch = [NewMessage(role="user", content=str(n), message_id=f"m{n}") for n in range(3)]
     first = session.append_all(batch)
@@ -159,7 +159,7 @@ def test_append_all_again_gives_what_was_stored(store):
     assert session.record().message_count == 5
 
 
-def test_append_all_stores_all_or_none(store):
+def test_append_all_stores_all_or_nothing(store):
     session = store.session()
     session.append("user", "x", message_id="taken")
     with pytest.raises(dal.MessageConflict, match="'taken'"):
@@ -170,7 +170,7 @@ def test_append_all_stores_all_or_none(store):
     assert (record.next_sequence, record.message_count, len(session.messages())) == (1, 1, 1)
 
 
-def test_append_all_refuses_what_is_no_new_message_and_an_id_twice(store):
+def test_append_all_refuses_invalid_messages_and_duplicate_ids(store):
     session = store.session()
     with pytest.raises(dal.InvalidInput, match=r"messages\[1\]: must be a NewMessage, not tuple"):
         session.append_all([NewMessage(role="user", content="x"), ("user", "y")])
@@ -180,7 +180,7 @@ def test_append_all_refuses_what_is_no_new_message_and_an_id_twice(store):
         session.append_all([NewMessage(role="", content="x")])
 
 
-def test_a_first_append_that_failed_leaves_a_handle_that_works(store, connection):
+def test_a_session_works_after_its_first_append_failed(store, connection):
     session = store.session()
     connection.execute("ALTER TABLE messages RENAME TO gone")
     with pytest.raises(dal.SchemaMismatch):
@@ -191,15 +191,15 @@ def test_a_first_append_that_failed_leaves_a_handle_that_works(store, connection
     assert session.persisted
 
 
-def said(message_id=None):
+def new_message(message_id=None):
     return NewMessage(role="user", content="x", message_id=message_id)
 
 
 APPENDS = {
     "append": lambda store, session: session.append("user", "x", message_id="m"),
-    "append_all": lambda store, session: session.append_all([said(), said("m")]),
+    "append_all": lambda store, session: session.append_all([new_message(), new_message("m")]),
     "store.append_all": lambda store, session: store.append_all(
-        [(unwrap(session), said("m")), (unwrap(store.session("other", user_id="u1")), said())]
+        [(unwrap(session), new_message("m")), (unwrap(store.session("other", user_id="u1")), new_message())]
     ),
 }
 REFUSED = {
@@ -213,14 +213,14 @@ REFUSED = {
 @pytest.mark.parametrize("through", ["store", "writer"])
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.parametrize("append", APPENDS)
-def test_a_refused_append_leaves_persisted_as_it_was(store, append, case, through):
+def test_a_refused_append_does_not_change_persisted(store, append, case, through):
     for name, user in (("live", "u1"), ("archived", "u1"), ("theirs", "u2")):
         store.session(name, user_id=user).append("user", "other", message_id="m")
     store.session("archived").remove_from(0)
     store.session("archived").archive()
     session_id, user, kind = REFUSED[case]
-    with nullcontext(store) if through == "store" else store.writer() as way:
-        used = way if user is None else way.for_user(user)
+    with nullcontext(store) if through == "store" else store.writer() as target:
+        used = target if user is None else target.for_user(user)
         new, known = used.session(session_id), used.session(session_id)
         known.open()
         before = known.persisted
@@ -232,9 +232,9 @@ def test_a_refused_append_leaves_persisted_as_it_was(store, append, case, throug
         assert before == (kind is not dal.SessionNotFound)
 
 
-def test_a_thousand_appends_are_a_thousand_statements(side, server, options, tables):
+def test_each_append_is_one_statement(side, server, options, tables):
     if server.log is None:
-        pytest.skip("the log of a server that was given cannot be read")
+        pytest.skip("the log of a given server cannot be read")
     session_id = str(ULID())
     before = len(server.log())
     logged = options["options"] + " -c log_statement=all"
@@ -250,11 +250,11 @@ def test_a_thousand_appends_are_a_thousand_statements(side, server, options, tab
     appends = [line for line in statements if "/* dal:messages.append */" in line]
     check = [line for line in statements if "/* dal:schema.check */" in line]
     assert len(appends) == 1000
-    assert len(statements) == len(appends) + len(check) == 1001, "check_schema() is the one that is no append"
+    assert len(statements) == len(appends) + len(check) == 1001, "the other statement is check_schema()"
     assert "count(" not in log.lower()
 
 
-def test_a_removal_of_nothing_leaves_nothing(store, connection):
+def test_an_empty_removal_is_not_recorded(store, connection):
     session = store.session("s")
     session.append("user", "x")
     assert session.remove_from(1) == 0
@@ -263,7 +263,7 @@ def test_a_removal_of_nothing_leaves_nothing(store, connection):
     assert len(connection.execute("SELECT FROM removals").fetchall()) == 1
 
 
-def test_a_removal_prunes_those_that_nobody_can_send_again(store, connection):
+def test_a_removal_deletes_expired_ones_of_its_session(store, connection):
     for name in ("s", "other"):
         for _ in range(3):
             store.session(name).append("user", "x")
@@ -272,4 +272,4 @@ def test_a_removal_prunes_those_that_nobody_can_send_again(store, connection):
     store.session("s").append("user", "x")
     assert store.session("s").remove_from(0) == 1
     left = connection.execute("SELECT session_id, count(*) FROM removals GROUP BY 1 ORDER BY 1").fetchall()
-    assert left == [("other", 3), ("s", 1)], "of its own session, in the same statement"
+    assert left == [("other", 3), ("s", 1)], "the same statement deletes those of its own session"

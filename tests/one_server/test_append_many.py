@@ -1,4 +1,4 @@
-"""Appends to many sessions in one statement: `store.append_all`."""
+"""`store.append_all`: append to many sessions in one statement."""
 
 import pickle
 import threading
@@ -14,13 +14,13 @@ from dal.gate import wire
 FIELDS = ("source", "user_id", "parent_id")
 
 
-def said(content, message_id=None, **more):
+def new_message(content, message_id=None, **more):
     return NewMessage(role="user", content=content, message_id=message_id, **more)
 
 
 @pytest.fixture
 def append(store):
-    """Append to sessions of the store, or of another one."""
+    """Append to sessions of a store, by default of the fixture's."""
 
     def append(*pairs, to=store):
         return to.append_all([(unwrap(session), new) for session, new in pairs])
@@ -32,11 +32,16 @@ def contents(store, session_id):
     return [message.content for message in store.session(session_id).messages()]
 
 
-def test_each_session_gets_its_own_in_the_order_given(store, append):
+def test_each_session_gets_its_messages_in_order(store, append):
     there = store.session("there")
     there.append("user", "first")
     new = store.session("new", source="telegram", user_id="u1", metadata={"a": 1})
-    stored = append((there, said("1")), (new, said("a")), (there, said("2")), (new, said("b", agent_id="x")))
+    stored = append(
+        (there, new_message("1")),
+        (new, new_message("a")),
+        (there, new_message("2")),
+        (new, new_message("b", agent_id="x")),
+    )
     assert [(one.session_id, one.sequence, one.content) for one in stored] == [
         ("there", 1, "1"), ("new", 0, "a"), ("there", 2, "2"), ("new", 1, "b")
     ]  # fmt: skip
@@ -48,18 +53,17 @@ def test_each_session_gets_its_own_in_the_order_given(store, append):
     assert append() == ()
 
 
-@pytest.mark.parametrize("odd", ["\\", "a\\b", '"', '","', "{}", ",", "NULL", "null", "", " ", '\\"', "\n"])
-def test_what_an_array_would_read_as_something_else_stays_what_it_is(store, append, odd):
-    """In one kind of element at a time, beside elements that are plain."""
-    given = {"plain": "plain", "content": odd}
-    append(*[(store.session("content"), said(text)) for text in given.values()])
-    assert contents(store, "content") == list(given.values())
-    assert [append((store.session("metadata"), said("x", metadata={"a": odd})))[0].metadata] == [{"a": odd}]
-    assert store.session("metadata").messages()[0].metadata == {"a": odd}
-    if odd:
-        append(*[(store.session(f"{name} s"), said("x", name, agent_id=name)) for name in ("plain", odd)])
-        (message,) = store.session(f"{odd} s").messages()
-        assert (message.message_id, message.agent_id) == (odd, odd)
+@pytest.mark.parametrize("text", ["\\", "a\\b", '"', '","', "{}", ",", "NULL", "null", "", " ", '\\"', "\n"])
+def test_special_characters_of_arrays_round_trip(store, append, text):
+    """In each array parameter in turn, next to a plain element."""
+    append(*[(store.session("content"), new_message(content)) for content in ("plain", text)])
+    assert contents(store, "content") == ["plain", text]
+    assert [append((store.session("metadata"), new_message("x", metadata={"a": text})))[0].metadata] == [{"a": text}]
+    assert store.session("metadata").messages()[0].metadata == {"a": text}
+    if text:
+        append(*[(store.session(f"{name} s"), new_message("x", name, agent_id=name)) for name in ("plain", text)])
+        (message,) = store.session(f"{text} s").messages()
+        assert (message.message_id, message.agent_id) == (text, text)
 
 
 def test_a_thousand_sessions_take_one_round_trip(side, server, options, tables):
@@ -68,36 +72,37 @@ def test_a_thousand_sessions_take_one_round_trip(side, server, options, tables):
     store.check_schema()
     sessions = [unwrap(store.session()) for _ in range(1000)]
     with wire.watch(unwrap(raw)) as watched:
-        stored = store.append_all([(session, said(session.id)) for session in sessions])
+        stored = store.append_all([(session, new_message(session.id)) for session in sessions])
     assert watched.round_trips == 1
     assert [one.content for one in stored] == [session.id for session in sessions]
     assert {one.sequence for one in stored} == {0}
     raw.close()
 
 
-def test_the_same_again_gives_what_was_stored(store, append):
+def test_a_repeated_append_returns_the_stored_messages(store, append):
     sessions = [store.session(f"s{n}") for n in range(3)]
-    pairs = [(session, said(f"{n}", f"m{n}")) for n in range(3) for session in sessions]
+    pairs = [(session, new_message(f"{n}", f"m{n}")) for n in range(3) for session in sessions]
     first = append(*pairs)
     assert append(*pairs) == first
-    mixed = append((sessions[0], said("new")), *pairs[:2], (sessions[1], said("newer")))
+    mixed = append((sessions[0], new_message("new")), *pairs[:2], (sessions[1], new_message("newer")))
     assert [one.sequence for one in mixed] == [3, 0, 0, 3]
     assert {session.record().message_count for session in sessions[:2]} == {4}
 
 
-def test_sessions_that_refuse_are_told_apart_and_the_others_take_theirs(store, append):
+def test_refused_sessions_do_not_affect_the_others(store, append):
     archived, taken, fine = (store.session(name) for name in ("archived", "taken", "fine"))
     archived.append("user", "x")
     archived.archive()
     taken.append("user", "x", message_id="m")
     with pytest.raises(dal.PartlyRefused, match="3 of 5 messages were refused, .*'archived': it is archived") as error:
         append(
-            (fine, said("1")), (archived, said("late")), (taken, said("other", "m")), (taken, said("with it")),
-            (fine, said("2")),
+            (fine, new_message("1")), (archived, new_message("late")),
+            (taken, new_message("other", "m")), (taken, new_message("with it")),
+            (fine, new_message("2")),
         )  # fmt: skip
     kinds = [type(one) for one in error.value.outcomes]
     assert kinds == [dal.Message, dal.SessionArchived, dal.MessageConflict, dal.MessageConflict, dal.Message]
-    assert "'m'" in str(error.value.outcomes[3]), "a session's messages are stored all or none"
+    assert "'m'" in str(error.value.outcomes[3]), "a session stores all of its messages or none"
     assert [one.sequence for one in error.value.outcomes[::4]] == [0, 1]
     assert contents(store, "fine") == ["1", "2"]
     assert contents(store, "archived") == contents(store, "taken") == ["x"]
@@ -106,11 +111,13 @@ def test_sessions_that_refuse_are_told_apart_and_the_others_take_theirs(store, a
     assert (str(again), again.outcomes[0]) == (str(error.value), error.value.outcomes[0])
 
 
-def test_a_user_appends_to_sessions_of_no_other(store, append):
+def test_a_confined_store_cannot_append_to_other_users_sessions(store, append):
     store.session("theirs", user_id="u2").append("user", "secret", message_id="m")
     store.session("nobodys").append("user", "secret", message_id="m")
     mine = store.for_user("u1")
-    pairs = [(mine.session(name), said(text, "m")) for name in ("theirs", "mine", "nobodys") for text in ("secret",)]
+    pairs = [
+        (mine.session(name), new_message(text, "m")) for name in ("theirs", "mine", "nobodys") for text in ("secret",)
+    ]
     with pytest.raises(dal.PartlyRefused) as error:
         append(*pairs, to=mine)
     kinds = [type(one) for one in error.value.outcomes]
@@ -124,17 +131,20 @@ def test_a_user_appends_to_sessions_of_no_other(store, append):
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda store, _: [(store.session(), said("\0"))], r"messages\[0\]\.content: holds a NUL"),
-        (lambda store, _: [(store.session("s"), said("x", "m"))] * 2, "message_id 'm' twice"),
-        (lambda store, _: [said("x")], r"messages\[0\]: must be a tuple of a session and a NewMessage"),
+        (lambda store, _: [(store.session(), new_message("\0"))], r"messages\[0\]\.content: holds a NUL"),
+        (lambda store, _: [(store.session("s"), new_message("x", "m"))] * 2, "message_id 'm' twice"),
+        (lambda store, _: [new_message("x")], r"messages\[0\]: must be a tuple of a session and a NewMessage"),
         (lambda store, _: [(store.session(), "x")], "a session and a NewMessage"),
-        (lambda store, _: [("s", said("x"))], r"messages\[0\]: must begin with a session that this store has opened"),
-        (lambda store, _: [(store.for_user("u").session(), said("x"))], "that this store has opened"),
-        (lambda store, _: (store.session(), said("x")), "must be a tuple of a session"),
-        (lambda store, size: [(store.session(), said("x" * size)) for _ in range(2)], "is the most"),
+        (
+            lambda store, _: [("s", new_message("x"))],
+            r"messages\[0\]: must begin with a session that this store has opened",
+        ),
+        (lambda store, _: [(store.for_user("u").session(), new_message("x"))], "that this store has opened"),
+        (lambda store, _: (store.session(), new_message("x")), "must be a tuple of a session"),
+        (lambda store, size: [(store.session(), new_message("x" * size)) for _ in range(2)], "is the most"),
     ],
 )
-def test_what_is_wrong_is_refused_by_name_and_nothing_sent(store, make, error):
+def test_invalid_messages_are_refused_with_nothing_sent(store, make, error):
     pairs = make(store, dal.validate.MAX_TOGETHER // 2 + 1)
     given = [(unwrap(one[0]), *one[1:]) if isinstance(one, tuple) else one for one in pairs]
     with pytest.raises(dal.InvalidInput, match=error):
@@ -142,26 +152,26 @@ def test_what_is_wrong_is_refused_by_name_and_nothing_sent(store, make, error):
     assert len(store.sessions()) == 0
 
 
-def test_batches_in_any_order_neither_deadlock_nor_leave_gaps(server, schema, tables, connection):
-    """Each writer names the sessions in another order; the server is made to look for deadlocks at once."""
+def test_concurrent_batches_neither_deadlock_nor_leave_gaps(server, schema, tables, connection):
+    """Each writer lists the sessions in a different order."""
     writers, rounds, names = 6, 30, [f"s{n}" for n in range(8)]
-    watched = []
+    operations = []
     with dal.SessionStore.connect(
-        server.conninfo, schema=schema, max_size=writers, retries=0, hook=watched.append
+        server.conninfo, schema=schema, max_size=writers, retries=0, hook=operations.append
     ) as store:
 
         def write(writer):
             order = names[writer:] + names[:writer]
             order = order[::-1] if writer % 2 else order
             for n in range(rounds):
-                store.append_all([(store.session(name), said(f"{writer}.{n}")) for name in order])
+                store.append_all([(store.session(name), new_message(f"{writer}.{n}")) for name in order])
 
         threads = [threading.Thread(target=write, args=(n,)) for n in range(writers)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert [ran.error for ran in watched if ran.error] == []
+    assert [operation.error for operation in operations if operation.error] == []
     for name in names:
         found = connection.execute(
             "SELECT sequence, content FROM messages WHERE session_id = %s ORDER BY sequence", [name]
@@ -173,19 +183,17 @@ def test_batches_in_any_order_neither_deadlock_nor_leave_gaps(server, schema, ta
 
 
 @pytest.mark.parametrize("array_nulls", ["on", "off"])
-def test_what_is_missing_is_null_whatever_the_server_takes_for_null_in_an_array(
-    side, server, schema, tables, array_nulls
-):
-    """By each way that sends arrays, with a value, without one, and with the text that a NULL is written as."""
+def test_missing_values_are_null_with_any_setting_of_array_nulls(side, server, schema, tables, array_nulls):
+    """For each method that sends arrays: with a value, without one, and with the text "NULL"."""
     conninfo = make_conninfo(server.conninfo, options=f"-c array_nulls={array_nulls}")
     with side.connect_store(conninfo, schema=schema, max_size=1) as store:
         openings = [{}, {"source": "web", "user_id": "u1", "parent_id": "p"}, dict.fromkeys(FIELDS, "NULL")]
         sessions = [unwrap(store.session(f"s{n}", **opening)) for n, opening in enumerate(openings)]
         stored = store.append_all(
-            [(session, said("", agent_id=agent)) for session in sessions for agent in (None, "NULL", "a")]
+            [(session, new_message("", agent_id=agent)) for session in sessions for agent in (None, "NULL", "a")]
         )
-        with store.writer() as together:
-            alone = together.session("alone").append("user", "x")
+        with store.writer() as writer:
+            alone = writer.session("alone").append("user", "x")
         store.session("s0").archive()
         exported = list(store.export())
         for n, opening in enumerate(openings):

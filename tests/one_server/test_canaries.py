@@ -1,4 +1,4 @@
-"""Known-bad versions of our queries, each of which must fail the gate by the promise that it breaks."""
+"""Canaries: known-bad versions of our queries. The gate must fail each one for the promise that it breaks."""
 
 import re
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ OURS = {subject.name: subject for subject in load(QUERIES)}
 
 @dataclass(frozen=True, slots=True)
 class Chatty(Subject):
-    """A query after which another statement is sent."""
+    """A query that is followed by another statement."""
 
     after: str = ""
 
@@ -42,12 +42,12 @@ class Chatty(Subject):
 
 
 def hatch(name, folder):
-    """Write the changed file, and load it with the promises of ours."""
+    """Write the changed query file, and load it."""
     canary = ALL[name]
     ours = OURS[canary.query]
     text = ours.path.read_text(encoding="utf-8")
     for old, new in canary.edits:
-        assert old in text, "the canary no longer fits the query; mend it"
+        assert old in text, "the canary no longer matches the query: update it"
         text = text.replace(old, new, 1)
     path = folder / name / ours.path.relative_to(QUERIES)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,10 +58,10 @@ def hatch(name, folder):
     return subject
 
 
-def narrowed(subject, breaks, along=""):
-    """The query with what it promises along one axis: that of the promise, another one, or the first."""
+def narrowed(subject, breaks, axis=""):
+    """Return the query with the promises along one axis: that of the broken promise, a given one, or the first."""
     promises = subject.promises
-    wanted = [bound for bound in promises.bounds if fnmatch(str(bound), breaks) or bound.axis == along]
+    wanted = [bound for bound in promises.bounds if fnmatch(str(bound), breaks) or bound.axis == axis]
     axes = {bound.axis for bound in wanted or promises.bounds[:1]}
     bounds = [bound for bound in promises.bounds if bound.axis in axes]
     held = [bound for bound in promises.held if breaks == f"held snapshot: {bound}"]
@@ -70,7 +70,7 @@ def narrowed(subject, breaks, along=""):
 
 @pytest.fixture(scope="module")
 def measure(server):
-    """Measure queries, with the schema changed by a patch."""
+    """Measure queries, with SQL that changes the schema."""
 
     def measure(subjects, patch="", fixtures=fixtures, sizes=default_sizes):
         conninfo = with_schema(server.conninfo, f"test_{ULID()}".lower())
@@ -88,21 +88,21 @@ def measure(server):
 
 @pytest.fixture(scope="module")
 def verdicts_of(measure, tmp_path_factory):
-    """The verdicts on a canary. Those that share a schema are measured together, on the same data."""
+    """Return the verdicts on a canary. Canaries with the same schema are measured together."""
     folder = tmp_path_factory.mktemp("canaries")
 
     @cache
     def judged(patch, quick):
         names = [name for name, canary in ALL.items() if (canary.schema, canary.quick) == (patch, quick)]
-        subjects = [narrowed(hatch(name, folder), ALL[name].breaks, ALL[name].along) for name in names]
+        subjects = [narrowed(hatch(name, folder), ALL[name].breaks, ALL[name].axis) for name in names]
         measured = measure(subjects, patch, sizes=quick_sizes if quick else default_sizes)
-        return {name: list(judge(one)) for name, one in zip(names, measured, strict=True)}
+        return {name: list(judge(result)) for name, result in zip(names, measured, strict=True)}
 
     return lambda name: judged(ALL[name].schema, ALL[name].quick)[name]
 
 
 @pytest.mark.parametrize("name", CANARIES)
-def test_the_gate_catches(name, verdicts_of):
+def test_the_gate_fails_a_canary(name, verdicts_of):
     canary, verdicts = CANARIES[name], verdicts_of(name)
     broken = [verdict for verdict in verdicts if verdict.outcome is Outcome.BROKEN]
     verdict = next((verdict for verdict in broken if fnmatch(verdict.promised, canary.breaks)), None)
@@ -113,24 +113,24 @@ def test_the_gate_catches(name, verdicts_of):
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_the_gate_lets_pass(name, verdicts_of):
+def test_the_gate_passes_a_harmless_change(name, verdicts_of):
     verdicts = verdicts_of(name)
     assert len(verdicts) >= 3
     assert [verdict for verdict in verdicts if verdict.outcome is Outcome.BROKEN] == []
 
 
-def test_ours_keeps_what_the_canaries_break(measure):
+def test_our_queries_keep_the_promises_that_the_canaries_break(measure):
     breaks = sorted({(canary.query, canary.breaks) for canary in CANARIES.values()})
     measured = measure([narrowed(OURS[query], promise) for query, promise in breaks])
-    for (_, promise), one in zip(breaks, measured, strict=True):
-        verdicts = list(judge(one))
-        # That nothing is locked is told only where something is.
+    for (_, promise), result in zip(breaks, measured, strict=True):
+        verdicts = list(judge(result))
+        # A verdict "no lock …" exists only if there is a lock.
         assert promise.startswith("no ") or any(fnmatch(verdict.promised, promise) for verdict in verdicts)
         assert [verdict for verdict in verdicts if verdict.outcome is Outcome.BROKEN] == []
 
 
-class OfAnotherHour:
-    """Our data, as they are when an hour ends before they are measured."""
+class HourOldFixtures:
+    """Our fixtures, with data that is an hour old when it is measured."""
 
     parameters = staticmethod(fixtures.parameters)
     largest = staticmethod(fixtures.largest)
@@ -142,23 +142,23 @@ class OfAnotherHour:
             connection.execute("UPDATE sessions SET updated_at = updated_at - interval '1 hour'")
 
 
-def test_data_that_got_old_are_brought_up_to_date(measure):
-    (measured,) = measure([narrowed(OURS["messages.append"], "HOT")], fixtures=OfAnotherHour)
+def test_old_data_is_refreshed(measure):
+    (measured,) = measure([narrowed(OURS["messages.append"], "HOT")], fixtures=HourOldFixtures)
     assert [verdict for verdict in judge(measured) if verdict.promised == "HOT" and not verdict.kept] == []
 
 
-def test_a_neighbours_snapshot_is_no_false_alarm(server, measure, monkeypatch):
-    """It keeps what is rolled back from being cleaned up, until an update no longer fits into its page."""
+def test_a_neighbours_snapshot_causes_no_false_alarm(server, measure, monkeypatch):
+    """It prevents the cleanup of dead rows, until an update no longer fits on its page."""
     monkeypatch.setattr("dal.gate.measure.gate.Patience", partial(Patience, 0))
     writers = [
         narrowed(OURS[name], "HOT") for name in ("messages.append", "sessions.update_metadata") for _ in range(3)
     ]
     with held_snapshot(server.conninfo):
         measured = measure(writers, sizes=quick_sizes)
-    assert [verdict for one in measured for verdict in judge(one) if verdict.outcome is Outcome.BROKEN] == []
+    assert [verdict for result in measured for verdict in judge(result) if verdict.outcome is Outcome.BROKEN] == []
 
 
-def test_every_canary_breaks_a_promise_that_its_query_makes():
+def test_the_query_of_each_canary_has_promises():
     for canary in CANARIES.values():
         assert parse(OURS[canary.query].path, canary.query.partition(".")[2])
     assert len(CANARIES) >= 15

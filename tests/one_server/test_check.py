@@ -1,4 +1,4 @@
-"""`dal check` as a user and as a pipeline runs it."""
+"""`dal check`, as users and CI run it."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def scratch_schemas(server):
 
 @pytest.fixture
 def broken(tmp_path):
-    """The to-do list, with a page that counts what it skips."""
+    """The to-do example, with OFFSET pagination."""
     folder = tmp_path / "queries"
     folder.mkdir()
     text = (TODO / "queries/tasks.sql").read_text(encoding="utf-8")
@@ -44,8 +44,8 @@ def broken(tmp_path):
     return ["--queries", folder, "--schema", TODO / "schema.sql", "--fixtures", TODO / "fixtures.py"]
 
 
-def test_ours_are_kept_in_every_form(server, tmp_path):
-    """Two of them: `uv run dal check` measures all, and CI does so on every kind of server."""
+def test_our_promises_are_kept_in_every_output_format(server, tmp_path):
+    """Two queries; CI measures all of them with `dal check`, on every kind of server."""
     done = check(
         *("--dsn", server.conninfo, "--format", "json", "messages.append", "sessions.agent_ids"),
         *("--also", f"junit={tmp_path}/check.xml", "--also", f"markdown={tmp_path}/check.md"),
@@ -63,7 +63,7 @@ def test_ours_are_kept_in_every_form(server, tmp_path):
     assert scratch_schemas(server) == []
 
 
-def test_someone_elses_queries(server):
+def test_queries_of_another_project(server):
     done = check(*GATED, "--dsn", server.conninfo)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "promises of 3 queries are kept" in done.stdout
@@ -85,7 +85,7 @@ def test_the_example_can_be_copied_and_measured(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ("", "--queries: is missing; give it, or set `queries` in [tool.session-dal.gate] of pyproject.toml"),
         ("[tool.session-dal.gate]\nqueries = 'sql'", "`queries` in [tool.session-dal.gate]: sql does not exist"),
@@ -94,14 +94,14 @@ def test_the_example_can_be_copied_and_measured(server, tmp_path):
     ],
     ids=["no table", "no such path", "no such name", "not TOML"],
 )
-def test_a_pyproject_without_the_files_is_an_error(tmp_path, table, said):
+def test_an_invalid_pyproject_is_an_error(tmp_path, table, message):
     (tmp_path / "pyproject.toml").write_text(table, encoding="utf-8")
     done = check(cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
 
 
-def test_large_goes_as_far_as_the_fixtures_say(server, tmp_path):
+def test_large_uses_the_sizes_of_the_fixtures(server, tmp_path):
     text = (TODO / "fixtures.py").read_text(encoding="utf-8").replace("Path(__file__).parent", f"Path({str(TODO)!r})")
     assert "return 1_000_000" in text
     (tmp_path / "fixtures.py").write_text(text.replace("1_000_000", "40_000"), encoding="utf-8")
@@ -116,7 +116,7 @@ def test_large_goes_as_far_as_the_fixtures_say(server, tmp_path):
     assert "--large: needs fixtures that define largest(axis)" in " ".join(done.stderr.split())
 
 
-def test_a_broken_promise_fails_with_its_file_and_line(server, broken, tmp_path):
+def test_a_broken_promise_is_reported_with_file_and_line(server, broken, tmp_path):
     done = check(*broken, "--dsn", server.conninfo, "--format", "github", "--also", f"junit={tmp_path}/check.xml")
     assert done.returncode == 1, done.stdout + done.stderr
     line = (TODO / "queries/tasks.sql").read_text(encoding="utf-8").splitlines().index(
@@ -135,12 +135,12 @@ def test_a_broken_promise_fails_with_its_file_and_line(server, broken, tmp_path)
     assert "**broken**" in markdown.stdout
 
 
-def test_only_a_schema_that_was_made_for_it_is_ever_dropped(server, schema):
+def test_only_scratch_schemas_are_dropped(server, schema):
     def exists(connection):
         return connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema]).fetchone() == (True,)
 
     with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
-        scratch.drop(connection)  # There is none.
+        scratch.drop(connection)  # There is nothing to drop.
         connection.execute(f"CREATE SCHEMA {schema}")
         scratch.drop(connection)
         assert exists(connection)
@@ -152,7 +152,7 @@ def test_only_a_schema_that_was_made_for_it_is_ever_dropped(server, schema):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--dsn", "postgresql://nobody@127.0.0.1:1/none"], "the server does not answer"),
         (["no.such"], "no query no.such"),
@@ -160,26 +160,26 @@ def test_only_a_schema_that_was_made_for_it_is_ever_dropped(server, schema):
     ],
     ids=["no server", "no query", "no file"],
 )
-def test_what_cannot_be_measured_is_another_status(options, said):
+def test_a_failed_measurement_exits_with_2(options, message):
     done = check(*options)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert said in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_without_promises_is_told_with_its_line(tmp_path, server):
+def test_missing_header_lines_are_reported_with_their_line(tmp_path, server):
     (tmp_path / "bare.sql").write_text("-- name: bare()\nSELECT 1;\n", encoding="utf-8")
     done = check("--queries", tmp_path, "--dsn", server.conninfo)
     assert done.returncode == 2
     missing = [line.partition("; accepted")[0] for line in done.stderr.splitlines()]
-    told = "bare.sql:1: query bare: missing required header line"
+    prefix = "bare.sql:1: query bare: missing required header line"
     assert [line.rpartition("/")[2] for line in missing] == [
-        f"{told} `-- {label}:`" for label in ("Promises", "Locks", "Never")
+        f"{prefix} `-- {label}:`" for label in ("Promises", "Locks", "Never")
     ]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_interrupted_it_leaves_nothing_behind(server, ending):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_it_drops_its_schema_when_interrupted(server, signum):
     command = [sys.executable, "-m", "dal.cli", "check", "--dsn", server.conninfo]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -187,7 +187,7 @@ def test_interrupted_it_leaves_nothing_behind(server, ending):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)
-    process.send_signal(ending)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + ending, said
+    process.send_signal(signum)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, message
     assert scratch_schemas(server) == []

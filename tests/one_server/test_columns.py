@@ -1,4 +1,4 @@
-"""Every column of the tables goes every way: written by each verb, read by each, exported, and imported again."""
+"""Every column is written and read by each method, exported and imported."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -13,21 +13,21 @@ from test_histories import exported, other  # noqa: F401 - a fixture
 import dal
 
 DERIVED = {
-    "listed_at": "the place in lists, which follows updated_at",
+    "listed_at": "the position in lists, derived from updated_at",
 }
-"""Columns that no verb gives or returns, and why: an import computes them anew."""
+"""Columns that no method writes or returns, and why; an import computes them."""
 
 NOT_EXPORTED = {
-    "dal_schema": "it describes the tables, not what is in them",
-    "removals": "a removal is remembered so that it can be sent again; an import is a new beginning",
+    "dal_schema": "it describes the tables, not their contents",
+    "removals": "removals are recorded only so that a retry is not applied twice",
 }
-"""Tables whose columns an export leaves out, and why."""
+"""Tables that are not exported, and why."""
 
 SESSION = {"source": "telegram", "user_id": "u1", "parent_id": "p", "metadata": {"title": "x"}}
-"""What a caller gives of a session."""
+"""The arguments of a session."""
 
 MESSAGE = {"role": "tool", "content": "hello", "agent_id": "a1", "metadata": {"n": 1}, "message_id": "m1"}
-"""What a caller gives of a message."""
+"""The arguments of a message."""
 
 BEGAN = datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=UTC)
 IMPORTED = {
@@ -37,7 +37,7 @@ IMPORTED = {
     },
     "message": {"session_id": "s", **MESSAGE, "sequence": 7, "created_at": BEGAN + timedelta(days=1)},
 }  # fmt: skip
-"""What an import is given, no two of them alike."""
+"""The lines of an import; all values differ."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def columns(connection):
 
 @pytest.fixture
 def stored(connection, columns):
-    """Read the only row of a table, of which no column is null or has its default."""
+    """Read the only row of a table; assert that no column is null or has its default."""
 
     def read(table):
         names = sql.SQL(", ").join(map(sql.Identifier, columns(table)))
@@ -65,9 +65,9 @@ def stored(connection, columns):
             sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(table))
         ).fetchall()  # fmt: skip
         for name, default in columns(table).items():
-            assert row[name] is not None, f"{table}.{name} has no value here: give it one"
+            assert row[name] is not None, f"{table}.{name} has no value in this test: add one"
             default_value = connection.execute(f"SELECT {default or 'NULL'}").fetchone()[0]
-            assert row[name] != default_value, f"{table}.{name} has its default: give it another value here"
+            assert row[name] != default_value, f"{table}.{name} has its default in this test: use another value"
         return row
 
     return read
@@ -99,13 +99,13 @@ def import_(store):
     store.import_(json.dumps({kind: fields}, default=str) for kind, fields in IMPORTED.items())
 
 
-WAYS = (append, append_all, append_all_of_many, through_a_writer, in_a_transaction)
+WRITERS = (append, append_all, append_all_of_many, through_a_writer, in_a_transaction)
 
 
-def write(store, way):
-    """Write a session one way, and end it, so that every column has a value."""
-    way(store)
-    if way is not import_:
+def write(store, writer):
+    """Write a session, and archive it, so that every column has a value."""
+    writer(store)
+    if writer is not import_:
         store.session("s").archive()
         store.session("s").agent_ids()
 
@@ -115,7 +115,7 @@ def fields_of(record):
 
 
 def readings(store):
-    """Read the session and its message by every verb."""
+    """Read the session and its message by every method."""
     session = store.session("s")
     opened = session.open()
     messages = {
@@ -131,38 +131,38 @@ def readings(store):
     return messages, records | {"record": session.record(), "open": opened.record}
 
 
-def as_it_is_read(row):
-    """Return a row as records have it, which hold no list."""
+def as_record(row):
+    """Return a row with tuples instead of lists, as in a record."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
-@pytest.mark.parametrize("way", [*WAYS, import_], ids=lambda way: way.__name__)
-def test_every_column_is_written_and_read(store, stored, way):
-    write(store, way)
+@pytest.mark.parametrize("writer", [*WRITERS, import_], ids=lambda writer: writer.__name__)
+def test_every_column_is_written_and_read(store, stored, writer):
+    write(store, writer)
     rows = {"session": stored("sessions"), "message": stored("messages")}
-    given = IMPORTED if way is import_ else {"session": SESSION, "message": MESSAGE}
+    expected = IMPORTED if writer is import_ else {"session": SESSION, "message": MESSAGE}
     for kind, row in rows.items():
-        assert {name: row[name] for name in given[kind]} == given[kind]
+        assert {name: row[name] for name in expected[kind]} == expected[kind]
     messages, records = readings(store)
-    for verb, read in messages.items():
-        assert fields_of(read) == rows["message"], verb
-    for verb, read in records.items():
-        assert fields_of(read) == as_it_is_read(rows["session"]), verb
+    for method, read in messages.items():
+        assert fields_of(read) == rows["message"], method
+    for method, read in records.items():
+        assert fields_of(read) == as_record(rows["session"]), method
 
 
-def test_an_import_is_given_every_column(columns):
+def test_the_imported_lines_have_every_column(columns):
     for kind, table in (("session", "sessions"), ("message", "messages")):
-        assert IMPORTED[kind].keys() == columns(table).keys(), f"give each column of {table} a value of its own here"
+        assert IMPORTED[kind].keys() == columns(table).keys(), f"add each column of {table} with its own value"
 
 
-@pytest.mark.parametrize("way", [append, import_], ids=lambda way: way.__name__)
-def test_every_column_is_exported_and_comes_back(store, other, stored, columns, way):  # noqa: F811
-    write(store, way)
+@pytest.mark.parametrize("writer", [append, import_], ids=lambda writer: writer.__name__)
+def test_every_column_survives_an_export_and_an_import(store, other, stored, columns, writer):  # noqa: F811
+    write(store, writer)
     rows = {"session": stored("sessions"), "message": stored("messages")}
     lines = [json.loads(line) for line in exported(store).splitlines()]
     for line, (kind, row) in zip(lines, rows.items(), strict=True):
         assert line[kind].keys() == row.keys()
-        assert {name: told(value) for name, value in line[kind].items()} == row
+        assert {name: parse(value) for name, value in line[kind].items()} == row
     assert other.import_([exported(store)]).messages == 1
     with psycopg.connect(pool_of(other).conninfo, row_factory=dict_row) as connection:
         for table, row in (("sessions", rows["session"]), ("messages", rows["message"])):
@@ -171,14 +171,14 @@ def test_every_column_is_exported_and_comes_back(store, other, stored, columns, 
             assert connection.execute(query).fetchall() == [row]
 
 
-def told(value):
-    """Return a value of a file as the table has it."""
+def parse(value):
+    """Parse a value of an export: a time if it is one."""
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return value
 
 
-def test_every_table_is_exported_or_says_why_not(connection):
+def test_every_table_is_exported_or_excluded(connection):
     tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
     assert {table for (table,) in tables} - NOT_EXPORTED.keys() == {"sessions", "messages"}

@@ -1,4 +1,4 @@
-"""Many writers of one session: no gap, no duplicate, no number that appears late."""
+"""Concurrent writers of one session: no gaps, no duplicates, no number that appears late."""
 
 import asyncio
 import threading
@@ -14,8 +14,8 @@ WRITERS, EACH = 8, 200
 
 
 @pytest.fixture
-def watcher(connect):
-    """A reader that polls all numbers of the session "busy" until it is told to stop; then its polls."""
+def polls_of_reader(connect):
+    """Poll all numbers of the session "busy" in a thread; call it to stop, and to get the polls."""
     connection, done, polls = connect(), threading.Event(), []
 
     def poll():
@@ -35,7 +35,7 @@ def watcher(connect):
     stop()
 
 
-def check(numbers, polls, connection):
+def assert_complete_and_in_order(numbers, polls, connection):
     assert sorted(numbers) == list(range(WRITERS * EACH))
     stored = connection.execute("SELECT sequence FROM messages ORDER BY sequence").fetchall()
     assert [number for (number,) in stored] == list(range(WRITERS * EACH))
@@ -44,11 +44,13 @@ def check(numbers, polls, connection):
     ]
     for seen, later in pairwise(polls):
         assert seen <= later
-        assert min(later - seen, default=1 << 62) > max(seen, default=-1), "a number appeared below one that was seen"
-    assert len({len(poll) for poll in polls}) > 10, "the reader saw the session grow"
+        assert min(later - seen, default=1 << 62) > max(seen, default=-1), (
+            "a number appeared late, below one already seen"
+        )
+    assert len({len(poll) for poll in polls}) > 10, "the reader polled while the session grew"
 
 
-def test_eight_threads(connect, connection, watcher):
+def test_appends_of_eight_threads_are_numbered_without_gaps(connect, connection, polls_of_reader):
     stores = [dal.SessionStore(connect()) for _ in range(WRITERS)]
     start = threading.Barrier(WRITERS)
 
@@ -60,10 +62,10 @@ def test_eight_threads(connect, connection, watcher):
     with ThreadPoolExecutor(WRITERS) as threads:
         written = list(threads.map(write, stores))
     assert all(numbers == sorted(numbers) for numbers in written)
-    check([number for numbers in written for number in numbers], watcher(), connection)
+    assert_complete_and_in_order([number for numbers in written for number in numbers], polls_of_reader(), connection)
 
 
-async def test_eight_tasks(server, options, tables, connection, watcher):
+async def test_appends_of_eight_tasks_are_numbered_without_gaps(server, options, tables, connection, polls_of_reader):
     connections = [await psycopg.AsyncConnection.connect(server.conninfo, **options) for _ in range(WRITERS)]
 
     async def write(raw):
@@ -74,12 +76,12 @@ async def test_eight_tasks(server, options, tables, connection, watcher):
     for raw in connections:
         await raw.close()
     assert all(numbers == sorted(numbers) for numbers in written)
-    check([number for numbers in written for number in numbers], watcher(), connection)
+    assert_complete_and_in_order([number for numbers in written for number in numbers], polls_of_reader(), connection)
 
 
 @pytest.fixture
 def race(connect):
-    """Run `attempt(store, n)` on eight connections at the same moment."""
+    """Run `attempt(store, n)` on eight connections concurrently."""
     stores = [dal.SessionStore(connect()) for _ in range(WRITERS)]
     for store in stores:
         store.check_schema()
@@ -97,13 +99,13 @@ def race(connect):
     return run
 
 
-def test_eight_race_for_the_first_message(race):
+def test_concurrent_first_appends_of_threads(race):
     for again in range(20):
         messages = race(lambda store, n, name=f"s{again}": store.session(name).append("user", str(n)))
         assert sorted(message.sequence for message in messages) == list(range(WRITERS))
 
 
-async def test_eight_tasks_race_for_the_first_message(server, options, tables):
+async def test_concurrent_first_appends_of_tasks(server, options, tables):
     connections = [await psycopg.AsyncConnection.connect(server.conninfo, **options) for _ in range(WRITERS)]
     stores = [dal.AsyncSessionStore(raw) for raw in connections]
     for again in range(20):
@@ -113,7 +115,7 @@ async def test_eight_tasks_race_for_the_first_message(server, options, tables):
         await raw.close()
 
 
-def test_eight_send_the_same_message_and_it_is_stored_once(race, connection):
+def test_the_same_message_sent_concurrently_is_stored_once(race, connection):
     for again in range(20):
         name = f"s{again}"
         messages = race(lambda store, n, name=name: store.session(name).append("user", "x", message_id="m"))
@@ -121,7 +123,7 @@ def test_eight_send_the_same_message_and_it_is_stored_once(race, connection):
         assert dal.SessionStore(connection).session(name).record().next_sequence == 1
 
 
-def test_batches_and_single_appends_share_the_numbers(race, connection):
+def test_concurrent_batches_and_single_appends_are_numbered_without_gaps(race, connection):
     def write(store, n):
         session = store.session("s")
         if n % 2:
@@ -138,7 +140,7 @@ def test_batches_and_single_appends_share_the_numbers(race, connection):
     assert (record.next_sequence, record.message_count) == (WRITERS * 30, WRITERS * 30)
 
 
-def test_appends_removals_and_repeats_neither_deadlock_nor_miscount(race, connection):
+def test_concurrent_appends_and_removals_neither_deadlock_nor_miscount(race, connection):
     def write(store, n):
         session = store.session("s")
         for k in range(40):
@@ -151,7 +153,7 @@ def test_appends_removals_and_repeats_neither_deadlock_nor_miscount(race, connec
     assert dal.SessionStore(connection).session("s").record().message_count == left
 
 
-def test_nothing_is_appended_once_archive_has_answered(race, connection):
+def test_nothing_is_appended_after_archive_has_returned(race, connection):
     archived = threading.Event()
 
     def write(store, n):

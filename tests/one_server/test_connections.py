@@ -1,4 +1,4 @@
-"""Connections of the caller's own, with settings of their own: the verbs work, or say why not."""
+"""Callers' connections with their own settings: the methods work, or say why not."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -8,22 +8,22 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 from sides import unwrap
-from test_round_trips import SESSION_VERBS, STORE_VERBS
+from test_round_trips import SESSION_CALLS, STORE_CALLS
 
 import dal
 
-STRICT = ["repeatable read", "serializable"]
+ISOLATION_LEVELS = ["repeatable read", "serializable"]
 
 
 @pytest.fixture
 def connect_side(side, server, options, tables):
-    """Make connections of the side's kind, with other settings of the server."""
+    """Connect on either side, with other server settings."""
     made = []
 
     def connect(*, autocommit=True, **settings):
-        told = "".join(f" -c {name}={value}" for name, value in settings.items())
-        given = options | {"options": options["options"] + told.replace(" read", "\\ read")}
-        made.append(side.connect(server.conninfo, **given | {"autocommit": autocommit}))
+        flags = "".join(f" -c {name}={value}" for name, value in settings.items())
+        keywords = options | {"options": options["options"] + flags.replace(" read", "\\ read")}
+        made.append(side.connect(server.conninfo, **keywords | {"autocommit": autocommit}))
         return made[-1]
 
     yield connect
@@ -31,8 +31,8 @@ def connect_side(side, server, options, tables):
         connection.close()
 
 
-@pytest.mark.parametrize("level", STRICT)
-def test_a_strict_transaction_that_another_overtook_says_to_begin_again(side, connect_side, sync_store, level):
+@pytest.mark.parametrize("level", ISOLATION_LEVELS)
+def test_a_serialization_failure_in_a_callers_transaction_says_to_run_it_again(side, connect_side, sync_store, level):
     raw = connect_side(autocommit=False, default_transaction_isolation=level)
     session = side.store(raw).session("s")
     sync_store.session("s").append("user", "before")
@@ -40,17 +40,17 @@ def test_a_strict_transaction_that_another_overtook_says_to_begin_again(side, co
     sync_store.session("s").append("user", "meanwhile")
     with pytest.raises(
         dal.StatementFailed, match="could not serialize access .* run it again from its beginning"
-    ) as told:
+    ) as error:
         session.append("user", "x", message_id="m")
-    assert (told.value.query, told.value.sqlstate) == ("messages.append", "40001")
+    assert (error.value.query, error.value.sqlstate) == ("messages.append", "40001")
     raw.rollback()
     assert session.append("user", "x", message_id="m").sequence == 2
     raw.commit()
     assert [message.content for message in sync_store.session("s").latest()] == ["before", "meanwhile", "x"]
 
 
-@pytest.mark.parametrize("level", STRICT)
-def test_strict_writers_in_autocommit_are_repeated_until_they_succeed(server, schema, tables, level):
+@pytest.mark.parametrize("level", ISOLATION_LEVELS)
+def test_serialization_failures_in_autocommit_are_retried(server, schema, tables, level):
     settings = "-c default_transaction_isolation=" + level.replace(" ", "\\ ") + f" -c search_path={schema}"
 
     def write(_):
@@ -64,7 +64,7 @@ def test_strict_writers_in_autocommit_are_repeated_until_they_succeed(server, sc
 
 
 def test_a_failed_statement_on_a_pool_without_autocommit_is_rolled_back(side, server, options, sync_store, caplog):
-    """By the store, which knows why; the pool would warn of a transaction that nobody has ended."""
+    """The store rolls back; otherwise the pool would warn about an open transaction."""
     sync_store._backend.runner._source._connection.execute(
         "ALTER TABLE messages ADD CONSTRAINT polite CHECK (content <> 'damn')"
     )
@@ -79,13 +79,13 @@ def test_a_failed_statement_on_a_pool_without_autocommit_is_rolled_back(side, se
     assert [record.message for record in caplog.records if record.name.startswith("psycopg.pool")] == []
 
 
-def test_tables_that_another_path_does_not_lead_to_are_told(side, connect_side):
+def test_tables_outside_the_search_path_are_an_error(side, connect_side):
     raw = connect_side(search_path="pg_catalog")
     with pytest.raises(dal.SchemaMismatch, match="tables are not here"):
         side.store(raw).session("s").append("user", "x")
 
 
-def test_tables_may_stand_later_in_the_path(side, connect_side, schema):
+def test_tables_may_be_later_in_the_search_path(side, connect_side, schema):
     raw = connect_side(search_path=f"nowhere,public,{schema}")
     assert side.store(raw).session("s").append("user", "x").sequence == 0
     raw.execute("SET search_path = pg_catalog")
@@ -94,33 +94,33 @@ def test_tables_may_stand_later_in_the_path(side, connect_side, schema):
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
-def test_every_verb_works_in_a_pipeline(side, connect_side, sync_store, autocommit):
+def test_every_method_works_in_a_pipeline(side, connect_side, sync_store, autocommit):
     raw = connect_side(autocommit=autocommit)
     store = side.store(raw)
-    for verb, call in SESSION_VERBS.items():
+    for method, call in SESSION_CALLS.items():
         with raw.pipeline():
-            session = store.session(verb)
+            session = store.session(method)
             first = session.append("user", "first", message_id="m0", agent_id="a")
             call(session)
-            assert (session.message("m0") == first) == (verb != "delete")
-    for verb, call in STORE_VERBS.items():
-        if verb != "apply_schema":
+            assert (session.message("m0") == first) == (method != "delete")
+    for method, call in STORE_CALLS.items():
+        if method != "apply_schema":
             with raw.pipeline():
                 call(store)
     with suppress(AttributeError):
         raw.commit()
     opened_by_append_all = 100
-    assert len(sync_store.sessions(limit=1000)) == len(SESSION_VERBS) - 1 + opened_by_append_all
+    assert len(sync_store.sessions(limit=1000)) == len(SESSION_CALLS) - 1 + opened_by_append_all
     assert sync_store.session("append").record().message_count == 2
 
 
-def test_the_schema_is_not_applied_in_a_pipeline_and_that_is_told(side, connect_side):
+def test_apply_schema_is_refused_in_a_pipeline(side, connect_side):
     raw = connect_side()
     with pytest.raises(dal.StatementFailed, match="a pipeline sends them one by one"), raw.pipeline():
         side.store(raw).apply_schema()
 
 
-def test_a_pipeline_that_failed_is_told(side, connect_side, sync_store):
+def test_a_pipeline_continues_after_a_conflict(side, connect_side, sync_store):
     raw = connect_side()
     session = side.store(raw).session("s")
     session.append("user", "x")
@@ -132,7 +132,7 @@ def test_a_pipeline_that_failed_is_told(side, connect_side, sync_store):
     assert sync_store.session("s").record().message_count == 3
 
 
-def test_how_the_caller_reads_json_changes_nothing(side, connect_side):
+def test_a_callers_json_loader_has_no_effect(side, connect_side):
     raw = connect_side()
     set_json_loads(lambda text: "the caller's", unwrap(raw))
     session = side.store(raw).session("s", metadata={"n": 1.5})
@@ -144,7 +144,7 @@ def test_how_the_caller_reads_json_changes_nothing(side, connect_side):
     assert side.name == "async" or cursor.fetchone() == ("the caller's",)
 
 
-def test_the_row_factory_of_a_connection_changes_nothing(side, connect_side, sync_store):
+def test_a_connections_row_factory_has_no_effect(side, connect_side, sync_store):
     raw = connect_side()
     raw.row_factory = dict_row
     store = side.store(raw)
@@ -160,20 +160,20 @@ def test_the_row_factory_of_a_connection_changes_nothing(side, connect_side, syn
     assert session.remove_from(0) == 6
 
 
-def test_an_append_follows_the_settings_that_a_connection_gets_later(side, connect_side, sync_store):
-    """A cursor that is used again must not go by those of its first statement."""
+def test_an_append_uses_the_connections_current_settings(side, connect_side, sync_store):
+    """A reused cursor must not use the settings of its first statement."""
     raw = connect_side()
     session = side.store(raw).session("s")
     for encoding, zone in (("latin1", "Asia/Tokyo"), ("utf8", "America/New_York"), ("latin1", "UTC")):
         raw.execute(f"SET client_encoding = {encoding}")
         raw.execute(f"SET TimeZone = '{zone}'")
-        for _ in range(7):  # It is prepared the sixth time.
+        for _ in range(7):  # psycopg prepares it on the sixth execution.
             message = session.append("user", "é")
             assert str(message.created_at.tzinfo) == zone
     assert {message.content for message in sync_store.session("s").latest(100)} == {"é"}
 
 
-def test_threads_that_share_a_connection_share_no_cursor(connect_side, side):
+def test_threads_can_share_a_connection(connect_side, side):
     if side.name == "async":
         pytest.skip("a task is not interrupted between its statement and its rows")
     store = side.store(connect_side())
@@ -187,7 +187,7 @@ def test_threads_that_share_a_connection_share_no_cursor(connect_side, side):
 
 
 @pytest.mark.parametrize("style", ["German", "SQL", "Postgres"])
-def test_how_the_server_writes_dates_changes_nothing(side, connect_side, sync_store, style):
+def test_the_servers_date_style_has_no_effect(side, connect_side, sync_store, style):
     store = side.store(connect_side(datestyle=style))
     stored = store.session("s", user_id="u").append("user", "x")
     assert store.session("s").latest() == sync_store.session("s").latest() == (stored,)

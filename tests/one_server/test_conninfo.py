@@ -1,4 +1,4 @@
-"""What a store's own pool sends with its connections, and what the server does about a client that says nothing."""
+"""The connection parameters of a store's own pool, and what the server does about idle clients."""
 
 import time
 
@@ -25,30 +25,30 @@ SERVER = {
 }
 
 
-def sent(conninfo="", **given):
-    """What libpq is told, and what the server is, in its options."""
-    told = conninfo_to_dict(for_pool(conninfo, **SETTINGS | given))
-    options = told.pop("options", "")
-    return told, dict(one.split("=", 1) for one in options.removeprefix("-c ").split(" -c ")) if options else {}
+def parameters_of(conninfo="", **settings):
+    """Return the parameters for libpq, and the server settings in `options`."""
+    parameters = conninfo_to_dict(for_pool(conninfo, **SETTINGS | settings))
+    options = parameters.pop("options", "")
+    return parameters, dict(one.split("=", 1) for one in options.removeprefix("-c ").split(" -c ")) if options else {}
 
 
-def test_the_client_and_the_server_have_limits_that_nobody_had_to_ask_for():
-    assert sent() == (CLIENT | {"connect_timeout": "2"}, SERVER)
+def test_client_and_server_have_limits_by_default():
+    assert parameters_of() == (CLIENT | {"connect_timeout": "2"}, SERVER)
 
 
-def test_none_sends_nothing():
-    told, options = sent(idle_timeout=None, keepalive=None)
-    assert told == {"connect_timeout": "2"}
+def test_none_disables_a_limit():
+    parameters, options = parameters_of(idle_timeout=None, keepalive=None)
+    assert parameters == {"connect_timeout": "2"}
     assert options == {"statement_timeout": "500"}
 
 
-def test_a_schema_goes_first():
-    assert next(iter(sent(schema="agents")[1].items())) == ("search_path", '"agents",pg_temp')
+def test_the_schema_is_the_first_option():
+    assert next(iter(parameters_of(schema="agents")[1].items())) == ("search_path", '"agents",pg_temp')
 
 
 @pytest.mark.parametrize("name", SERVER)
 @pytest.mark.parametrize("written", ["-c {}=9", "--{}=9"])
-def test_a_setting_in_the_options_wins(name, written):
+def test_settings_in_options_take_precedence(name, written):
     written = written.format(name if written.startswith("-c") else name.replace("_", "-"))
     options = conninfo_to_dict(for_pool(make_conninfo(options=written), **SETTINGS))["options"]
     assert options.startswith(f"{written} -c ")
@@ -56,33 +56,33 @@ def test_a_setting_in_the_options_wins(name, written):
 
 
 @pytest.mark.parametrize("name", [*CLIENT, "connect_timeout"])
-def test_a_parameter_in_the_string_wins(name):
-    assert sent(f"{name}=9")[0][name] == "9"
+def test_parameters_in_the_connection_string_take_precedence(name):
+    assert parameters_of(f"{name}=9")[0][name] == "9"
 
 
-def test_a_setting_in_the_environment_wins(monkeypatch):
+def test_settings_in_the_environment_take_precedence(monkeypatch):
     monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=9 -c work_mem=4MB")
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "7")
-    told, options = sent()
-    assert "connect_timeout" not in told
+    parameters, options = parameters_of()
+    assert "connect_timeout" not in parameters
     assert options == SERVER | {"statement_timeout": "9", "work_mem": "4MB"}
     assert conninfo_to_dict(with_schema("", "agents"))["options"].startswith("-c statement_timeout=9 ")
 
 
-def test_pgbouncer_is_sent_no_settings():
-    assert sent(pgbouncer=True) == (CLIENT | {"connect_timeout": "2"}, {})
+def test_no_settings_are_sent_through_pgbouncer():
+    assert parameters_of(pgbouncer=True) == (CLIENT | {"connect_timeout": "2"}, {})
     with pytest.raises(dal.InvalidInput, match="schema: cannot be sent through PgBouncer"):
-        sent(schema="agents", pgbouncer=True)
+        parameters_of(schema="agents", pgbouncer=True)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 3_000_000])
 @pytest.mark.parametrize("argument", ["idle_timeout", "keepalive"])
-def test_an_impossible_time_is_refused(side, argument, seconds):
+def test_an_invalid_time_is_refused(side, argument, seconds):
     with pytest.raises(dal.InvalidInput, match=f"{argument}: must be None, or above 0.*got {seconds}"):
         side.connect_store("dbname=app", **{argument: seconds})
 
 
-def slowly(pages, pause):
+def read_with_pause(pages, pause):
     read = iter(pages)
     next(read)
     pause()
@@ -97,38 +97,38 @@ def in_transaction(store, pause):
         inside.session("s").append("user", "not stored")
 
 
-def to_the_end_of_a_transaction(store, pause):
+def before_commit(store, pause):
     with store.transaction() as inside:
         inside.session("s").append("user", "rolled back")
         pause()
 
 
-IDLING = {
+IDLE_USES = {
     "transaction": in_transaction,
-    "commit": to_the_end_of_a_transaction,
-    "stream": lambda store, pause: slowly(store.session("s").stream(), pause),
-    "export": lambda store, pause: slowly(store.export(), pause),
+    "commit": before_commit,
+    "stream": lambda store, pause: read_with_pause(store.session("s").stream(), pause),
+    "export": lambda store, pause: read_with_pause(store.export(), pause),
 }
 
 
 @pytest.fixture
-def long(sync_store):
+def long_session(sync_store):
     """A session of several pages."""
     session = sync_store.session("s")
     session.append_all([dal.NewMessage(role="user", content="x" * 20_000)] * 150)
     return session
 
 
-@pytest.mark.parametrize("idle", IDLING.values(), ids=IDLING)
-def test_a_client_that_says_nothing_for_too_long_hears_which_setting_it_was(side, server, schema, long, idle):
+@pytest.mark.parametrize("use_with_pause", IDLE_USES.values(), ids=IDLE_USES)
+def test_the_error_of_an_idle_timeout_names_the_setting(side, server, schema, long_session, use_with_pause):
     with side.connect_store(server.conninfo, schema=schema, idle_timeout=0.2) as store:
-        with pytest.raises(dal.ServerUnavailable, match="longer idle_timeout.*25P03") as ended:
-            idle(store, lambda: time.sleep(0.5))
-        assert not ended.value.outcome_unknown
+        with pytest.raises(dal.ServerUnavailable, match="longer idle_timeout.*25P03") as error:
+            use_with_pause(store, lambda: time.sleep(0.5))
+        assert not error.value.outcome_unknown
         assert store.session("s").append("user", "next").sequence == 150
 
 
-def test_a_session_that_the_server_ended_while_nobody_used_it_costs_no_append(side, server, schema, tables):
+def test_an_append_succeeds_after_idle_session_timeout_closed_the_connection(side, server, schema, tables):
     conninfo = make_conninfo(server.conninfo, options="-c idle_session_timeout=200")
     with side.connect_store(conninfo, schema=schema, max_size=1) as store:
         store.session("s").append("user", "x")

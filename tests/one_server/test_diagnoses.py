@@ -1,4 +1,4 @@
-"""What the server refuses because of something that others put on the tables is called by its name."""
+"""Errors caused by triggers, policies or indexes that a service added to the tables name the cause."""
 
 from secrets import token_hex
 
@@ -22,7 +22,7 @@ BAD_TRIGGERS = {
 
 @pytest.fixture
 def trigger(connection):
-    """Make a service's own trigger on a table, which runs these statements."""
+    """Create a service's own trigger on a table."""
 
     def make(table, statements, events="INSERT"):
         body = sql.Literal(f"BEGIN {statements}; END")
@@ -32,34 +32,34 @@ def trigger(connection):
     return make
 
 
-def two(role="user"):
+def two_messages(role="user"):
     return [dal.NewMessage(role=role, content="secret"), dal.NewMessage(role=role, content="secret")]
 
 
-def of_many(store, session):
+def append_to_many(store, session):
     with pytest.raises(dal.PartlyRefused) as partly:
-        store.append_all([(unwrap(session), two()[0]), (unwrap(store.session("taken")), two()[1])])
+        store.append_all([(unwrap(session), two_messages()[0]), (unwrap(store.session("taken")), two_messages()[1])])
     refused, taken = partly.value.outcomes
     assert taken.session_id == "taken"
     raise refused
 
 
-def of_a_writer(store, session):
-    with store.writer() as together:
-        together.session(session.id).append("user", "secret")
+def append_through_a_writer(store, session):
+    with store.writer() as writer:
+        writer.session(session.id).append("user", "secret")
 
 
 APPENDS = {
     "append": lambda _, session: session.append("user", "secret"),
-    "append_all": lambda _, session: session.append_all(two()),
-    "of many sessions": of_many,
-    "writer": of_a_writer,
+    "append_all": lambda _, session: session.append_all(two_messages()),
+    "of many sessions": append_to_many,
+    "writer": append_through_a_writer,
 }
 
 
 @pytest.mark.parametrize("append", APPENDS.values(), ids=APPENDS)
 @pytest.mark.parametrize("table", ["sessions", "messages"])
-def test_a_trigger_that_suppresses_the_row_is_told(store, trigger, connection, append, table):
+def test_a_trigger_that_suppresses_a_row_is_named(store, trigger, connection, append, table):
     session = store.session("s")
     session.append("user", "first")
     trigger(table, "IF NEW.session_id = 's' THEN RETURN NULL; END IF; RETURN NEW", "INSERT OR UPDATE")
@@ -70,13 +70,13 @@ def test_a_trigger_that_suppresses_the_row_is_told(store, trigger, connection, a
     assert session.record().status == "active"
 
 
-def test_a_first_message_that_a_trigger_suppresses_is_told_too(store, trigger):
+def test_a_trigger_that_suppresses_a_first_message_is_named(store, trigger):
     trigger("sessions", "RETURN NULL")
     with pytest.raises(dal.StatementFailed, match="trigger.*suppressed"):
         store.session("s").append("user", "x")
 
 
-def test_an_archived_session_is_still_told_as_one(store, trigger):
+def test_an_archived_session_is_not_mistaken_for_a_suppressed_row(store, trigger):
     session = store.session("s")
     session.append("user", "x")
     session.archive()
@@ -86,20 +86,20 @@ def test_an_archived_session_is_still_told_as_one(store, trigger):
             append(store, session)
 
 
-@pytest.mark.parametrize("verb", ["pause", "archive", "update_metadata"])
-def test_a_change_that_a_trigger_suppresses_is_no_missing_session(store, trigger, verb):
-    given = [{"title": "x"}] if verb == "update_metadata" else []
+@pytest.mark.parametrize("method", ["pause", "archive", "update_metadata"])
+def test_a_suppressed_change_is_not_mistaken_for_a_missing_session(store, trigger, method):
+    arguments = [{"title": "x"}] if method == "update_metadata" else []
     session = store.session("s")
     session.append("user", "x")
     trigger("sessions", "RETURN NULL", "UPDATE")
     with pytest.raises(dal.StatementFailed, match="suppressed"):
-        getattr(session, verb)(*given)
+        getattr(session, method)(*arguments)
     with pytest.raises(dal.SessionNotFound):
-        getattr(store.session("none"), verb)(*given)
+        getattr(store.session("none"), method)(*arguments)
 
 
 @pytest.mark.parametrize("state", BAD_TRIGGERS)
-def test_an_error_in_a_trigger_is_no_missing_schema(store, trigger, state):
+def test_an_error_in_a_trigger_is_not_mistaken_for_a_missing_schema(store, trigger, state):
     trigger("messages", f"{BAD_TRIGGERS[state]}; RETURN NEW")
     with pytest.raises(dal.StatementFailed, match=rf"own_trigger\(\).*\[messages.append, {state}\]") as refused:
         store.session("s").append("user", "secret")
@@ -109,7 +109,7 @@ def test_an_error_in_a_trigger_is_no_missing_schema(store, trigger, state):
 
 @pytest.fixture
 def under_policy(connection, schema, tables):
-    """Become a role for which a row-level security policy refuses the role "system"."""
+    """Switch to a database role for which row-level security refuses messages of the role "system"."""
     role = sql.Identifier(f"dal_test_{token_hex(4)}")
     for statement in (
         "ALTER TABLE messages ENABLE ROW LEVEL SECURITY",
@@ -124,17 +124,17 @@ def under_policy(connection, schema, tables):
     connection.execute(sql.SQL("RESET ROLE; DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
 
-def test_row_level_security_is_no_missing_grant(under_policy, sync_store):
+def test_row_level_security_is_not_mistaken_for_a_missing_grant(under_policy, sync_store):
     session = sync_store.session("s")
     session.append("user", "x")
-    for append in (lambda: session.append("system", "secret"), lambda: session.append_all(two("system"))):
+    for append in (lambda: session.append("system", "secret"), lambda: session.append_all(two_messages("system"))):
         with pytest.raises(dal.StatementFailed, match="row-level security is on.*pg_policies") as refused:
             append()
         assert "dal schema grants" not in str(refused.value)
         assert "secret" not in str(refused.value)
 
 
-def test_messages_that_outlived_their_session_are_no_message_sent_twice(store, connection):
+def test_orphaned_messages_are_not_mistaken_for_a_duplicate(store, connection):
     store.session("s").append("user", "old")
     connection.execute("SET session_replication_role = replica")
     connection.execute("DELETE FROM sessions")
@@ -147,7 +147,7 @@ def test_messages_that_outlived_their_session_are_no_message_sent_twice(store, c
         store.import_(['{"message": {"session_id": "s", "role": "user", "content": "x"}}'])
 
 
-def test_a_unique_index_of_the_services_own_is_no_message_sent_twice(store, connection):
+def test_a_services_unique_index_is_not_mistaken_for_a_duplicate(store, connection):
     connection.execute("CREATE UNIQUE INDEX one_of_each ON messages (session_id, content)")
     session = store.session("s")
     session.append("user", "secret")
@@ -161,5 +161,5 @@ def test_a_unique_index_of_the_services_own_is_no_message_sent_twice(store, conn
     assert "secret" not in str(refused.value)
 
 
-def test_an_error_without_a_constraints_name_is_one_sent_twice():
-    assert classify(psycopg.errors.UniqueViolation("as Citus tells it")) is Failure.UNDONE
+def test_a_unique_violation_without_a_constraint_name_counts_as_a_duplicate():
+    assert classify(psycopg.errors.UniqueViolation("as Citus reports it")) is Failure.UNDONE

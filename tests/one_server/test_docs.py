@@ -1,4 +1,4 @@
-"""The README and the documentation: their examples run, their links lead somewhere, and their tables are complete."""
+"""The README and the documentation: examples run, links resolve, and tables are complete."""
 
 import json
 import os
@@ -33,29 +33,29 @@ EXAMPLES = {
 }
 
 
-def titled(page):
+def titled_blocks(page):
     """Return the files that a page shows, by name."""
     return dict(re.findall(r"^```python title=(\S+)\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL))
 
 
 @pytest.fixture
-def here(server, schema, tables):
-    """Let an example run on the test's server, in its schema."""
+def adapt(server, schema, tables):
+    """Adapt an example to the test's server and schema."""
 
-    def here(code):
+    def adapt(code):
         code = code.replace('"postgresql://localhost/app"', repr(server.conninfo)).replace('"agents"', repr(schema))
         return code.replace("search_path=agents", f"search_path={schema}")
 
-    return here
+    return adapt
 
 
 @pytest.mark.parametrize("page", EXAMPLES)
-def test_the_examples_of_a_page_work_one_after_another(here, page):
+def test_the_examples_of_a_page_run_in_order(adapt, page):
     names, stores = {"dal": dal}, []
     try:
         for example in EXAMPLES[page]:
-            # An address that no example connects to stays as it is: of a certificate, say.
-            exec(compile(here(example), page, "exec"), names)
+            # Addresses that the example does not connect to are not changed.
+            exec(compile(adapt(example), page, "exec"), names)
             stores += [value for value in names.values() if isinstance(value, dal.SessionStore)]
     finally:
         for store in stores:
@@ -66,11 +66,11 @@ def test_most_pages_have_examples():
     assert len(EXAMPLES) >= 9
 
 
-def test_the_tests_that_are_shown_pass(here, tmp_path):
-    shown = titled(DOCS / "measuring.md")
-    assert set(shown) == {"conftest.py", "test_costs.py"}
-    for name, code in shown.items():
-        (tmp_path / name).write_text(here(code), encoding="utf-8")
+def test_the_tests_in_the_documentation_pass(adapt, tmp_path):
+    files = titled_blocks(DOCS / "measuring.md")
+    assert set(files) == {"conftest.py", "test_costs.py"}
+    for name, code in files.items():
+        (tmp_path / name).write_text(adapt(code), encoding="utf-8")
     settings = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
     (tmp_path / "pytest.ini").write_text(settings, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -83,7 +83,7 @@ def test_the_tests_that_are_shown_pass(here, tmp_path):
 
 
 @contextmanager
-def served(folder, environment):
+def run_service(folder, environment):
     """Run service.py with uvicorn; yield a function that sends a request to it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -101,7 +101,7 @@ def served(folder, environment):
         try:
             deadline = time.monotonic() + 60
             while True:
-                assert program.poll() is None, "the service has ended"
+                assert program.poll() is None, "the service has exited"
                 assert time.monotonic() < deadline, "the service does not answer"
                 try:
                     send("/openapi.json", "nobody")
@@ -114,10 +114,10 @@ def served(folder, environment):
             assert program.wait(timeout=20) in {0, -15}
 
 
-def test_the_service_of_the_quickstart_runs(here, server, tmp_path):
-    (tmp_path / "service.py").write_text(here(titled(DOCS / "quickstart.md")["service.py"]), encoding="utf-8")
+def test_the_service_of_the_quickstart_runs(adapt, server, tmp_path):
+    (tmp_path / "service.py").write_text(adapt(titled_blocks(DOCS / "quickstart.md")["service.py"]), encoding="utf-8")
     environment = {**os.environ, "DATABASE_URL": server.conninfo, "PYTHONPATH": str(ROOT)}
-    with served(tmp_path, environment) as send:
+    with run_service(tmp_path, environment) as send:
         assert send("/chats/first", "ada", {"text": "hello"})["sequence"] == 1
         second = send("/chats/first", "ada", {"text": "and now?"})
         assert second == {"sequence": 3, "text": "You said 'and now?'. There were 2 messages before."}
@@ -162,7 +162,7 @@ def test_every_public_name_is_in_the_reference():
     assert [name for name in dal.__all__ if not re.search(rf":: dal\.{name}$", reference, re.MULTILINE)] == []
 
 
-def test_the_limits_are_those_of_the_code():
+def test_the_documented_limits_match_the_code():
     table = PAGES[DOCS / "limits.md"].split("## What")[0]
     together = validate.MAX_TOGETHER // 2**20
     for limit in (
@@ -176,7 +176,7 @@ def test_the_limits_are_those_of_the_code():
         assert limit in table
 
 
-def test_the_grammar_of_headers_has_an_explanation_of_each_form():
+def test_each_form_of_a_header_line_is_explained():
     explained = PAGES[DOCS / "headers.md"].split("## What they mean")[1].split("## Grammar")[0]
     for form in (form for line in LINES.values() if line.is_required for form in line.forms):
         if form.text == "none":
@@ -204,7 +204,7 @@ OURS = sorted(
 
 
 @pytest.mark.parametrize(("page", "link"), LOCAL, ids=[f"{page.relative_to(ROOT)} {link}" for page, link in LOCAL])
-def test_every_relative_link_leads_somewhere(page, link):
+def test_every_relative_link_resolves(page, link):
     path, _, heading = link.partition("#")
     there = (page.parent / path).resolve() if path else page
     assert there.exists()
@@ -213,8 +213,8 @@ def test_every_relative_link_leads_somewhere(page, link):
 
 
 @pytest.mark.parametrize("link", OURS)
-def test_every_absolute_link_to_this_project_leads_somewhere(link):
-    """They are for PyPI. The same file must be in this checkout."""
+def test_every_absolute_link_to_this_project_resolves(link):
+    """PyPI needs absolute links. The same file must exist in this checkout."""
     if link.startswith(URLS["Documentation"]):
         page = link.removeprefix(URLS["Documentation"]).removeprefix("/en/latest/").partition("#")[0]
         assert (DOCS / page).with_suffix(".md").exists()
@@ -230,18 +230,18 @@ INVENTED = {
     "dal/schema/migrations/0006_name.sql",
     "dal/schema/migrations/finish/0006.sql",
 }
-"""Files of the examples in the gate's page and in CONTRIBUTING."""
+"""File names that are only examples, in the gate's page and in CONTRIBUTING."""
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
-def test_every_file_that_a_page_names_exists(page):
+def test_every_file_named_in_a_page_exists(page):
     named = set(
         re.findall(r"(?<![\w/.-])(?:tests|bench|dal|queries|docs|\.ci)/[\w/.-]+\.(?:py|sql|md|txt|svg)", PAGES[page])
     )
     assert {name for name in named - INVENTED if not (ROOT / name).exists()} == set()
 
 
-def test_the_readme_has_absolute_links_alone():
+def test_the_readme_has_only_absolute_links():
     assert [link for link in links_of(README) if not link.startswith("https://")] == []
 
 
@@ -273,7 +273,7 @@ class _Anchors(HTMLParser):
             self.links.add(given["src"])
 
 
-def test_every_link_of_the_built_site_leads_somewhere(site):
+def test_every_link_of_the_built_site_resolves(site):
     pages = {}
     for path in site.rglob("*.html"):
         pages[path] = _Anchors()
@@ -296,7 +296,7 @@ def test_the_command_line_is_complete_in_the_reference(site):
         assert f"dal {command}" in text
 
 
-def test_every_column_is_in_the_page_of_the_schema(site):
+def test_every_column_is_documented(site):
     text = re.sub(r"<[^>]+>", "", (site / "schema.html").read_text(encoding="utf-8"))
     for line in (ROOT / "dal/schema/tables.tsv").read_text(encoding="utf-8").splitlines():
         name = line.split("\t")[2]

@@ -1,4 +1,4 @@
-"""What was changed on the tables since schema.sql made them: errors are refused, and notes are only told."""
+"""Differences between the tables and schema.sql: errors are refused, and notes are logged."""
 
 import logging
 import re
@@ -44,7 +44,7 @@ ERRORS = {
     "CREATE SCHEMA {other}; CREATE TABLE {other}.messages (LIKE messages); "
     "SET search_path = {other}, {schema}": r"several schemas \(.*messages in .*_other\b",
 }
-"""Statements, and what is told of them."""
+"""Statements, and the error that they cause."""
 
 NOTES = {
     "CREATE INDEX own ON messages (created_at)": r"index own of messages is not session-dal's: btree \(created_at\)",
@@ -66,7 +66,7 @@ UNCHANGED = [
     "ALTER INDEX messages_by_agent SET (fillfactor = 90)",
     "ALTER TABLE sessions ALTER source SET STATISTICS 500; COMMENT ON TABLE sessions IS 'ours'; ANALYZE",
 ]
-"""Statements that change nothing that is compared."""
+"""Statements that change nothing that the check compares."""
 
 
 @pytest.fixture
@@ -86,17 +86,17 @@ def found(connection):
 
 
 @pytest.mark.parametrize("change", ERRORS)
-def test_an_error_is_refused_before_anything_is_stored(alter, sync_store, connection, change):
+def test_a_schema_error_is_refused_before_anything_is_stored(alter, sync_store, connection, change):
     alter(change)
     for _ in range(2):
         with pytest.raises(dal.SchemaMismatch, match=ERRORS[change]) as refused:
             sync_store.session("s").append("user", "x")
         assert "`dal schema check`" in str(refused.value)
-        assert len(refused.value.differences) <= 2, "the change, and the constraint that it takes along"
+        assert len(refused.value.differences) <= 2, "the change, and a constraint that depends on it"
 
 
 @pytest.mark.parametrize("change", NOTES)
-def test_a_note_hinders_nothing_and_is_logged(alter, sync_store, found, caplog, change):
+def test_a_note_is_only_logged(alter, sync_store, found, caplog, change):
     alter(change)
     with caplog.at_level(logging.DEBUG, logger="dal"):
         sync_store.check_schema()
@@ -106,29 +106,29 @@ def test_a_note_hinders_nothing_and_is_logged(alter, sync_store, found, caplog, 
 
 
 @pytest.mark.parametrize("change", UNCHANGED)
-def test_what_changes_nothing_that_matters_is_not_told(alter, sync_store, found, change):
+def test_irrelevant_changes_are_not_reported(alter, sync_store, found, change):
     alter(change)
     sync_store.check_schema()
     assert drift.notes(found()) == []
 
 
-def test_the_generated_file_is_what_schema_sql_makes_on_this_server(found, tables):
+def test_the_generated_facts_match_schema_sql_on_this_server(found, tables):
     made = {(one.table_name, one.kind, one.name): one.definition for one in found() if one.kind in drift.KINDS}
     assert made == drift.EXPECTED, "run `uv run .ci/schema_facts.py`"
     assert {table for table, _, _ in made} == set(drift.TABLES) == {"dal_schema", "sessions", "messages", "removals"}
 
 
-NEWER = [
+ERRORS_OF_ANY_VERSION = [
     change for change in ERRORS if any(word in change for word in ("VIEW", "RULE", "TEMPORARY", "UNLOGGED", "other"))
 ]
-"""Errors whatever the version."""
+"""Errors with tables of any version."""
 
 
 @pytest.mark.parametrize("change", ERRORS)
-def test_of_newer_tables_only_their_place_is_checked(alter, sync_store, connection, change):
+def test_newer_tables_are_checked_only_for_their_kind_and_place(alter, sync_store, connection, change):
     connection.execute("INSERT INTO dal_schema VALUES (%s, now(), %s)", [VERSION + 1, VERSION])
     alter(change)
-    if change in NEWER:
+    if change in ERRORS_OF_ANY_VERSION:
         with pytest.raises(dal.SchemaMismatch, match=ERRORS[change]):
             sync_store.check_schema()
     else:
@@ -158,7 +158,7 @@ def test_the_command_lists_errors_and_notes(server, schema, alter, tables):
 HIDING = "CREATE TEMPORARY TABLE messages AS TABLE messages"
 
 
-def test_each_connection_of_the_callers_is_checked(side, server, options, tables, connection):
+def test_each_callers_connection_is_checked(side, server, options, tables, connection):
     pool = side.pool(server.conninfo, kwargs=options, min_size=2, max_size=2)
     store = side.store(pool)
     store.session("s").append("user", "x")
@@ -167,7 +167,7 @@ def test_each_connection_of_the_callers_is_checked(side, server, options, tables
         one.execute(HIDING)
         pool.putconn(one)
     with pytest.raises(dal.SchemaMismatch, match="messages in schema pg_temp"):
-        for _ in range(2):  # One of them was checked before it had the table.
+        for _ in range(2):  # One of the two was checked before the table was created.
             store.session("s").append("user", "x")
     own = side.connect(server.conninfo, **options)
     own.execute(HIDING)
@@ -181,7 +181,7 @@ def test_each_connection_of_the_callers_is_checked(side, server, options, tables
 
 @pytest.fixture
 def hide(connection, tables):
-    """Let a message that says "hide" make temporary tables of our tables' names, on the connection that stores it."""
+    """A message "hide" creates temporary tables with the names of our tables, on the connection that stores it."""
     connection.execute(
         """
         CREATE FUNCTION hide() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -202,7 +202,7 @@ def hide(connection, tables):
 
 
 @pytest.mark.parametrize("by", ["schema", "options"])
-def test_no_temporary_table_hides_ours_on_a_pool_of_our_own(side, server, schema, hide, by):
+def test_temporary_tables_do_not_hide_ours_on_our_own_pool(side, server, schema, hide, by):
     where = {"schema": schema} if by == "schema" else {}
     conninfo = make_conninfo(server.conninfo, **({} if where else {"options": f"-c search_path={schema},public"}))
     with side.connect_store(conninfo, max_size=1, **where) as store:
@@ -219,8 +219,8 @@ def test_no_temporary_table_hides_ours_on_a_pool_of_our_own(side, server, schema
 
 
 @pytest.mark.parametrize("table", ["sessions", "messages"])
-def test_a_temporary_table_that_came_after_the_check_takes_no_message(side, server, options, tables, table):
-    """On a caller's own connection, which is checked once, before its first statement."""
+def test_a_temporary_table_created_after_the_check_gets_no_message(side, server, options, tables, table):
+    """On a caller's connection, which is checked only before its first statement."""
     raw = side.connect(server.conninfo, **options)
     store = side.store(raw)
     store.session("s").append("user", "first")

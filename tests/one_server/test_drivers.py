@@ -1,4 +1,4 @@
-"""psycopg in each of its implementations: every verb, in a program of its own, since one is chosen on import."""
+"""Every method with each implementation of psycopg; in separate programs, since psycopg chooses one on import."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import dal
 
 @pytest.fixture
 def run(server, schema, tables):
-    """Run every verb with an implementation, from packages that may lie elsewhere."""
+    """Run driver_verbs.py with an implementation of psycopg, from packages in these folders."""
 
     def run(implementation, *folders):
         folders = [*folders, TESTS, Path(dal.__file__).parent.parent]
@@ -29,24 +29,24 @@ def run(server, schema, tables):
     return run
 
 
-def works(done, implementation):
+def assert_works(done, implementation):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == implementation
 
 
-def test_binary(run):
-    works(run("binary"), "binary")
+def test_every_method_with_psycopg_binary(run):
+    assert_works(run("binary"), "binary")
 
 
-def test_python(run):
+def test_every_method_with_psycopg_in_python(run):
     done = run("python")
     if "libpq library not found" in done.stderr:
-        pytest.skip("psycopg in Python alone needs libpq, which is not installed (Debian's package libpq5 has it)")
-    works(done, "python")
+        pytest.skip("psycopg without a binary needs libpq, which is not installed (Debian's package libpq5 has it)")
+    assert_works(done, "python")
 
 
-def test_c(run):
+def test_every_method_with_psycopg_c(run):
     folder = os.environ.get("PSYCOPG_C")
     if not folder:
         pytest.skip("PSYCOPG_C names no folder with psycopg in C, made by uv pip install --target FOLDER 'psycopg[c]'")
-    works(run("c", folder), "c")
+    assert_works(run("c", folder), "c")

@@ -1,4 +1,4 @@
-"""A program that closes nothing ends at once, and prints nothing."""
+"""Programs that do not close their stores exit at once, and print nothing but a warning."""
 
 import asyncio
 import gc
@@ -12,7 +12,7 @@ import pytest
 
 import dal
 
-USED = """
+PREAMBLE = """
 import asyncio, sys, threading, time
 import dal
 
@@ -49,61 +49,61 @@ asyncio.run(main())
 @pytest.mark.parametrize("development", [[], ["-X", "dev"]], ids=["", "dev"])
 @pytest.mark.parametrize("end", ["", "sys.exit(3)"])
 @pytest.mark.parametrize("kind", [SYNC, ASYNC], ids=["threads", "tasks"])
-def test_a_program_ends_without_a_word(server, schema, tables, kind, end, development):  # noqa: PLR0917
-    command = [sys.executable, *development, "-c", f"{USED}{kind}{end}", server.conninfo, schema, end]
+def test_a_program_exits_silently_without_closing_its_store(server, schema, tables, kind, end, development):  # noqa: PLR0917
+    command = [sys.executable, *development, "-c", f"{PREAMBLE}{kind}{end}", server.conninfo, schema, end]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    # The driver's pool logs that it was cancelled while it connected.
-    said = [line for line in done.stderr.splitlines() if not line.startswith("error connecting in 'pool-")]
-    assert (done.returncode, done.stdout, said) == (3 if end else 0, "", [])
+    # psycopg's pool logs connections that are cancelled at exit.
+    output = [line for line in done.stderr.splitlines() if not line.startswith("error connecting in 'pool-")]
+    assert (done.returncode, done.stdout, output) == (3 if end else 0, "", [])
 
 
-def names():
-    """The threads that are there, without those that tests share."""
+def thread_names():
+    """Return the names of the running threads."""
     return {thread.name for thread in threading.enumerate()}
 
 
-@pytest.mark.parametrize("through", [lambda store: store, lambda store: store.writer()], ids=["store", "writer"])
-def test_what_was_not_closed_warns_and_leaves_no_thread(server, schema, tables, through):
-    before = names()
+@pytest.mark.parametrize("target_of", [lambda store: store, lambda store: store.writer()], ids=["store", "writer"])
+def test_an_unclosed_store_warns_and_leaves_no_thread(server, schema, tables, target_of):
+    before = thread_names()
 
     def use():
-        through(dal.SessionStore.connect(server.conninfo, schema=schema)).session().append("user", "x")
+        target_of(dal.SessionStore.connect(server.conninfo, schema=schema)).session().append("user", "x")
 
-    with warnings.catch_warnings(record=True) as warned:
+    with warnings.catch_warnings(record=True) as warning_records:
         warnings.simplefilter("always")
         use()
         gc.collect()
-        until = time.monotonic() + 20
-        while names() - before and time.monotonic() < until:
+        deadline = time.monotonic() + 20
+        while thread_names() - before and time.monotonic() < deadline:
             gc.collect()
             time.sleep(0.05)
-    assert names() - before == set()
-    told = [str(one.message) for one in warned if one.category is ResourceWarning]
-    assert "a store was never closed: use it as a context manager, or call close()" in told
+    assert thread_names() - before == set()
+    messages = [str(one.message) for one in warning_records if one.category is ResourceWarning]
+    assert "a store was never closed: use it as a context manager, or call close()" in messages
 
 
-@pytest.mark.parametrize("through", [lambda store: store, lambda store: store.writer()], ids=["store", "writer"])
-def test_what_was_not_closed_warns_and_leaves_no_task(server, schema, tables, through):
+@pytest.mark.parametrize("target_of", [lambda store: store, lambda store: store.writer()], ids=["store", "writer"])
+def test_an_unclosed_async_store_warns_and_leaves_no_task(server, schema, tables, target_of):
     async def use():
-        await through(dal.AsyncSessionStore.connect(server.conninfo, schema=schema)).session().append("user", "x")
+        await target_of(dal.AsyncSessionStore.connect(server.conninfo, schema=schema)).session().append("user", "x")
 
     async def main():
         await use()
-        until = time.monotonic() + 20
-        while len(asyncio.all_tasks()) > 1 and time.monotonic() < until:
+        deadline = time.monotonic() + 20
+        while len(asyncio.all_tasks()) > 1 and time.monotonic() < deadline:
             gc.collect()
             await asyncio.sleep(0.05)
         return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
-    with warnings.catch_warnings(record=True) as warned:
+    with warnings.catch_warnings(record=True) as warning_records:
         warnings.simplefilter("always")
         left = asyncio.run(main())
     assert left == []
-    told = [str(one.message) for one in warned if one.category is ResourceWarning]
-    assert "a store was never closed: use it as a context manager, or call close()" in told
+    messages = [str(one.message) for one in warning_records if one.category is ResourceWarning]
+    assert "a store was never closed: use it as a context manager, or call close()" in messages
 
 
-def test_what_was_closed_or_never_used_warns_of_nothing(server, schema, tables):
+def test_a_closed_or_unused_store_does_not_warn(server, schema, tables):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dal.SessionStore.connect(server.conninfo, schema=schema)

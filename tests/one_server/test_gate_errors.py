@@ -26,7 +26,7 @@ FILES = {"orders.sql": QUERIES, "schema.sql": SCHEMA, "fixtures.py": FIXTURES}
 
 @pytest.fixture
 def check(server, tmp_path, capsys):
-    """Measure some queries, with some files changed; return the report, or else what is said on stderr."""
+    """Measure queries, with changed files; return the report, or stderr and the exit status."""
 
     def check(*names, **changed):
         files = {name: changed.get(name.partition(".")[0], text) for name, text in FILES.items()}
@@ -36,13 +36,13 @@ def check(server, tmp_path, capsys):
         try:
             files = Files(queries, schema, fixtures)
             return measure(names, files, dsn=server.conninfo, server=None, large=False)
-        except typer.Exit as ended:
-            return f"{capsys.readouterr().err}exit status {ended.exit_code}"
+        except typer.Exit as status:
+            return f"{capsys.readouterr().err}exit status {status.exit_code}"
 
     return check
 
 
-def test_a_scan_of_a_table_that_is_small_by_nature_breaks_no_promise(check):
+def test_a_scan_of_a_small_table_breaks_no_promise(check):
     plain, small = (
         next(
             verdict for verdict in check("of_warehouse", fixtures=text).verdicts if verdict.promised == "never Seq Scan"
@@ -54,7 +54,7 @@ def test_a_scan_of_a_table_that_is_small_by_nature_breaks_no_promise(check):
     assert small.measured == "never, except on warehouses, small by nature"
 
 
-def test_a_promise_that_names_the_small_table_is_held_to_it(check):
+def test_a_promise_that_names_a_small_table_applies_to_it(check):
     queries = QUERIES.replace("-- Never: Seq Scan\n", "-- Never: Seq Scan on warehouses\n")
     report = check("of_warehouse", orders=queries, fixtures=FIXTURES + "SMALL_TABLES = ('warehouses',)")
     (verdict,) = [verdict for verdict in report.verdicts if verdict.promised.startswith("never")]
@@ -62,7 +62,7 @@ def test_a_promise_that_names_the_small_table_is_held_to_it(check):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         (
             {"fixtures": FIXTURES + "SMALL_TABLES = ('orders',)"},
@@ -73,17 +73,17 @@ def test_a_promise_that_names_the_small_table_is_held_to_it(check):
         ({"orders": QUERIES.replace("updates(order_id)", "updates(order)")}, "{path}/orders.sql: undeclared parameter"),
         ({"fixtures": FIXTURES.replace("def grow", "def grew")}, "{path}/fixtures.py defines no function grow()"),
     ],
-    ids=["a small table that is not", "no such small table", "the schema", "what aiosql refuses", "no grow()"],
+    ids=["a small table that is large", "no such small table", "the schema", "an error of aiosql", "no grow()"],
 )
-def test_an_error_names_its_file(check, tmp_path, changed, said):
+def test_an_error_names_the_file(check, tmp_path, changed, message):
     text = check("updates", **changed)
     assert text.endswith("exit status 2")
-    assert said.format(path=tmp_path) in " ".join(text.split())
+    assert message.format(path=tmp_path) in " ".join(text.split())
     assert "Traceback" not in text
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             "def grow(connection, axis, before, size):",
@@ -104,16 +104,16 @@ def test_an_error_names_its_file(check, tmp_path, changed, said):
     ],
     ids=["grow", "parameters", "a parameter that is missing", "import"],
 )
-def test_what_the_fixtures_raise_keeps_its_traceback(check, tmp_path, old, new, said):
+def test_exceptions_of_fixtures_keep_their_traceback(check, tmp_path, old, new, message):
     assert old in FIXTURES
     text = check("updates", fixtures=FIXTURES.replace(old, new, 1))
-    assert said.format(path=tmp_path) in " ".join(text.split())
+    assert message.format(path=tmp_path) in " ".join(text.split())
     assert text.endswith("exit status 2")
     assert "Traceback (most recent call last)" in text
     assert "boom = 1 / 0" in text or "needs order_id" in text
 
 
-def test_a_failure_of_the_gate_itself_is_not_a_broken_promise(check, monkeypatch):
+def test_a_bug_in_the_gate_is_not_a_broken_promise(check, monkeypatch):
     monkeypatch.delattr("dal.gate.measure.gate.Gate.measure")
     text = check("updates")
     assert text.endswith("exit status 2")

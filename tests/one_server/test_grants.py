@@ -1,4 +1,4 @@
-"""Roles that may do what they need, and no more."""
+"""Roles have the privileges that they need, and no others."""
 
 from secrets import token_hex
 
@@ -7,7 +7,7 @@ import pytest
 from program import assert_fails, run
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from test_round_trips import SESSION_VERBS, STORE_VERBS
+from test_round_trips import SESSION_CALLS, STORE_CALLS
 from ulid import ULID
 
 import dal
@@ -16,7 +16,7 @@ from dal.schema import grants
 from dal.schema.check import SchemaCheck
 
 READS = {"agent_ids", "latest", "message", "messages", "open", "record", "check_schema", "sessions"}
-"""What a role that only reads can do."""
+"""The methods that a read-only role can call."""
 
 PRIVILEGES = """
 SELECT c.relname::text, a.privilege_type, NULL
@@ -32,7 +32,7 @@ ORDER BY 1, 2, 3
 
 @pytest.fixture
 def make_role(server, schema):
-    """Make roles that may log in; gives their names, and connection strings that lead to the test's schema."""
+    """Create login roles; return their names, and connection strings with the test's schema."""
     made = []
 
     def make(suffix=""):
@@ -59,7 +59,7 @@ def command(server, schema):
     return lambda *arguments: run("schema", "grants", *arguments, "--schema", schema, "--dsn", server.conninfo)
 
 
-def give(connection, role, *, read_only=False):
+def grant(connection, role, *, read_only=False):
     with connection.transaction():
         connection.execute(grants.grants(connection, role, read_only=read_only))
 
@@ -68,37 +68,37 @@ def privileges(connection, role):
     return connection.execute(PRIVILEGES, {"role": sql.Identifier(role).as_string()}).fetchall()
 
 
-def outcomes(store, owner):
-    """Every verb's error, or None, each on sessions that are there, one of them archived and not cached yet."""
+def errors_by_method(store, owner):
+    """Call every method, on active and on archived sessions; return the errors by method."""
     found = {}
-    for verbs, on in ((SESSION_VERBS, lambda name: store.session(name)), (STORE_VERBS, lambda _: store)):
-        for verb, call in verbs.items():
+    for calls, target in ((SESSION_CALLS, lambda name: store.session(name)), (STORE_CALLS, lambda _: store)):
+        for method, call in calls.items():
             for status in ("active", "archived"):
-                session = owner.session(f"{verb}-{status}-{ULID()}")
+                session = owner.session(f"{method}-{status}-{ULID()}")
                 session.append("user", "first", message_id="m0", agent_id="b")
                 session.append("user", "second", agent_id="a")
                 if status == "archived":
                     session.archive()
                 try:
-                    call(on(session.id))
+                    call(target(session.id))
                 except dal.SessionArchived:
                     pass
                 except dal.StatementFailed as error:
-                    found[verb] = error
+                    found[method] = error
     assert {error.sqlstate for error in found.values()} <= {"42501"}
     return found
 
 
-def test_every_verb_works_for_a_service(side, connection, sync_store, role):
+def test_every_method_works_for_a_service(side, connection, sync_store, role):
     name, conninfo = role
-    give(connection, name)
+    grant(connection, name)
     with side.connect_store(conninfo) as store:
-        assert set(outcomes(store, sync_store)) == {"apply_schema"}
+        assert set(errors_by_method(store, sync_store)) == {"apply_schema"}
         with store.transaction() as inside:
             session = inside.session(f"new-{ULID()}")
             assert session.append("user", "x").sequence == 0
             session.remove_from(0)
-            assert session.delete(), "its messages and removals go with it"
+            assert session.delete(), "its messages and removals are deleted with it"
         uncached = sync_store.session("uncached")
         uncached.append("user", "x", agent_id="a")
         uncached.archive()
@@ -106,9 +106,9 @@ def test_every_verb_works_for_a_service(side, connection, sync_store, role):
         assert uncached.record().agent_ids == ("a",)
 
 
-def test_a_service_has_no_privilege_that_it_does_not_need(connection, sync_store, role):
+def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
     name, conninfo = role
-    give(connection, name)
+    grant(connection, name)
     with dal.SessionStore.connect(conninfo) as store:
         given = privileges(connection, name)
         for table, privilege, column in given:
@@ -118,7 +118,7 @@ def test_a_service_has_no_privilege_that_it_does_not_need(connection, sync_store
             )
             connection.execute(sql.SQL("REVOKE {} FROM {}").format(where, sql.Identifier(name)))
             store._backend.runner.schema = SchemaCheck()
-            assert set(outcomes(store, sync_store)) - {"apply_schema"}, (table, privilege, column)
+            assert set(errors_by_method(store, sync_store)) - {"apply_schema"}, (table, privilege, column)
             connection.execute(sql.SQL("GRANT {} TO {}").format(where, sql.Identifier(name)))
     assert privileges(connection, name) == given
     assert len(given) == 4 + 3 + 10 + 8 + 8 + 5
@@ -150,9 +150,9 @@ def test_a_service_has_no_privilege_that_it_does_not_need(connection, sync_store
         "CREATE SCHEMA mine",
     ],
 )
-def test_what_no_role_can_do(connection, sync_store, role, forbidden, read_only):
+def test_privileges_that_no_role_has(connection, sync_store, role, forbidden, read_only):
     name, conninfo = role
-    give(connection, name, read_only=read_only)
+    grant(connection, name, read_only=read_only)
     other = sql.Identifier(f"other_{ULID()}")
     if "elsewhere" in forbidden:
         connection.execute(sql.SQL("CREATE SCHEMA {0}; CREATE TABLE {0}.sessions (id integer)").format(other))
@@ -162,15 +162,15 @@ def test_what_no_role_can_do(connection, sync_store, role, forbidden, read_only)
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(other))
 
 
-def test_an_analyst_reads_and_changes_nothing(side, connection, sync_store, role):
+def test_an_analyst_can_only_read(side, connection, sync_store, role):
     name, conninfo = role
-    give(connection, name, read_only=True)
-    made = 2 * (len(SESSION_VERBS) + len(STORE_VERBS))
+    grant(connection, name, read_only=True)
+    made = 2 * (len(SESSION_CALLS) + len(STORE_CALLS))
     with side.connect_store(conninfo, read_only=True) as store:
-        refused = outcomes(store, sync_store)
-        assert set(SESSION_VERBS) | set(STORE_VERBS) == set(refused) | READS
-        assert not set(refused) & READS
-        for error in refused.values():
+        errors = errors_by_method(store, sync_store)
+        assert set(SESSION_CALLS) | set(STORE_CALLS) == set(errors) | READS
+        assert not set(errors) & READS
+        for error in errors.values():
             assert "permission denied" in str(error)
             assert "a role that only reads needs a store with read_only=True" in str(error)
         with store.transaction() as inside:
@@ -179,10 +179,10 @@ def test_an_analyst_reads_and_changes_nothing(side, connection, sync_store, role
     assert stored == (made, 0, 2 * made)
 
 
-def test_a_service_exports_and_imports_and_an_analyst_exports_alone(side, connection, sync_store, make_role):
+def test_a_service_can_import_and_an_analyst_only_export(side, connection, sync_store, make_role):
     (service, conninfo), (analyst, reading) = make_role(), make_role()
-    give(connection, service)
-    give(connection, analyst, read_only=True)
+    grant(connection, service)
+    grant(connection, analyst, read_only=True)
     for name in ("archived", "active"):
         sync_store.session(name).append("user", "x", agent_id="a")
     sync_store.session("archived").archive()
@@ -202,9 +202,9 @@ def test_a_service_exports_and_imports_and_an_analyst_exports_alone(side, connec
     assert list(sync_store.export()) == exported
 
 
-def test_an_analyst_finds_the_agents_that_a_service_would(side, connection, sync_store, role):
+def test_an_analyst_sees_the_same_agents_as_a_service(side, connection, sync_store, role):
     name, conninfo = role
-    give(connection, name, read_only=True)
+    grant(connection, name, read_only=True)
     for n, status in enumerate(("active", "archived", "cached", "silent", "archived and silent")):
         session = sync_store.session(status)
         for agent in ("b", None, "a", "b", "c")[: 5 if n < 3 else 0]:
@@ -223,15 +223,15 @@ def test_an_analyst_finds_the_agents_that_a_service_would(side, connection, sync
     assert found == sync_store.agent_ids(wanted)
 
 
-def test_without_read_only_the_list_of_agents_is_refused_with_what_to_do(side, connection, sync_store, role):
+def test_a_list_of_agents_without_read_only_says_what_to_do(side, connection, sync_store, role):
     name, conninfo = role
-    give(connection, name, read_only=True)
+    grant(connection, name, read_only=True)
     with side.connect_store(conninfo) as store:
         with pytest.raises(dal.StatementFailed, match=r"read_only=True.*\[sessions.agent_ids, 42501\]"):
             store.agent_ids(["s"])
 
 
-def test_a_server_that_only_reads_lists_agents_too(side, server, options, sync_store):
+def test_a_read_only_server_can_list_agents(side, server, options, sync_store):
     sync_store.session("s").append("user", "x", agent_id="a")
     sync_store.session("s").archive()
     standby = options | {"options": f"{options['options']} -c default_transaction_read_only=on"}
@@ -242,24 +242,26 @@ def test_a_server_that_only_reads_lists_agents_too(side, server, options, sync_s
     raw.close()
 
 
-def test_what_is_printed_is_what_is_applied(command, schema, connection, tables, make_role):
+def test_printed_and_applied_grants_are_the_same(command, schema, connection, tables, make_role):
     (printed, _), (applied, _) = make_role(), make_role()
     for read_only in ((), ("--read-only",)):
         shown = command(printed, *read_only)
         assert (shown.returncode, shown.stderr) == (0, "")
         before = privileges(connection, printed)
-        assert before == ([] if not read_only else privileges(connection, applied)), "showing grants nothing"
+        assert before == ([] if not read_only else privileges(connection, applied)), "printing grants nothing"
         connection.execute(shown.stdout.encode())
         for _ in range(2):
             done = command(applied, *read_only, "--apply")
             assert (done.returncode, done.stderr) == (0, "")
             assert f"Granted to {applied}, in schema {schema}" in done.stdout
         assert privileges(connection, printed) == privileges(connection, applied)
-    assert {privilege for _, privilege, _ in privileges(connection, applied)} == {"SELECT"}, "the others were taken"
+    assert {privilege for _, privilege, _ in privileges(connection, applied)} == {"SELECT"}, (
+        "the other privileges were revoked"
+    )
 
 
 @pytest.mark.parametrize("suffix", ['" TO postgres; DROP TABLE messages; --', "'; --", " ü {schema} %s \\", "[bold]"])
-def test_any_name_is_a_name(command, tables, make_role, suffix):
+def test_role_names_are_quoted(command, tables, make_role, suffix):
     name, conninfo = make_role(suffix)
     done = command(name, "--apply")
     assert (done.returncode, done.stderr) == (0, "")
@@ -268,21 +270,21 @@ def test_any_name_is_a_name(command, tables, make_role, suffix):
 
 
 @pytest.mark.parametrize("name", ["nobody at all", "PUBLIC", "public", "CURRENT_USER"])
-def test_a_role_that_is_not_there_is_told(command, tables, name):
+def test_an_unknown_role_is_an_error(command, tables, name):
     assert_fails(command(name), f"role: no role is named {name!r}; create it first")
 
 
-def test_the_owner_keeps_its_privileges(command, connection, sync_store):
+def test_grants_to_the_owner_are_refused(command, connection, sync_store):
     owner = connection.info.user
     assert_fails(command(owner, "--apply"), f"{owner!r} owns the tables")
     assert sync_store.session().append("user", "x").sequence == 0
 
 
-def test_without_tables_it_says_what_to_run(command, role):
+def test_grants_without_tables_are_an_error(command, role):
     assert_fails(command(role[0]), "run `dal schema apply`")
 
 
-def test_a_store_that_only_reads_is_confined_to_a_user_too(side, server, schema, tables, sync_store):
+def test_a_read_only_store_can_be_confined(side, server, schema, tables, sync_store):
     for user in ("u1", "u2"):
         sync_store.session(user, user_id=user).append("user", "x", agent_id="a")
         sync_store.session(user).archive()
@@ -290,4 +292,4 @@ def test_a_store_that_only_reads_is_confined_to_a_user_too(side, server, schema,
         assert store.for_user("u1").agent_ids(["u1", "u2"]) == {"u1": ("a",), "u2": ()}
         with store.transaction() as inside:
             assert inside.for_user("u2").agent_ids(["u1", "u2"]) == {"u1": (), "u2": ("a",)}
-    assert {record.agent_ids for record in sync_store.sessions()} == {None}, "nothing was stored"
+    assert {record.agent_ids for record in sync_store.sessions()} == {None}, "no list was cached"

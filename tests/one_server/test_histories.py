@@ -1,4 +1,4 @@
-"""Whole histories: what is streamed, exported and imported, and what of it is interrupted."""
+"""Whole histories: stream, export and import, also when interrupted."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ COLUMNS = {
 
 @pytest.fixture
 def other(side, server):
-    """A store of the side's, in another schema."""
+    """A store of the same side, in another schema."""
     name = f"test_{ULID()}".lower()
     with side.connect_store(server.conninfo, schema=name) as store:
         store.apply_schema()
@@ -48,7 +48,7 @@ def other(side, server):
 
 @pytest.fixture
 def rows(server):
-    """Read all that a store has, past the library."""
+    """Read all rows of a store, without the library."""
 
     def read(store):
         with psycopg.connect(pool_of(store).conninfo) as connection:
@@ -67,7 +67,7 @@ def fill(session, count, start=0, content="", **more):
 
 
 def make_all_kinds(store):
-    """Sessions of every kind: gaps, odd metadata, each status, agents cached and not, and none of the messages left."""
+    """Create sessions of every kind: gaps, odd metadata, each status, cached agents or not, no messages left."""
     odd = store.session("odd", source="it's", user_id="u1", parent_id="gone", metadata=ODD)
     for n in range(7):
         odd.append("user", f'line\n{n}\t"\\ \\N ☃ \u2028 \x7f', agent_id=[None, "b", "a"][n % 3], metadata=ODD)
@@ -91,8 +91,8 @@ def exported(store, **wanted):
     return b"".join(store.export(**wanted))
 
 
-def lines(*told):
-    return [json.dumps({kind: fields}) for kind, fields in told]
+def lines(*records):
+    return [json.dumps({kind: fields}) for kind, fields in records]
 
 
 def message(session_id, content="x", **more):
@@ -106,7 +106,7 @@ def sequences(store, session_id):
 # Streaming
 
 
-def test_a_stream_gives_every_message_in_order(store):
+def test_a_stream_yields_every_message_in_order(store):
     session = store.session("s")
     assert list(session.stream()) == []
     fill(session, 3_500)
@@ -118,7 +118,7 @@ def test_a_stream_gives_every_message_in_order(store):
 
 
 @pytest.mark.parametrize("count", [99, 100, 101, 1099, 1100, 1101])
-def test_no_page_ends_wrongly(store, other, count):
+def test_sizes_around_the_page_size(store, other, count):
     fill(store.session("s"), count)
     assert [one.sequence for one in store.session("s").stream()] == list(range(count))
     data = exported(store)
@@ -126,7 +126,7 @@ def test_no_page_ends_wrongly(store, other, count):
     assert other.import_([data]).messages == count
 
 
-def test_a_stream_and_an_export_are_of_one_moment(store):
+def test_streams_and_exports_read_one_snapshot(store):
     session = store.session("s")
     fill(session, 2_000)
     for read in (session.stream, store.export):
@@ -135,36 +135,35 @@ def test_a_stream_and_an_export_are_of_one_moment(store):
             session.append("user", "while it is read")
             store.session("new").append("user", "while it is read")
             rest = list(reading)
-        told = "".join(map(str, [first, *rest]))
-        assert "while it is read" not in told
+        assert "while it is read" not in "".join(map(str, [first, *rest]))
         store.session("new").delete()
         session.remove_from(2_000)
 
 
-def test_a_stream_is_confined(store):
+def test_a_stream_of_a_confined_store(store):
     store.session("theirs", user_id="u2").append("user", "secret")
     assert list(store.for_user("u1").session("theirs").stream()) == []
     assert len(list(store.for_user("u2").session("theirs").stream())) == 1
 
 
 def in_use(store, settles_at=0):
-    """How many connections are out of the pool, which takes one back in its own time if it was in a transaction."""
+    """Return the number of connections in use; the pool takes back one in a transaction in the background."""
     pool = pool_of(store)
-    ends = time.monotonic() + 5
+    deadline = time.monotonic() + 5
     while True:
         stats = pool.get_stats()
         out = stats["pool_size"] - stats["pool_available"]
-        if out == settles_at or time.monotonic() > ends:
+        if out == settles_at or time.monotonic() > deadline:
             return out
-        store.check_schema()  # It lets the pool's tasks go on.
+        store.check_schema()  # Lets the pool's tasks run.
 
 
-@pytest.mark.parametrize("verb", ["stream", "export"])
-def test_no_connection_is_left_behind(store, verb):
+@pytest.mark.parametrize("operation", ["stream", "export"])
+def test_streams_and_exports_return_their_connection(store, operation):
     session = store.session("s")
     fill(session, 3_000)
-    read = session.stream if verb == "stream" else store.export
-    for _ in range(15):  # More than the pool has.
+    read = session.stream if operation == "stream" else store.export
+    for _ in range(15):  # More often than the pool has connections.
         with closing(read()) as reading:
             next(reading)
             assert in_use(store, settles_at=1) == 1
@@ -172,17 +171,17 @@ def test_no_connection_is_left_behind(store, verb):
         with pytest.raises(LookupError), closing(read()) as reading:
             for _ in reading:
                 raise LookupError
-    read()  # Never begun.
+    read()  # Never started.
     assert in_use(store) == 0
     list(read())
     assert in_use(store) == 0
 
 
-@pytest.mark.parametrize("verb", ["stream", "export"])
-def test_one_that_fails_gives_its_connection_back(store, connection, verb):
+@pytest.mark.parametrize("operation", ["stream", "export"])
+def test_a_failed_stream_or_export_returns_its_connection(store, connection, operation):
     session = store.session("s")
     fill(session, 3_000)
-    reading = session.stream() if verb == "stream" else store.export()
+    reading = session.stream() if operation == "stream" else store.export()
     next(reading)
     lost = connection.execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
@@ -191,7 +190,7 @@ def test_one_that_fails_gives_its_connection_back(store, connection, verb):
     assert lost.fetchall() == [(True,)]
     with pytest.raises(dal.ServerUnavailable):
         list(reading)
-    for _ in range(100):  # The pool makes others in the background.
+    for _ in range(100):  # The pool replaces connections in the background.
         if in_use(store) == 0:
             break
         threading.Event().wait(0.05)
@@ -200,7 +199,7 @@ def test_one_that_fails_gives_its_connection_back(store, connection, verb):
     assert len(list(session.stream())) == 3_000
 
 
-def test_the_connection_s_settings_are_as_they_were(side, server, options, tables):
+def test_the_settings_of_a_connection_are_restored(side, server, options, tables):
     raw = side.connect(server.conninfo, **options)
     store = side.store(raw)
     store.session("s").append("user", "x")
@@ -214,7 +213,7 @@ def test_the_connection_s_settings_are_as_they_were(side, server, options, table
     raw.close()
 
 
-def test_on_one_connection_nothing_else_runs_meanwhile(side, server, options, tables):
+def test_other_calls_on_a_busy_connection_are_refused(side, server, options, tables):
     raw = side.connect(server.conninfo, **options)
     store = side.store(raw)
     session = store.session("s")
@@ -234,7 +233,7 @@ def test_on_one_connection_nothing_else_runs_meanwhile(side, server, options, ta
 
 
 def calling(store, side):
-    """Lines, and between them a call on the connection that they are imported on."""
+    """Yield lines, and then call the connection that they are imported on."""
 
     def give():
         for line in lines(message("new"), message("new")):
@@ -249,7 +248,7 @@ def calling(store, side):
     return give() if side.name == "sync" else give_too()
 
 
-def test_within_a_transaction_it_says_why_not(store, side, server, options):
+def test_streams_exports_and_imports_are_refused_in_a_transaction(store, side, server, options):
     store.session("s").append("user", "x")
     calls = (
         lambda inside: list(inside.session("s").stream()),
@@ -260,7 +259,7 @@ def test_within_a_transaction_it_says_why_not(store, side, server, options):
         with store.transaction() as inside:
             with pytest.raises(dal.StatementFailed, match="needs a transaction of its own"):
                 call(inside)
-            assert inside.session("s").append("user", "x"), "it goes on"
+            assert inside.session("s").append("user", "x"), "the transaction continues"
     raw = side.connect(server.conninfo, **options | {"autocommit": False})
     assert len(list(side.store(raw).session("s").stream())) == 4
     side.store(raw).session("s").record()
@@ -269,10 +268,10 @@ def test_within_a_transaction_it_says_why_not(store, side, server, options):
     raw.close()
 
 
-# Round trips of files
+# Export and import
 
 
-def test_every_kind_of_session_comes_back_as_it_was(store, other, rows):
+def test_every_kind_of_session_round_trips(store, other, rows):
     make_all_kinds(store)
     data = exported(store)
     done = other.import_([data])
@@ -286,14 +285,14 @@ def test_every_kind_of_session_comes_back_as_it_was(store, other, rows):
     assert other.session("odd").append("user", "x").sequence == 8
 
 
-def test_the_example_of_the_format_is_one(store):
+def test_the_documented_example_can_be_imported(store):
     text = (ROOT / "docs/format.md").read_text(encoding="utf-8")
     example = text.split("```json\n")[1].split("```")[0]
     assert store.import_([example]).messages == 2
     assert exported(store).decode() == example
 
 
-def test_twenty_thousand_messages_come_back_as_they_were(store, other, rows, monkeypatch):
+def test_twenty_thousand_messages_round_trip(store, other, rows, monkeypatch):
     monkeypatch.setattr(batch, "MOST_LINES", 5_000)
     for n, count in enumerate((12_000, 1, 5_000, 999, 1_000, 1_000)):
         fill(store.session(f"s{n}", metadata={"n": n}), count, agent_id=f"a{n}")
@@ -303,13 +302,13 @@ def test_twenty_thousand_messages_come_back_as_they_were(store, other, rows, mon
     assert rows(other) == rows(store)
 
 
-def test_any_pieces_make_the_same(store, other, rows, tmp_path):
+def test_an_import_accepts_any_kind_of_chunks(store, other, rows, tmp_path):
     make_all_kinds(store)
     data = exported(store)
     text = data.decode()
     path = tmp_path / "all.jsonl"
     path.write_bytes(data)
-    ways = {
+    inputs = {
         "lines": data.splitlines(keepends=True) if b"\x85" not in data else data.split(b"\n"),
         "lines without their ends": data.rstrip(b"\n").split(b"\n"),
         "texts": text.rstrip("\n").split("\n"),
@@ -320,14 +319,14 @@ def test_any_pieces_make_the_same(store, other, rows, tmp_path):
         "a file of text": path.open(encoding="utf-8", newline="\n"),
         "no end": [data.rstrip(b"\n")],
     }
-    for name, way in ways.items():
-        done = other.import_(way)
+    for name, chunks in inputs.items():
+        done = other.import_(chunks)
         assert (done.sessions, done.messages) == (6, 12), name
         assert rows(other) == rows(store), name
         for record in other.sessions():
             other.session(record.session_id).delete()
     for name in ("a file", "a file of text"):
-        ways[name].close()
+        inputs[name].close()
 
 
 def test_the_time_zone_of_a_connection_does_not_matter(side, server, options, tables):
@@ -339,7 +338,7 @@ def test_the_time_zone_of_a_connection_does_not_matter(side, server, options, ta
     raw.close()
 
 
-async def test_an_asynchronous_source_is_taken(server, schema, tables):
+async def test_an_import_accepts_an_asynchronous_source(server, schema, tables):
     async def give():
         for line in lines(message("s"), message("s")):
             yield line
@@ -348,17 +347,17 @@ async def test_an_asynchronous_source_is_taken(server, schema, tables):
         assert (await store.import_(give())).messages == 2
 
 
-def test_an_export_is_of_whom_and_when_it_is_asked_for(store):
+def test_exports_can_be_filtered_by_user_source_and_time(store):
     for user in ("u1", "u2", None):
         for source in ("web", None):
             store.session(f"{user}-{source}", user_id=user, source=source).append("user", "x")
 
     def ids(of=store, **wanted):
-        told = [json.loads(line) for line in exported(of, **wanted).splitlines()]
-        assert [one["message"]["session_id"] for one in told[1::2]] == [
-            one["session"]["session_id"] for one in told[::2]
+        records = [json.loads(line) for line in exported(of, **wanted).splitlines()]
+        assert [one["message"]["session_id"] for one in records[1::2]] == [
+            one["session"]["session_id"] for one in records[::2]
         ]
-        return {one["session"]["session_id"] for one in told[::2]}
+        return {one["session"]["session_id"] for one in records[::2]}
 
     assert len(ids()) == 6
     assert ids(user_id="u1") == ids(store.for_user("u1")) == {"u1-web", "u1-None"}
@@ -373,10 +372,10 @@ def test_an_export_is_of_whom_and_when_it_is_asked_for(store):
     assert ids(since=datetime.now(UTC) + timedelta(days=1)) == set()
 
 
-# What is written here, and what the server writes
+# The exported JSON equals the server's JSON
 
 CONTROLS = "".join(map(chr, [*range(1, 32), 127]))
-BY_THE_SERVER = """
+SERVER_JSON = """
 SELECT row_to_json(line)::text
 FROM (
     SELECT session_id, sequence, message_id, role, agent_id, content, metadata,
@@ -390,19 +389,19 @@ def lines_of_messages(store):
     return [line for line in exported(store).splitlines() if line.startswith(b'{"message"')]
 
 
-def by_the_server(connection):
-    return [f'{{"message":{line}}}'.encode() for (line,) in connection.execute(BY_THE_SERVER)]
+def server_json(connection):
+    return [f'{{"message":{line}}}'.encode() for (line,) in connection.execute(SERVER_JSON)]
 
 
-def test_the_server_would_write_the_same(store, connection):
+def test_exported_lines_equal_the_servers_json(store, connection):
     make_all_kinds(store)
     store.session("plain").append_all(
         [NewMessage(role="user", content='a "b" \\ \n\t\r \x7f ü ☃ 😀', metadata=ODD)] * 3
     )
-    assert sorted(lines_of_messages(store)) == sorted(by_the_server(connection))
+    assert sorted(lines_of_messages(store)) == sorted(server_json(connection))
 
 
-def test_any_text_is_exported_as_it_is(store, connection):
+def test_control_characters_are_exported_correctly(store, connection):
     odds = [*CONTROLS, CONTROLS, '"', "\\", '\\"\\', "\x07" * 2, "\\u0001", "\x80\x9f\u2028"]
     fields = ("content", "role", "agent_id", "message_id", "metadata")
     for odd in odds:
@@ -412,40 +411,40 @@ def test_any_text_is_exported_as_it_is(store, connection):
             around = NewMessage(role="user", content="around")
             session.append_all([around, NewMessage(**{"role": "u", "content": "x"} | texts), around])
     lines = lines_of_messages(store)
-    assert sorted(lines) == sorted(by_the_server(connection))
-    told = [json.loads(line)["message"] for line in lines]
-    assert len(told) == len(odds) * len(fields) * 3
+    assert sorted(lines) == sorted(server_json(connection))
+    records = [json.loads(line)["message"] for line in lines]
+    assert len(records) == len(odds) * len(fields) * 3
     for n, (odd, field) in enumerate(itertools.product(odds, fields)):
-        mine = [tuple(one.values())[:-1] for one in told[3 * n : 3 * n + 3]]
+        mine = [tuple(one.values())[:-1] for one in records[3 * n : 3 * n + 3]]
         assert mine == [
             (one.session_id, one.sequence, one.message_id, one.role, one.agent_id, one.content, one.metadata)
             for one in store.session(f"{field}{odd}").stream()
         ]
 
 
-def test_a_page_that_ends_with_a_large_message_is_followed_by_the_next(store):
+def test_an_export_continues_after_a_page_that_ends_with_a_large_message(store):
     session = store.session("s")
     session.append_all([NewMessage(role="user", content="x" * 2**20), NewMessage(role="user", content="y")])
     session.append("user", "after")
-    told = [json.loads(line) for line in exported(store).splitlines()]
-    assert [one["message"]["content"] for one in told[1:]] == ["x" * 2**20, "y", "after"]
+    records = [json.loads(line) for line in exported(store).splitlines()]
+    assert [one["message"]["content"] for one in records[1:]] == ["x" * 2**20, "y", "after"]
 
 
-def test_counters_that_are_wrong_lose_nothing(store, connection):
-    """As where somebody has written to the tables by hand."""
+def test_an_export_is_complete_with_wrong_counters(store, connection):
+    """As after manual changes of the tables."""
     for session_id, count in (("a", 250), ("b", 120), ("c", 3)):
         fill(store.session(session_id), count)
     connection.execute("UPDATE sessions SET message_count = 1")
-    told = [json.loads(line) for line in exported(store).splitlines()]
-    assert [list(one) for one in told].count(["session"]) == 3
-    of = [one["message"] for one in told if "message" in one]
+    records = [json.loads(line) for line in exported(store).splitlines()]
+    assert [list(one) for one in records].count(["session"]) == 3
+    of = [one["message"] for one in records if "message" in one]
     assert [(one["session_id"], one["sequence"]) for one in of] == [
         (session_id, n) for session_id, count in (("a", 250), ("b", 120), ("c", 3)) for n in range(count)
     ]
 
 
-def test_nothing_is_on_its_way_while_a_page_is_used(store, connection):
-    """However long that takes: no statement_timeout counts it."""
+def test_no_query_runs_while_the_caller_uses_a_page(store, connection):
+    """So a statement_timeout does not include the caller's time."""
     fill(store.session("s"), 1_001)
     fill(store.session("another"), 3)
     states = [
@@ -457,10 +456,10 @@ def test_nothing_is_on_its_way_while_a_page_is_used(store, connection):
     assert states == [[("idle in transaction",)]] * 3
 
 
-# Importing into what is there
+# Importing into existing sessions
 
 
-def test_what_is_there_is_skipped_and_the_rest_numbered_on(store, other, rows):
+def test_existing_messages_are_skipped_and_the_others_appended(store, other, rows):
     session = store.session("s")
     for n in range(3):
         session.append("user", str(n), message_id=f"m{n}")
@@ -481,12 +480,12 @@ def test_what_is_there_is_skipped_and_the_rest_numbered_on(store, other, rows):
     assert rows(other) == before
 
 
-def test_an_archived_session_that_misses_messages_is_refused_and_told(store, other, rows):
+def test_an_archived_session_with_missing_messages_is_refused(store, other, rows):
     store.session("s").append("user", "1")
     store.session("fine").append("user", "1")
     other.import_([exported(store)])
     other.session("s").archive()
-    assert other.import_([exported(store)]).refused == {}, "nothing is missing"
+    assert other.import_([exported(store)]).refused == {}, "no message is missing"
     store.session("s").append("user", "2")
     store.session("fine").append("user", "2")
     done = other.import_([exported(store)])
@@ -496,7 +495,7 @@ def test_an_archived_session_that_misses_messages_is_refused_and_told(store, oth
     assert [content for _, content in sequences(other, "fine")] == ["1", "2"]
 
 
-def test_another_content_under_a_known_id_is_refused_and_told(store):
+def test_a_known_id_with_other_content_is_refused(store):
     store.session("s").append("user", "here", message_id="m")
     done = store.import_(lines(message("s", "there", message_id="m"), message("s", "more"), message("t", "x")))
     assert dict(done.refused) == {"s": "a message_id is stored with other content"}
@@ -504,27 +503,27 @@ def test_another_content_under_a_known_id_is_refused_and_told(store):
     assert sequences(store, "s") == [(0, "here")]
 
 
-def test_a_confined_store_imports_its_users_sessions_alone(store):
+def test_a_confined_store_imports_only_its_users_sessions(store):
     mine = store.for_user("u1")
     session = {"session_id": "s", "user_id": "u2"}
     with pytest.raises(dal.InvalidInput, match="line 1: user_id: is 'u2', and this store is confined to user 'u1'"):
         mine.import_(lines(("session", session), message("s")))
     store.session("theirs", user_id="u2").append("user", "secret", message_id="m")
-    told = lines(message("theirs", "secret", message_id="m"), message("theirs", "x"), message("mine"))
-    done = mine.import_(told)
+    records = lines(message("theirs", "secret", message_id="m"), message("theirs", "x"), message("mine"))
+    done = mine.import_(records)
     assert dict(done.refused) == {"theirs": "it belongs to another user"}
     assert (done.sessions, done.messages, done.already_there) == (1, 1, 0)
     assert store.session("mine").record().user_id == "u1"
     assert len(sequences(store, "theirs")) == 1
 
 
-def test_what_others_wrote_may_leave_much_out(store, rows):
-    told = lines(
+def test_optional_fields_may_be_missing(store, rows):
+    records = lines(
         message("a", "1", created_at=MOMENT), message("b", "1"), message("a", "2"), message("a", "2"),
         ("session", {"session_id": "c", "created_at": MOMENT, "metadata": {"a": 1}}),
         message("c", "1"), message("c", "2", sequence=7), message("c", "3"), ("session", {"session_id": "d"}),
     )  # fmt: skip
-    done = store.import_(told)
+    done = store.import_(records)
     assert (done.sessions, done.messages) == (4, 7)
     assert sequences(store, "a") == [(0, "1"), (1, "2"), (2, "2")]
     assert sequences(store, "c") == [(0, "1"), (7, "2"), (8, "3")]
@@ -533,23 +532,25 @@ def test_what_others_wrote_may_leave_much_out(store, rows):
     assert record.created_at == record.updated_at == datetime.fromisoformat(MOMENT)
     assert store.session("d").record().message_count == 0
     before = rows(store)
-    again = store.import_(told)
+    again = store.import_(records)
     assert (again.sessions, again.messages, again.already_there) == (0, 0, 7)
     assert rows(store) == before
-    assert store.import_(["\n\n\n", *told]).messages == 7, "at another place of another file it is another message"
+    assert store.import_(["\n\n\n", *records]).messages == 7, (
+        "the same line at another position of a file is another message"
+    )
 
 
-def test_an_import_again_in_other_pieces_finds_its_messages_without_ids(store, rows):
-    """A piece ends between the line and its end."""
-    told = "\n".join(lines(*(message(f"s{n % 2}", str(n)) for n in range(9)))).encode()
-    assert store.import_([told]).messages == 9
+def test_a_repeated_import_in_other_chunks_recognises_messages_without_ids(store, rows):
+    """Chunks end between a line and its line break."""
+    records = "\n".join(lines(*(message(f"s{n % 2}", str(n)) for n in range(9)))).encode()
+    assert store.import_([records]).messages == 9
     before = rows(store)
-    again = store.import_(told.replace(b"}\n", b"}|\n").split(b"|"))
+    again = store.import_(records.replace(b"}\n", b"}|\n").split(b"|"))
     assert (again.messages, again.already_there) == (0, 9)
     assert rows(store) == before
 
 
-def test_what_others_wrote_can_be_exported_again(store, other, rows):
+def test_sessions_with_missing_fields_round_trip(store, other, rows):
     session = {"session_id": "b", "updated_at": MOMENT}
     store.import_(
         lines(message("a"), message("a"), ("session", session), message("b"), ("session", {"session_id": "c"}))
@@ -563,7 +564,7 @@ def test_what_others_wrote_can_be_exported_again(store, other, rows):
 
 @pytest.fixture
 def statistics(connection):
-    """Read what the planner knows of the messages: how many there are, and which versions its rows are of."""
+    """Read the planner's statistics of the messages: the row estimate, and the versions of the statistics rows."""
 
     def read():
         return connection.execute(
@@ -574,12 +575,12 @@ def statistics(connection):
     return read
 
 
-def test_an_import_of_much_updates_the_planners_statistics(store, statistics):
+def test_a_large_import_updates_the_planners_statistics(store, statistics):
     assert store.import_(lines(*(message("s", message_id=f"m{n}") for n in range(1000)))).analyzed
     known = statistics()
     assert known[0] == 1000
     assert store.import_(lines(message("s", message_id="m1"), *[message("s")] * 99)).analyzed
-    assert statistics() == known, "less than a tenth is not much"
+    assert statistics() == known, "no ANALYZE for less than a tenth of new rows"
     assert store.import_(lines(*[message("u")] * 110)).analyzed
     assert statistics()[0] == 1209
 
@@ -595,7 +596,7 @@ def test_an_import_does_not_wait_for_a_vacuum(side, server, schema, connect):
     holder.rollback()
 
 
-def test_statistics_that_take_too_long_cost_no_import(side, server, schema, tables, monkeypatch):
+def test_a_slow_analyze_does_not_fail_the_import(side, server, schema, tables, monkeypatch):
     monkeypatch.setitem(batch.SQL, "analyze", b"SELECT pg_sleep(60)")
     with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
         done = store.import_(lines(message("s")))
@@ -603,7 +604,7 @@ def test_statistics_that_take_too_long_cost_no_import(side, server, schema, tabl
         assert store.session("s").append("user", "x").sequence == 1
 
 
-def test_two_exports_in_one_file_are_two(store, other):
+def test_two_exports_in_one_file_are_both_imported(store, other):
     store.session("s").append("user", "1")
     first = exported(store)
     store.session("s").append("user", "2")
@@ -612,48 +613,48 @@ def test_two_exports_in_one_file_are_two(store, other):
     assert sequences(other, "s") == [(0, "1"), (1, "2")]
 
 
-GOOD = {"session_id": "s", "role": "user", "content": "x"}
-WHOLE = GOOD | {"sequence": 1, "message_id": "m1", "agent_id": None, "metadata": {}, "created_at": MOMENT}
+MINIMAL = {"session_id": "s", "role": "user", "content": "x"}
+COMPLETE = MINIMAL | {"sequence": 1, "message_id": "m1", "agent_id": None, "metadata": {}, "created_at": MOMENT}
 
 
 def with_message(**session):
-    """A session whose only message has the number 7."""
-    told = {"message": WHOLE | {"session_id": "t", "sequence": 7}}
-    return "\n".join(map(json.dumps, ({"session": {"session_id": "t", **session}}, told)))
+    """Return the lines of a session whose only message has the number 7."""
+    line = {"message": COMPLETE | {"session_id": "t", "sequence": 7}}
+    return "\n".join(map(json.dumps, ({"session": {"session_id": "t", **session}}, line)))
 
 
-WRONG = [
+INVALID_LINES = [
     ("no json", "line 2: is not JSON"),
     (b'{"message": "\xff"}', "line 2: is not JSON"),
     ("[]", "line 2: must be"),
     ('{"message": 7}', "line 2: must be"),
     ('{"message": {}, "session": {}}', "line 2: must be"),
-    ({"message": GOOD | {"text": "x"}}, "line 2: text: is not a field of a message"),
-    ({"message": GOOD | {"content": None}}, "line 2: content: must be a str"),
-    ({"message": GOOD | {"content": "a\0"}}, "line 2: content: holds a NUL"),
-    ({"message": GOOD | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
-    ({"message": GOOD | {"role": ""}}, "line 2: role: is empty"),
-    ({"message": WHOLE | {"content": "a\0"}}, "line 2: content: holds a NUL"),
-    ({"message": WHOLE | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
-    ({"message": WHOLE | {"content": 7}}, "line 2: content: must be a str"),
-    ({"message": WHOLE | {"role": "a\0"}}, "line 2: role: holds a NUL"),
-    ({"message": WHOLE | {"role": None}}, "line 2: role: must be a str"),
-    ({"message": WHOLE | {"agent_id": ""}}, "line 2: agent_id: is empty"),
-    ({"message": WHOLE | {"message_id": "x" * 256}}, "line 2: message_id: has 256 characters"),
-    ({"message": WHOLE | {"session_id": 7}}, "line 2: session_id: must be a str"),
-    ({"message": WHOLE | {"sequence": True}}, "line 2: sequence: must be an int"),
-    ({"message": WHOLE | {"sequence": 2**63}}, "line 2: sequence: is 9223372036854775808"),
-    ({"message": WHOLE | {"metadata": {"a": "\0"}}}, "line 2: metadata: holds a NUL"),
-    ({"message": WHOLE | {"created_at": "2026-01-31"}}, "line 2: created_at: has no time zone"),
-    ({"message": WHOLE | {"more": 1}}, "line 2: more: is not a field of a message"),
-    ({"message": GOOD | {"sequence": -1}}, "line 2: sequence: is -1"),
-    ({"message": GOOD | {"sequence": 0}}, "line 2: sequence: is 0; it must be above 0"),
-    ({"message": GOOD | {"metadata": []}}, "line 2: metadata: must be a mapping"),
+    ({"message": MINIMAL | {"text": "x"}}, "line 2: text: is not a field of a message"),
+    ({"message": MINIMAL | {"content": None}}, "line 2: content: must be a str"),
+    ({"message": MINIMAL | {"content": "a\0"}}, "line 2: content: holds a NUL"),
+    ({"message": MINIMAL | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
+    ({"message": MINIMAL | {"role": ""}}, "line 2: role: is empty"),
+    ({"message": COMPLETE | {"content": "a\0"}}, "line 2: content: holds a NUL"),
+    ({"message": COMPLETE | {"content": "\ud800"}}, "line 2: content: holds a lone surrogate"),
+    ({"message": COMPLETE | {"content": 7}}, "line 2: content: must be a str"),
+    ({"message": COMPLETE | {"role": "a\0"}}, "line 2: role: holds a NUL"),
+    ({"message": COMPLETE | {"role": None}}, "line 2: role: must be a str"),
+    ({"message": COMPLETE | {"agent_id": ""}}, "line 2: agent_id: is empty"),
+    ({"message": COMPLETE | {"message_id": "x" * 256}}, "line 2: message_id: has 256 characters"),
+    ({"message": COMPLETE | {"session_id": 7}}, "line 2: session_id: must be a str"),
+    ({"message": COMPLETE | {"sequence": True}}, "line 2: sequence: must be an int"),
+    ({"message": COMPLETE | {"sequence": 2**63}}, "line 2: sequence: is 9223372036854775808"),
+    ({"message": COMPLETE | {"metadata": {"a": "\0"}}}, "line 2: metadata: holds a NUL"),
+    ({"message": COMPLETE | {"created_at": "2026-01-31"}}, "line 2: created_at: has no time zone"),
+    ({"message": COMPLETE | {"more": 1}}, "line 2: more: is not a field of a message"),
+    ({"message": MINIMAL | {"sequence": -1}}, "line 2: sequence: is -1"),
+    ({"message": MINIMAL | {"sequence": 0}}, "line 2: sequence: is 0; it must be above 0"),
+    ({"message": MINIMAL | {"metadata": []}}, "line 2: metadata: must be a mapping"),
     ('{"message": {"session_id": "s", "role": "u", "content": "", "metadata": {"n": NaN}}}', "line 2: metadata"),
-    ({"message": GOOD | {"created_at": "yesterday"}}, "line 2: created_at: is not a time"),
-    ({"message": GOOD | {"created_at": "2026-01-01"}}, "line 2: created_at: has no time zone"),
-    ({"message": GOOD | {"created_at": 7}}, "line 2: created_at: must be a time as text"),
-    ({"message": GOOD | {"created_at": "2025-01-01T00:00Z"}}, "line 2: created_at: is earlier"),
+    ({"message": MINIMAL | {"created_at": "yesterday"}}, "line 2: created_at: is not a time"),
+    ({"message": MINIMAL | {"created_at": "2026-01-01"}}, "line 2: created_at: has no time zone"),
+    ({"message": MINIMAL | {"created_at": 7}}, "line 2: created_at: must be a time as text"),
+    ({"message": MINIMAL | {"created_at": "2025-01-01T00:00Z"}}, "line 2: created_at: is earlier"),
     ({"session": {}}, "line 2: session_id: must be a str"),
     ({"session": {"session_id": "t", "listed_at": MOMENT}}, "line 2: listed_at: is not a field of a session"),
     ({"session": {"session_id": "t", "status": "gone"}}, "line 2: status: is 'gone'"),
@@ -673,22 +674,23 @@ WRONG = [
         {"session": {"session_id": "t", "status": "archived", "archived_at": MOMENT, "agent_ids": ["a"]}},
         "line 2: agent_ids: must list the agents of its messages",
     ),
-    ({"message": GOOD | {"message_id": "m"}}, r"lines 1 to 2: a session has a message_id twice: .*\(s, m\)"),
+    ({"message": MINIMAL | {"message_id": "m"}}, r"lines 1 to 2: a session has a message_id twice: .*\(s, m\)"),
 ]
 
 
-@pytest.mark.parametrize(("wrong", "said"), WRONG, ids=[f"{n} {said}" for n, (_, said) in enumerate(WRONG)])
-def test_what_is_wrong_is_told_with_its_line_and_nothing_stored(store, wrong, said):
-    first = json.dumps({"message": GOOD | {"message_id": "m", "created_at": MOMENT}})
-    line = json.dumps(wrong) if isinstance(wrong, dict) else wrong
-    with pytest.raises(dal.InvalidInput, match=f"^{said}"):
-        store.import_([first, line])
+@pytest.mark.parametrize(
+    ("line", "message"), INVALID_LINES, ids=[f"{n} {message}" for n, (_, message) in enumerate(INVALID_LINES)]
+)
+def test_an_invalid_line_is_reported_with_its_number_and_nothing_stored(store, line, message):
+    first = json.dumps({"message": MINIMAL | {"message_id": "m", "created_at": MOMENT}})
+    with pytest.raises(dal.InvalidInput, match=f"^{message}"):
+        store.import_([first, json.dumps(line) if isinstance(line, dict) else line])
     assert len(store.sessions()) == 0
     assert in_use(store) == 0
 
 
-def test_what_is_wrong_first_is_told_first(store, monkeypatch):
-    """Although the lines that follow were read by then."""
+def test_the_first_error_in_a_file_is_reported(store, monkeypatch):
+    """Even if later lines were read already."""
     monkeypatch.setattr(batch, "MOST_LINES", 2)
     twice = lines(message("s", message_id="m"), message("s", message_id="m"), message("t"))
     with pytest.raises(dal.InvalidInput, match="^lines 1 to 2: a session has .* twice"):
@@ -700,17 +702,17 @@ def test_what_is_wrong_first_is_told_first(store, monkeypatch):
 
 
 @pytest.mark.parametrize("given", [None, 7, "x", b"y", {"a": 1}, object()])
-def test_what_is_no_source_is_refused(store, given):
+def test_an_invalid_source_is_refused(store, given):
     with pytest.raises(dal.InvalidInput, match=r"^lines: must be a file or an iterable of lines"):
         store.import_(given)
     with pytest.raises(dal.InvalidInput, match=r"^lines: must be bytes or str"):
         store.import_([given] if not isinstance(given, str | bytes) else [7])
 
 
-# What goes wrong on the way
+# Interrupted imports, locks and memory
 
 
-def test_an_import_that_was_interrupted_is_completed_by_another(store, other, rows, monkeypatch):
+def test_an_interrupted_import_can_be_resumed(store, other, rows, monkeypatch):
     monkeypatch.setattr(batch, "MOST_LINES", 700)
     for n in range(8):
         fill(store.session(f"s{n}"), 300 + n, metadata=ODD)
@@ -729,14 +731,14 @@ def test_an_import_that_was_interrupted_is_completed_by_another(store, other, ro
         assert in_use(other) == 0
         counted = {row[0]: row[6] for row in rows(other)["sessions"]}
         there = [row[0] for row in rows(other)["messages"]]
-        assert all(there.count(session_id) == count for session_id, count in counted.items()), "whole sessions alone"
+        assert all(there.count(session_id) == count for session_id, count in counted.items()), "only whole sessions"
     assert 0 < kept[-2] < len(whole)
     assert kept == sorted(kept)
     other.import_(whole)
     assert rows(other) == rows(store)
 
 
-def test_an_import_whose_connection_is_lost_says_what_is_stored(store, other, rows, connection, monkeypatch):
+def test_the_error_of_a_lost_connection_says_which_lines_are_stored(store, other, rows, connection, monkeypatch):
     monkeypatch.setattr(batch, "MOST_LINES", 700)
     for n in range(8):
         fill(store.session(f"s{n}"), 300 + n)
@@ -751,13 +753,17 @@ def test_an_import_whose_connection_is_lost_says_what_is_stored(store, other, ro
         assert lost.fetchall() == [(True,)]
         yield from whole[after:]
 
-    # While the first batch is sent; while it is stored, as the second is read; and as the third is.
-    for after, told, may_be_stored in ((500, "", {0}), (1_500, "", {0, 906}), (2_400, "lines 1 to 906", {906, 1_821})):
+    # While the first batch is sent; while it is stored and the second is read; and while the third is read.
+    for after, stored, may_be_stored in (
+        (500, "", {0}),
+        (1_500, "", {0, 906}),
+        (2_400, "lines 1 to 906", {906, 1_821}),
+    ):
         with pytest.raises(dal.ServerUnavailable) as lost:
             other.import_(killing(after))
         assert lost.value.outcome_unknown == (after > 500)
-        said = f"; {told} are stored: run the same import again to resume" if told else "are stored"
-        assert (said in str(lost.value)) == bool(told)
+        hint = f"; {stored} are stored: run the same import again to resume" if stored else "are stored"
+        assert (hint in str(lost.value)) == bool(stored)
         there = rows(other)
         assert len(there["sessions"]) + len(there["messages"]) in may_be_stored
     assert in_use(other) == 0
@@ -765,11 +771,11 @@ def test_an_import_whose_connection_is_lost_says_what_is_stored(store, other, ro
     assert rows(other) == rows(store)
 
 
-def test_appends_meanwhile_keep_their_numbers(server, schema, store, monkeypatch):
-    """Writers append to the sessions that are imported, some of which are new in the middle of it."""
+def test_concurrent_appends_and_imports_are_numbered_without_gaps(server, schema, store, monkeypatch):
+    """Writers append to the same sessions, some of which the import creates meanwhile."""
     monkeypatch.setattr(batch, "MOST_LINES", 200)
     names = [f"s{n}" for n in range(10)]
-    told = lines(*(message(name, f"imported {n}", message_id=f"i{n}") for name in names for n in range(60)))
+    records = lines(*(message(name, f"imported {n}", message_id=f"i{n}") for name in names for n in range(60)))
     over = threading.Event()
     failed = []
 
@@ -780,14 +786,14 @@ def test_appends_meanwhile_keep_their_numbers(server, schema, store, monkeypatch
                 while not over.is_set() or n < 20:
                     own.append_all([(own.session(name), NewMessage(role="u", content=f"{n}")) for name in names[::-1]])
                     n += 1
-            except BaseException as error:  # noqa: BLE001 - it is looked at below
+            except BaseException as error:  # noqa: BLE001 - asserted below
                 failed.append(error)
 
     threads = [threading.Thread(target=write) for _ in range(3)]
     for thread in threads:
         thread.start()
-    done = store.import_(told)
-    again = store.import_(told)
+    done = store.import_(records)
+    again = store.import_(records)
     over.set()
     for thread in threads:
         thread.join()
@@ -805,15 +811,15 @@ def test_appends_meanwhile_keep_their_numbers(server, schema, store, monkeypatch
         assert (record.next_sequence, record.message_count) == (len(found), len(found))
 
 
-def test_sessions_are_locked_in_the_order_of_their_ids(server, schema, sync_store, connect):
-    """As append_all locks them: while it waits for the first, the others are free."""
+def test_an_import_locks_sessions_in_order_of_their_ids(server, schema, sync_store, connect):
+    """In the same order as append_all: while it waits for the first, the others are not locked."""
     for name in ("s1", "s2", "s3"):
         sync_store.session(name).append("user", "x")
     holder, other = connect(autocommit=False), connect()
     holder.execute("SELECT FROM sessions WHERE session_id = 's1' FOR UPDATE")
     with dal.SessionStore.connect(server.conninfo, schema=schema) as own:
-        told = lines(*(message(name) for name in ("s3", "s1", "s2")))
-        importing = threading.Thread(target=lambda: own.import_(told))
+        records = lines(*(message(name) for name in ("s3", "s1", "s2")))
+        importing = threading.Thread(target=lambda: own.import_(records))
         importing.start()
         waiting = "SELECT FROM pg_locks WHERE NOT granted AND %s = ANY (pg_blocking_pids(pid))"
         while not other.execute(waiting, [holder.info.backend_pid]).fetchall():
@@ -825,7 +831,7 @@ def test_sessions_are_locked_in_the_order_of_their_ids(server, schema, sync_stor
     assert {record.next_sequence for record in sync_store.sessions()} == {2}
 
 
-def test_it_may_take_longer_than_a_statement(side, server, schema, tables, sync_store):
+def test_streams_and_imports_may_take_longer_than_the_timeout(side, server, schema, tables, sync_store):
     fill(sync_store.session("s"), 2_000)
     with side.connect_store(server.conninfo, schema=schema, timeout=1) as store:
         reading = store.session("s").stream()
@@ -841,7 +847,7 @@ def test_it_may_take_longer_than_a_statement(side, server, schema, tables, sync_
         assert store.import_(slowly()).messages == 2
 
 
-def test_without_temporary_tables_it_says_what_to_grant(side, server, connection, tables, schema):
+def test_a_missing_temporary_privilege_says_what_to_grant(side, server, connection, tables, schema):
     name = f"dal_test_{ULID()}".lower()
     role = sql.Identifier(name)
     database = sql.Identifier(connection.info.dbname)
@@ -851,7 +857,7 @@ def test_without_temporary_tables_it_says_what_to_grant(side, server, connection
     try:
         with side.connect_store(conninfo, schema=schema) as store:
             done = store.import_(lines(message("s")))
-            assert (done.messages, done.analyzed) == (1, False), "a service's role may not ANALYZE"
+            assert (done.messages, done.analyzed) == (1, False), "a service's role cannot ANALYZE"
             connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
             with pytest.raises(dal.StatementFailed, match=r"GRANT TEMPORARY ON DATABASE.*\[import, 42501\]"):
                 store.import_(lines(message("t")))
@@ -860,7 +866,7 @@ def test_without_temporary_tables_it_says_what_to_grant(side, server, connection
         connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
 
-def test_memory_stays_flat(store, other, figure, side, monkeypatch):
+def test_memory_does_not_grow_with_the_history(store, other, figure, side, monkeypatch):
     monkeypatch.setattr(batch, "MOST_LINES", 500)
     for name, count in [("long", 3_000)] + [(f"s{n}", 100) for n in range(30)]:
         fill(store.session(name), count, content="x" * 8_192)
@@ -877,20 +883,20 @@ def test_memory_stays_flat(store, other, figure, side, monkeypatch):
     def read(reading):
         assert sum(1 for _ in reading) >= 30
 
-    pieces = (data[n : n + 2**16] for n in range(0, len(data), 2**16))
+    chunks = (data[n : n + 2**16] for n in range(0, len(data), 2**16))
     peaks = {
         "stream": peak(lambda: read(store.session("long").stream())),
         "export": peak(lambda: read(store.export())),
-        "import": peak(lambda: other.import_(pieces)),
+        "import": peak(lambda: other.import_(chunks)),
     }
-    told = ", ".join(f"{verb}: {most:.1f} MiB" for verb, most in peaks.items())
-    figure(f"most memory for 6,000 messages ({size:.0f} MiB), {side.name}", told)
+    summary = ", ".join(f"{operation}: {most:.1f} MiB" for operation, most in peaks.items())
+    figure(f"most memory for 6,000 messages ({size:.0f} MiB), {side.name}", summary)
     assert size > 45
     assert max(peaks.values()) < 12
 
 
-def test_a_stream_reads_large_messages_a_few_at_a_time(store):
-    """Large by their content, or by metadata that hardly gets smaller."""
+def test_a_stream_reads_few_large_messages_at_a_time(store):
+    """Large because of their content, or of metadata that does not compress."""
     session = store.session("s")
     fill(session, 3_000)
     noise = random.Random(1).randbytes
@@ -908,7 +914,7 @@ def test_a_stream_reads_large_messages_a_few_at_a_time(store):
 
 
 def test_pages_of_large_messages_are_small(store, other, rows):
-    """However many small ones came before, after which it asks for many at once."""
+    """Also after many small messages, when it requests many at a time."""
     large = [NewMessage(role="user", content="x" * 2**19)] * 24
     fill(store.session("small"), 3_000)
     store.session("large").append_all(large)
@@ -924,19 +930,19 @@ def test_pages_of_large_messages_are_small(store, other, rows):
     assert rows(other) == rows(store)
 
 
-LAST = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # The driver's, of its pipeline.
+LAST = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # psycopg's pipeline.
 
 
 @pytest.mark.parametrize("at", [*range(1, 11), pytest.param(11, marks=LAST), 12])
-def test_an_interrupt_while_a_statement_runs_is_told_as_it_is(server, schema, tables, monkeypatch, at):
-    """Not as an error of what was to be tidied up after it."""
+def test_an_interrupt_during_an_export_is_not_replaced_by_another_error(server, schema, tables, monkeypatch, at):
+    """Cleaning up afterwards must not replace it by another error."""
     with dal.SessionStore.connect(server.conninfo, schema=schema) as store:
         store.session("one").append("user", "hello")
         wait, waits = DeadlineConnection.wait, itertools.count(1)
 
         def interrupted(connection, generator, *arguments, **options):
             if next(waits) == at:
-                next(generator, None)  # What it is to wait for is sent.
+                next(generator, None)  # The statement is sent.
                 raise SystemExit(143)
             return wait(connection, generator, *arguments, **options)
 

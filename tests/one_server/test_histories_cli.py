@@ -1,4 +1,4 @@
-"""`dal export` and `dal import`, with files, pipes and what goes wrong with them."""
+"""`dal export` and `dal import`, with files, pipes and their errors."""
 
 import gzip
 import os
@@ -12,9 +12,8 @@ import program
 import pytest
 from program import assert_fails
 from sides import SyncSide
-from test_histories import exported, fill, make_all_kinds, other, rows  # noqa: F401 - fixtures among them
-from test_histories import lines as written
-from test_histories import message as said
+from test_histories import exported, fill, make_all_kinds, message, other, rows  # noqa: F401 - fixtures among them
+from test_histories import lines as lines_of
 
 import dal
 from dal.histories import batch
@@ -33,8 +32,8 @@ def side():
 
 
 @pytest.fixture
-def place(server, monkeypatch):
-    """The options that lead to a store's schema."""
+def schema_option(server, monkeypatch):
+    """The options that select a store's schema."""
     monkeypatch.setenv("DAL_DSN", server.conninfo)
 
     def option(store):
@@ -45,17 +44,17 @@ def place(server, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])
-def test_a_file_is_written_and_read_again(store, other, rows, place, tmp_path, name):  # noqa: F811, PLR0917
+def test_an_exported_file_can_be_imported(store, other, rows, schema_option, tmp_path, name):  # noqa: F811, PLR0917
     path = tmp_path / name
     for _ in range(2):
-        done = program.run("export", path, *place(store))
+        done = program.run("export", path, *schema_option(store))
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr == "Exported 6 sessions with 12 messages.\n"
     assert [one.name for one in tmp_path.iterdir()] == [name]
     data = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
     assert data == exported(store)
     for new, there in ((12, 0), (0, 12)):
-        done = program.run("import", path, *place(other))
+        done = program.run("import", path, *schema_option(other))
         assert (done.returncode, done.stdout) == (0, "")
         sessions = 6 if new else 0
         told = f"Imported {sessions} new sessions, and {new} messages; {there} messages were there already.\n"
@@ -63,20 +62,20 @@ def test_a_file_is_written_and_read_again(store, other, rows, place, tmp_path, n
     assert rows(other) == rows(store)
 
 
-def test_pipes_are_written_and_read(store, other, rows, place):  # noqa: F811
+def test_an_export_can_be_piped_into_an_import(store, other, rows, schema_option):  # noqa: F811
     command = [sys.executable, "-m", "dal.cli"]
     for name in ((), ("-",)):
         with (
-            subprocess.Popen([*command, "export", *name, *place(store)], stdout=subprocess.PIPE) as source,
-            subprocess.Popen([*command, "import", *name, *place(other)], stdin=source.stdout) as target,
+            subprocess.Popen([*command, "export", *name, *schema_option(store)], stdout=subprocess.PIPE) as source,
+            subprocess.Popen([*command, "import", *name, *schema_option(other)], stdin=source.stdout) as target,
         ):
             assert (source.wait(60), target.wait(60)) == (0, 0)
         assert rows(other) == rows(store)
 
 
-def test_of_whom_and_when(store, place):
+def test_an_export_can_be_filtered(store, schema_option):
     def exported_ids(*options):
-        done = program.run("export", *options, *place(store))
+        done = program.run("export", *options, *schema_option(store))
         assert done.returncode == 0, done.stderr
         return done.stdout.count('{"session":')
 
@@ -84,29 +83,31 @@ def test_of_whom_and_when(store, place):
     assert exported_ids("--user", "u2", "--source", "web") == 3
     assert exported_ids("--since", "2020-01-01", "--until", "2020-01-02T00:00+01:00") == 0
     assert exported_ids("--since", "2020-01-01") == 6
-    assert_fails(program.run("export", "--since", "yesterday", *place(store)), "--since: 'yesterday' is not a time")
+    assert_fails(
+        program.run("export", "--since", "yesterday", *schema_option(store)), "--since: 'yesterday' is not a time"
+    )
 
 
-def test_a_user_s_import_takes_no_other_s(store, place, tmp_path):
+def test_an_import_for_a_user_refuses_other_users_sessions(store, schema_option, tmp_path):
     path = tmp_path / "all.jsonl"
-    program.run("export", path, *place(store))
-    assert_fails(program.run("import", path, "--user", "u1", *place(store)), "user_id: is 'u2'")
+    program.run("export", path, *schema_option(store))
+    assert_fails(program.run("import", path, "--user", "u1", *schema_option(store)), "user_id: is 'u2'")
 
 
-def test_what_is_refused_is_named(store, place, tmp_path):
+def test_refused_sessions_are_listed(store, schema_option, tmp_path):
     path = tmp_path / "more.jsonl"
-    path.write_text("\n".join(written(said("archived", "late"), said("new"))), encoding="utf-8")
-    done = program.run("import", path, *place(store))
+    path.write_text("\n".join(lines_of(message("archived", "late"), message("new"))), encoding="utf-8")
+    done = program.run("import", path, *schema_option(store))
     assert (done.returncode, done.stdout) == (1, "")
     assert "Imported 1 new sessions, and 1 messages" in done.stderr
     assert "Refused session 'archived': it is archived, and lacks messages of the file." in done.stderr
 
 
-def test_old_statistics_are_told(store, place, tmp_path, monkeypatch):
+def test_a_failed_analyze_is_a_warning(store, schema_option, tmp_path, monkeypatch):
     path = tmp_path / "more.jsonl"
-    path.write_text("\n".join(written(said("new"))), encoding="utf-8")
+    path.write_text("\n".join(lines_of(message("new"))), encoding="utf-8")
     monkeypatch.setitem(batch.SQL, "analyze", b"SELECT no_such_column")
-    done = program.call("import", path, *place(store))
+    done = program.call("import", path, *schema_option(store))
     assert done.returncode == 0
     assert (
         done.stderr.splitlines()[1]
@@ -115,36 +116,38 @@ def test_old_statistics_are_told(store, place, tmp_path, monkeypatch):
     assert store.session("new").record().message_count == 1
 
 
-def test_what_cannot_be_read_or_written_is_told(store, place, tmp_path):
-    assert_fails(program.run("import", tmp_path / "none", *place(store)), "cannot read", "No such file")
-    assert_fails(program.run("export", tmp_path / "none" / "all", *place(store)), "cannot write", "No such file")
+def test_unreadable_and_unwritable_files_are_errors(store, schema_option, tmp_path):
+    assert_fails(program.run("import", tmp_path / "none", *schema_option(store)), "cannot read", "No such file")
+    assert_fails(
+        program.run("export", tmp_path / "none" / "all", *schema_option(store)), "cannot write", "No such file"
+    )
     packed = tmp_path / "all.jsonl.gz"
-    program.run("export", packed, *place(store))
+    program.run("export", packed, *schema_option(store))
     packed.write_bytes(packed.read_bytes()[:-20])
-    assert_fails(program.run("import", packed, *place(store)), "cannot read", "ended before")
+    assert_fails(program.run("import", packed, *schema_option(store)), "cannot read", "ended before")
     packed.write_bytes(b"nothing that was packed")
-    assert_fails(program.run("import", packed, *place(store)), "cannot read", "Not a gzipped file")
+    assert_fails(program.run("import", packed, *schema_option(store)), "cannot read", "Not a gzipped file")
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text('\n{"message": {"session_id": "s"}}\n', encoding="utf-8")
-    assert_fails(program.run("import", wrong, *place(store)), "line 2: role: must be a str")
+    assert_fails(program.run("import", wrong, *schema_option(store)), "line 2: role: must be a str")
     if sys.version_info < (3, 14):
-        assert_fails(program.run("export", tmp_path / "all.zst", *place(store)), "Python 3.14")
-    assert_fails(program.run("export", "/dev/full", *place(store)), "cannot write", "No space left")
+        assert_fails(program.run("export", tmp_path / "all.zst", *schema_option(store)), "Python 3.14")
+    assert_fails(program.run("export", "/dev/full", *schema_option(store)), "cannot write", "No space left")
     assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("command", ["export", "import"])
-def test_no_database_is_guessed(monkeypatch, command):
+def test_no_connection_string_is_an_error(monkeypatch, command):
     monkeypatch.delenv("DAL_DSN", raising=False)
     assert_fails(program.run(command), "--dsn", "DAL_DSN")
 
 
-def test_an_export_that_is_stopped_leaves_the_file_as_it_was(store, place, tmp_path):
+def test_a_stopped_export_does_not_change_the_file(store, schema_option, tmp_path):
     fill(store.session("long"), 30_000)
     path = tmp_path / "all.jsonl.gz"
     path.write_bytes(b"the one before")
     for after in (0.01, 0.03, 0.1, 0.2, 0.4):
-        with subprocess.Popen([sys.executable, "-m", "dal.cli", "export", path, *place(store)]) as running:
+        with subprocess.Popen([sys.executable, "-m", "dal.cli", "export", path, *schema_option(store)]) as running:
             while running.poll() is None and not list(tmp_path.glob(".*.part")):
                 time.sleep(0.01)
             time.sleep(after)
@@ -155,19 +158,19 @@ def test_an_export_that_is_stopped_leaves_the_file_as_it_was(store, place, tmp_p
             assert path.read_bytes() == b"the one before"
             break
     else:
-        pytest.fail("it was never stopped in between")
+        pytest.fail("no run was stopped in time")
 
 
 @pytest.mark.parametrize("command", ["export", "import"])
-def test_a_terminal_sees_how_far_it_is(store, place, tmp_path, command):
+def test_progress_is_shown_on_a_terminal(store, schema_option, tmp_path, command):
     path = tmp_path / "all.jsonl"
-    program.run("export", path, *place(store))
-    mine, its = pty.openpty()
+    program.run("export", path, *schema_option(store))
+    mine, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
-        [sys.executable, "-m", "dal.cli", command, path, *place(store)], stderr=its, env=environment
+        [sys.executable, "-m", "dal.cli", command, path, *schema_option(store)], stderr=terminal, env=environment
     ) as running:
-        os.close(its)
+        os.close(terminal)
         shown = b""
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Whatever is given is stored and read back equal, or is refused by name with nothing sent.
+"""Any value either round-trips exactly, or is refused with the name of its argument and nothing sent.
 
 DAL_SEED=N repeats a run; --hypothesis-profile=thorough tries ten times as many values.
 """
@@ -31,7 +31,7 @@ def chance(side):
 
 @pytest.fixture
 def raw(side, server, options, tables):
-    # What is read back does not depend on the disk.
+    # Faster; the values do not depend on the disk.
     connection = side.connect(
         server.conninfo, autocommit=True, options=f"{options['options']} -c synchronous_commit=off"
     )
@@ -48,7 +48,7 @@ def store(side, raw):
 
 @pytest.fixture(scope="module")
 def tried(figure):
-    """Count what was stored and what was refused, by argument."""
+    """Count stored and refused values, by argument."""
     stored, refused = Counter(), Counter()
     figure("odd input, DAL_SEED", str(SEED))
     yield stored, refused
@@ -60,7 +60,7 @@ def tried(figure):
 
 
 LARGEST = {
-    # What may be given just so: the argument, how to give it, as large as it may be, and how to make it larger
+    # name: (the argument, its largest value, an addition that makes it too large)
     "ASCII": ("content", "x" * validate.MAX_CONTENT, "x"),
     "quotes": ("content", "'" * validate.MAX_CONTENT, "'"),
     "owls": ("content", "🦉" * (validate.MAX_CONTENT // 4), "x"),
@@ -77,7 +77,7 @@ LARGEST = {
 
 
 @pytest.mark.parametrize("name", LARGEST)
-def test_the_largest_is_stored_and_a_larger_one_refused(store, raw, name):
+def test_the_largest_value_is_stored_and_a_larger_one_refused(store, raw, name):
     argument, largest, more = LARGEST[name]
     session = store.session()
     given = {"content": "x", "metadata": None, argument: largest}
@@ -89,7 +89,7 @@ def test_the_largest_is_stored_and_a_larger_one_refused(store, raw, name):
     assert len(str(refused.value)) < 200
 
 
-def test_a_number_that_others_could_not_read_is_refused_by_who_can(store):
+def test_too_many_digits_are_refused_without_pythons_own_limit(store):
     usual = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:
@@ -99,7 +99,7 @@ def test_a_number_that_others_could_not_read_is_refused_by_who_can(store):
         sys.set_int_max_str_digits(usual)
 
 
-def test_one_call_holds_so_much_and_no_more(store, raw):
+def test_limits_of_one_call(store, raw):
     session = store.session()
     half = validate.MAX_TOGETHER // 2
     fits = [NewMessage(role="u", content="x" * (half - 2)) for _ in range(2)]
@@ -121,7 +121,7 @@ def test_one_call_holds_so_much_and_no_more(store, raw):
 
 
 class Trial:
-    """Tries values: each that is wrong is refused by its argument's name, with nothing sent."""
+    """Tries values; assert that an unstorable one is refused by its argument's name, with nothing sent."""
 
     def __init__(self, raw, tried):
         self.raw = raw
@@ -144,7 +144,7 @@ def trial(raw, tried):
     return Trial(raw, tried)
 
 
-def test_messages(store, chance, trial):
+def test_random_messages(store, chance, trial):
     session = store.session("s")
     given_ids = set()
 
@@ -173,7 +173,7 @@ def test_messages(store, chance, trial):
         new = [message() for _ in range(BATCH)]
         if start % (2 * BATCH):
             answered = session.append_all(new)
-        else:  # The same by the other statement, a tenth of them.
+        else:  # A tenth of them by the other statement.
             answered = [
                 session.append(
                     one.role, one.content, agent_id=one.agent_id, metadata=one.metadata, message_id=one.message_id
@@ -188,7 +188,7 @@ def test_messages(store, chance, trial):
             )  # fmt: skip
             assert same(one.metadata, message_read.metadata), (one.metadata, message_read.metadata)
             assert answer == message_read
-        # The same again is the same.
+        # Appending them again returns the stored messages.
         assert session.append_all(new) == read
     by_id = random.Random(SEED).sample(sorted(given_ids), 200)
     assert [session.message(message_id).message_id for message_id in by_id] == by_id
@@ -198,7 +198,7 @@ def test_messages(store, chance, trial):
     assert session.agent_ids() == session.record().agent_ids == tuple(agents)
 
 
-def test_sessions(store, chance, trial):
+def test_random_sessions(store, chance, trial):
     taken = set()
 
     def good(argument, make, is_storable, attempt):
@@ -233,7 +233,7 @@ def test_sessions(store, chance, trial):
     assert sum(len(store.delete_idle(page.sessions[0].created_at, 10_000)) for _ in range(2)) == MANY - 1
 
 
-def test_metadata_that_is_merged_and_handed_on(store, chance, trial):
+def test_random_metadata_updates_and_resets(store, chance, trial):
     for n in range(MANY):
         if n % 10 == 0:
             session, silent = store.session(), store.session()
@@ -252,7 +252,7 @@ def good_metadata(chance, trial, operation, attempt):
             return value
 
 
-def test_looking_up(store, chance, trial):
+def test_random_lookups(store, chance, trial):
     session = store.session("m")
     session.append("user", "x")
     moment = session.record().updated_at

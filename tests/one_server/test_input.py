@@ -1,4 +1,4 @@
-"""Input that cannot be stored is refused by name, and nothing is sent."""
+"""Invalid input is refused with the name of its argument, and nothing is sent."""
 
 import pickle
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ for _ in range(100_000):
     DEEP = [DEEP]
 
 REFUSED = {
-    # name: (the argument that the error names, what is done with a store and one of its sessions)
+    # name: (the argument that the error names, a call of a store or one of its sessions)
     "empty session id": ("session_id", lambda store, _: store.session("")),
     "long session id": ("session_id", lambda store, _: store.session(LONG)),
     "NUL in a session id": ("session_id", lambda store, _: store.session("a\0b")),
@@ -84,7 +84,7 @@ def raw(side, server, options, tables):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_by_name_and_nothing_sent(side, raw, case):
+def test_invalid_input_is_refused_with_nothing_sent(side, raw, case):
     argument, attempt = REFUSED[case]
     store = side.store(raw)
     with wire.watch(unwrap(raw)) as watched, pytest.raises(dal.InvalidInput) as refused:
@@ -96,7 +96,7 @@ def test_refused_by_name_and_nothing_sent(side, raw, case):
     assert refused.value.sqlstate is None
 
 
-ODD = [
+ODD_TEXTS = [
     "",
     "x" * 1_000_000,
     "'; DROP TABLE messages; --",
@@ -107,16 +107,16 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
-def test_odd_text_is_stored_as_it_is(store, text):
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+def test_odd_texts_round_trip(store, text):
     session = store.session()
     given = session.append("user", text, metadata={"k" + text[:100]: [text, {"n": text}]})
     assert session.latest(1) == (given,)
     assert given.content == text
 
 
-@pytest.mark.parametrize("text", [text[:255] for text in ODD if text], ids=range(len(ODD) - 1))
-def test_odd_ids_are_stored_as_they_are(store, text):
+@pytest.mark.parametrize("text", [text[:255] for text in ODD_TEXTS if text], ids=range(len(ODD_TEXTS) - 1))
+def test_odd_ids_round_trip(store, text):
     session = store.session(text, source=text, user_id=text, parent_id=text)
     given = session.append(text, "", agent_id=text, message_id=text)
     assert session.message(text) == given
@@ -125,7 +125,7 @@ def test_odd_ids_are_stored_as_they_are(store, text):
     assert (session.record().parent_id, given.role) == (text, text)
 
 
-def test_ids_of_the_greatest_length_fit_into_the_indexes(store):
+def test_ids_of_maximum_length_fit_into_the_indexes(store):
     wide = [chr(0x1F300 + n) for n in range(256)]
     longest = "".join(wide[n * 7 % 256] for n in range(255))
     session = store.session(longest, source=longest, user_id=longest, parent_id=longest)
@@ -133,7 +133,7 @@ def test_ids_of_the_greatest_length_fit_into_the_indexes(store):
     assert session.agent_ids() == (longest,)
 
 
-def test_numbers_in_metadata_come_back_equal(store):
+def test_numbers_in_metadata_round_trip(store):
     numbers = {"a": 2**63, "b": -(2**200), "c": 0.1, "d": 5e-324, "e": True, "f": None, "g": 1.5e300 / 1e290}
     assert store.session().append("user", "x", metadata=numbers).metadata == numbers
     session = store.session()
@@ -141,7 +141,7 @@ def test_numbers_in_metadata_come_back_equal(store):
     assert session.latest(1)[0].metadata == numbers
 
 
-def test_a_store_can_replace_what_cannot_be_stored(side, raw):
+def test_sanitize_replaces_unstorable_characters(side, raw):
     store = side.store(raw, sanitize="replace")
     session = store.session()
     raw_output = "a\0b\ud800c\udfff 🦉"
@@ -156,7 +156,7 @@ def test_a_store_can_replace_what_cannot_be_stored(side, raw):
         assert inside.session().append("tool", "\0").content == "\ufffd"
 
 
-def test_a_connection_string_is_refused_without_quoting_it(side):
+def test_an_invalid_connection_string_is_not_shown(side):
     with pytest.raises(dal.InvalidInput, match="conninfo: is not a connection string") as refused:
         side.connect_store("postgres//user:hunter2@host password=hunter2 oops")
     assert "hunter2" not in str(refused.value)
@@ -164,7 +164,7 @@ def test_a_connection_string_is_refused_without_quoting_it(side):
     assert refused.value.__context__ is None
 
 
-def test_errors_survive_pickling():
+def test_errors_can_be_pickled():
     for error in (
         dal.InvalidInput("role", "is empty"),
         dal.SessionArchived("it is", query="messages.append", sqlstate="00000"),

@@ -1,4 +1,4 @@
-"""What aiosql lets slip is refused when the files are loaded, or when a query is called."""
+"""The loader and its queries refuse mistakes that aiosql accepts."""
 
 import psycopg
 import pytest
@@ -29,7 +29,7 @@ def write(tmp_path, monkeypatch):
     return write
 
 
-def test_a_good_one_loads(write, connection):
+def test_a_valid_file_is_loaded(write, connection):
     queries = write("one(wanted)^", "SELECT :wanted::int AS session_id, '%' <> ':no' WHERE 5 % 3 = 2")
     assert list(queries) == ["things.one"]
     assert queries["things.one"] is queries.things.one
@@ -39,13 +39,13 @@ def test_a_good_one_loads(write, connection):
     assert queries.things.one(connection, wanted=7).session_id == 7
 
 
-def test_a_name_that_stands_twice(write):
+def test_a_duplicate_name_is_refused(write):
     write("one()", "SELECT 1 AS session_id")
     with pytest.raises(QueryFileError, match=r"query one of .* must stand once, in one\.sql"):
         write("one()", "SELECT 2 AS session_id", file="other")
 
 
-def test_two_queries_in_a_file(write):
+def test_two_queries_in_a_file_are_refused(write):
     with pytest.raises(QueryFileError, match=r"query two .* must stand once, in two\.sql"):
         write(
             "one()",
@@ -54,24 +54,24 @@ def test_two_queries_in_a_file(write):
 
 
 @pytest.mark.parametrize("operator", ["$", "!", "<!", "*!", "#"])
-def test_operators_that_lose_something(write, operator):
+def test_operators_that_discard_results_are_refused(write, operator):
     with pytest.raises(QueryFileError, match="must be \\^"):
         write(f"one(){operator}", "SELECT 1 AS session_id")
 
 
-def test_undeclared_and_unused_parameters(write):
+def test_undeclared_and_unused_parameters_are_refused(write):
     with pytest.raises(Exception, match="undeclared parameter"):
         write("one()", "SELECT :wanted::int AS session_id")
     with pytest.raises(Exception, match="unused declared parameter"):
         write("one(wanted)", "SELECT 1 AS session_id")
 
 
-def test_a_query_that_is_not_in_the_generated_headers(write):
+def test_a_query_without_a_generated_header_is_refused(write):
     with pytest.raises(QueryFileError, match=r"new\.sql: not in dal/sql/query_headers\.py; run `uv run"):
         write("new()", "SELECT 1 AS session_id")
 
 
-def test_two_rows_where_one_is_expected(side, write, server):
+def test_two_rows_are_refused_if_one_is_expected(side, write, server):
     queries = write(
         "two()^", "SELECT n AS session_id FROM generate_series(1, 2) AS n", kind=SYNC if side.name == "sync" else ASYNC
     )
@@ -81,14 +81,14 @@ def test_two_rows_where_one_is_expected(side, write, server):
     connection.close()
 
 
-def test_missing_and_extra_arguments(side, server):
+def test_missing_and_unknown_arguments_are_refused(side, server):
     connection = side.connect(server.conninfo)
     with pytest.raises(TypeError, match=r"query messages\.get: missing message_id; unknown limit, text"):
         side.queries.messages.get(connection, session_id="s", limit=1, text="")
     connection.close()
 
 
-def test_a_statement_runs_when_it_is_called_and_gives_a_list(side, server, options, tables, connection):
+def test_a_query_runs_when_called_and_returns_a_list(side, server, options, tables, connection):
     raw = side.connect(server.conninfo, **options)
     side.store(raw).session("s").append("user", "x")
     side.queries.sessions.delete_idle(raw, idle_since="infinity", passed_over=0, limit=10, patience=None)
@@ -97,7 +97,7 @@ def test_a_statement_runs_when_it_is_called_and_gives_a_list(side, server, optio
     raw.close()
 
 
-def test_unknown_names_tell_what_there_is():
+def test_errors_about_unknown_names_list_the_known_ones():
     with pytest.raises(AttributeError, match="no folder of queries 'message'; there are messages, schema, sessions"):
         _ = dal.queries.message
     with pytest.raises(AttributeError, match="no query 'add'; there are after, append, append_all"):
@@ -108,7 +108,7 @@ def test_unknown_names_tell_what_there_is():
         _ = dal.queries["nothing"]
 
 
-def test_both_sides_have_every_file():
+def test_both_sides_have_every_query():
     files = sorted(f"{path.parent.name}.{path.stem}" for path in QUERIES.rglob("*.sql"))
     assert sorted(dal.queries) == sorted(dal.async_queries) == files
     for name in files:

@@ -1,4 +1,4 @@
-"""One asynchronous store in several event loops: one after the other, at the same time, and some that have died."""
+"""One asynchronous store in several event loops: one after the other, concurrently, and after a loop was closed."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 import dal
 
 MAX_SIZE, TIMEOUT = 3, 10.0
-WAYS = pytest.mark.parametrize("way", ["store", "writer"])
+each_target = pytest.mark.parametrize("target", ["store", "writer"])
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def conninfo(server, schema, tables):
 
 @pytest.fixture
 def connections(connection, schema):
-    """Count the stores' connections at the server, once there are at most so many."""
+    """Return the number of the stores' connections, as soon as it is at most `most`."""
 
     def count(most):
-        ends = time.monotonic() + 10
+        deadline = time.monotonic() + 10
         while True:
             query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
             (found,) = connection.execute(query, [schema]).fetchone()
-            if found <= most or time.monotonic() > ends:
+            if found <= most or time.monotonic() > deadline:
                 return found
             time.sleep(0.02)
 
@@ -42,8 +42,8 @@ def open_store(conninfo, schema, **options):
     return dal.AsyncSessionStore.connect(conninfo, schema=schema, max_size=MAX_SIZE, timeout=TIMEOUT, **options)
 
 
-def of_kind(store, way):
-    return store if way == "store" else getattr(store, way)()
+def target_of(store, target):
+    return store if target == "store" else getattr(store, target)()
 
 
 async def close(*stores):
@@ -51,68 +51,68 @@ async def close(*stores):
         await store.close()
 
 
-async def converse(store, seed, turns=10, crowd=6):
-    """Append and read in as many tasks as more than share the pool's connections; return what was acknowledged."""
+async def append_and_read(store, seed, turns=10, tasks=6):
+    """Append and read in more tasks than the pool has connections; return the acknowledged messages."""
     chance = random.Random(seed)
 
     async def one(n):
-        session = store.session(f"{seed} {min(n, chance.randrange(crowd))}")
+        session = store.session(f"{seed} {min(n, chance.randrange(tasks))}")
         acknowledged = []
         for turn in range(turns):
             message = await session.append("user", f"{seed} {n} {turn}")
             acknowledged.append((session.id, message.sequence, message.content))
-            assert message in await session.latest(crowd * turns)
+            assert message in await session.latest(tasks * turns)
         return acknowledged
 
     async with asyncio.timeout(3 * TIMEOUT):
-        return [one for lists in await asyncio.gather(*map(one, range(crowd))) for one in lists]
+        return [one for lists in await asyncio.gather(*map(one, range(tasks))) for one in lists]
 
 
-def check(connection, acknowledged):
+def assert_stored(connection, acknowledged):
     stored = connection.execute("SELECT session_id, sequence, content FROM messages").fetchall()
     assert sorted(stored) == sorted(acknowledged)
 
 
-@WAYS
-def test_one_loop_after_the_other(conninfo, schema, connection, connections, way):
+@each_target
+def test_a_store_works_in_one_loop_after_the_other(conninfo, schema, connection, connections, target):
     parent = open_store(conninfo, schema)
-    store = of_kind(parent, way)
+    store = target_of(parent, target)
     acknowledged = []
     for n in range(4):
-        acknowledged += asyncio.run(converse(store, n))
-        assert 0 < connections(MAX_SIZE) <= MAX_SIZE  # Those of the loops before are gone.
+        acknowledged += asyncio.run(append_and_read(store, n))
+        assert 0 < connections(MAX_SIZE) <= MAX_SIZE  # Those of earlier loops are closed.
     asyncio.run(close(store, parent))
-    check(connection, acknowledged)
+    assert_stored(connection, acknowledged)
 
 
-@WAYS
-def test_after_every_connection_was_lost(conninfo, schema, connection, connections, way):
+@each_target
+def test_a_store_works_in_new_loops_after_connections_were_lost(conninfo, schema, connection, connections, target):
     parent = open_store(conninfo, schema)
-    store = of_kind(parent, way)
+    store = target_of(parent, target)
     acknowledged = []
     for n in range(4):
-        acknowledged += asyncio.run(converse(store, n, turns=3))
+        acknowledged += asyncio.run(append_and_read(store, n, turns=3))
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [schema]
         )
         assert connections(0) == 0
     asyncio.run(close(store, parent))
-    check(connection, acknowledged)
+    assert_stored(connection, acknowledged)
 
 
-@WAYS
-def test_loops_in_threads(conninfo, schema, connection, connections, way):
-    """Each has a pool of its own; whoever closes the store closes all of them."""
+@each_target
+def test_a_store_works_in_concurrent_loops(conninfo, schema, connection, connections, target):
+    """Each loop has its own pool; closing the store closes all of them."""
     threads, acknowledged, errors = 4, [], []
-    everywhere, closed = threading.Barrier(threads), threading.Event()
+    barrier, closed = threading.Barrier(threads), threading.Event()
     parent = open_store(conninfo, schema)
-    store = of_kind(parent, way)
+    store = target_of(parent, target)
 
-    async def live(n):
-        acknowledged.extend(await converse(store, n))
-        everywhere.wait(30)
-        acknowledged.extend(await converse(store, n + 10))
-        everywhere.wait(30)
+    async def run_in_loop(n):
+        acknowledged.extend(await append_and_read(store, n))
+        barrier.wait(30)
+        acknowledged.extend(await append_and_read(store, n + 10))
+        barrier.wait(30)
         if n == 0:
             await close(store, parent)
             closed.set()
@@ -122,10 +122,10 @@ def test_loops_in_threads(conninfo, schema, connection, connections, way):
 
     def run(n):
         try:
-            asyncio.run(live(n))
+            asyncio.run(run_in_loop(n))
         except BaseException as error:  # noqa: BLE001 - the test raises it
             errors.append(error)
-            everywhere.abort()
+            barrier.abort()
 
     running = [threading.Thread(target=run, args=(n,)) for n in range(threads)]
     for thread in running:
@@ -135,15 +135,15 @@ def test_loops_in_threads(conninfo, schema, connection, connections, way):
     assert not errors, errors
     assert not any(thread.is_alive() for thread in running)
     assert connections(0) == 0
-    check(connection, acknowledged)
+    assert_stored(connection, acknowledged)
 
 
-@WAYS
-def test_what_a_dead_loop_left_blocks_nobody(conninfo, schema, connect, way):
-    def leave_some():
+@each_target
+def test_tasks_of_a_closed_loop_do_not_block_others(conninfo, schema, connect, target):
+    def leave_tasks_in_a_closed_loop():
         other = connect(autocommit=False)
         parent = open_store(conninfo, schema)
-        store = of_kind(parent, way)
+        store = target_of(parent, target)
         asyncio.run(store.session("s").append("user", "first"))
         other.execute("SELECT FROM sessions FOR UPDATE")
         loop = asyncio.new_event_loop()
@@ -153,24 +153,24 @@ def test_what_a_dead_loop_left_blocks_nobody(conninfo, schema, connect, way):
             await asyncio.sleep(0.3)
             return tasks
 
-        async def go_on():
+        async def append_and_close():
             stored = await store.session("s").append("user", "second")
             await store.close()
             await parent.close()
             return stored.content
 
         left = loop.run_until_complete(leave())
-        loop.close()  # As it is: its tasks are neither cancelled nor awaited.
+        loop.close()  # Its tasks are neither cancelled nor awaited.
         other.rollback()
-        return asyncio.run(go_on()), [task.done() for task in left]
+        return asyncio.run(append_and_close()), [task.done() for task in left]
 
-    # In a process of its own, which ends without the warnings that asyncio has for such tasks.
-    assert Child(leave_some).result(3 * TIMEOUT) == ("second", [False] * 8)
+    # In another process, which ends without asyncio's warnings about such tasks.
+    assert Child(leave_tasks_in_a_closed_loop).result(3 * TIMEOUT) == ("second", [False] * 8)
 
 
 @pytest.fixture
 def other_loop():
-    """Run a coroutine in an event loop that runs in another thread."""
+    """Run a coroutine in the event loop of another thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -180,44 +180,44 @@ def other_loop():
     loop.close()
 
 
-ELSEWHERE = pytest.raises(dal.StoreClosed, match="another event loop.*AsyncSessionStore.connect")
+REFUSED_IN_ANOTHER_LOOP = pytest.raises(dal.StoreClosed, match="another event loop.*AsyncSessionStore.connect")
 
 
-async def test_a_pool_of_the_callers_in_another_loop(server, options, tables, other_loop):
+async def test_a_callers_pool_is_refused_in_another_loop(server, options, tables, other_loop):
     pool = psycopg_pool.AsyncConnectionPool(server.conninfo, kwargs=options, min_size=1, max_size=1, open=False)
     async with pool:
         store = dal.AsyncSessionStore(pool)
         began = time.monotonic()
-        with ELSEWHERE:
+        with REFUSED_IN_ANOTHER_LOOP:
             other_loop(store.session("s").append("user", "x"))
-        async with pool.connection():  # The only one: who waits for it in another loop would not be woken.
-            with ELSEWHERE:
+        async with pool.connection():  # The only connection: a waiter in another loop would never be woken.
+            with REFUSED_IN_ANOTHER_LOOP:
                 other_loop(store.session("s").append("user", "x"))
         async with store.writer() as writer:
-            with ELSEWHERE:
+            with REFUSED_IN_ANOTHER_LOOP:
                 other_loop(writer.session("s").append("user", "x"))
             assert (await writer.session("s").append("user", "x")).content == "x"
         assert time.monotonic() - began < 5
 
 
-async def test_a_connection_of_the_callers_in_another_loop(server, options, tables, other_loop):
+async def test_a_callers_connection_is_refused_in_another_loop(server, options, tables, other_loop):
     async with await psycopg.AsyncConnection.connect(server.conninfo, **options) as connection:
         store = dal.AsyncSessionStore(connection)
         assert (await store.session("s").append("user", "x")).sequence == 0
-        with ELSEWHERE:
+        with REFUSED_IN_ANOTHER_LOOP:
             other_loop(store.session("s").append("user", "x"))
         assert (await store.session("s").append("user", "x")).sequence == 1
 
 
-async def test_a_transaction_in_another_loop(server, schema, tables, other_loop):
+async def test_a_transaction_is_refused_in_another_loop(server, schema, tables, other_loop):
     async with dal.AsyncSessionStore.connect(server.conninfo, schema=schema) as store, store.transaction() as tx:
         await tx.session("s").append("user", "x")
-        with ELSEWHERE:
+        with REFUSED_IN_ANOTHER_LOOP:
             other_loop(tx.session("s").append("user", "x"))
         assert (await tx.session("s").append("user", "x")).sequence == 1
 
 
-def test_a_pool_that_is_opened_after_its_store_was_tried(server, options, tables):
+def test_a_callers_pool_may_be_opened_after_a_failed_call(server, options, tables):
     pool = psycopg_pool.AsyncConnectionPool(server.conninfo, kwargs=options, min_size=1, max_size=1, open=False)
     store = dal.AsyncSessionStore(pool)
 

@@ -1,4 +1,4 @@
-"""Measuring what an operation costs, over either kind of connection, with the same names on every PostgreSQL."""
+"""Measuring the cost of an operation, on sync and async connections, on every version of PostgreSQL."""
 
 import asyncio
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Async:
 
 
 @pytest.fixture(params=["sync", "async"])
-def kind(request):
+def api(request):
     if request.param == "sync":
         yield Sync()
     else:
@@ -52,8 +52,8 @@ def kind(request):
 
 
 @pytest.fixture
-def family(server, schema, options):
-    """Options of connections that see two tables, of which one refers to the other."""
+def two_tables(server, schema, options):
+    """Options for connections that use two tables, one of which refers to the other."""
     with psycopg.connect(server.conninfo, **options) as connection:
         connection.execute(f"CREATE SCHEMA {schema}")
         connection.execute(TABLES)
@@ -62,36 +62,36 @@ def family(server, schema, options):
 
 
 @pytest.fixture
-def measured(kind, server, family):
-    made = kind.connect(server.conninfo, **family)
+def measured(api, server, two_tables):
+    made = api.connect(server.conninfo, **two_tables)
     yield made
-    kind.get(made.close())
+    api.get(made.close())
 
 
-def test_a_statement_costs_what_it_touches(kind, measured, figure, server):
+def test_costs_of_an_insert(api, measured, figure, server):
     insert = "INSERT INTO children VALUES (101, 5)"
-    cost = least([kind.get(cost_of(measured, lambda: measured.execute(insert))) for _ in range(3)])
+    cost = least([api.get(cost_of(measured, lambda: measured.execute(insert))) for _ in range(3)])
     assert isinstance(cost, Cost)
     assert set(cost.buffers_of) == {"children", "children_pkey", "children_parent_id_idx", "parents", "parents_pkey"}
     assert cost.buffers == sum(cost.buffers_of.values())
     assert (cost.rows_written, cost.updates, cost.temporary_bytes, cost.temporary_files) == (1, 0, 0, 0)
-    # Three into the table and its indexes; the lock on the parent's row; at times an index entry's clean-up.
+    # Three for the table and its indexes, one for the lock on the parent's row, at times one for an index cleanup.
     assert 4 <= cost.wal_records <= 6
     assert 100 < cost.wal_bytes < 1000
     figure(f"an insert with a foreign key, PostgreSQL {server.version.split()[0]}", str(cost))
 
 
-def test_what_triggers_of_foreign_keys_do_is_in_it(kind, measured):
+def test_foreign_key_triggers_are_included(api, measured):
     delete = "DELETE FROM parents WHERE parent_id = 1"
-    cost = least([kind.get(cost_of(measured, lambda: measured.execute(delete))) for _ in range(3)])
+    cost = least([api.get(cost_of(measured, lambda: measured.execute(delete))) for _ in range(3)])
     assert cost.rows_written == 1 + 50
     assert cost.buffers_of["children"] >= 50
     assert cost.wal_records >= 1 + 50
 
 
-def test_work_in_another_schema_is_in_it_and_a_neighbours_is_not(kind, measured, server, family, schema):
+def test_other_schemas_are_included_and_other_sessions_are_not(api, measured, server, two_tables, schema):
     update = "UPDATE parents SET counter = counter + 1"
-    with psycopg.connect(server.conninfo, **family) as neighbour:
+    with psycopg.connect(server.conninfo, **two_tables) as neighbour:
         neighbour.execute(f"CREATE SCHEMA {schema}_audit CREATE TABLE log (entry text)")
         neighbour.execute(f"INSERT INTO {schema}_audit.log VALUES ('to begin with')")
 
@@ -99,16 +99,16 @@ def test_work_in_another_schema_is_in_it_and_a_neighbours_is_not(kind, measured,
             neighbour.execute(update)
             return measured.execute(f"INSERT INTO {schema}_audit.log VALUES ('was here')")
 
-        cost = kind.get(cost_of(measured, operation))
-        held = kind.get(locks_of(measured, operation))
+        cost = api.get(cost_of(measured, operation))
+        held = api.get(locks_of(measured, operation))
         neighbour.execute(f"DROP SCHEMA {schema}_audit CASCADE")
     assert set(cost.buffers_of) == {f"{schema}_audit.log"}
     assert (cost.rows_written, cost.updates) == (1, 0)
     assert held == {f"{schema}_audit.log": "RowExclusive"}
 
 
-def test_what_waits_for_the_commit_is_in_it_though_it_is_rolled_back(kind, measured):
-    kind.get(
+def test_deferred_triggers_are_included(api, measured):
+    api.get(
         measured.execute(
             "CREATE FUNCTION count_all() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN PERFORM count(*) FROM parents; RETURN NULL; END $$;"
@@ -117,50 +117,50 @@ def test_what_waits_for_the_commit_is_in_it_though_it_is_rolled_back(kind, measu
         )
     )
     assert (
-        kind.get(cost_of(measured, lambda: measured.execute("INSERT INTO children VALUES (101, 5)"))).rows_read >= 1000
+        api.get(cost_of(measured, lambda: measured.execute("INSERT INTO children VALUES (101, 5)"))).rows_read >= 1000
     )
 
 
-def test_hot_updates_are_told_apart(kind, measured):
+def test_hot_updates_are_counted_separately(api, measured):
     def cost(column):
-        return kind.get(
+        return api.get(
             cost_of(measured, lambda: measured.execute(f"UPDATE parents SET {column} = 7 WHERE parent_id = 1000"))
         )
 
     assert (cost("counter").updates, cost("counter").hot_share) == (1, 1.0)
     assert (cost("looked_up").updates, cost("looked_up").hot_share) == (1, 0.0)
-    assert kind.get(cost_of(measured, lambda: measured.execute("SELECT 1"))).hot_share == 1.0
+    assert api.get(cost_of(measured, lambda: measured.execute("SELECT 1"))).hot_share == 1.0
 
 
-def test_temporary_files_are_counted(kind, measured):
-    kind.get(measured.execute("SET work_mem = '64kB'"))
-    cost = kind.get(
+def test_temporary_files_are_counted(api, measured):
+    api.get(measured.execute("SET work_mem = '64kB'"))
+    cost = api.get(
         cost_of(measured, lambda: measured.execute("SELECT n FROM generate_series(1, 50000) AS n ORDER BY n DESC"))
     )
     assert cost.temporary_files >= 1
     assert cost.temporary_bytes > 300_000
 
 
-def test_a_neighbours_wal_is_in_it_only_where_the_server_cannot_tell(kind, measured, server, family):
-    with psycopg.connect(server.conninfo, **family) as neighbour:
+def test_wal_of_other_sessions_is_excluded_on_postgresql_18(api, measured, server, two_tables):
+    with psycopg.connect(server.conninfo, **two_tables) as neighbour:
 
         def operation():
             neighbour.execute("UPDATE parents SET counter = counter + 1")
             neighbour.execute("SELECT pg_stat_force_next_flush()")
             return measured.execute("SELECT 1")
 
-        cost = kind.get(cost_of(measured, operation))
+        cost = api.get(cost_of(measured, operation))
         counts_backends = neighbour.info.server_version >= 180000
-    # Its own are few: the cleaning of a page of the catalog, at most.
+    # Its own records are few: at most the pruning of a catalog page.
     assert (cost.wal_records < 100) if counts_backends else (cost.wal_records >= 1000)
 
 
-def test_nothing_stays_unless_asked(kind, measured, server, family):
+def test_the_operation_is_rolled_back_by_default(api, measured, server, two_tables):
     insert = "INSERT INTO children VALUES (101, 5)"
-    kind.get(cost_of(measured, lambda: measured.execute(insert)))
-    with psycopg.connect(server.conninfo, **family) as other:
+    api.get(cost_of(measured, lambda: measured.execute(insert)))
+    with psycopg.connect(server.conninfo, **two_tables) as other:
         assert other.execute("SELECT count(*) FROM children").fetchone() == (100,)
-        kind.get(cost_of(measured, lambda: measured.execute(insert), commit=True))
+        api.get(cost_of(measured, lambda: measured.execute(insert), commit=True))
         assert other.execute("SELECT count(*) FROM children").fetchone() == (101,)
 
 
@@ -172,91 +172,91 @@ class Nothing:
 @pytest.mark.parametrize(
     "row_factory", [dict_row, namedtuple_row, scalar_row, class_row(Nothing)], ids=["dict", "named", "scalar", "class"]
 )
-def test_any_row_factory_will_do(kind, server, family, row_factory):
-    connection = kind.connect(server.conninfo, **family, row_factory=row_factory)
+def test_any_row_factory_works(api, server, two_tables, row_factory):
+    connection = api.connect(server.conninfo, **two_tables, row_factory=row_factory)
     delete = "DELETE FROM parents WHERE parent_id = 1"
-    assert kind.get(cost_of(connection, lambda: connection.execute(delete))).rows_written == 51
-    assert kind.get(locks_of(connection, lambda: connection.execute(delete)))["children"] == "RowExclusive"
+    assert api.get(cost_of(connection, lambda: connection.execute(delete))).rows_written == 51
+    assert api.get(locks_of(connection, lambda: connection.execute(delete)))["children"] == "RowExclusive"
     with held_snapshot(connection):
         pass
-    kind.get(connection.close())
+    api.get(connection.close())
 
 
-def test_the_connection_is_left_as_it_was(kind, measured):
+def test_the_connection_is_not_changed(api, measured):
     for _ in range(10):
-        kind.get(cost_of(measured, lambda: measured.execute("SELECT 1")))
-    cursor = kind.get(measured.execute("SELECT count(*) FROM pg_prepared_statements"))
-    assert kind.get(cursor.fetchone()) == (0,)
+        api.get(cost_of(measured, lambda: measured.execute("SELECT 1")))
+    cursor = api.get(measured.execute("SELECT count(*) FROM pg_prepared_statements"))
+    assert api.get(cursor.fetchone()) == (0,)
     assert measured.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
-def test_a_connection_without_autocommit_is_refused(kind, server):
-    connection = kind.connect(server.conninfo)
+def test_a_connection_without_autocommit_is_refused(api, server):
+    connection = api.connect(server.conninfo)
     with pytest.raises(InvalidInput, match="autocommit=True"):
-        kind.get(cost_of(connection, lambda: connection.execute("SELECT 1")))
-    kind.get(connection.close())
+        api.get(cost_of(connection, lambda: connection.execute("SELECT 1")))
+    api.get(connection.close())
 
 
-def test_a_connection_inside_a_transaction_is_refused(kind, measured):
-    kind.get(measured.execute("BEGIN"))
+def test_a_connection_inside_a_transaction_is_refused(api, measured):
+    api.get(measured.execute("BEGIN"))
     with pytest.raises(InvalidInput, match="inside a transaction"):
-        kind.get(cost_of(measured, lambda: measured.execute("SELECT 1")))
+        api.get(cost_of(measured, lambda: measured.execute("SELECT 1")))
 
 
-def test_what_is_no_connection_is_refused():
+def test_other_types_than_connections_are_refused():
     with pytest.raises(TypeError, match=r"cost_of\(\) needs a psycopg connection, not str"):
         cost_of("postgresql://localhost/app", lambda: None)
 
 
-def test_an_operations_error_comes_through_and_its_transaction_ends(kind, measured):
+def test_an_error_of_the_operation_is_raised_and_rolled_back(api, measured):
     with pytest.raises(psycopg.errors.DivisionByZero):
-        kind.get(cost_of(measured, lambda: measured.execute("SELECT 1/0")))
+        api.get(cost_of(measured, lambda: measured.execute("SELECT 1/0")))
     assert measured.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
-def test_a_synchronous_connection_cannot_measure_what_waits(server, family):
-    with psycopg.connect(server.conninfo, **family) as connection:
+def test_a_sync_connection_refuses_an_async_operation(server, two_tables):
+    with psycopg.connect(server.conninfo, **two_tables) as connection:
         with pytest.raises(TypeError, match="AsyncConnection"):
             cost_of(connection, lambda: asyncio.sleep(0))
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
-async def test_a_synchronous_connection_inside_an_event_loop(server, family):
-    with psycopg.connect(server.conninfo, **family) as connection:
+async def test_a_sync_connection_works_in_an_event_loop(server, two_tables):
+    with psycopg.connect(server.conninfo, **two_tables) as connection:
         delete = "DELETE FROM parents WHERE parent_id = 1"
         assert cost_of(connection, lambda: connection.execute(delete)).rows_written == 51
 
 
-def test_without_tables_nothing_is_touched(kind, server):
-    connection = kind.connect(server.conninfo, autocommit=True, options="-c search_path=none_such")
-    cost = kind.get(cost_of(connection, lambda: connection.execute("SELECT 1")))
+def test_costs_without_tables_are_zero(api, server):
+    connection = api.connect(server.conninfo, autocommit=True, options="-c search_path=none_such")
+    cost = api.get(cost_of(connection, lambda: connection.execute("SELECT 1")))
     assert (cost.buffers, cost.rows_read, cost.rows_written) == (0, 0, 0)
-    kind.get(connection.close())
+    api.get(connection.close())
 
 
-def test_the_strongest_lock_of_each_table(kind, measured):
-    held = kind.get(locks_of(measured, lambda: measured.execute("DELETE FROM parents WHERE parent_id = 1")))
+def test_the_strongest_lock_of_each_table_is_reported(api, measured):
+    held = api.get(locks_of(measured, lambda: measured.execute("DELETE FROM parents WHERE parent_id = 1")))
     assert held == {"parents": "RowExclusive", "children": "RowExclusive"}
-    held = kind.get(locks_of(measured, lambda: measured.execute("SELECT FROM parents; LOCK children IN SHARE MODE")))
+    held = api.get(locks_of(measured, lambda: measured.execute("SELECT FROM parents; LOCK children IN SHARE MODE")))
     assert held == {"parents": "AccessShare", "children": "Share"}
 
 
-def test_the_least_is_taken_figure_by_figure():
+def test_least_takes_the_minimum_of_each_figure():
     few = Cost({"t": 3}, 9, 9, 1, 1, 9, 900, 90, 9)
     many = Cost({"t": 4, "u": 1}, 1, 1, 2, 0, 1, 100, 10, 1)
     assert least([many, few]) == Cost({"t": 3}, 1, 1, 1, 1, 1, 100, 10, 1)
 
 
 @pytest.mark.parametrize("by", ["conninfo", "connection"])
-def test_a_held_snapshot_keeps_old_row_versions(kind, measured, server, family, by):
+def test_a_held_snapshot_keeps_old_row_versions(api, measured, server, two_tables, by):
     def update(times):
         for _ in range(times):
-            kind.get(measured.execute("UPDATE parents SET counter = counter + 1 WHERE parent_id = 3"))
+            api.get(measured.execute("UPDATE parents SET counter = counter + 1 WHERE parent_id = 3"))
 
     def touched():
         update = "UPDATE parents SET counter = counter + 1 WHERE parent_id = 3"
-        kind.get(measured.execute("VACUUM (INDEX_CLEANUP ON) parents"))
-        return least([kind.get(cost_of(measured, lambda: measured.execute(update))) for _ in range(3)]).buffers
+        api.get(measured.execute("VACUUM (INDEX_CLEANUP ON) parents"))
+        return least([api.get(cost_of(measured, lambda: measured.execute(update))) for _ in range(3)]).buffers
 
     update(1000)
     alone = touched()
@@ -269,8 +269,8 @@ def test_a_held_snapshot_keeps_old_row_versions(kind, measured, server, family, 
     assert touched() <= alone + 1
 
 
-def test_waiting_for_older_snapshots_ends_with_them(server, family):
-    with psycopg.connect(server.conninfo, **family) as connection:
+def test_patience_waits_for_older_snapshots(server, two_tables):
+    with psycopg.connect(server.conninfo, **two_tables) as connection:
         Patience(0).wait(connection)
         with held_snapshot(connection):
             connection.execute("UPDATE parents SET counter = counter + 1")
@@ -278,19 +278,19 @@ def test_waiting_for_older_snapshots_ends_with_them(server, family):
             patience = Patience(0.3)
             patience.wait(connection)
             assert monotonic() - started >= 0.3
-            patience.wait(connection)  # It is used up.
+            patience.wait(connection)  # Its time is used up.
             assert monotonic() - started < 60
         started = monotonic()
         Patience(60).wait(connection)
         assert monotonic() - started < 60
 
 
-def test_round_trips_cold_and_warm(kind, measured):
-    trips = kind.get(round_trips_of(measured, lambda: measured.execute("SELECT %s::int AS warm", [1])))
+def test_cold_and_warm_round_trips(api, measured):
+    trips = api.get(round_trips_of(measured, lambda: measured.execute("SELECT %s::int AS warm", [1])))
     assert (trips.cold.round_trips, trips.warm.round_trips, trips.preparing) == (1, 1, 1)
     assert [statement.how for statement in trips.cold.statements] == ["query"]
     assert [statement.how for statement in trips.warm.statements] == ["prepared"]
     assert trips.warm.bytes_sent < trips.cold.bytes_sent
     measured.prepare_threshold = None
-    trips = kind.get(round_trips_of(measured, lambda: measured.execute("SELECT %s::int AS never", [1])))
+    trips = api.get(round_trips_of(measured, lambda: measured.execute("SELECT %s::int AS never", [1])))
     assert (trips.cold.round_trips, trips.warm.round_trips, trips.preparing) == (1, 1, 0)

@@ -1,4 +1,4 @@
-"""Tables of an older release become this one's while services write."""
+"""Migrations upgrade the tables of older releases while services write."""
 
 import re
 import subprocess
@@ -35,7 +35,7 @@ APPEND = {
 
 @pytest.fixture
 def old(server, schema):
-    """A connection to tables as the first release made them."""
+    """A connection to the tables of the first release."""
     with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
         connection.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
         connection.execute((RELEASE_1 / "schema.sql").read_bytes())
@@ -51,12 +51,12 @@ def connect_old(server, schema, old):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def few_attempts(monkeypatch):
     monkeypatch.setattr(migrations, "_RETRIES", 2)
 
 
 def release_1(connection, statement, **parameters):
-    """Send a statement as the first release did."""
+    """Send a statement of the first release."""
     text = re.sub(r"(?<!:):(\w+)(?=::)", r"%(\1)s", (RELEASE_1 / f"{statement}.sql").read_text(encoding="utf-8"))
     return connection.execute(text.encode(), parameters).fetchone()
 
@@ -66,13 +66,13 @@ def append(connection, session_id, message_id):
     return sequence
 
 
-def upgraded(connection):
-    told = []
-    migrations.upgrade(connection, told.append)
-    return told
+def upgrade(connection):
+    messages = []
+    migrations.upgrade(connection, messages.append)
+    return messages
 
 
-def finished(connection):
+def finish(connection):
     migrations.finish(connection, lambda _: None)
 
 
@@ -84,12 +84,12 @@ def dump(server, schema):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # What pg_dump marks its own output with is new each time; and so is what some builds of the server stamp each
-    # column with, which no statement of ours has set.
+    # pg_dump's markers differ in each run. Some builds of the server also add an attribute to each column, which
+    # no statement of ours has set.
     marks = r"^(\\(un)?restrict .*|ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);)$"
     text = re.sub(marks, "", done.stdout, flags=re.MULTILINE).replace(schema, "the_schema")
     text = re.sub(r"pg_attver=\d+, ", "", text)
-    # A column that was added stands last, with its comment; apart from that, the tables are alike.
+    # Added columns are last, and so are their comments; ignore the order.
     parts = re.sub(r"(?<=\(\n)    [^;]*(?=\n\))", _in_any_order, text).split("\n\n\n")
     return "\n".join(sorted(part.strip() for part in parts if part.strip("-\n")))
 
@@ -99,8 +99,8 @@ def _in_any_order(columns):
 
 
 @contextmanager
-def writing(connect, writers=4):
-    """Let writers append as the first release did; gives the list of all that was acknowledged, as it grows."""
+def concurrent_writers(connect, writers=4):
+    """Append like the first release, in threads; yield the growing list of acknowledgements."""
     acknowledged, errors, over = [], [], threading.Event()
 
     def write(session_id):
@@ -117,10 +117,10 @@ def writing(connect, writers=4):
     for thread in threads:
         thread.start()
     try:
-        until(lambda: len(acknowledged) > 10 * writers)
+        wait_until(lambda: len(acknowledged) > 10 * writers)
         yield acknowledged
         n = len(acknowledged)
-        until(lambda: len(acknowledged) > n + 10 * writers)
+        wait_until(lambda: len(acknowledged) > n + 10 * writers)
     finally:
         over.set()
         for thread in threads:
@@ -128,14 +128,14 @@ def writing(connect, writers=4):
     assert errors == []
 
 
-def until(true, seconds=20):
+def wait_until(condition, seconds=20):
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_there_is_a_step_for_each_version():
+def test_each_version_has_a_migration():
     names = [path.name for path in migrations.steps(1)]
     assert [int(name[:4]) for name in names] == list(range(2, VERSION + 1))
     assert names == sorted(path.name for path in SCHEMA.parent.glob("dal/schema/migrations/*.sql"))
@@ -143,10 +143,10 @@ def test_there_is_a_step_for_each_version():
         assert migrations.purpose(path).startswith(f"Version {int(path.name[:4])}: ")
 
 
-def test_the_steps_and_the_file_make_the_same_tables(server, schema, old, connect_old):
-    assert upgraded(old) == [migrations.purpose(path) for path in migrations.steps(1)]
-    assert "active_hour" in dump(server, schema), "older releases list by it"
-    finished(old)
+def test_migrations_and_schema_sql_create_the_same_tables(server, schema, old, connect_old):
+    assert upgrade(old) == [migrations.purpose(path) for path in migrations.steps(1)]
+    assert "active_hour" in dump(server, schema), "older releases use it"
+    finish(old)
     by_steps = dump(server, schema)
     old.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
     dal.SessionStore(old).apply_schema()
@@ -154,10 +154,12 @@ def test_the_steps_and_the_file_make_the_same_tables(server, schema, old, connec
     assert by_steps.count("CREATE TABLE") == 4
 
 
-def test_the_last_step_and_the_file_record_the_same(server, schema, old):
-    upgraded(old)
-    assert old.execute("SELECT max(usable_from) FROM dal_schema").fetchone() == (1,), "until it is finished"
-    finished(old)
+def test_migrations_and_schema_sql_record_the_same_version(server, schema, old):
+    upgrade(old)
+    assert old.execute("SELECT max(usable_from) FROM dal_schema").fetchone() == (1,), (
+        "older releases can use the tables until `finish`"
+    )
+    finish(old)
     by_steps = old.execute("SELECT version, usable_from FROM dal_schema ORDER BY version").fetchall()
     assert [version for version, _ in by_steps] == list(range(1, VERSION + 1))
     old.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
@@ -165,21 +167,21 @@ def test_the_last_step_and_the_file_record_the_same(server, schema, old):
     assert old.execute("SELECT version, usable_from FROM dal_schema").fetchall() == by_steps[-1:]
 
 
-def test_what_was_stored_stays_and_a_second_time_does_nothing(old):
+def test_an_upgrade_keeps_data_and_can_be_repeated(old):
     for n in range(3):
         append(old, "s", f"m{n}")
-    assert len(upgraded(old)) == VERSION - 1
-    assert upgraded(old) == []
+    assert len(upgrade(old)) == VERSION - 1
+    assert upgrade(old) == []
     store = dal.SessionStore(old)
     assert [message.message_id for message in store.session("s").latest()] == ["m0", "m1", "m2"]
     assert store.session("s").remove_from(2) == 1
     assert store.session("s").delete()
 
 
-def test_old_releases_go_on_writing_before_during_and_after(old, connect_old):
-    with writing(connect_old) as acknowledged:
+def test_old_releases_can_write_before_during_and_after_an_upgrade(old, connect_old):
+    with concurrent_writers(connect_old) as acknowledged:
         before = len(acknowledged)
-        upgraded(old)
+        upgrade(old)
         assert before > 0
     assert len(acknowledged) == len(set(acknowledged))
     store = dal.SessionStore(old)
@@ -189,30 +191,30 @@ def test_old_releases_go_on_writing_before_during_and_after(old, connect_old):
         assert store.session(session_id).record().message_count == len(numbers)
     assert release_1(old, "remove_from", session_id="s0-0", sequence=1)[0] == "active"
     assert store.session("s0-0").record().message_count == 1
-    assert old.execute("SELECT FROM removals").fetchall() == [], "the old release notes none, and is not kept from it"
+    assert old.execute("SELECT FROM removals").fetchall() == [], "the old release records no removals"
 
 
-def test_each_session_has_its_place_in_lists_whichever_release_moves_it(old, connect_old):
-    for n in range(1100):  # More than two of the transactions in which places are filled in.
+def test_lists_are_ordered_whichever_release_appends(old, connect_old):
+    for n in range(1100):  # More than two of the batches in which listed_at is filled in.
         append(old, f"s{n:04}", "m")
     old.execute(
         "UPDATE sessions SET updated_at = timestamptz '2026-01-01' + substr(session_id, 2)::integer * interval '1 h'"
     )
     in_order = [f"s{n:04}" for n in reversed(range(1100))]
-    upgraded(old)
+    upgrade(old)
     store = dal.SessionStore(old)
     assert [record.session_id for record in store.sessions(limit=2000)] == in_order
     append(old, "s0500", "by the old release")
     append(old, "s0700", "by the old release")
     assert [record.session_id for record in store.sessions(limit=2)] == ["s0700", "s0500"]
-    finished(old)
+    finish(old)
     store.session("s0600").append("user", "x")
     page = store.sessions(limit=2000)
     assert [record.session_id for record in page][:3] == ["s0600", "s0700", "s0500"]
     assert len(page) == 1100
 
 
-def test_places_that_were_filled_in_part_are_filled_in_whole(old, connect_old, impatient):
+def test_an_interrupted_fill_is_completed(old, connect_old, few_attempts):
     for n in range(600):
         append(old, f"s{n:04}", "m")
     for step in migrations.steps(1)[:2]:
@@ -220,69 +222,69 @@ def test_places_that_were_filled_in_part_are_filled_in_whole(old, connect_old, i
     with connect_old(autocommit=False) as other:
         append(other, "s0550", "held")
         with pytest.raises(dal.StatementFailed, match="gave up"):
-            upgraded(old)
+            upgrade(old)
         assert old.execute("SELECT count(*) FROM sessions WHERE listed_at = '-infinity'").fetchone() == (100,)
-    upgraded(old)
+    upgrade(old)
     assert old.execute("SELECT count(*) FROM sessions WHERE listed_at = '-infinity'").fetchone() == (0,)
 
 
-def test_an_index_that_was_left_unfinished_is_built_anew(old):
+def test_an_invalid_index_is_rebuilt(old):
     for step in (step for step in migrations.steps(1) if step.name < "0005"):
         migrations._run(old, step.read_text(encoding="utf-8"))
     old.execute("CREATE INDEX sessions_listed ON sessions (status)")
     old.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sessions_listed'::regclass")
-    upgraded(old)
+    upgrade(old)
     made = old.execute("SELECT pg_get_indexdef('sessions_listed'::regclass)").fetchone()[0]
     assert "(status, listed_at, session_id)" in made
 
 
-def test_it_finishes_only_what_is_up_to_date(old):
+def test_finish_needs_an_upgrade(old):
     with pytest.raises(dal.StatementFailed, match="run `dal schema upgrade` first"):
-        finished(old)
-    upgraded(old)
+        finish(old)
+    upgrade(old)
     for _ in range(2):
-        finished(old)
+        finish(old)
     assert old.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal").fetchall() == []
 
 
-def test_a_long_transaction_delays_the_step_and_the_writers_hardly(old, connect_old):
-    told = []
-    with connect_old(autocommit=False) as long:
-        append(long, "long", "m")
-        with writing(connect_old) as acknowledged:
-            work = threading.Thread(target=lambda: migrations.upgrade(old, tell := told.append) or tell("done"))
+def test_a_migration_that_waits_for_a_lock_does_not_block_writers(old, connect_old):
+    messages = []
+    with connect_old(autocommit=False) as long_transaction:
+        append(long_transaction, "long", "m")
+        with concurrent_writers(connect_old) as acknowledged:
+            work = threading.Thread(target=lambda: migrations.upgrade(old, tell := messages.append) or tell("done"))
             work.start()
-            until(lambda: len(told) >= 2)
-            # Twice it has given up its place in the queue, and each time the writers went on.
+            wait_until(lambda: len(messages) >= 2)
+            # It has given up its place in the lock queue twice, and the writers continued.
             waited = len(acknowledged)
-            until(lambda: len(acknowledged) > waited + 10)
-            assert "done" not in told
-            long.commit()
+            wait_until(lambda: len(acknowledged) > waited + 10)
+            assert "done" not in messages
+            long_transaction.commit()
             work.join()
-    assert told[0] == "not yet: canceling statement due to lock timeout; will try again"
-    assert told[-2:] == [migrations.purpose(migrations.steps(1)[-1]), "done"]
+    assert messages[0] == "not yet: canceling statement due to lock timeout; will try again"
+    assert messages[-2:] == [migrations.purpose(migrations.steps(1)[-1]), "done"]
 
 
-def test_it_gives_up_in_the_end_and_says_who_may_hold_it(old, connect_old, impatient):
-    with connect_old(autocommit=False) as long:
-        append(long, "long", "m")
+def test_an_upgrade_gives_up_and_says_how_to_find_the_lock(old, connect_old, few_attempts):
+    with connect_old(autocommit=False) as long_transaction:
+        append(long_transaction, "long", "m")
         with pytest.raises(
             dal.StatementFailed, match=r"gave up after 3 attempts: .*lock timeout.* pg_stat_activity"
         ) as error:
-            upgraded(old)
+            upgrade(old)
         assert (error.value.query, error.value.sqlstate) == ("0002_removals.sql", "55P03")
     assert old.execute("SELECT to_regclass('removals'), (SELECT max(version) FROM dal_schema)").fetchone() == (None, 1)
-    assert upgraded(old)
+    assert upgrade(old)
 
 
-def test_two_at_the_same_moment_take_each_step_once(old, connect_old):
-    start, told, errors = threading.Barrier(4), [], []
+def test_concurrent_upgrades_run_each_migration_once(old, connect_old):
+    start, messages, errors = threading.Barrier(4), [], []
 
     def work():
         with connect_old() as connection:
             start.wait()
             try:
-                migrations.upgrade(connection, told.append)
+                migrations.upgrade(connection, messages.append)
             except dal.DalError as error:
                 errors.append(error)
 
@@ -292,52 +294,52 @@ def test_two_at_the_same_moment_take_each_step_once(old, connect_old):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert sorted(one for one in told if "not yet" not in one) == [
+    assert sorted(one for one in messages if "not yet" not in one) == [
         migrations.purpose(one) for one in migrations.steps(1)
     ]
 
 
-def test_it_waits_for_whoever_applies_the_schema(old, connect_old, impatient):
+def test_an_upgrade_waits_for_apply_schema(old, connect_old, few_attempts):
     with connect_old(autocommit=False) as other:
         other.execute("SELECT pg_advisory_xact_lock(x'73657373696F6E2D'::bigint)")
         with pytest.raises(dal.StatementFailed, match="gave up"):
-            upgraded(old)
+            upgrade(old)
 
 
-def test_a_step_that_fails_leaves_nothing(old, monkeypatch, tmp_path):
+def test_a_failed_migration_is_rolled_back(old, monkeypatch, tmp_path):
     broken = tmp_path / "0002_broken.sql"
     broken.write_bytes(migrations.steps(1)[0].read_bytes() + b"SELECT 1 / 0;")
     monkeypatch.setattr(migrations, "steps", lambda version: [broken])
     with pytest.raises(dal.StatementFailed, match=r"division by zero \[0002_broken.sql, 22012\]"):
-        upgraded(old)
+        upgrade(old)
     assert old.execute("SELECT to_regclass('removals'), (SELECT max(version) FROM dal_schema)").fetchone() == (None, 1)
 
 
 @pytest.mark.parametrize("step", migrations.steps(1), ids=lambda path: path.stem)
-def test_a_step_alone_refuses_any_but_the_version_before(connection, step, sync_store):
+def test_a_migration_refuses_all_versions_but_the_previous_one(connection, step, sync_store):
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=f"holds version {VERSION} ") as error:
         migrations._run(connection, step.read_text(encoding="utf-8"))
     assert error.value.diag.message_hint == "Run dal schema upgrade, which runs every missing file."
 
 
-def test_a_store_on_older_tables_says_what_to_run(side, server, schema, old):
+def test_a_store_with_older_tables_says_what_to_run(side, server, schema, old):
     with side.connect_store(server.conninfo, schema=schema) as store:
         for attempt in (lambda: store.session().append("user", "x"), store.check_schema, store.apply_schema):
             with pytest.raises(
                 dal.SchemaMismatch, match=f"have version 1, .* needs {VERSION}; run `dal schema upgrade`"
             ):
                 attempt()
-        upgraded(old)
+        upgrade(old)
         assert store.session().append("user", "x").sequence == 0
 
 
-def test_without_tables_there_is_nothing_to_upgrade(server, schema):
+def test_an_upgrade_without_tables_is_an_error(server, schema):
     with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
         with pytest.raises(dal.SchemaMismatch, match="run `dal schema apply`"):
-            upgraded(connection)
+            upgrade(connection)
 
 
-def test_the_command_shows_takes_and_reports_the_steps(server, schema, old):
+def test_the_upgrade_command(server, schema, old):
     options = ("--schema", schema, "--dsn", server.conninfo)
     shown = run("schema", "upgrade", "--dry-run", *options)
     assert (shown.returncode, shown.stderr) == (0, "")

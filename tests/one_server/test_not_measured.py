@@ -1,4 +1,4 @@
-"""The gate never says that a promise is kept if what it speaks of was not run."""
+"""The gate reports a promise as "not measured" if its subject was never run."""
 
 import json
 from xml.etree import ElementTree as ET
@@ -158,14 +158,14 @@ def verdicts(project, checked):
     return {(query["name"], one["promised"]): one for query in queries for one in query["verdicts"]}
 
 
-def test_what_was_not_run_is_not_kept(verdicts):
-    told = {key: one["measured"] for key, one in verdicts.items() if one["outcome"] == "not measured"}
-    assert told.keys() == EXPECTED.keys()
+def test_promises_that_were_not_run_are_not_measured(verdicts):
+    reasons = {key: one["measured"] for key, one in verdicts.items() if one["outcome"] == "not measured"}
+    assert reasons.keys() == EXPECTED.keys()
     for key, reason in EXPECTED.items():
-        assert told[key].startswith(reason), key
+        assert reasons[key].startswith(reason), key
 
 
-def test_a_query_without_any_growth_is_run_all_the_same(verdicts):
+def test_a_query_without_growth_is_run(verdicts):
     assert verdicts["constant", "1 round trip"]["measured"] == "1 round trip"
     assert verdicts["constant", "at most 3 buffers"]["measured"].startswith("0 at 64 in the standard data")
     assert verdicts["constant", "no lock on any table"]["outcome"] == "kept"
@@ -174,7 +174,7 @@ def test_a_query_without_any_growth_is_run_all_the_same(verdicts):
     } == {"kept"}
 
 
-def test_every_form_says_so(project, checked):
+def test_every_output_format_reports_it(project, checked):
     assert checked.returncode == 2, checked.stderr
     summary = "were not measured, on PostgreSQL"
     assert f"{len(EXPECTED)} {summary}" in " ".join(checked.stdout.split())
@@ -191,7 +191,7 @@ def test_every_form_says_so(project, checked):
     assert markdown.startswith("### ❌")
 
 
-def test_the_review_pages_say_so(project, checked, tmp_path):
+def test_the_review_pages_report_it(project, checked, tmp_path):
     done = run("review", "--out", tmp_path, "--from", project / "json")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "queries/updates_no_row.html").read_text(encoding="utf-8")
@@ -202,7 +202,7 @@ def test_the_review_pages_say_so(project, checked, tmp_path):
     assert "not measured: no row was updated" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_broken_promise_is_the_status_even_if_another_is_not_measured(project, server):
+def test_a_broken_promise_determines_the_exit_status(project, server):
     path = project / "broken.sql"
     path.write_text(QUERIES.replace("at most 12 buffers", "at most 1 buffers"), encoding="utf-8")
     done = check(project, server, "--queries", path, "updates", "updates_no_row")

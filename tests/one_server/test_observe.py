@@ -1,4 +1,4 @@
-"""What a hook, the log and OpenTelemetry are told of each operation."""
+"""Operations as seen by a hook, the log and OpenTelemetry."""
 
 import dataclasses
 import json
@@ -15,12 +15,12 @@ import dal
 from dal import NewMessage, otel
 from dal.histories import batch
 
-SECRET = "what nobody but the model shall read"
+SECRET = "secret content"
 
 
 @pytest.fixture
-def watched(side, server, schema, tables):
-    """Make a store with a hook, on a pool of one connection."""
+def store_with_hook(side, server, schema, tables):
+    """Create a store with a hook, on a pool of one connection."""
     stores = []
 
     def make(hook, **options):
@@ -33,8 +33,8 @@ def watched(side, server, schema, tables):
         store.close()
 
 
-def every_outcome(store):
-    """An operation that gives a row, two rows, none; one that is refused by the store, and one by the server."""
+def run_operations(store):
+    """Operations that return one row, two rows and none, and one that is refused."""
     session = store.session("s")
     session.append("user", SECRET, metadata={"secret": SECRET})
     session.append_all([NewMessage(role="user", content=SECRET) for _ in range(2)])
@@ -45,94 +45,99 @@ def every_outcome(store):
         session.append("user", SECRET)
 
 
-def test_a_hook_sees_each_operation(watched):
-    seen = []
-    every_outcome(watched(seen.append))
-    assert [(ran.query, ran.rows) for ran in seen] == [
+def test_a_hook_sees_each_operation(store_with_hook):
+    operations = []
+    run_operations(store_with_hook(operations.append))
+    assert [(operation.query, operation.rows) for operation in operations] == [
         ("messages.append", 1),
         ("messages.append_all", 2),
         ("messages.latest", 2),
         ("messages.get", 0),
         ("sessions.archive", 1),
         ("messages.append", 0),
-        ("sessions.get", 1),  # Why it was refused.
+        ("sessions.get", 1),  # To find the reason of the refusal.
     ]
-    assert all(ran.error is None and ran.retries == 0 and 0 < ran.seconds < 10 for ran in seen)
-    assert {ran.database for ran in seen} == {"postgres"} or seen[0].database
-    assert [ran.batch_size for ran in seen] == [None, 2, None, None, None, None, None]
-    assert SECRET not in repr([dataclasses.astuple(ran) for ran in seen])
+    assert all(
+        operation.error is None and operation.retries == 0 and 0 < operation.seconds < 10 for operation in operations
+    )
+    assert {operation.database for operation in operations} == {"postgres"} or operations[0].database
+    assert [operation.batch_size for operation in operations] == [None, 2, None, None, None, None, None]
+    assert SECRET not in repr([dataclasses.astuple(operation) for operation in operations])
 
 
-def test_a_hook_gets_parameters_only_on_request(watched, side, server, options):
-    seen = []
+def test_a_hook_gets_parameters_only_on_request(store_with_hook, side, server, options):
+    operations = []
     raw = side.connect(server.conninfo, **options)
-    for store in (watched(seen.append, hook_parameters=True), side.store(raw, hook=seen.append, hook_parameters=True)):
+    for store in (
+        store_with_hook(operations.append, hook_parameters=True),
+        side.store(raw, hook=operations.append, hook_parameters=True),
+    ):
         store.session().append("user", SECRET)
         store.using(raw).for_user("u1").session().append("user", SECRET)
-    assert [ran.parameters["content"] for ran in seen] == [SECRET] * 4
-    assert SECRET not in repr(seen)
+    assert [operation.parameters["content"] for operation in operations] == [SECRET] * 4
+    assert SECRET not in repr(operations)
     raw.close()
 
 
-def test_a_hook_sees_retries_and_errors(watched, connection, schema):
-    seen = []
-    store = watched(seen.append)
+def test_a_hook_sees_retries_and_errors(store_with_hook, connection, schema):
+    operations = []
+    store = store_with_hook(operations.append)
     session = store.session("s")
     session.append("user", "x")
     kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
     connection.execute(kill, [schema])
     session.append("user", "y")
-    assert (seen[-1].retries, seen[-1].error) == (1, None)
+    assert (operations[-1].retries, operations[-1].error) == (1, None)
     connection.execute(kill, [schema])
     with pytest.raises(dal.ServerUnavailable) as refused:
         session.delete()
-    assert (seen[-1].query, seen[-1].rows, seen[-1].error) == ("sessions.delete", None, refused.value)
+    assert (operations[-1].query, operations[-1].rows, operations[-1].error) == ("sessions.delete", None, refused.value)
 
 
-def test_a_hook_sees_what_transactions_and_confined_stores_do(watched):
-    seen = []
-    store = watched(seen.append)
+def test_a_hook_sees_operations_of_transactions_and_confined_stores(store_with_hook):
+    operations = []
+    store = store_with_hook(operations.append)
     with store.transaction() as tx:
         tx.for_user("u1").session("s").append("user", "x")
-    assert [ran.query for ran in seen] == ["messages.append"]
+    assert [operation.query for operation in operations] == ["messages.append"]
 
 
-def test_a_hook_sees_the_pages_of_an_export_and_the_batches_of_an_import(watched, monkeypatch):
+def test_a_hook_sees_the_pages_of_an_export_and_the_batches_of_an_import(store_with_hook, monkeypatch):
     monkeypatch.setattr(batch, "MOST_LINES", 2)
-    seen = []
-    store = watched(seen.append)
-    said = {"role": "user", "content": SECRET}
-    assert store.import_(json.dumps({"message": said | {"session_id": name}}) for name in "aabb").messages == 4
+    operations = []
+    store = store_with_hook(operations.append)
+    message = {"role": "user", "content": SECRET}
+    assert store.import_(json.dumps({"message": message | {"session_id": name}}) for name in "aabb").messages == 4
     list(store.export())
-    assert [(ran.query, ran.rows, ran.error) for ran in seen] == [
+    assert [(operation.query, operation.rows, operation.error) for operation in operations] == [
         ("histories.store", 1, None),
         ("histories.store", 1, None),
         ("sessions.export", 2, None),
         ("messages.export", 4, None),
         ("sessions.export", 0, None),
     ]
-    assert {ran.database for ran in seen} == {seen[-1].database}
-    assert SECRET not in repr(seen)
+    assert {operation.database for operation in operations} == {operations[-1].database}
+    assert SECRET not in repr(operations)
     with pytest.raises(dal.InvalidInput) as refused:
-        store.import_([json.dumps({"message": said | {"session_id": "c", "message_id": "m"}})] * 2)
-    assert (seen[-1].query, seen[-1].rows, seen[-1].error) == ("histories.store", None, refused.value)
+        store.import_([json.dumps({"message": message | {"session_id": "c", "message_id": "m"}})] * 2)
+    assert (operations[-1].query, operations[-1].rows, operations[-1].error) == ("histories.store", None, refused.value)
 
 
-def test_a_hook_that_fails_harms_nothing(watched, caplog):
-    def hook(ran):
-        raise ValueError(ran.query)
+def test_an_exception_in_a_hook_does_not_fail_the_operation(store_with_hook, caplog):
+    def hook(operation):
+        raise ValueError(operation.query)
 
-    session = watched(hook).session("s")
+    session = store_with_hook(hook).session("s")
     assert session.append("user", SECRET).sequence == 0
     assert len(session.latest()) == 1
     assert "messages.append has ended, and the store's hook failed" in caplog.text
     assert SECRET not in caplog.text
 
 
-def test_the_log_tells_names_and_nothing_that_is_stored(watched, caplog, connection, schema):
-    store = watched(None)
+def test_the_log_shows_names_and_no_content(store_with_hook, caplog, connection, schema):
+    store = store_with_hook(None)
     with caplog.at_level(logging.INFO, logger="dal"):
-        every_outcome(store)
+        run_operations(store)
         assert not [record for record in caplog.records if record.name == "dal"]
     with caplog.at_level(logging.DEBUG, logger="dal"):
         store.session("t").append("user", SECRET, metadata={"secret": SECRET}, message_id="m")
@@ -142,11 +147,11 @@ def test_the_log_tells_names_and_nothing_that_is_stored(watched, caplog, connect
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s", [schema]
         )
         store.session("t").latest()
-    told = [record.getMessage() for record in caplog.records if record.name == "dal"]
-    assert told[0].startswith("messages.append: 1 row in ")
-    assert any(line.startswith("messages.latest: ") and "tried again in" in line for line in told)
-    assert told[-1].startswith("messages.latest: 1 row in ")
-    assert told[-1].endswith(", tried again 1 times")
+    lines = [record.getMessage() for record in caplog.records if record.name == "dal"]
+    assert lines[0].startswith("messages.append: 1 row in ")
+    assert any(line.startswith("messages.latest: ") and "tried again in" in line for line in lines)
+    assert lines[-1].startswith("messages.latest: 1 row in ")
+    assert lines[-1].endswith(", tried again 1 times")
     assert SECRET not in caplog.text
 
 
@@ -162,11 +167,11 @@ def provider(exporter):
     return provider
 
 
-def test_spans(watched, exporter, provider, server):
-    store = watched(otel.spans(provider))
+def test_spans_of_operations(store_with_hook, exporter, provider, server):
+    store = store_with_hook(otel.spans(provider))
     tracer = provider.get_tracer("service")
     with tracer.start_as_current_span("a turn") as turn:
-        every_outcome(store)
+        run_operations(store)
     *spans, last = exporter.get_finished_spans()
     assert last.name == "a turn"
     assert [span.name for span in spans][:3] == ["messages.append", "messages.append_all", "messages.latest"]
@@ -190,9 +195,9 @@ def test_spans(watched, exporter, provider, server):
     assert not any(SECRET in str(value) for span in spans for value in span.attributes.values())
 
 
-def test_a_span_of_an_import(watched, exporter, provider, caplog):
-    """Its statements are in no query file."""
-    store = watched(otel.spans(provider))
+def test_a_span_of_an_import(store_with_hook, exporter, provider, caplog):
+    """Its statements are not from query files."""
+    store = store_with_hook(otel.spans(provider))
     line = {"message": {"session_id": "s", "role": "user", "content": SECRET}}
     assert store.import_([json.dumps(line)]).messages == 1
     (span,) = exporter.get_finished_spans()
@@ -200,8 +205,8 @@ def test_a_span_of_an_import(watched, exporter, provider, caplog):
     assert caplog.text == ""
 
 
-def test_a_span_of_what_failed(watched, exporter, provider, connection, schema):
-    store = watched(otel.spans(provider))
+def test_a_span_of_a_failed_operation(store_with_hook, exporter, provider, connection, schema):
+    store = store_with_hook(otel.spans(provider))
     session = store.session("s")
     session.append("user", "x")
     connection.execute("ALTER TABLE messages RENAME TO away")

@@ -25,7 +25,7 @@ CALLERS, EACH = 12, 4
 USER = contextvars.ContextVar("user", default=None)
 
 
-def callers(side, writer, around):
+def append_from_callers(side, writer, around):
     """Call the writer from many threads or tasks, each with its own context, several times each."""
 
     def operation(n):
@@ -77,10 +77,10 @@ def metering(reader):
     provider.shutdown()
 
 
-def test_each_append_through_a_writer_has_a_span_of_its_own(side, connect_store, exporter, tracing):
+def test_each_append_through_a_writer_has_its_own_span(side, connect_store, exporter, tracing):
     hook, tracer = otel.spans(tracing), tracing.get_tracer("service")
     with connect_store(hook=hook) as store, store.writer() as writer:
-        callers(side, writer, tracer.start_as_current_span)
+        append_from_callers(side, writer, tracer.start_as_current_span)
     spans = exporter.get_finished_spans()
     turns = {span.context.span_id: span for span in spans if span.name.startswith("turn")}
     appends = {span.context.span_id: span for span in spans if span.name == "writer.append"}
@@ -93,7 +93,7 @@ def test_each_append_through_a_writer_has_a_span_of_its_own(side, connect_store,
         for link in span.links:
             append = appends[link.context.span_id]
             turn = turns[append.parent.span_id]
-            assert turn.start_time <= append.start_time <= span.start_time + 1e6, "the time that it waits is in it"
+            assert turn.start_time <= append.start_time <= span.start_time + 1e6, "the span includes the waiting time"
             assert span.end_time <= append.end_time <= turn.end_time
     linked = [link.context.span_id for span in statements for link in span.links]
     assert sorted(linked) == sorted(appends), "every append in one statement"
@@ -116,27 +116,27 @@ def test_a_refused_append_through_a_writer_has_an_error_on_its_span(connect_stor
 
 
 def test_a_hook_runs_in_its_callers_context(side, connect_store):
-    """And what is sent for many callers, in none of theirs."""
+    """A batch runs in no caller's context."""
     seen = []
-    outer = USER.set("who made the store")
+    outer = USER.set("the creator of the store")
 
-    def hook(ran):
-        seen.append((ran.query, USER.get(), len(ran.tokens)))
+    def hook(operation):
+        seen.append((operation.query, USER.get(), len(operation.tokens)))
 
     with connect_store(hook=hook) as store, store.writer() as writer:
-        callers(side, writer, lambda _: threading.Lock())
-        callers(side, store, lambda _: threading.Lock())
+        append_from_callers(side, writer, lambda _: threading.Lock())
+        append_from_callers(side, store, lambda _: threading.Lock())
     USER.reset(outer)
-    through_it = [user for query, user, _ in seen if query == "writer.append"]
+    through_writer = [user for query, user, _ in seen if query == "writer.append"]
     statements = [(user, tokens) for query, user, tokens in seen if query != "writer.append"]
     direct = [user for user, tokens in statements if tokens == 0]
-    assert sorted(through_it) == sorted(direct) == sorted(list(range(CALLERS)) * EACH)
+    assert sorted(through_writer) == sorted(direct) == sorted(list(range(CALLERS)) * EACH)
     assert {user for user, tokens in statements if tokens} == {None}
     assert sum(tokens for _, tokens in statements) == CALLERS * EACH
 
 
 def measured(reader):
-    """The last value of each metric, by its name and its attributes but for the pool's name."""
+    """Return the last value of each metric, by its name and its attributes except the pool's name."""
     values = {}
     data = reader.get_metrics_data()
     for resource in data.resource_metrics if data is not None else ():
@@ -154,7 +154,7 @@ def level(reader, name, **labels):
     return measured(reader)[name, tuple(sorted((prefix + key, value) for key, value in labels.items()))]
 
 
-def test_the_metrics_of_a_pool(connect_store, reader, metering):
+def test_metrics_of_a_pool(connect_store, reader, metering):
     with connect_store(min_size=1, max_size=2, timeout=1.0, retries=0) as store:
         otel.metrics(unwrap(store), metering, pool="mine")
         store.session("s").append("user", "x")
@@ -174,11 +174,11 @@ def test_the_metrics_of_a_pool(connect_store, reader, metering):
         assert durations == {"messages.append": 1, "messages.latest": 1}
         labels = next(dict(labels) for (name, labels) in measured(reader) if "error.type" in dict(labels))
         assert labels["error.type"] == "ServerUnavailable"
-        assert not {"db.query.text", "session_dal.retries"} & labels.keys(), "what has many values is no label"
+        assert not {"db.query.text", "session_dal.retries"} & labels.keys(), "high-cardinality attributes are no labels"
 
 
-def test_those_who_wait_are_counted(server, schema, connection, reader, metering):
-    """For a connection, and in a writer's queue."""
+def test_waiting_callers_are_counted(server, schema, connection, reader, metering):
+    """Callers that wait for a connection, and in a writer's queue."""
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1) as store, store.writer() as writer:
         otel.metrics(store, metering)
         store.check_schema()
@@ -200,7 +200,7 @@ def test_those_who_wait_are_counted(server, schema, connection, reader, metering
         assert level(reader, "session_dal.writer.append.duration") == 4
 
 
-def test_a_connection_of_the_callers_has_durations_alone(side, server, options, reader, metering):
+def test_a_callers_connection_has_only_durations(side, server, options, reader, metering):
     raw = side.connect(server.conninfo, **options)
     store = side.store(raw)
     otel.metrics(unwrap(store), metering)

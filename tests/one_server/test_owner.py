@@ -1,4 +1,4 @@
-"""A store that is confined to a user: every verb, across users."""
+"""A store confined to a user: every method, on other users' sessions."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,8 +18,8 @@ def mine(store):
 
 
 @pytest.fixture
-def everything(connection):
-    """Read all that is stored, and which version of each row it is."""
+def all_rows(connection):
+    """Read all rows, with their row versions."""
 
     def read():
         return [
@@ -32,7 +32,7 @@ def everything(connection):
 
 @pytest.fixture(params=["u2", None], ids=["another's", "nobody's"])
 def theirs(request, store):
-    """A session that is not u1's, with all that one can have."""
+    """A session of another user, with messages, an agent and a removal."""
     session = store.session("theirs", user_id=request.param, source="telegram")
     session.append("user", "secret", message_id="m1")
     session.append("assistant", "secret too", agent_id="planner", message_id="m2")
@@ -71,7 +71,7 @@ REFUSED = {
 }
 APPEND = '{"message": {"session_id": "theirs", "role": "user", "content": "x"}}'
 STORE = {
-    # verb: what it gives, or which error of ours it raises, where a session is another's
+    # method: its result, or the class of its error, for another user's session
     "session": (lambda mine: mine.session("theirs").latest(), ()),
     "append_all": (lambda mine: mine.append_all([(unwrap(mine.session("theirs")), NEW)]), dal.PartlyRefused),
     "sessions": (lambda mine: mine.sessions().sessions, ()),
@@ -82,27 +82,27 @@ STORE = {
     "import_": (lambda mine: mine.import_([APPEND]).refused, {"theirs": "it belongs to another user"}),
     "for_user": (lambda mine: mine.for_user("u1").session("theirs").delete(), False),
     "for_user of another": (lambda mine: mine.for_user("u2"), dal.InvalidInput),
-    "writer": (lambda mine: within(mine.writer()), dal.SessionNotFound),
-    "transaction": (lambda mine: within(mine.transaction()), dal.SessionNotFound),
-    "connection": (lambda mine: within(mine.connection()), dal.StatementFailed),
+    "writer": (lambda mine: append_within(mine.writer()), dal.SessionNotFound),
+    "transaction": (lambda mine: append_within(mine.transaction()), dal.SessionNotFound),
+    "connection": (lambda mine: append_within(mine.connection()), dal.StatementFailed),
 }
 NEW = NewMessage(role="user", content="x")
-TRIED_BELOW = {"using": "test_transactions_and_connections_stay_confined"}
+TESTED_BELOW = {"using": "test_transactions_and_connections_stay_confined"}
 NOT_CONFINED = {
-    "connect": "it makes a store of everybody's sessions",
+    "connect": "it creates a store for all users",
     "close": "it sends nothing",
-    "apply_schema": "it makes tables",
+    "apply_schema": "it creates tables",
     "check_schema": "it reads the version",
 }
 
 
-def within(manager):
+def append_within(manager):
     with manager as store:
         store.session("theirs").append("user", "x")
 
 
 class Recorder:
-    """An object whose methods are called, and which of them were."""
+    """Record which methods of an object are called."""
 
     def __init__(self, inner):
         self._inner, self.called = inner, set()
@@ -112,87 +112,87 @@ class Recorder:
         return getattr(self._inner, name)
 
 
-def names(*tables):
-    return {verb.split()[0] for table in tables for verb in table}
+def methods_of(*tables):
+    return {method.split()[0] for table in tables for method in table}
 
 
-def test_every_public_method_was_tried():
+def test_every_public_method_is_tested():
     for kind in (dal.Session, dal.AsyncSession):
-        assert public(kind) == names(HIDDEN, REFUSED)
+        assert public(kind) == methods_of(HIDDEN, REFUSED)
     for kind in (dal.SessionStore, dal.AsyncSessionStore):
-        assert public(kind) == names(STORE, TRIED_BELOW, NOT_CONFINED)
-    assert set(TRIED_BELOW.values()) <= globals().keys()
+        assert public(kind) == methods_of(STORE, TESTED_BELOW, NOT_CONFINED)
+    assert set(TESTED_BELOW.values()) <= globals().keys()
 
 
-@pytest.mark.parametrize("verb", STORE)
-def test_a_store_shows_and_changes_nothing_of_anothers(mine, theirs, everything, verb):
+@pytest.mark.parametrize("method", STORE)
+def test_methods_of_a_store_hide_other_users_sessions(mine, theirs, all_rows, method):
     theirs.archive()
-    before = everything()
-    operation, expected = STORE[verb]
-    tried = Recorder(mine)
+    before = all_rows()
+    operation, expected = STORE[method]
+    recorder = Recorder(mine)
     try:
-        outcome = operation(tried)
+        outcome = operation(recorder)
     except dal.DalError as error:
         outcome = type(error)
     assert outcome == expected
-    assert everything() == before
-    assert verb.split()[0] in tried.called
+    assert all_rows() == before
+    assert method.split()[0] in recorder.called
 
 
-@pytest.mark.parametrize("verb", HIDDEN)
+@pytest.mark.parametrize("method", HIDDEN)
 @pytest.mark.parametrize("archived", [False, True], ids=["live", "archived"])
-def test_what_is_anothers_is_not_found(mine, theirs, everything, verb, archived):
+def test_another_users_session_is_not_found(mine, theirs, all_rows, method, archived):
     if archived:
         theirs.archive()
-    before = everything()
-    operation, nothing = HIDDEN[verb]
-    tried = Recorder(mine.session("theirs"))
-    assert operation(tried) == nothing
-    assert everything() == before
-    assert verb.split()[0] in tried.called
+    before = all_rows()
+    operation, nothing = HIDDEN[method]
+    recorder = Recorder(mine.session("theirs"))
+    assert operation(recorder) == nothing
+    assert all_rows() == before
+    assert method.split()[0] in recorder.called
 
 
-@pytest.mark.parametrize("verb", REFUSED)
+@pytest.mark.parametrize("method", REFUSED)
 @pytest.mark.parametrize("archived", [False, True], ids=["live", "archived"])
-def test_what_is_anothers_cannot_be_changed(mine, theirs, everything, verb, archived):
+def test_another_users_session_cannot_be_changed(mine, theirs, all_rows, method, archived):
     if archived:
         theirs.archive()
-    before = everything()
+    before = all_rows()
     with pytest.raises(dal.SessionNotFound, match="is not stored, or is another user's"):
-        REFUSED[verb](tried := Recorder(mine.session("theirs")))
-    assert everything() == before
-    assert verb.split()[0] in tried.called
+        REFUSED[method](recorder := Recorder(mine.session("theirs")))
+    assert all_rows() == before
+    assert method.split()[0] in recorder.called
 
 
-def test_a_reset_continues_nothing_of_anothers(mine, theirs, everything):
-    before = everything()
+def test_a_reset_does_not_continue_another_users_session(mine, theirs, all_rows):
+    before = all_rows()
     new = mine.session("theirs").reset()
     assert (new.parent_id, new.source, new.user_id) == (None, None, "u1")
-    assert everything() == before
+    assert all_rows() == before
 
 
-def test_the_store_itself_shows_and_deletes_only_the_users(mine, theirs, store, everything):
+def test_lists_exports_and_deletions_are_limited_to_the_user(mine, theirs, store, all_rows):
     mine.session("mine").append("user", "x")
     for given in ({}, {"source": "telegram"}, {"status": "active"}, {"user_id": "u1"}):
         assert {record.session_id for record in mine.sessions(**given)} <= {"mine"}
     assert [record.session_id for record in mine.sessions()] == ["mine"]
     theirs.archive()
     assert mine.agent_ids(["theirs", "mine"]) == {"theirs": (), "mine": ()}
-    assert store.session("theirs").record().agent_ids is None, "nothing was cached for it"
+    assert store.session("theirs").record().agent_ids is None, "no list was cached"
     assert b"theirs" not in b"".join(mine.export())
     assert mine.import_(list(store.export(user_id="u1"))).already_there == 1
     assert mine.delete_idle(TOMORROW) == ("mine",)
     assert store.session("theirs").record().message_count == 1
 
 
-def test_a_removal_that_is_anothers_is_not_told(mine, theirs, connection):
+def test_another_users_removal_is_not_found(mine, theirs, connection):
     given = {"session_id": "theirs", "sequence": 0}
     (removal,) = connection.execute("SELECT removal_id FROM removals").fetchone()
     assert dal.queries.messages.remove_from(connection, removal_id=removal, owner="u1", **given) is None
     assert dal.queries.messages.remove_from(connection, removal_id=removal, **given).messages == 1
 
 
-def test_another_user_cannot_even_be_named(mine):
+def test_another_user_id_is_refused(mine):
     for operation in (
         lambda: mine.session("s", user_id="u2"),
         lambda: mine.sessions(user_id="u2"),
@@ -203,11 +203,11 @@ def test_another_user_cannot_even_be_named(mine):
     assert mine.for_user("u1").session().user_id == "u1"
 
 
-def test_the_users_own_works_as_ever(mine, store):
+def test_the_users_own_sessions_work(mine, store):
     session = mine.session(source="web")
     assert session.user_id == "u1"
     assert session.append("user", "a", message_id="m").sequence == 0
-    assert session.append("user", "a", message_id="m").sequence == 0, "the same again"
+    assert session.append("user", "a", message_id="m").sequence == 0, "a repeated append"
     with pytest.raises(dal.MessageConflict):
         session.append("user", "b", message_id="m")
     assert [m.sequence for m in session.append_all([NewMessage(role="a", content=c, agent_id=c) for c in "bc"])] == [
@@ -244,20 +244,20 @@ def test_transactions_and_connections_stay_confined(mine, theirs, side, server, 
     raw.close()
 
 
-def test_closing_it_leaves_the_store_open(mine, store):
+def test_closing_a_confined_store_leaves_the_store_open(mine, store):
     with mine:
         mine.session("s").append("user", "x")
     assert store.session("s").record().user_id == "u1"
 
 
-def test_every_query_is_confined_or_of_a_user():
-    """A query file to come has an owner, or a user_id that the store gives, or shows nothing of anyone."""
+def test_every_query_is_confined():
+    """A new query file must take an owner or a user_id, or be listed here."""
     everyones = {name for name in dal.queries if not {"owner", "user_id", "confined"} & dal.queries[name].parameters}
     assert everyones == {
         "schema.check",
         "schema.hide_temporary",
         "schema.version",
-        "sessions.export",  # A store that is confined sends export_of_user instead,
+        "sessions.export",  # A confined store sends export_of_user,
         "sessions.list",  # list_of_user,
         "sessions.list_of_source",  # list_of_user_and_source,
         "sessions.delete_idle",  # and delete_idle_of_user.

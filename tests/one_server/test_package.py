@@ -1,4 +1,4 @@
-"""The installed package: what the wheel carries is all that it needs."""
+"""The installed package: the wheel contains everything that it needs."""
 
 import os
 import subprocess
@@ -59,14 +59,14 @@ def run(*command, **options):
 
 
 class Environment:
-    """A Python with nothing installed."""
+    """A virtual environment with nothing installed."""
 
     def __init__(self, folder, python):
         run(*UV, "venv", "--python", python, folder)
         self.python = next(folder.glob("[bS]*/python*"))
 
     def install(self, *requirements):
-        """Install these; return the names of all that is installed then."""
+        """Install packages; return the names of all installed ones."""
         run(*UV, "pip", "install", "--python", self.python, *requirements)
         listed = run(*UV, "pip", "list", "--python", self.python, "--format", "freeze")
         return {line.partition("==")[0].lower() for line in listed.splitlines()}
@@ -84,7 +84,7 @@ def wheel(tmp_path_factory):
     return next(folder.glob("session_dal-*.whl"))
 
 
-def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
+def test_the_wheel_contains_the_sql_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "queries").rglob("*.sql")}
     assert {f"dal/sql/{file}" for file in files} <= set(names)
@@ -94,15 +94,15 @@ def test_the_wheel_carries_the_sql_and_nothing_of_the_tests(wheel):
     assert all(name.startswith(("dal/", "session_dal-")) for name in names)
 
 
-def test_it_works_in_an_empty_environment(environment, wheel, server, schema, tmp_path):
+def test_the_wheel_works_in_an_empty_environment(environment, wheel, server, schema, tmp_path):
     assert environment.install(wheel) <= CORE
     assert environment.install(f"{wheel}[binary]") <= CORE | {"psycopg-binary"}
-    said = run(environment.python, "-c", USE, server.conninfo, schema, cwd=tmp_path)
-    assert said.startswith("0 ")
-    assert "dal/sql/queries" in Path(said.split(maxsplit=1)[1]).as_posix()
+    output = run(environment.python, "-c", USE, server.conninfo, schema, cwd=tmp_path)
+    assert output.startswith("0 ")
+    assert "dal/sql/queries" in Path(output.split(maxsplit=1)[1]).as_posix()
 
 
-def test_the_pytest_plugin_works_with_the_lowest_pytest(environment, wheel, server, tmp_path):
+def test_the_pytest_plugin_works_with_the_oldest_pytest(environment, wheel, server, tmp_path):
     environment.install(f"{wheel}[binary,gate]", "pytest==8.0.0")
     (tmp_path / "test_service.py").write_text(SERVICE_TEST.format(conninfo=server.conninfo))
     done = start(environment.python, "-m", "pytest", "-p", "no:cacheprovider", cwd=tmp_path)
@@ -120,16 +120,16 @@ def free_threaded():
     pytest.skip("no free-threaded Python is installed (python3.14t or python3.13t)")
 
 
-def test_it_works_without_a_gil(wheel, server, schema, tables, tmp_path):
+def test_the_wheel_works_without_a_gil(wheel, server, schema, tables, tmp_path):
     environment = Environment(tmp_path / "venv", free_threaded())
     assert environment.install(wheel) <= CORE
-    said = start(environment.python, TESTS / "free_threads.py", server.conninfo, schema)
-    if "libpq library not found" in said.stderr:
-        pytest.skip("psycopg in Python alone needs libpq, which is not installed (Debian's package libpq5 has it)")
-    assert (said.returncode, said.stderr, said.stdout) == (0, "", "1280")
+    output = start(environment.python, TESTS / "free_threads.py", server.conninfo, schema)
+    if "libpq library not found" in output.stderr:
+        pytest.skip("psycopg without a binary needs libpq, which is not installed (Debian's package libpq5 has it)")
+    assert (output.returncode, output.stderr, output.stdout) == (0, "", "1280")
 
 
-def test_without_a_libpq_it_says_what_to_install():
+def test_a_missing_libpq_says_what_to_install():
     used = start(sys.executable, "-c", NO_LIBPQ + "import dal; dal.SessionStore")
     assert "dal.NoLibpq: psycopg finds no libpq: pip install 'session-dal[binary]', or " in used.stderr
     command = start(sys.executable, "-c", NO_LIBPQ + "import dal.cli; dal.cli.main()")

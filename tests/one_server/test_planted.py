@@ -1,4 +1,4 @@
-"""Tables that someone else has made under our tables' names are never taken for ours."""
+"""Tables with our names that another role has created are never used."""
 
 from secrets import token_hex
 
@@ -33,12 +33,12 @@ PLANTED = {
         CREATE VIEW dal_schema AS SELECT run() AS version, 1 AS usable_from;
     """,
 }
-"""What a role makes that may create tables in the schema."""
+"""SQL that a role runs which may create tables in the schema."""
 
 
 @pytest.fixture
 def roles(server, schema):
-    """Make roles that may log in; return connection strings that lead to the test's schema as them."""
+    """Create login roles; return their names, and connection strings with the test's schema."""
     made = []
 
     def make():
@@ -55,7 +55,7 @@ def roles(server, schema):
 
 @pytest.fixture
 def owner(server, schema):
-    """A connection as the owner of the schema, which is there and holds nothing."""
+    """A connection as the owner of the schema, which is empty."""
     with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         yield connection
@@ -72,15 +72,15 @@ def stranger(owner, roles, schema):
 
 @pytest.fixture
 def plant(stranger, schema):
-    def plant(what):
-        stranger[1].execute(PLANTED[what].replace("{schema}", schema).replace("%%", "%").encode())
+    def plant(planted):
+        stranger[1].execute(PLANTED[planted].replace("{schema}", schema).replace("%%", "%").encode())
 
     return plant
 
 
-@pytest.mark.parametrize("what", PLANTED)
-def test_what_a_stranger_planted_is_refused(side, server, schema, owner, plant, stranger, what):  # noqa: PLR0917
-    plant(what)
+@pytest.mark.parametrize("planted", PLANTED)
+def test_tables_of_another_role_are_refused(side, server, schema, owner, plant, stranger, planted):  # noqa: PLR0917
+    plant(planted)
     before = owner.execute("SELECT count(*) FROM pg_class").fetchone()
     with pytest.raises(psycopg.errors.DuplicateTable, match=rf"not session-dal's tables.*{stranger[0]}"):
         owner.execute(SCHEMA.read_bytes())
@@ -90,7 +90,7 @@ def test_what_a_stranger_planted_is_refused(side, server, schema, owner, plant, 
         with pytest.raises(dal.SchemaMismatch):
             store.session("s").append("user", "secret")
     assert owner.execute("SELECT count(*) FROM pg_class").fetchone() == before
-    if "copies" in what:
+    if "copies" in planted:
         assert owner.execute("SELECT count(*) FROM stolen").fetchone() == (0,)
 
 
@@ -103,7 +103,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", ["apply", "grants"])
-def test_the_commands_refuse_it(server, schema, plant, stranger, command):
+def test_commands_refuse_tables_of_another_role(server, schema, plant, stranger, command):
     plant("all tables, with a trigger that copies")
     done = run("schema", *COMMANDS[command](stranger[0]), "--schema", schema, "--dsn", server.conninfo)
     assert done.returncode == 1
@@ -120,28 +120,28 @@ def test_no_command_runs_a_planted_view(server, schema, plant, stranger, command
     assert "dal_schema is a view" in done.stderr
 
 
-def test_tables_of_who_has_the_rights_of_the_schemas_owner_are_ours(owner, roles, schema):
-    """The schema is a group's, one member applies the file, and another service connects."""
-    (group, _), (member, deploys), (service, serves) = roles(), roles(), roles()
+def test_tables_of_a_member_of_the_schemas_owner_are_accepted(owner, roles, schema):
+    """A group owns the schema, a member applies the file, and another service connects."""
+    (group, _), (member, member_conninfo), (service, service_conninfo) = roles(), roles(), roles()
     names = {"schema": schema, "grp": group, "member": member, "service": service}
     for statement in ("ALTER SCHEMA {schema} OWNER TO {grp}", "GRANT {grp} TO {member}"):
         owner.execute(sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()}))
-    with dal.SessionStore.connect(deploys) as store:
+    with dal.SessionStore.connect(member_conninfo) as store:
         store.apply_schema()
         store.apply_schema()
         store.session("s").append("user", "x")
     owner.execute(grants.grants(owner, service, read_only=False))
-    with dal.SessionStore.connect(serves) as store:
+    with dal.SessionStore.connect(service_conninfo) as store:
         assert store.session("s").append("user", "x").sequence == 1
 
 
-def test_ones_own_tables_are_ours(stranger):
+def test_tables_of_the_connecting_role_are_accepted(stranger):
     store = dal.SessionStore(stranger[1])
     store.apply_schema()
     assert store.session("s").append("user", "x").sequence == 0
 
 
-def test_an_owner_who_came_later_is_refused(owner, stranger):
+def test_tables_that_change_their_owner_are_refused(owner, stranger):
     store = dal.SessionStore(owner)
     store.apply_schema()
     assert migrations.missing(owner) == []

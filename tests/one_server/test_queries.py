@@ -1,4 +1,4 @@
-"""What a DBA finds in every query file."""
+"""Conventions of the query files."""
 
 import re
 from contextlib import suppress
@@ -20,15 +20,15 @@ def header_of(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_the_header_tells_what_a_dba_asks(path):
+def test_the_header_is_complete(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     header = [line for line in lines if line.startswith("--")]
-    assert lines[: len(header)] == header, "comments stand at the head, where the loader finds them"
+    assert lines[: len(header)] == header, "comments must be at the top, where the loader expects them"
     assert re.fullmatch(rf"-- name: {path.stem}\([a-z_, ]*\)\^?", header[0])
     assert re.match(r"-- [A-Z].*[^:]$", header[1]), "the purpose comes first"
     found = {entry.word: entry.text for entry in header_of(path).entries if entry.word}
     assert list(found) == [word for word in WORDS if word in found or word != "Held snapshot"]
-    assert re.match(r"\w+; .*no row", found["Returns"]), "what an empty result means"
+    assert re.match(r"\w+; .*no row", found["Returns"]), "the meaning of an empty result"
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
@@ -42,7 +42,7 @@ def test_every_parameter_is_cast_and_no_name_is_qualified(path):
 
 
 @pytest.mark.parametrize("name", list(dal.queries))
-def test_the_indexes_that_a_file_names_are_in_the_schema(name):
+def test_indexes_named_in_a_header_exist(name):
     schema = SCHEMA.read_text(encoding="utf-8")
     named = header_of(dal.queries[name].path).text_of("Index")
     for index in re.findall(r"\b\w+_(?:pkey|key|by_\w+|listed\w*)\b", named):
@@ -50,9 +50,9 @@ def test_the_indexes_that_a_file_names_are_in_the_schema(name):
 
 
 @pytest.mark.parametrize("name", list(dal.queries))
-def test_psql_can_run_it_once_its_parameters_are_filled_in(name, connection):
+def test_a_query_runs_with_null_parameters(name, connection):
     text = dal.queries[name].path.read_text(encoding="utf-8")
     parameters = dal.queries[name].parameters
     filled = re.sub(r"(?<!:):(\w+)", lambda found: "NULL" if found[1] in parameters else found[0], text)
-    with suppress(psycopg.errors.NotNullViolation):  # Its NULLs reach what must not be null.
+    with suppress(psycopg.errors.NotNullViolation):  # NULL may reach a NOT NULL column.
         connection.execute(filled.encode())

@@ -1,4 +1,4 @@
-"""No error shows stored content: PostgreSQL quotes rows and values, and the driver repeats what it says."""
+"""No error shows content, although PostgreSQL quotes rows and values in its messages."""
 
 import json
 import logging
@@ -18,22 +18,22 @@ from dal import NewMessage
 from dal.errors import redact
 
 SECRET = 'planted: "hush" and more'
-"""With quotation marks inside, at which a message must not be cut."""
+"""With quotation marks, at which a message must not be cut off."""
 
 FAULTS = {
-    "a row that a constraint refuses": ("ALTER TABLE messages ADD CHECK (content !~ 'planted')", "23514"),
-    "a row without a value": (
+    "a check constraint": ("ALTER TABLE messages ADD CHECK (content !~ 'planted')", "23514"),
+    "a missing value": (
         """CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.role := NULL; RETURN NEW; END $$;
         CREATE TRIGGER act BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION act()""",
         "23502",
     ),
-    "a key that is there": ("CREATE UNIQUE INDEX ON messages (content)", "23505"),
-    "a key that is missing": (
+    "a duplicate key": ("CREATE UNIQUE INDEX ON messages (content)", "23505"),
+    "a missing key": (
         """CREATE TABLE known (content text PRIMARY KEY);
         ALTER TABLE messages ADD FOREIGN KEY (content) REFERENCES known""",
         "23503",
     ),
-    "a value of another type": ("CREATE INDEX ON messages ((content::int))", "22P02"),
+    "a value of the wrong type": ("CREATE INDEX ON messages ((content::int))", "22P02"),
     "a statement in a trigger": (
         """CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN EXECUTE format('SELECT 1 / (length(%L) * 0)', NEW.content); RETURN NEW; END $$;
@@ -44,7 +44,7 @@ FAULTS = {
 
 
 def chain(error):
-    """An error, and all that led to it, whether it is shown or not."""
+    """Return an error, its causes and its contexts."""
     seen, left = [], [error]
     while left:
         one = left.pop()
@@ -55,7 +55,7 @@ def chain(error):
 
 
 def shown(error):
-    """Everything that a report of an error could show, but for local variables."""
+    """Yield every representation of an error, except local variables."""
     for one in chain(error):
         yield from (str(one), repr(one), repr(one.args))
         if isinstance(one, psycopg.Error):
@@ -76,14 +76,14 @@ def assert_silent(error):
 
 @pytest.fixture
 def logged(caplog):
-    """Everything that is logged, with its tracebacks; at the end none of it has the content."""
+    """Capture the log, with tracebacks; at the end, assert that it does not contain the content."""
     with caplog.at_level(logging.DEBUG):
         yield
     assert "planted" not in caplog.text
 
 
 LINE = json.dumps({"message": {"session_id": "imported", "role": "user", "content": SECRET}})
-WAYS = {
+CALLS = {
     "append": lambda store: store.session().append("user", SECRET),
     "append_all": lambda store: store.session().append_all([NewMessage(role="user", content=SECRET)] * 1),
     "store.append_all": lambda store: store.append_all(
@@ -100,22 +100,22 @@ def in_transaction(store):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_the_server_quotes_is_withheld(store, connection, logged, fault):
+def test_content_quoted_by_the_server_is_withheld(store, connection, logged, fault):
     harm, state = FAULTS[fault]
     if state == "23505":
         store.session("first").append("user", SECRET)
     connection.execute(harm)
-    for name, append in WAYS.items():
+    for name, append in CALLS.items():
         for through in ("store", "writer"):
-            with nullcontext(store) if through == "store" else store.writer() as way:
+            with nullcontext(store) if through == "store" else store.writer() as target:
                 with pytest.raises(dal.DalError) as refused:
-                    append(way)
+                    append(target)
             logging.getLogger("service").error("refused", exc_info=refused.value)
             assert_silent(refused.value)
             assert refused.value.sqlstate == refused.value.__cause__.sqlstate == state, name
 
 
-def test_what_names_the_cause_stays(store, connection):
+def test_names_of_constraints_and_tables_are_kept(store, connection):
     connection.execute("ALTER TABLE messages ADD CONSTRAINT mine CHECK (content !~ 'planted')")
     with pytest.raises(dal.StatementFailed, match='violates check constraint "mine"') as refused:
         store.session().append("user", SECRET)
@@ -127,7 +127,7 @@ def test_what_names_the_cause_stays(store, connection):
 
 
 @pytest.mark.parametrize(
-    ("state", "said", "told"),
+    ("state", "primary_message", "redacted"),
     [
         ("22P02", 'invalid input syntax for type integer: "a"planted"b"', 'invalid input syntax for type integer: "…"'),
         ("22P02", "ungültige Eingabesyntax für Typ integer: »planted«", 'ungültige Eingabesyntax für Typ integer: "…"'),
@@ -136,15 +136,15 @@ def test_what_names_the_cause_stays(store, connection):
         ("42P01", 'relation "messages" does not exist', 'relation "messages" does not exist'),
     ],
 )
-def test_a_value_in_the_main_message_is_withheld(state, said, told):
-    info = {DiagnosticField.SQLSTATE: state.encode(), DiagnosticField.MESSAGE_PRIMARY: said.encode()}
-    error = psycopg.errors.lookup(state)(f"{said}\nDETAIL: planted", info=info)
+def test_a_value_in_the_primary_message_is_withheld(state, primary_message, redacted):
+    info = {DiagnosticField.SQLSTATE: state.encode(), DiagnosticField.MESSAGE_PRIMARY: primary_message.encode()}
+    error = psycopg.errors.lookup(state)(f"{primary_message}\nDETAIL: planted", info=info)
     redact(error)
-    assert str(error) == error.diag.message_primary == told
+    assert str(error) == error.diag.message_primary == redacted
 
 
 def refuse(store):
-    """Have the store refuse content that is planted, for each reason of its own; give the errors."""
+    """Yield the errors with which the store itself refuses content."""
 
     def invalid():
         store.session().append("user", f"{SECRET}\0")
@@ -177,15 +177,15 @@ def refuse(store):
         yield refused.value
 
 
-def late(store, connection):
-    """Wait for a lock until the deadline, of which the server was not told."""
+def time_out(store, connection):
+    """Wait for a lock until the deadline."""
     store.check_schema()
     with connection.transaction():
         connection.execute("LOCK messages")
         store.session().append("user", SECRET)
 
 
-def mismatch(store, connection):
+def mismatch_schema(store, connection):
     connection.execute("ALTER TABLE messages RENAME TO away")
     try:
         store.session().append("user", SECRET)
@@ -193,22 +193,22 @@ def mismatch(store, connection):
         connection.execute("ALTER TABLE away RENAME TO messages")
 
 
-def failed(store, connection):
+def fail_statement(store, connection):
     connection.execute("ALTER TABLE messages ADD CHECK (content !~ 'planted') NOT VALID")
     store.session().append("user", SECRET)
 
 
 @pytest.mark.usefixtures("logged")
-def test_no_class_of_error_shows_content(side, server, schema, connection, store):
+def test_no_error_class_shows_content(side, server, schema, connection, store):
     errors = list(refuse(store))
     conninfo = make_conninfo(server.conninfo, options="-c statement_timeout=0")
     with (
-        side.connect_store(conninfo, schema=schema, timeout=1.0, retries=0) as brief,
+        side.connect_store(conninfo, schema=schema, timeout=1.0, retries=0) as short_timeout,
         side.connect_store("host=127.0.0.1 port=1", timeout=0.5) as nowhere,
     ):
-        for cause in (late, mismatch, failed):
+        for cause in (time_out, mismatch_schema, fail_statement):
             with pytest.raises(dal.DalError) as refused:
-                cause(brief, connection)
+                cause(short_timeout, connection)
             errors.append(refused.value)
         with pytest.raises(dal.ServerUnavailable) as refused:
             nowhere.session().append("user", SECRET)
@@ -220,8 +220,8 @@ def test_no_class_of_error_shows_content(side, server, schema, connection, store
         assert_silent(error)
 
 
-def test_an_error_of_the_services_own_sql_is_left_alone(store, connection):
-    """Also one that is being handled when an operation of the store fails."""
+def test_errors_of_the_services_own_sql_are_not_changed(store, connection):
+    """Also if it is being handled when an operation of the store fails."""
     connection.execute("ALTER TABLE messages ADD CHECK (content !~ 'planted')")
     with pytest.raises(dal.StatementFailed), store.transaction():
         try:

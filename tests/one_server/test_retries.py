@@ -1,4 +1,4 @@
-"""What is tried again, what is not, and when it ends; the faults themselves are injected in tests/faults."""
+"""Retries and deadlines; tests/faults injects the faults under load."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def pooled(side, server, schema, tables):
-    """A store with a pool of its own, of one connection, which `kill` finds."""
+    """A store with a pool of one connection, which `kill` terminates."""
     conninfo = make_conninfo(server.conninfo, application_name=schema)
     with side.connect_store(conninfo, schema=schema, max_size=1) as store:
         store.check_schema()
@@ -29,7 +29,7 @@ def pooled(side, server, schema, tables):
 
 @pytest.fixture
 def kill(connection, schema):
-    """Have the server end the store's connection."""
+    """Terminate the store's connection."""
 
     def kill():
         killed = connection.execute(
@@ -54,7 +54,7 @@ REPEATED = {
 
 
 @pytest.mark.parametrize("operation", REPEATED.values(), ids=REPEATED)
-def test_an_operation_on_a_connection_that_died_is_done_once(pooled, kill, operation):
+def test_an_operation_is_retried_once_after_a_lost_connection(pooled, kill, operation):
     session = pooled.session("s")
     session.append("user", "hello")
     kill()
@@ -68,7 +68,7 @@ def test_an_operation_on_a_connection_that_died_is_done_once(pooled, kill, opera
     [lambda store: store.session("s").delete(), lambda store: store.delete_idle(LONG_AGO)],
     ids=["delete", "delete_idle"],
 )
-def test_what_is_not_safe_to_repeat_tells_that_it_may_have_happened(pooled, kill, operation):
+def test_the_outcome_of_a_deletion_is_unknown_after_a_lost_connection(pooled, kill, operation):
     pooled.session("s").append("user", "hello")
     kill()
     with pytest.raises(dal.ServerUnavailable, match="may have been committed") as refused:
@@ -80,7 +80,7 @@ def test_what_is_not_safe_to_repeat_tells_that_it_may_have_happened(pooled, kill
 @pytest.mark.parametrize(
     "then", [PoolTimeout("none is free"), errors.DiskFull("no room")], ids=["no connection", "refused"]
 )
-def test_what_one_attempt_left_unknown_no_later_one_makes_known(pooled, kill, monkeypatch, then):
+def test_an_unknown_outcome_stays_unknown_when_a_retry_fails(pooled, kill, monkeypatch, then):
     pooled.session("s").append("user", "hello")
     kill()
     source, taken = pooled._backend.runner._source, []
@@ -93,13 +93,13 @@ def test_what_one_attempt_left_unknown_no_later_one_makes_known(pooled, kill, mo
         return take(deadline)
 
     monkeypatch.setattr(source, "take", take_once)
-    with pytest.raises(dal.ServerUnavailable, match="no.*may have been committed") as lost:
+    with pytest.raises(dal.ServerUnavailable, match="no.*may have been committed") as error:
         pooled.session("s").append("user", "x", message_id="m")
-    assert lost.value.outcome_unknown
-    assert lost.value.message_ids == ("m",)
+    assert error.value.outcome_unknown
+    assert error.value.message_ids == ("m",)
 
 
-def test_what_a_server_that_only_reads_refused_is_known_not_to_be_done(side, server, schema, tables):
+def test_the_outcome_is_known_if_a_read_only_server_refused(side, server, schema, tables):
     conninfo = make_conninfo(server.conninfo, options=f"-c search_path={schema} -c default_transaction_read_only=on")
     with side.connect_store(conninfo, retries=0) as store, pytest.raises(dal.DalError) as refused:
         store.session("s").append("user", "x")
@@ -107,28 +107,28 @@ def test_what_a_server_that_only_reads_refused_is_known_not_to_be_done(side, ser
     assert refused.value.outcome_unknown is False
 
 
-def test_what_was_not_sent_when_the_connection_was_lost_is_known_not_to_be_done(side, server, schema, tables, kill):
-    """The connection ends while the schema is checked, before the statement."""
+def test_the_outcome_is_known_if_the_connection_was_lost_before_the_statement(side, server, schema, tables, kill):
+    """The connection is lost during the schema check, before the statement."""
     conninfo = make_conninfo(server.conninfo, application_name=schema)
     with side.connect_store(conninfo, schema=schema, max_size=1, retries=0) as store:
         store.check_schema()
         kill()
         unwrap(store)._backend.runner.schema = SchemaCheck()
-        with pytest.raises(dal.DalError) as lost:
+        with pytest.raises(dal.DalError) as error:
             store.session("s").append("user", "x", message_id="m")
-    assert type(lost.value) is dal.ServerUnavailable
-    assert lost.value.outcome_unknown is False
-    assert lost.value.message_ids == ("m",)
+    assert type(error.value) is dal.ServerUnavailable
+    assert error.value.outcome_unknown is False
+    assert error.value.message_ids == ("m",)
 
 
-def test_a_transaction_begins_on_a_connection_that_lives(pooled, kill):
+def test_a_transaction_begins_on_a_live_connection(pooled, kill):
     pooled.session("s").append("user", "hello")
     kill()
     with pooled.transaction() as tx:
         assert tx.session("s").append("user", "and now?").sequence == 1
 
 
-def test_nothing_is_repeated_within_a_transaction(pooled, kill):
+def test_nothing_is_retried_within_a_transaction(pooled, kill):
     session = pooled.session("s")
     session.append("user", "hello")
     with pytest.raises(dal.ServerUnavailable), pooled.transaction() as tx:
@@ -138,7 +138,7 @@ def test_nothing_is_repeated_within_a_transaction(pooled, kill):
     assert session.record().next_sequence == 1
 
 
-def test_a_deadlock_in_the_callers_transaction_says_what_to_do(side, server, options, tables, connect):
+def test_a_deadlock_in_a_callers_transaction_says_to_run_it_again(side, server, options, tables, connect):
     setup = dal.SessionStore(connect())
     for name in "ab":
         setup.session(name).append("user", "x")
@@ -157,7 +157,7 @@ def test_a_deadlock_in_the_callers_transaction_says_what_to_do(side, server, opt
     other.close()
 
 
-def test_a_removal_that_is_sent_again_spares_what_was_appended_since(connection, tables):
+def test_a_retried_removal_does_not_remove_later_messages(connection, tables):
     session = dal.SessionStore(connection).session("s")
     for n in range(5):
         session.append("user", str(n))
@@ -167,7 +167,7 @@ def test_a_removal_that_is_sent_again_spares_what_was_appended_since(connection,
     assert dal.queries.messages.remove_from(connection, **removal) == first
     assert [message.content for message in session.latest()] == ["0", "1", "since"]
     session.archive()
-    assert dal.queries.messages.remove_from(connection, **removal) == first, "it had been done before"
+    assert dal.queries.messages.remove_from(connection, **removal) == first, "the removal was already applied"
 
 
 def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, tables, connect):
@@ -176,18 +176,18 @@ def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, ta
     dal.SessionStore(holder).session("s").append("user", "1")
     with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
         began = time.monotonic()
-        with pytest.raises(dal.DeadlineExceeded, match="raise the store's timeout") as late:
+        with pytest.raises(dal.DeadlineExceeded, match="raise the store's timeout") as error:
             store.session("s").append("user", "2", message_id="m2")
         assert 0.4 < time.monotonic() - began < 5
-        assert isinstance(late.value, TimeoutError)
-        assert late.value.message_ids == ("m2",)
+        assert isinstance(error.value, TimeoutError)
+        assert error.value.message_ids == ("m2",)
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
             "AND query LIKE '/* dal:messages.append */%%' AND datname = current_database()"
         )
-        ends = time.monotonic() + 5
-        while holder.execute(waiting).fetchone() != (0,):  # The server gave it up as well.
-            assert time.monotonic() < ends
+        deadline = time.monotonic() + 5
+        while holder.execute(waiting).fetchone() != (0,):  # The server ends the statement too.
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         holder.commit()
         assert store.session("s").append("user", "2", message_id="m2").sequence == 2
@@ -195,7 +195,7 @@ def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, ta
 
 
 @pytest.mark.parametrize(
-    ("error", "known"),
+    ("error", "expected"),
     [
         (errors.DeadlockDetected, Failure.UNDONE),
         (errors.SerializationFailure, Failure.UNDONE),
@@ -217,14 +217,14 @@ def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, ta
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_rules(error, known):
-    assert classify(error("")) is known
+def test_errors_are_classified(error, expected):
+    assert classify(error("")) is expected
 
 
-def test_the_pauses_grow_and_end(monkeypatch):
+def test_pauses_between_retries(monkeypatch):
     monkeypatch.setattr("dal.retries.uniform", lambda _, longest: longest)
     attempts = Attempts(9, None)
     pauses = [attempts.pause() for _ in range(10)]
     assert pauses == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0, None]
     assert Attempts(0, None).pause() is None
-    assert Attempts(9, time.monotonic() + 0.01).pause() is None, "the deadline would come first"
+    assert Attempts(9, time.monotonic() + 0.01).pause() is None, "the deadline is earlier"

@@ -1,4 +1,4 @@
-"""Applying the schema, and meeting another one."""
+"""Applying and checking the schema."""
 
 import re
 import threading
@@ -13,8 +13,8 @@ from dal.sql import SCHEMA
 
 
 @pytest.fixture
-def bare(side, server, schema):
-    """A store whose schema holds nothing yet."""
+def store_without_tables(side, server, schema):
+    """A store with an empty schema."""
     with side.connect_store(server.conninfo, schema=schema) as store:
         yield store
 
@@ -27,12 +27,12 @@ def catalog(connection):
     ).fetchall()
 
 
-def test_applying_twice_is_harmless(bare, connection):
+def test_the_schema_can_be_applied_twice(store_without_tables, connection):
     before = catalog(connection)
-    bare.session("s").append("user", "x")
-    bare.apply_schema()
+    store_without_tables.session("s").append("user", "x")
+    store_without_tables.apply_schema()
     assert catalog(connection) == before
-    assert bare.session("s").record().message_count == 1
+    assert store_without_tables.session("s").record().message_count == 1
     assert connection.execute("SELECT version FROM dal_schema").fetchall() == [(VERSION,)]
 
 
@@ -42,7 +42,7 @@ def test_the_file_and_the_library_agree_on_the_version():
     assert re.search(r"INSERT INTO dal_schema \(version, usable_from\) VALUES \((\d+),", text)[1] == str(VERSION)
 
 
-def test_a_missing_schema_is_made_and_any_name_will_do(side, server):
+def test_apply_schema_creates_a_schema_of_any_name(side, server):
     name = f'Agents "{ULID()}" \\ ü'
     with side.connect_store(server.conninfo, schema=name) as store:
         store.apply_schema()
@@ -54,7 +54,7 @@ def test_a_missing_schema_is_made_and_any_name_will_do(side, server):
     assert rows == [("s",)]
 
 
-def test_schemas_do_not_see_each_other(side, server, store):
+def test_schemas_are_independent(side, server, store):
     with side.connect_store(server.conninfo, schema=f"test_{ULID()}") as other:
         other.apply_schema()
         other.session("s").append("user", "x")
@@ -65,17 +65,21 @@ def test_schemas_do_not_see_each_other(side, server, store):
             connection.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(name)))
 
 
-def test_without_tables_the_first_error_says_what_to_run(bare):
-    for attempt in (lambda: bare.session().append("user", "x"), lambda: bare.sessions(), lambda: bare.check_schema()):
+def test_without_tables_the_first_error_says_what_to_run(store_without_tables):
+    for attempt in (
+        lambda: store_without_tables.session().append("user", "x"),
+        lambda: store_without_tables.sessions(),
+        lambda: store_without_tables.check_schema(),
+    ):
         with pytest.raises(dal.SchemaMismatch, match=r"tables are not here; run `dal schema apply`"):
             attempt()
-    bare.apply_schema()
-    bare.check_schema()
-    assert bare.session().append("user", "x").sequence == 0
+    store_without_tables.apply_schema()
+    store_without_tables.check_schema()
+    assert store_without_tables.session().append("user", "x").sequence == 0
 
 
 @pytest.mark.parametrize(
-    ("version", "usable_from", "told"),
+    ("version", "usable_from", "message"),
     [
         (VERSION + 1, VERSION + 1, f"is made for {VERSION}; install a newer one"),
         (VERSION + 1, None, f"is made for {VERSION}; install a newer one"),
@@ -83,52 +87,52 @@ def test_without_tables_the_first_error_says_what_to_run(bare):
         (None, None, "never applied completely here; run `dal schema apply`"),
     ],
 )
-def test_another_version_is_told_by_the_first_error(bare, connection, version, usable_from, told):
+def test_another_version_is_refused(store_without_tables, connection, version, usable_from, message):
     connection.execute("DELETE FROM dal_schema")
     if version is not None:
         connection.execute("INSERT INTO dal_schema VALUES (%s, now(), %s)", [version, usable_from])
     for _ in range(2):
-        with pytest.raises(dal.SchemaMismatch, match=told):
-            bare.session().append("user", "x")
+        with pytest.raises(dal.SchemaMismatch, match=message):
+            store_without_tables.session().append("user", "x")
     assert connection.execute("SELECT FROM sessions").fetchall() == []
     if version is not None:
-        with pytest.raises(dal.SchemaMismatch, match=told):
-            bare.apply_schema()
+        with pytest.raises(dal.SchemaMismatch, match=message):
+            store_without_tables.apply_schema()
 
 
-def test_newer_tables_that_serve_this_release_are_used_and_left_as_they_are(bare, connection):
+def test_compatible_newer_tables_are_used(store_without_tables, connection):
     connection.execute("INSERT INTO dal_schema VALUES (%s, now(), %s)", [VERSION + 7, VERSION])
     connection.execute("DROP INDEX messages_by_agent")
     before = catalog(connection)
-    bare.apply_schema()
-    bare.check_schema()
-    assert bare.session("s").append("user", "x").sequence == 0
+    store_without_tables.apply_schema()
+    store_without_tables.check_schema()
+    assert store_without_tables.session("s").append("user", "x").sequence == 0
     assert catalog(connection) == before
 
 
 @pytest.mark.parametrize(
     ("version", "advice"), [(VERSION - 1, "Run dal schema upgrade"), (VERSION + 1, "Use a newer release")]
 )
-def test_the_file_alone_refuses_another_version_and_says_what_to_do(connect, version, advice):
+def test_schema_sql_refuses_another_version(connect, version, advice):
     connection = connect(autocommit=False)
     connection.execute("UPDATE dal_schema SET version = %s", [version])
     with pytest.raises(dal.SchemaMismatch, match=f"holds version {version} .* makes version {VERSION}.*{advice}"):
         dal.SessionStore(connection).apply_schema()
 
 
-@pytest.mark.parametrize("theirs", ["sessions", "messages"])
-def test_a_table_of_someone_else_is_left_alone(bare, server, schema, theirs):
+@pytest.mark.parametrize("table", ["sessions", "messages"])
+def test_a_table_of_another_project_is_not_changed(store_without_tables, server, schema, table):
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.{theirs} (id integer)")
+        connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.{table} (id integer)")
         with pytest.raises(dal.SchemaMismatch, match="not session-dal's. Choose a schema of its own"):
-            bare.apply_schema()
+            store_without_tables.apply_schema()
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
-        assert tables == [(theirs,)]
+        assert tables == [(table,)]
     with pytest.raises(dal.SchemaMismatch):
-        bare.session().append("user", "x")
+        store_without_tables.session().append("user", "x")
 
 
-def test_applying_at_the_same_moment(server, schema):
+def test_the_schema_can_be_applied_concurrently(server, schema):
     start, errors = threading.Barrier(6), []
 
     def apply():
@@ -147,8 +151,8 @@ def test_applying_at_the_same_moment(server, schema):
     assert errors == []
 
 
-def test_every_table_and_column_says_what_it_is_for(connection, sync_store):
-    silent = connection.execute(
+def test_every_table_and_column_has_a_comment(connection, sync_store):
+    undocumented = connection.execute(
         """
         SELECT c.relname, a.attname FROM pg_class AS c
         JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum >= 0 AND NOT a.attisdropped
@@ -156,7 +160,7 @@ def test_every_table_and_column_says_what_it_is_for(connection, sync_store):
         AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)
         """
     ).fetchall()
-    assert silent == []
+    assert undocumented == []
 
 
 def test_every_key_begins_with_the_session(connection, sync_store):
@@ -187,15 +191,15 @@ def test_every_key_begins_with_the_session(connection, sync_store):
         ("UPDATE messages SET session_id = 'none'", "messages_session_id_fkey"),
     ],
 )
-def test_the_tables_refuse_what_the_library_never_writes(connection, sync_store, change, constraint):
+def test_constraints_refuse_invalid_rows(connection, sync_store, change, constraint):
     sync_store.session("s").append("user", "x")
     with pytest.raises(psycopg.IntegrityError) as refused:
         connection.execute(change)
     assert refused.value.diag.constraint_name == constraint
 
 
-def test_psql_can_apply_it(connection, server, tables):
-    """The file needs nothing of the library: no parameter, no statement that a transaction forbids."""
+def test_schema_sql_can_be_applied_by_psql(connection, server, tables):
+    """The file has no parameters, and runs in a transaction."""
     text = SCHEMA.read_text(encoding="utf-8")
     with connection.transaction():
         connection.execute(text.encode())

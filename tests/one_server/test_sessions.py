@@ -8,7 +8,7 @@ import pytest
 import dal
 
 
-def test_no_record_of_what_is_not_stored(store):
+def test_a_session_that_is_not_stored_has_no_record(store):
     for session in (store.session(), store.session("nobody")):
         for verb in (session.record, session.pause, session.resume, session.archive):
             with pytest.raises(dal.SessionNotFound, match="is stored with its first message"):
@@ -18,7 +18,7 @@ def test_no_record_of_what_is_not_stored(store):
         assert session.delete() is False
 
 
-def test_status_goes_back_and_forth_until_it_is_final(store):
+def test_status_changes_until_archived(store):
     session = store.session()
     session.append("user", "x")
     assert session.pause().status == "paused"
@@ -52,14 +52,14 @@ def test_metadata_is_merged(store):
     assert session.update_metadata({"title": "over"}).metadata["title"] == "over"
 
 
-def test_what_is_given_at_opening_does_nothing_to_a_stored_session(store):
+def test_opening_arguments_do_not_change_a_stored_session(store):
     store.session("s", user_id="u1", metadata={"a": 1}).append("user", "x")
     store.session("s", user_id="u2", metadata={"b": 2}).append("user", "y")
     record = store.session("s").record()
     assert (record.user_id, record.metadata) == ("u1", {"a": 1})
 
 
-def test_delete_takes_the_messages_along(store, connection):
+def test_delete_removes_the_messages(store, connection):
     session = store.session("s")
     session.append("user", "x")
     assert session.delete() is True
@@ -81,16 +81,16 @@ def test_reset_archives_and_continues(store):
     assert new.reset().parent_id == new.id
 
 
-def test_reset_of_one_that_never_spoke_continues_what_it_continued(store):
-    silent = store.session(source="telegram", user_id="u1", parent_id="before")
-    new = silent.reset()
+def test_reset_of_an_unsaved_session_keeps_its_parent(store):
+    unsaved = store.session(source="telegram", user_id="u1", parent_id="before")
+    new = unsaved.reset()
     assert (new.parent_id, new.source, new.user_id) == ("before", "telegram", "u1")
-    assert new.id != silent.id
+    assert new.id != unsaved.id
     unknown = store.session("nobody", source="web").reset()
     assert (unknown.parent_id, unknown.source) == (None, "web")
 
 
-def test_reset_of_an_archived_one_begins_anew(store):
+def test_reset_of_an_archived_session(store):
     session = store.session()
     session.append("user", "x")
     archived = session.archive()
@@ -100,7 +100,7 @@ def test_reset_of_an_archived_one_begins_anew(store):
 
 @pytest.fixture
 def listed(store, connection):
-    """Twelve sessions, one an hour and twelve minutes, of two users, three sources and three statuses."""
+    """Twelve sessions, twelve minutes apart, of two users, three sources and three statuses."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for n in range(12):
         session = store.session(f"s{n:02}", user_id=f"u{n % 2}", source=f"from{n % 3}")
@@ -116,8 +116,8 @@ def listed(store, connection):
     return store
 
 
-def paged(store, limit, **wanted):
-    """The ids of each page of a list, to its end."""
+def pages_of(store, limit, **wanted):
+    """Yield the ids of each page of a list."""
     cursor = None
     while True:
         page = store.sessions(limit=limit, cursor=cursor, **wanted)
@@ -135,14 +135,14 @@ def test_listing_by_recency_with_every_filter(listed, user_id, source, status):
         return user_id in {None, f"u{n % 2}"} and source in {None, f"from{n % 3}"} and status in {None, state}
 
     expected = [f"s{n:02}" for n in reversed(range(12)) if wanted(n)]
-    pages = list(paged(listed, 2, user_id=user_id, source=source, status=status))
+    pages = list(pages_of(listed, 2, user_id=user_id, source=source, status=status))
     assert all(len(page) == 2 for page in pages[:-1])
     assert [one for page in pages for one in page] == expected
 
 
-def test_sessions_of_the_same_moment_are_neither_lost_nor_repeated(listed, connection):
+def test_pages_are_complete_with_equal_times(listed, connection):
     connection.execute("UPDATE sessions SET updated_at = '2026-01-01 00:30+00', listed_at = '2026-01-01 00:30+00'")
-    found = [one for page in paged(listed, 5) for one in page]
+    found = [one for page in pages_of(listed, 5) for one in page]
     assert found == [f"s{n:02}" for n in reversed(range(12))]
 
 
@@ -160,8 +160,8 @@ def test_activity_moves_a_session_to_the_front(listed):
     assert listed.sessions(limit=1).sessions[0].session_id == "s00"
 
 
-def test_delete_idle_takes_the_longest_idle_first(listed, connection):
-    before = datetime(2026, 1, 1, 1, 12, tzinfo=UTC)  # s00 … s05 are idle since before it
+def test_delete_idle_deletes_the_longest_idle_first(listed, connection):
+    before = datetime(2026, 1, 1, 1, 12, tzinfo=UTC)  # s00 to s05 are idle since an earlier time
     assert sorted(listed.delete_idle(before, limit=4)) == ["s00", "s01", "s02", "s03"]
     assert sorted(listed.delete_idle(before, limit=4)) == ["s04", "s05"]
     assert listed.delete_idle(before) == ()
@@ -170,7 +170,7 @@ def test_delete_idle_takes_the_longest_idle_first(listed, connection):
     assert left == [(f"s{n:02}",) for n in range(6, 12)]
 
 
-def test_delete_idle_passes_over_a_session_that_is_being_written_to(connect):
+def test_delete_idle_skips_a_session_that_is_being_written(connect):
     mine, other = connect(), connect(autocommit=False)
     store = dal.SessionStore(mine)
     for name in ("quiet", "busy"):
@@ -186,14 +186,14 @@ def test_a_list_of_all_sessions_is_exact_to_within_a_minute(store):
     for name in ("first", "second"):
         store.session(name, user_id="u1").append("user", "x")
     store.session("first").append("user", "again")
-    assert ids(store.sessions()) == ["second", "first"], "a session moves up once a minute"
+    assert ids(store.sessions()) == ["second", "first"], "a session moves up at most once a minute"
     assert ids(store.sessions(user_id="u1")) == ["first", "second"], "a user's own list is exact"
     store.session("second").pause()
     store.session("first").pause()
-    assert ids(store.sessions()) == ["first", "second"], "and at each change of its status"
+    assert ids(store.sessions()) == ["first", "second"], "a change of status moves it up too"
 
 
-def test_a_session_moves_up_when_a_minute_has_passed(store, connection):
+def test_a_session_moves_up_after_a_minute(store, connection):
     for name in ("first", "second"):
         store.session(name).append_all([dal.NewMessage(role="user", content="x")] * 3)
     for change in (
@@ -215,7 +215,7 @@ def ids(page):
 
 
 @pytest.mark.parametrize("user_id", [None, "u1"])
-def test_a_clock_that_was_ahead_keeps_no_session_at_the_top(store, connection, user_id):
+def test_lists_recover_when_the_clock_was_ahead(store, connection, user_id):
     for name in ("ahead", "later"):
         store.session(name, user_id="u1").append("user", "x")
     connection.execute(
@@ -228,16 +228,18 @@ def test_a_clock_that_was_ahead_keeps_no_session_at_the_top(store, connection, u
     assert ids(store.sessions(user_id=user_id, limit=1)) == ["later"]
 
 
-@pytest.mark.parametrize("of", [None, "u1"])
-def test_a_clock_that_was_ahead_hides_no_session_from_delete_idle(store, connection, of):
+@pytest.mark.parametrize("user_id", [None, "u1"])
+def test_delete_idle_recovers_when_the_clock_was_ahead(store, connection, user_id):
     store.session("ahead", user_id="u1").append("user", "x")
     connection.execute("UPDATE sessions SET updated_at = '2999-01-01', listed_at = '2999-01-01'")
-    idle = store if of is None else store.for_user(of)
-    assert idle.delete_idle(datetime.now(UTC) + timedelta(minutes=1)) == (), "from now on it counts as idle"
+    idle = store if user_id is None else store.for_user(user_id)
+    assert idle.delete_idle(datetime.now(UTC) + timedelta(minutes=1)) == (), (
+        "its time is corrected, so it is idle next time"
+    )
     assert idle.delete_idle(datetime.now(UTC) + timedelta(minutes=1)) == ("ahead",)
 
 
-def test_an_import_from_the_year_9999_is_listed_and_deleted_as_others_are(store):
+def test_an_imported_session_of_the_year_9999_is_listed_and_deleted(store):
     far = "9999-12-31T00:00:00Z"
     session = {"session_id": "far", "user_id": "u1", "updated_at": far}
     message = {"session_id": "far", "role": "user", "content": "x", "created_at": far}
@@ -250,7 +252,7 @@ def test_an_import_from_the_year_9999_is_listed_and_deleted_as_others_are(store)
 
 @pytest.fixture
 def bookmarks(store, connection):
-    """A table of a service's own that refers to messages, and five sessions with one of the first."""
+    """A service's own table that refers to messages of two of five sessions."""
     connection.execute(
         "CREATE TABLE bookmarks (session_id text, sequence bigint, note text DEFAULT '', FOREIGN KEY (session_id,"
         " sequence) REFERENCES messages (session_id, sequence) ON DELETE CASCADE)"
@@ -270,15 +272,15 @@ def bookmarks(store, connection):
         "UPDATE bookmarks SET note = 'held'",
     ],
 )
-def test_delete_idle_waits_for_no_row_of_any_table(store, connect, bookmarks, hold):
+def test_delete_idle_skips_sessions_locked_through_any_table(store, connect, bookmarks, hold):
     holder = connect(autocommit=False)
     holder.execute("SET LOCAL deadlock_timeout = '100ms'")
     holder.execute(hold)
     before = datetime.now(UTC) + timedelta(minutes=1)
     assert sorted(store.delete_idle(before, limit=2)) in (["s1", "s2"], ["s1"])
     assert sorted(store.delete_idle(before)) in (["s2", "s4"], ["s4"])
-    assert store.delete_idle(before) == (), "the two that are held are passed over"
-    # Who holds them can append to them: nothing that was deleted waits for it, or it for that.
+    assert store.delete_idle(before) == (), "the two locked sessions are skipped"
+    # The transaction that holds the locks can still append to the sessions.
     dal.SessionStore(holder).session("s0").append("user", "y")
     holder.commit()
     assert sorted(ids(store.sessions())) == ["s0", "s3"]

@@ -1,4 +1,4 @@
-"""What the statements cost where data is uneven: 100,000 sessions active within an hour, 30,000 of them one user's."""
+"""Costs with skewed data: 100,000 sessions active within an hour, 30,000 of them of one user."""
 
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,8 +18,8 @@ STATUSES = ["active", "paused", "archived"]
 
 
 @contextmanager
-def an_hour(server, sessions, *, analyzed=True):
-    """A connection to tables with so many sessions, all active between noon and one o'clock."""
+def tables_of_an_hour(server, sessions, *, analyzed=True):
+    """Yield a connection to tables with `sessions` sessions, all active between noon and one o'clock."""
     schema = f"test_{ULID()}".lower()
     with psycopg.connect(server.conninfo, autocommit=True, options=f"-c search_path={schema}") as connection:
         dal.SessionStore(connection).apply_schema()
@@ -50,23 +50,23 @@ def an_hour(server, sessions, *, analyzed=True):
 
 @pytest.fixture(scope="module")
 def busy(server):
-    with an_hour(server, 100_000) as connection:
+    with tables_of_an_hour(server, 100_000) as connection:
         yield connection
 
 
 @pytest.fixture(scope="module")
 def quiet(server):
-    with an_hour(server, 60) as connection:
+    with tables_of_an_hour(server, 60) as connection:
         yield connection
 
 
-def most(connection, operation):
-    """The buffers of an operation, with the worse of both plans."""
-    touched = []
+def most_buffers(connection, operation):
+    """Return the buffers of an operation, with the worse of both plans."""
+    buffers = []
     for mode in MODES:
         connection.execute(f"SET plan_cache_mode = {mode}")
-        touched += [cost_of(connection, operation).buffers for _ in range(2)]
-    return max(touched)
+        buffers += [cost_of(connection, operation).buffers for _ in range(2)]
+    return max(buffers)
 
 
 PAGES = {
@@ -78,20 +78,22 @@ PAGES = {
 
 @pytest.mark.parametrize("at", [None, "2026-01-01T12:30:00+00:00/s"], ids=["first", "later"])
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_of_a_busy_hour_costs_what_one_of_a_quiet_hour_does(busy, quiet, page, at, figure):
+def test_a_page_of_a_busy_hour_costs_the_same_as_of_a_quiet_one(busy, quiet, page, at, figure):
     hours = {"busy": busy, "quiet": quiet}
-    touched = {name: most(hour, partial(PAGES[page], dal.SessionStore(hour), at)) for name, hour in hours.items()}
+    buffers = {
+        name: most_buffers(hour, partial(PAGES[page], dal.SessionStore(hour), at)) for name, hour in hours.items()
+    }
     figure(
-        f"buffers of a {page}, {'later' if at else 'first'} page of 20, 100,000 and 60 sessions an hour", str(touched)
+        f"buffers of a {page}, {'later' if at else 'first'} page of 20, 100,000 and 60 sessions an hour", str(buffers)
     )
-    assert touched["busy"] <= min(200, touched["quiet"] + 60)
+    assert buffers["busy"] <= min(200, buffers["quiet"] + 60)
 
 
-def test_a_page_of_the_busiest_user_is_exact_and_bounded_by_a_minute(busy, figure):
+def test_a_page_of_the_busiest_user_reads_at_most_a_minute(busy, figure):
     store = dal.SessionStore(busy)
-    touched = most(busy, lambda: store.sessions(user_id="bot", limit=20))
-    figure("buffers of a first page of 20 of a user with 30,000 sessions an hour", str(touched))
-    assert touched <= 600, "there are 500 in each minute, and 30,000 in the hour"
+    buffers = most_buffers(busy, lambda: store.sessions(user_id="bot", limit=20))
+    figure("buffers of a first page of 20 of a user with 30,000 sessions an hour", str(buffers))
+    assert buffers <= 600, "the user has 500 sessions in each minute, and 30,000 in the hour"
     times = [record.updated_at for record in store.sessions(user_id="bot", limit=700)]
     assert times == sorted(times, reverse=True)
 
@@ -103,11 +105,11 @@ EXPORTS = {
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_page_of_an_export_does_not_sort_the_hour(busy, name, figure):
-    wanted = {"listed_after": NOON + timedelta(minutes=30), "id_after": "", "source": None, "since": None}
-    touched = most(busy, lambda: dal.queries[name](busy, until=None, limit=20, **wanted, **EXPORTS[name]))
-    figure(f"buffers of a page of 20 of {name}, 100,000 sessions an hour", str(touched))
-    assert touched <= 200
+def test_a_page_of_an_export_does_not_sort_all_sessions(busy, name, figure):
+    parameters = {"listed_after": NOON + timedelta(minutes=30), "id_after": "", "source": None, "since": None}
+    buffers = most_buffers(busy, lambda: dal.queries[name](busy, until=None, limit=20, **parameters, **EXPORTS[name]))
+    figure(f"buffers of a page of 20 of {name}, 100,000 sessions an hour", str(buffers))
+    assert buffers <= 200
 
 
 DELETIONS = {
@@ -118,43 +120,45 @@ DELETIONS = {
 
 @pytest.mark.parametrize("name", DELETIONS)
 def test_deleting_idle_sessions_costs_the_same_in_a_busy_hour(busy, quiet, name, figure):
-    wanted = {"idle_since": NOON + timedelta(minutes=50), "passed_over": 0, "limit": 5, "patience": None}
-    wanted |= DELETIONS[name]
+    parameters = {"idle_since": NOON + timedelta(minutes=50), "passed_over": 0, "limit": 5, "patience": None}
+    parameters |= DELETIONS[name]
     hours = {"busy": busy, "quiet": quiet}
-    # Each is rolled back, so that all delete the same sessions.
-    touched = {title: most(hour, partial(dal.queries[name], hour, **wanted)) for title, hour in hours.items()}
-    figure(f"buffers of {name}, limit 5, 100,000 and 60 sessions an hour", str(touched))
-    assert touched["busy"] <= touched["quiet"] + 80
+    # Each is rolled back, so all delete the same sessions.
+    buffers = {
+        title: most_buffers(hour, partial(dal.queries[name], hour, **parameters)) for title, hour in hours.items()
+    }
+    figure(f"buffers of {name}, limit 5, 100,000 and 60 sessions an hour", str(buffers))
+    assert buffers["busy"] <= buffers["quiet"] + 80
 
 
-def twice(connection, operation):
-    """The buffers of an operation, and of the same one sent again."""
+def buffers_twice(connection, operation):
+    """Return the buffers of an operation, and of its repetition."""
     return tuple(cost_of(connection, operation, commit=True).buffers for _ in range(2))
 
 
-def test_an_append_or_removal_that_is_sent_again_reads_no_more(busy, figure):
+def test_repeated_appends_and_removals_read_no_more(busy, figure):
     mine = dal.SessionStore(busy).for_user("bot").session("s11")
-    touched = {}
+    buffers = {}
     for mode in MODES:
         busy.execute(f"SET plan_cache_mode = {mode}")
         for n in range(3):
             append = partial(mine.append, "user", "x", message_id=f"{mode} {n}")
-            touched.setdefault("append", []).append(twice(busy, append))
+            buffers.setdefault("append", []).append(buffers_twice(busy, append))
             call = {"session_id": mine.id, "sequence": append().sequence, "removal_id": f"{mode} {n}", "owner": "bot"}
             remove = partial(dal.queries.messages.remove_from, busy, **call)
-            touched.setdefault("removal", []).append(twice(busy, remove))
-    figure("buffers of an append and a removal of a user with 30,000 sessions: first, sent again", str(touched))
-    assert all(again <= first + 2 for pairs in touched.values() for first, again in pairs)
+            buffers.setdefault("removal", []).append(buffers_twice(busy, remove))
+    figure("buffers of an append and a removal of a user with 30,000 sessions: first, sent again", str(buffers))
+    assert all(again <= first + 2 for pairs in buffers.values() for first, again in pairs)
 
 
-def test_no_page_waits_for_statistics(server, figure):
-    """Straight after a bulk load, before any ANALYZE, a page costs what it does after one."""
-    with an_hour(server, 20_000, analyzed=False) as connection:
+def test_pages_do_not_depend_on_statistics(server, figure):
+    """Right after a bulk load, before ANALYZE, a page costs the same as afterwards."""
+    with tables_of_an_hour(server, 20_000, analyzed=False) as connection:
         store = dal.SessionStore(connection)
         pages = {"user": lambda: store.sessions(user_id="u7", limit=20), "all": lambda: store.sessions(limit=20)}
-        before = {name: most(connection, page) for name, page in pages.items()}
+        before = {name: most_buffers(connection, page) for name, page in pages.items()}
         connection.execute("VACUUM ANALYZE")
         connection.execute("DISCARD PLANS")
-        after = {name: most(connection, page) for name, page in pages.items()}
+        after = {name: most_buffers(connection, page) for name, page in pages.items()}
     figure("buffers of a page before and after ANALYZE", f"{before}, {after}")
     assert all(before[name] <= after[name] + 10 for name in pages)

@@ -1,4 +1,4 @@
-"""Statements are planned well with statistics from before a bulk load, which no import has updated."""
+"""Plans are good even with outdated statistics, from before a bulk load."""
 
 from itertools import count
 
@@ -18,12 +18,12 @@ NAMES = [subject.name for subject in load(QUERIES)]
 AXIS, SIZE = "the session's messages", 20_000
 
 PAGE = 200
-"""Buffers that a page of a list may take with any statistics."""
+"""The limit of buffers of a page of a list, with any statistics."""
 
 
 @pytest.fixture(scope="module")
 def costs(server):
-    """Measure every query with the statistics of nearly empty tables, and after ANALYZE: buffers by query and plan."""
+    """Buffers by query and plan: with statistics of nearly empty tables, and after ANALYZE."""
     name = f"test_{ULID()}".lower()
     with psycopg.connect(
         server.conninfo, autocommit=True, prepare_threshold=None, options=f"-c search_path={name}"
@@ -32,7 +32,7 @@ def costs(server):
         scratch.create_runner(connection)
         connection.execute(SCHEMA.read_bytes(), prepare=False)
         scratch.disable_autovacuum(connection)
-        start(dal.SessionStore(connection))
+        store_first_sessions(dal.SessionStore(connection))
         scratch.vacuum(connection)
         with connection.transaction():
             fixtures.grow(connection, "the removed messages", 0, SIZE // 2)
@@ -44,7 +44,7 @@ def costs(server):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", NAMES)
-def test_old_statistics_make_no_plan_worse(costs, name, mode):
+def test_outdated_statistics_do_not_make_plans_worse(costs, name, mode):
     old, new = (measured[name, mode] for measured in costs)
     if name.startswith("sessions.list"):
         assert old <= PAGE
@@ -52,8 +52,8 @@ def test_old_statistics_make_no_plan_worse(costs, name, mode):
     assert old <= 1.25 * new + 4
 
 
-def start(store):
-    """Store what a service has on its first day: a few short sessions of one user."""
+def store_first_sessions(store):
+    """Store a few short sessions of one user, as on a service's first day."""
     for n in range(20):
         session = store.session(f"first{n}", user_id="first", source="first")
         session.append("user", "hello")

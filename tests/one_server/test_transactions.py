@@ -1,4 +1,4 @@
-"""The caller's connections, pools and transactions."""
+"""Callers' connections, pools and transactions."""
 
 import threading
 
@@ -27,7 +27,7 @@ def test_a_transaction_commits_at_its_end(store, connection):
     assert store.session("s").record().message_count == 2
 
 
-def test_a_transaction_that_fails_leaves_nothing(store):
+def test_a_failed_transaction_is_rolled_back(store):
     with pytest.raises(ZeroDivisionError), store.transaction() as inside:
         inside.session("s").append("user", "x")
         raise ZeroDivisionError
@@ -35,7 +35,7 @@ def test_a_transaction_that_fails_leaves_nothing(store):
         store.session("s").record()
 
 
-def test_what_is_refused_in_a_transaction_does_not_end_it(store):
+def test_a_refusal_does_not_end_a_transaction(store):
     store.session("over").append("user", "x")
     store.session("over").archive()
     with store.transaction() as inside:
@@ -53,7 +53,7 @@ def test_a_transaction_cannot_be_used_after_its_end(store):
         session.append("user", "y")
 
 
-def test_transactions_nest(store):
+def test_transactions_can_be_nested(store):
     with store.transaction() as outer:
         outer.session("a").append("user", "x")
         with pytest.raises(ZeroDivisionError), outer.transaction() as inner:
@@ -62,12 +62,12 @@ def test_transactions_nest(store):
     assert [record.session_id for record in store.sessions()] == ["a"]
 
 
-def test_the_callers_own_errors_are_not_translated(store, side, raw):
+def test_errors_of_own_sql_in_a_transaction_are_not_translated(store, side, raw):
     with pytest.raises(psycopg.errors.DivisionByZero), side.store(raw).transaction():
         raw.execute("SELECT 1/0")
 
 
-def test_using_the_callers_connection_and_transaction(store, raw, connection):
+def test_using_a_callers_connection_and_transaction(store, raw, connection):
     session = store.using(raw).session("s")
     session.append("user", "x")
     assert session.append("user", "y").sequence == 1
@@ -80,7 +80,7 @@ def test_using_the_callers_connection_and_transaction(store, raw, connection):
     assert store.session("s").record().message_count == 1
 
 
-def test_closing_leaves_the_callers_connection_open(side, raw):
+def test_closing_a_store_leaves_a_callers_connection_open(side, raw):
     with side.store(raw) as store:
         store.session("s").append("user", "x")
     with pytest.raises(dal.StoreClosed, match="this store was closed"):
@@ -99,7 +99,7 @@ def test_a_store_with_its_own_pool_cannot_be_used_after_closing(side, server, sc
         store.session().append("user", "x")
 
 
-def test_the_callers_pool(side, server, options, tables):
+def test_a_store_with_a_callers_pool(side, server, options, tables):
     with side.pool(server.conninfo, kwargs=options, min_size=1, max_size=2) as pool:
         store = side.store(pool)
         session = store.session("s")
@@ -112,14 +112,14 @@ def test_the_callers_pool(side, server, options, tables):
         side.store(pool).session("s").latest()
 
 
-def test_a_pool_without_autocommit_commits_too(side, server, options, tables, connection):
+def test_a_pool_without_autocommit_commits(side, server, options, tables, connection):
     kwargs = options | {"autocommit": False}
     with side.pool(server.conninfo, kwargs=kwargs, min_size=1, max_size=2) as pool:
         side.store(pool).session("s").append("user", "x")
         assert connection.execute("SELECT session_id FROM sessions").fetchall() == [("s",)]
 
 
-def test_an_exhausted_pool_says_so(side, server, schema, tables):
+def test_an_exhausted_pool_is_an_error(side, server, schema, tables):
     with side.connect_store(server.conninfo, schema=schema, max_size=1, timeout=0.2) as store:
         store.check_schema()
         with (
@@ -129,7 +129,7 @@ def test_an_exhausted_pool_says_so(side, server, schema, tables):
             store.session().append("user", "x")
 
 
-def test_the_connections_own_settings_do_not_matter(side, server, options, tables):
+def test_a_connections_row_and_cursor_factories_have_no_effect(side, server, options, tables):
     cursor = psycopg.RawCursor if side.name == "sync" else psycopg.AsyncRawCursor
     raw = side.connect(server.conninfo, row_factory=dict_row, cursor_factory=cursor, **options)
     session = side.store(raw).session("s")
@@ -140,7 +140,7 @@ def test_the_connections_own_settings_do_not_matter(side, server, options, table
     raw.close()
 
 
-def test_the_same_message_at_the_same_moment_in_a_transaction_says_what_to_do(store, side, raw, connect):
+def test_a_concurrent_duplicate_in_a_transaction_says_what_to_do(store, side, raw, connect):
     first = connect(autocommit=False)
     dal.SessionStore(first).session("s").append("user", "first")
     first.commit()
@@ -156,7 +156,7 @@ def test_the_same_message_at_the_same_moment_in_a_transaction_says_what_to_do(st
     assert store.session("s").append("user", "same", message_id="m").sequence == 1
 
 
-def test_the_queries_alone(side, server, options, tables):
+def test_queries_can_be_called_directly(side, server, options, tables):
     raw = side.connect(server.conninfo, **options)
     queries = side.queries
     appended = queries.messages.append(
@@ -179,11 +179,11 @@ def test_the_queries_alone(side, server, options, tables):
     raw.close()
 
 
-def test_a_deadline_of_the_server_is_told_as_such(store, connect):
+def test_a_statement_timeout_is_reported(store, connect):
     other = connect()
     other.execute("SET statement_timeout = 1")
     store.session("s").append_all([NewMessage(role="user", content="x" * 1000) for _ in range(2000)])
-    with pytest.raises(dal.StatementFailed, match="statement timeout") as failed:
+    with pytest.raises(dal.StatementFailed, match="statement timeout") as error:
         dal.SessionStore(other).session("s").messages(limit=2000)
-    assert (failed.value.query, failed.value.sqlstate) == ("messages.after", "57014")
-    assert isinstance(failed.value.__cause__, psycopg.errors.QueryCanceled)
+    assert (error.value.query, error.value.sqlstate) == ("messages.after", "57014")
+    assert isinstance(error.value.__cause__, psycopg.errors.QueryCanceled)

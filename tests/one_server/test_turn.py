@@ -1,4 +1,4 @@
-"""Counting a prepared statement by itself: its WAL, its temporary files, its CPU time and its sleeps."""
+"""Costs of a single prepared statement: WAL, temporary files, CPU time and sleeps."""
 
 import threading
 
@@ -22,7 +22,7 @@ def connection(server, schema):
 
 @pytest.fixture
 def costs(connection):
-    """The costs of a statement, of each time that it is sent."""
+    """Return the costs of each execution of a statement."""
 
     def costs(text, times=1, **values):
         with prepared(connection, text) as statement:
@@ -34,9 +34,9 @@ def costs(connection):
 INSERT = "INSERT INTO entries VALUES (%(n)s, 0)"
 
 
-def test_the_wal_is_the_statements_own_whatever_neighbours_write(server, costs):
-    """On PostgreSQL before 18 too, which counts the WAL of the whole server only."""
-    (alone,) = costs(INSERT, n=1)
+def test_wal_of_other_sessions_is_excluded(server, costs):
+    """Also before PostgreSQL 18, which counts only the WAL of the whole server."""
+    (without_neighbour,) = costs(INSERT, n=1)
     stop = threading.Event()
 
     def write():
@@ -48,22 +48,25 @@ def test_the_wal_is_the_statements_own_whatever_neighbours_write(server, costs):
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        (beside,) = costs(INSERT, n=1)
+        (with_neighbour,) = costs(INSERT, n=1)
     finally:
         stop.set()
         thread.join()
-    assert (beside.wal_records, beside.wal_bytes) == (alone.wal_records, alone.wal_bytes)
-    assert alone.wal_records == 2
+    assert (with_neighbour.wal_records, with_neighbour.wal_bytes) == (
+        without_neighbour.wal_records,
+        without_neighbour.wal_bytes,
+    )
+    assert without_neighbour.wal_records == 2
 
 
-def test_what_a_statement_spills_is_counted(connection, costs):
+def test_temporary_bytes_are_counted(connection, costs):
     connection.execute("SET work_mem = '64kB'")
     (cost,) = costs("SELECT n FROM generate_series(1, 50000) AS n ORDER BY -n")
     assert cost.temporary_bytes > 300_000
     assert costs("SELECT 1")[0].temporary_bytes == 0
 
 
-def test_work_that_touches_nothing_is_cpu_time(costs):
+def test_cpu_time_is_counted_without_buffers(costs):
     (little,) = costs("SELECT 1")
     (much,) = costs("SELECT count(*) FROM (SELECT n FROM generate_series(1, 100000) AS n ORDER BY -n) AS n")
     assert little.buffers == much.buffers == 0
@@ -72,13 +75,13 @@ def test_work_that_touches_nothing_is_cpu_time(costs):
     assert little.sleeps == 0
 
 
-def test_a_sleep_is_no_cpu_time(costs):
+def test_sleeps_are_counted_and_are_no_cpu_time(costs):
     (cost,) = costs("SELECT pg_sleep(0.001) FROM generate_series(1, 20)")
     assert cost.sleeps >= 20
     assert cost.cpu_ms < 10
 
 
-def test_the_second_time_is_counted_apart(costs):
+def test_each_execution_is_counted_separately(costs):
     upsert = "INSERT INTO entries VALUES (1, 0) ON CONFLICT (entry_id) DO UPDATE SET size = entries.size + 1"
     first, second = costs(upsert, times=2)
     assert (first.updates, second.updates) == (0, 1)
@@ -88,7 +91,7 @@ def test_the_second_time_is_counted_apart(costs):
         costs("INSERT INTO entries VALUES (NULL)")
 
 
-def test_who_may_not_see_the_cpu_time_is_not_told_zero(server, schema, connection):
+def test_cpu_time_is_none_without_the_privilege(server, schema, connection):
     role = f"{schema}_role"
     connection.execute(f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA {schema} TO {role}; SET ROLE {role}")
     try:

@@ -1,4 +1,4 @@
-"""The counter of round trips, against a proxy that makes each of them take a known time."""
+"""The counter of round trips, compared with a proxy that delays each reply by a known time."""
 
 import socket
 import threading
@@ -15,9 +15,9 @@ DELAY = 0.05
 
 @contextmanager
 def proxy(conninfo):
-    """Pass bytes to the server and back, each answer late by DELAY; give the conninfo to use and the bytes passed."""
-    given = psycopg.conninfo.conninfo_to_dict(conninfo)
-    host, port = str(given.get("host", "127.0.0.1")), int(given.get("port") or 5432)
+    """Forward to the server, delaying replies by DELAY; yield a conninfo, and a function that counts the bytes."""
+    parameters = psycopg.conninfo.conninfo_to_dict(conninfo)
+    host, port = str(parameters.get("host", "127.0.0.1")), int(parameters.get("port") or 5432)
 
     passed = {0: 0, DELAY: 0}
 
@@ -34,7 +34,7 @@ def proxy(conninfo):
         upstream = socket.socket(socket.AF_UNIX if host.startswith("/") else socket.AF_INET)
         with client, upstream:
             upstream.connect(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
-            if upstream.family == socket.AF_INET:  # Else what is sent in two pieces waits 40 ms in between.
+            if upstream.family == socket.AF_INET:  # Otherwise a request in two packets waits 40 ms.
                 upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             back = threading.Thread(target=pump, args=(upstream, client, DELAY))
             back.start()
@@ -105,16 +105,16 @@ def strange_names(connection):
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_round_trips_are_what_time_says(server, operation, trips):
-    """A busy machine only adds to the time, so the shortest of several runs counts."""
+def test_round_trips_match_the_measured_time(server, operation, trips):
+    """Load only adds time, so the shortest of several runs counts."""
     delays = []
     while len(delays) < 5 and min(delays, default=trips + 1) >= trips + 0.9:
         with proxy(server.conninfo) as (conninfo, _), psycopg.connect(conninfo, autocommit=True) as connection:
-            with wire.watch(connection) as watched:
+            with wire.watch(connection) as recorded:
                 started = time.perf_counter()
                 operation(connection)
                 delays.append((time.perf_counter() - started) / DELAY)
-        assert watched.round_trips == trips, watched.messages
+        assert recorded.round_trips == trips, recorded.messages
     assert trips <= min(delays) < trips + 0.9
 
 
@@ -123,34 +123,34 @@ def test_round_trips_are_what_time_says(server, operation, trips):
     [(transaction, 3), (prepared, 2), (pipeline, 1), (copy, 1), (copy_in, 2), (refused, 1), (strange_names, 1)],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_bytes_are_what_has_passed(server, operation, trips):
+def test_bytes_match_the_proxy(server, operation, trips):
     with proxy(server.conninfo) as (conninfo, passed), psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("CREATE TEMP TABLE copied (line text)")
         before = passed()
-        with wire.watch(connection) as watched:
+        with wire.watch(connection) as recorded:
             operation(connection)
         sent, received = (now - then for now, then in zip(passed(), before, strict=True))
-    assert watched.round_trips == trips, watched.messages
-    assert (watched.bytes_sent, watched.bytes_received) == (sent, received), watched.messages
+    assert recorded.round_trips == trips, recorded.messages
+    assert (recorded.bytes_sent, recorded.bytes_received) == (sent, received), recorded.messages
 
 
 def test_a_statement_that_looks_like_a_trace_is_not_counted(server):
     text = "SELECT 'x\nF\t1\tQuery\nB\t1\tReadyForQuery\nF\t2\tSync\nB\t5\tReadyForQuery'"
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        with wire.watch(connection) as watched:
+        with wire.watch(connection) as recorded:
             connection.execute(text)
             connection.execute(text + "\n")
             connection.execute(text + ", %s, %s, %s, %s, %s, %s", list("abcdef"))
-    assert watched.round_trips == 3
+    assert recorded.round_trips == 3
     sent = [text, text + "\n", text + ", $1, $2, $3, $4, $5, $6"]
-    assert [statement.text for statement in watched.statements] == sent
+    assert [statement.text for statement in recorded.statements] == sent
 
 
-def test_what_was_sent_is_told_by_round_trip(server):
+def test_statements_are_listed_by_round_trip(server):
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         connection.execute("CREATE TEMP TABLE copied (line text)")
         connection.execute("SELECT 1 AS warm", prepare=True)
-        with wire.watch(connection) as watched:
+        with wire.watch(connection) as recorded:
             connection.execute("SELECT 1 AS warm")
             transaction(connection)
             prepared(connection)
@@ -158,7 +158,7 @@ def test_what_was_sent_is_told_by_round_trip(server):
             with connection.pipeline():
                 connection.execute("SELECT %s::int", [1])
                 connection.execute("SELECT %s::int8", [1])
-    assert [(statement.round_trip, statement.how, statement.text) for statement in watched.statements] == [
+    assert [(statement.round_trip, statement.how, statement.text) for statement in recorded.statements] == [
         (1, "prepared", "SELECT 1 AS warm"),
         (2, "query", "BEGIN"),
         (3, "query", "SELECT 1"),
@@ -170,39 +170,39 @@ def test_what_was_sent_is_told_by_round_trip(server):
         (9, "query", "SELECT $1::int"),
         (9, "query", "SELECT $1::int8"),
     ]
-    assert (watched.round_trips, watched.preparing) == (9, 1)
+    assert (recorded.round_trips, recorded.preparing) == (9, 1)
 
 
-def test_what_a_connection_pays_once_is_told_apart(server):
+def test_preparing_round_trips_are_counted_separately(server):
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         counted = []
         for _ in range(8):
-            with wire.watch(connection) as watched:
+            with wire.watch(connection) as recorded:
                 connection.execute("SELECT %s::int", [1])
-            counted.append((watched.round_trips, watched.preparing))
+            counted.append((recorded.round_trips, recorded.preparing))
         assert counted == [(1, 0)] * 5 + [(2, 1)] + [(1, 0)] * 2
         connection.prepared_max = 0
-        with wire.watch(connection) as watched:
+        with wire.watch(connection) as recorded:
             connection.execute("SELECT %s::int8", [1], prepare=True)
             connection.execute("SELECT 1")
-    assert watched.round_trips - watched.preparing == 2, watched.statements
+    assert recorded.round_trips - recorded.preparing == 2, recorded.statements
 
 
 def test_a_long_statement_is_shortened(server):
-    with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection) as watched:
+    with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection) as recorded:
         connection.execute("SELECT '" + "x" * 5000 + "'")
-    assert [len(statement.text) for statement in watched.statements] == [1001]
+    assert [len(statement.text) for statement in recorded.statements] == [1001]
 
 
-def test_blocks_on_one_connection_are_not_nested(server):
-    with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection) as watched:
+def test_nested_blocks_on_one_connection_are_refused(server):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection) as recorded:
         with pytest.raises(RuntimeError, match="nested"), wire.watch(connection):
             pass
         connection.execute("SELECT 1")
-    assert watched.round_trips == 1
+    assert recorded.round_trips == 1
 
 
-def test_a_connection_that_is_closed_meanwhile(server):
+def test_the_connection_may_be_closed_inside_the_block(server):
     with psycopg.connect(server.conninfo, autocommit=True) as connection, wire.watch(connection):
         connection.execute("SELECT 1")
         connection.close()

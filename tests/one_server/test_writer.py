@@ -25,20 +25,20 @@ WRITERS, ROUNDS = 16, 40
 
 def statements(hook):
     """Return a hook that is called after each statement, but not after each append through a writer."""
-    return lambda ran: ran.query == "writer.append" or hook(ran)
+    return lambda operations: operations.query == "writer.append" or hook(operations)
 
 
 @pytest.fixture
-def ran():
+def operations():
     return []
 
 
 @pytest.fixture
-def store(side, server, schema, tables, ran):
-    options = {"max_size": 4, "timeout": 20, "hook": statements(ran.append), "hook_parameters": True}
+def store(side, server, schema, tables, operations):
+    options = {"max_size": 4, "timeout": 20, "hook": statements(operations.append), "hook_parameters": True}
     with side.connect_store(server.conninfo, schema=schema, **options) as store:
         store.check_schema()
-        ran.clear()
+        operations.clear()
         yield store
 
 
@@ -71,16 +71,16 @@ def numbers(connection, session_id):
     return rows.fetchall()
 
 
-def test_a_single_append_is_sent_as_such(store, ran):
+def test_a_single_append_is_sent_as_such(store, operations):
     with store.writer() as writer:
         session = writer.session("s", user_id="u1")
         assert [session.append("user", str(n)).sequence for n in range(3)] == [0, 1, 2]
         session.append_all([NewMessage(role="user", content="x")] * 2)
-    assert [one.query for one in ran] == ["messages.append"] * 3 + ["messages.append_all"]
+    assert [one.query for one in operations] == ["messages.append"] * 3 + ["messages.append_all"]
     assert store.session("s").record().user_id == "u1"
 
 
-def test_concurrent_appends_are_batched(side, store, ran, call_concurrently, connection):
+def test_concurrent_appends_are_batched(side, store, operations, call_concurrently, connection):
     with store.writer() as writer:
         sessions = [writer.session(f"s{n % WRITERS}") for n in range(WRITERS * 4)]
         stored = call_concurrently([appending(session, "user", str(n)) for n, session in enumerate(sessions)])
@@ -90,15 +90,17 @@ def test_concurrent_appends_are_batched(side, store, ran, call_concurrently, con
     assert {(message.session_id, message.sequence) for message in stored} == {
         (f"s{n}", sequence) for n in range(WRITERS) for sequence in range(4)
     }
-    assert len(ran) < (WRITERS if side.name == "async" else WRITERS * 2)  # Threads do not come all at once.
+    assert len(operations) < (
+        WRITERS if side.name == "async" else WRITERS * 2
+    )  # Threads do not all start at the same time.
 
 
-def test_the_same_message_sent_concurrently_is_stored_once(store, call_concurrently, ran):
+def test_the_same_message_sent_concurrently_is_stored_once(store, call_concurrently, operations):
     with store.writer() as writer:
         again = appending(writer.session("s"), "user", "x", message_id="m")
         outcomes = call_concurrently([again for _ in range(8)])
     assert len(set(outcomes)) == 1
-    assert [(one.error, one.retries) for one in ran] == [(None, 0)] * len(ran)
+    assert [(one.error, one.retries) for one in operations] == [(None, 0)] * len(operations)
 
 
 def test_appends_of_one_task_are_stored_in_order(store, side, call_concurrently, connection):
@@ -110,7 +112,7 @@ def test_appends_of_one_task_are_stored_in_order(store, side, call_concurrently,
     assert [content for _, content in numbers(connection, "s")] == [str(n) for n in range(200)]
 
 
-def test_errors_stay_local(store, call_concurrently, ran):
+def test_errors_stay_local(store, call_concurrently, operations):
     store.session("archived").append("user", "x")
     store.session("archived").archive()
     store.session("taken").append("user", "x", message_id="m")
@@ -129,7 +131,7 @@ def test_errors_stay_local(store, call_concurrently, ran):
     assert [message.sequence for message in fine] == [0] * WRITERS
     assert (type(archived), type(taken)) == (dal.SessionArchived, dal.MessageConflict)
     assert (mine.sequence, again) == (1, fine[0]), "the same message_id is the same message"
-    assert any(one.query == "messages.append_all" for one in ran)
+    assert any(one.query == "messages.append_all" for one in operations)
 
 
 def test_calls_of_a_refused_batch_are_resent_one_by_one(store, call_concurrently, connection):
@@ -185,7 +187,7 @@ def test_a_locked_session_delays_only_its_own_appends(store, call_concurrently, 
     assert [one.sequence for one in outcomes] == [1, *[0] * WRITERS, 1, 1, 2]
 
 
-def test_other_sessions_pass_a_locked_one_every_time(store, call_concurrently, held, connection):
+def test_a_locked_session_never_delays_others(store, call_concurrently, held, connection):
     with store.writer() as writer:
         for n in range(1, 4):
             store.session("held").append("user", "x")
@@ -208,7 +210,7 @@ def test_an_expired_call_does_not_wait_for_the_next_batch(server, schema, tables
         late, fine = writer.session("late"), writer.session("fine")
         batching = writer._backend.appends.here
         batching._queue._lanes["slow"] = deque()
-        slow = batching._queue._current = Batch(Mock(append=Mock(session_id="slow")))  # As if it took long.
+        slow = batching._queue._current = Batch(Mock(append=Mock(session_id="slow")))  # A batch that takes long.
         outcomes = []
 
         def append(session, timeout):
@@ -231,7 +233,7 @@ def test_an_expired_call_does_not_wait_for_the_next_batch(server, schema, tables
     assert (outcomes[1].session_id, outcomes[1].content, outcomes[1].sequence) == ("fine", "fine", 1)
 
 
-def test_an_interrupted_thread_leaves_no_other_asleep(server, schema, tables, monkeypatch):
+def test_an_interrupted_thread_does_not_block_others(server, schema, tables, monkeypatch):
     wait, interrupted = WaitingCall.wait, []
 
     def interruptible(call):
@@ -311,7 +313,7 @@ def test_one_thread_sends_batch_after_batch(threads_store, senders):
             time.sleep(0.01)
     in_a_row = [one.name for one, following in pairwise(senders) if one is following]
     assert in_a_row.count("session-dal writer") > len(senders) / 2
-    assert not any(one.is_alive() for one in senders), "they end with the writer"
+    assert not any(one.is_alive() for one in senders), "they ended with the writer"
 
 
 def test_callers_send_if_no_thread_can_be_started(threads_store, senders, monkeypatch):
@@ -324,11 +326,11 @@ def test_callers_send_if_no_thread_can_be_started(threads_store, senders, monkey
 
 
 def test_a_cancelled_task_fails_no_other_call(server, schema, tables):
-    ran, tasks = [], []
+    operations, tasks = [], []
 
     def cancel_the_first_that_waits(operation):
-        ran.append(operation)
-        if len(ran) == 1:
+        operations.append(operation)
+        if len(operations) == 1:
             tasks[WRITERS].cancel()
 
     async def append(session):
@@ -338,8 +340,8 @@ def test_a_cancelled_task_fails_no_other_call(server, schema, tables):
         store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, hook=cancel_the_first_that_waits)
         async with store, store.writer() as writer:
             await store.check_schema()
-            ran.clear()
-            writer._backend.appends.here._queue._last_size = 2  # As if many had appended at once.
+            operations.clear()
+            writer._backend.appends.here._queue._last_size = 2  # The queue expects concurrent callers.
             tasks.extend(asyncio.create_task(append(writer.session())) for _ in range(2 * WRITERS))
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(one) for one in outcomes if one != [0, 1, 2]] == [asyncio.CancelledError]
@@ -349,18 +351,20 @@ def test_a_cancelled_task_fails_no_other_call(server, schema, tables):
 
 
 def test_a_busy_writer_reuses_its_connection_and_returns_it(server, schema, tables):
-    ran = []
-    with dal.SessionStore.connect(server.conninfo, schema=schema, min_size=4, hook=statements(ran.append)) as store:
+    operations = []
+    with dal.SessionStore.connect(
+        server.conninfo, schema=schema, min_size=4, hook=statements(operations.append)
+    ) as store:
         store.check_schema()
-        ran.clear()
+        operations.clear()
         pool = store._backend.runner._source._pool
         pool.wait()
         before = pool.get_stats()["requests_num"]
-        with busy(store, count=4 * WRITERS):  # Enough that some always wait.
-            while len(ran) < 200:
+        with busy(store, count=4 * WRITERS):  # Enough that calls are always queued.
+            while len(operations) < 200:
                 time.sleep(0.01)
         stats = pool.get_stats()
-        assert stats["requests_num"] - before < len(ran) / 4
+        assert stats["requests_num"] - before < len(operations) / 4
         assert stats["pool_available"] == stats["pool_size"]
 
 
@@ -415,13 +419,13 @@ def test_a_cancelled_task_leaves_no_connection_behind(server, schema, tables):
     asyncio.run(asyncio.wait_for(give_up(), 20))
 
 
-def test_a_batch_is_bounded(store, call_concurrently, ran):
+def test_a_batch_is_bounded(store, call_concurrently, operations):
     big = "x" * (MOST_CHARACTERS // 4)
     with store.writer() as writer:
         call_concurrently([appending(writer.session(), "user", big) for _ in range(WRITERS)])
         many = [NewMessage(role="user", content="") for _ in range(MOST_MESSAGES // 4 + 1)]
         call_concurrently([lambda: unwrap(writer.session()).append_all(many) for _ in range(WRITERS)])
-    batches = [ran for ran in ran if ran.query == "messages.append_all"]
+    batches = [operations for operations in operations if operations.query == "messages.append_all"]
     assert max(len(one.parameters["contents"]) for one in batches) < 2 * MOST_CHARACTERS
     assert max(one.rows for one in batches) <= MOST_MESSAGES
 
@@ -460,7 +464,7 @@ def test_a_caller_without_room_fails_at_its_deadline(side, server, schema, table
         assert store.session("s").latest() == ()
 
 
-def test_a_closed_writer_refuses_and_its_store_goes_on(store):
+def test_a_closed_writer_refuses_appends_and_its_store_works(store):
     with store.writer() as writer:
         session = writer.session("s")
         session.append("user", "x")
@@ -479,10 +483,10 @@ def test_close_sends_queued_appends(side, store, connection):
         while len(numbers(connection, "s")) < WRITERS // 2:
             time.sleep(0.001)
         writer.close()
-        told = numbers(connection, "s")
+        stored = numbers(connection, "s")
         for thread in threads:
             thread.join()
-        assert told == numbers(connection, "s")
+        assert stored == numbers(connection, "s")
         return
 
     async def close_at_once():
@@ -506,14 +510,16 @@ def test_close_can_be_called_again_and_concurrently(side, store, connection):
             thread.start()
         while not numbers(connection, "s"):
             time.sleep(0.001)
-        told = []
-        closers = [threading.Thread(target=lambda: (writer.close(), told.append(numbers_of(store)))) for _ in range(8)]
+        stored = []
+        closers = [
+            threading.Thread(target=lambda: (writer.close(), stored.append(numbers_of(store)))) for _ in range(8)
+        ]
         for thread in closers:
             thread.start()
         for thread in (*closers, *appends):
             thread.join(20)
             assert not thread.is_alive()
-        assert told == [numbers_of(store)] * 8
+        assert stored == [numbers_of(store)] * 8
     else:
 
         async def close_at_once():
@@ -533,13 +539,13 @@ def numbers_of(store):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
-def test_a_signal_handler_of_the_loop_closes_it_while_tasks_append(side, store, connection):
+def test_a_signal_handler_of_the_event_loop_closes_a_writer(side, store, connection):
     if side.name == "sync":
         pytest.skip("tests/faults/test_signals.py closes it in a signal handler of the main thread")
     writer = store.writer()
     session = writer.session("s")
 
-    async def be_stopped():
+    async def close_on_signal():
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, stopped.set)
@@ -564,7 +570,7 @@ def test_a_signal_handler_of_the_loop_closes_it_while_tasks_append(side, store, 
         loop.remove_signal_handler(signal.SIGUSR1)
         return acknowledged, refused, took
 
-    acknowledged, refused, took = asyncio.run(be_stopped())
+    acknowledged, refused, took = asyncio.run(close_on_signal())
     assert refused == WRITERS
     assert took < 20
     assert sorted(message.sequence for message in acknowledged) == list(range(len(numbers(connection, "s"))))

@@ -1,4 +1,4 @@
-"""A wrong type for any argument of any verb is refused, naming the argument, with nothing sent."""
+"""A wrong type of any argument of any method is refused with the argument's name, and nothing is sent."""
 
 import inspect
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
@@ -19,29 +19,29 @@ class NoOffset(tzinfo):
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-NO_TEXT = [7, True, 1.5, b"x", bytearray(b"x"), ["x"], {"x": 1}, object(), NOW, str]
-NO_NUMBER = ["7", True, 1.5, b"7", [7], {}, object(), 1 + 0j, int]
-NO_METADATA = ["{}", 7, 0, False, b"{}", [], [("a", 1)], (), {1, 2}, object(), dict]
-WRONG = {
-    # kind: what is no such thing
-    "text": [None, *NO_TEXT],
-    "optional text": NO_TEXT,
-    "metadata": [None, *NO_METADATA],
-    "optional metadata": NO_METADATA,
-    "number": [None, *NO_NUMBER],
-    "optional number": NO_NUMBER,
+NOT_TEXT = [7, True, 1.5, b"x", bytearray(b"x"), ["x"], {"x": 1}, object(), NOW, str]
+NOT_NUMBER = ["7", True, 1.5, b"7", [7], {}, object(), 1 + 0j, int]
+NOT_METADATA = ["{}", 7, 0, False, b"{}", [], [("a", 1)], (), {1, 2}, object(), dict]
+WRONG_VALUES = {
+    # type: values of other types
+    "text": [None, *NOT_TEXT],
+    "optional text": NOT_TEXT,
+    "metadata": [None, *NOT_METADATA],
+    "optional metadata": NOT_METADATA,
+    "number": [None, *NOT_NUMBER],
+    "optional number": NOT_NUMBER,
     "moment": [None, "2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None),
                NOW.replace(tzinfo=NoOffset()), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))],
     "optional moment": ["2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None)],
     "lines": [None, 7, "x", b"x", object(), [None], [7], [["x"]], {"x": 1}],
-    "status": [*NO_TEXT, "", "Active", ("active",)],
+    "status": [*NOT_TEXT, "", "Active", ("active",)],
     "texts": [None, 7, "x", b"x", object(), ["x", None], [7], [b"x"], {"x": 1, 2: 3}, list],
     "messages": [None, 7, "x", b"x", object(), ["x"], [None], [("user", "x")], [{"role": "user"}],
                  NewMessage(role="u", content="x")],
 }  # fmt: skip
 
 SESSION = {
-    # verb: what each argument is
+    # method: the type of each argument
     "append": {
         "role": "text", "content": "text", "agent_id": "optional text", "metadata": "optional metadata",
         "message_id": "optional text",
@@ -54,7 +54,7 @@ SESSION = {
     "remove_from": {"sequence": "number"},
     "update_metadata": {"metadata": "metadata"},
     "reset": {"metadata": "optional metadata"},
-    **{verb: {} for verb in ("agent_ids", "archive", "delete", "pause", "record", "resume", "stream")},
+    **{method: {} for method in ("agent_ids", "archive", "delete", "pause", "record", "resume", "stream")},
 }  # fmt: skip
 STORE = {
     "session": {
@@ -74,32 +74,34 @@ STORE = {
     },
     "import_": {"lines": "lines"},
     "writer": {"waiting": "number"},
-    **{verb: {} for verb in ("apply_schema", "check_schema", "close", "connection", "transaction")},
+    **{method: {} for method in ("apply_schema", "check_schema", "close", "connection", "transaction")},
 }  # fmt: skip
-GOOD = {"role": "user", "content": "x", "message_id": "m", "sequence": 0, "before": NOW}
+VALID = {"role": "user", "content": "x", "message_id": "m", "sequence": 0, "before": NOW}
 
 CASES = [
-    (of, verb, argument, value)
-    for of, verbs in (("session", SESSION), ("store", STORE))
-    for verb, arguments in verbs.items()
+    (receiver, method, argument, value)
+    for receiver, verbs in (("session", SESSION), ("store", STORE))
+    for method, arguments in verbs.items()
     for argument, kind in arguments.items()
-    for value in WRONG[kind]
+    for value in WRONG_VALUES[kind]
 ]
 
 
-def arguments_of(kind, verb):
-    return [name for name in inspect.signature(getattr(kind, verb)).parameters if name != "self"]
+def arguments_of(kind, method):
+    return [name for name in inspect.signature(getattr(kind, method)).parameters if name != "self"]
 
 
-def test_every_argument_of_every_verb_is_here():
-    """But those that make a store: they are no verbs' arguments."""
-    for kinds, verbs, but in (
+def test_every_argument_is_tested():
+    """Except for methods that create a store."""
+    for kinds, methods, excluded in (
         ((dal.Session, dal.AsyncSession), SESSION, set()),
         ((dal.SessionStore, dal.AsyncSessionStore), STORE, {"connect", "using"}),
     ):
         for kind in kinds:
-            assert public(kind) - but == verbs.keys()
-            assert {verb: arguments_of(kind, verb) for verb in verbs} == {verb: list(verbs[verb]) for verb in verbs}
+            assert public(kind) - excluded == methods.keys()
+            assert {method: arguments_of(kind, method) for method in methods} == {
+                method: list(methods[method]) for method in methods
+            }
 
 
 @pytest.fixture
@@ -109,29 +111,29 @@ def raw(side, server, options, tables):
     connection.close()
 
 
-def test_each_is_refused_by_name_and_nothing_is_sent(side, raw, figure):
+def test_wrong_types_are_refused_with_nothing_sent(side, raw, figure):
     store = side.store(raw)
     session = store.session("s")
     session.append("user", "x")
     before = session.record()
     refused = []
-    with wire.watch(unwrap(raw)) as watched:
-        for of, verb, argument, value in CASES:
-            owner, arguments = (session, SESSION) if of == "session" else (store, STORE)
-            others = arguments[verb].keys() - {argument} - ({"before"} if argument == "after" else set())
-            given = {name: GOOD[name] for name in others if name in GOOD}
+    with wire.watch(unwrap(raw)) as recorded:
+        for receiver, method, argument, value in CASES:
+            owner, arguments = (session, SESSION) if receiver == "session" else (store, STORE)
+            others = arguments[method].keys() - {argument} - ({"before"} if argument == "after" else set())
+            given = {name: VALID[name] for name in others if name in VALID}
             try:
-                getattr(owner, verb)(**given, **{argument: value})
+                getattr(owner, method)(**given, **{argument: value})
             except dal.InvalidInput as error:
-                refused.append((of, verb, error.argument.partition("[")[0], value))
+                refused.append((receiver, method, error.argument.partition("[")[0], value))
     assert refused == CASES
-    assert watched.messages == []
+    assert recorded.messages == []
     assert session.record() == before
-    figure("wrong types", f"{len(CASES):,} values for the arguments of all verbs, each refused by its name")
+    figure("wrong types", f"{len(CASES):,} values for the arguments of all methods, each refused with its name")
 
 
 @pytest.mark.parametrize("source", [None, 7, "postgresql://localhost", object()])
-def test_a_store_of_something_else_is_refused(side, source):
+def test_a_store_refuses_other_sources(side, source):
     with pytest.raises(dal.InvalidInput, match="source: must be an? .*Connection"):
         side.store(source)
 
@@ -142,7 +144,7 @@ def test_a_connection_of_the_other_side_is_refused(server):
 
 
 @pytest.mark.parametrize("sanitize", ["", "remove", True, 7, []])
-def test_an_unknown_way_to_sanitize_is_refused(side, server, sanitize):
+def test_an_unknown_value_of_sanitize_is_refused(side, server, sanitize):
     with pytest.raises(dal.InvalidInput, match="sanitize: "):
         side.connect_store(server.conninfo, sanitize=sanitize)
 
@@ -151,7 +153,7 @@ class Role(StrEnum):
     USER = "user"
 
 
-class Agent(str, Enum):  # noqa: UP042 - as it was written before StrEnum
+class Agent(str, Enum):  # noqa: UP042 - the old form of StrEnum
     PLANNER = "planner"
 
 
@@ -163,7 +165,7 @@ class Text(str):
     __slots__ = ()
 
 
-def test_enums_and_other_subclasses_are_what_they_are_made_of(store):
+def test_subclasses_of_str_and_int_are_accepted(store):
     session = store.session(Text("s"), source=Role.USER, user_id=Agent.PLANNER)
     message = session.append(
         Role.USER, Text("x"), agent_id=Agent.PLANNER, metadata={"level": Level.ONE, "who": Role.USER}
@@ -181,7 +183,7 @@ def test_enums_and_other_subclasses_are_what_they_are_made_of(store):
     assert len(store.sessions(user_id=Agent.PLANNER, source="user", status=Text("active"))) == 1
 
 
-def test_a_time_of_any_offset_is_understood(store):
+def test_times_of_any_offset_are_accepted(store):
     store.session("s").append("user", "x")
     moment = store.session("s").record().updated_at
     odd = timezone(timedelta(hours=3, microseconds=7))
@@ -202,14 +204,14 @@ def test_a_time_of_any_offset_is_understood(store):
         "9999-12-31T23:59Z",
     ],
 )
-def test_a_cursor_of_another_form_is_understood_or_refused(store, moment):
+def test_cursors_with_other_forms_of_time_are_accepted(store, moment):
     assert len(store.sessions(cursor=f"{moment}/x")) == 0
 
 
 @pytest.mark.parametrize(
     "moment", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "infinity", "now", "2026-02-30T00:00Z"]
 )
-def test_a_cursor_of_no_time_is_refused(side, raw, moment):
-    with wire.watch(unwrap(raw)) as watched, pytest.raises(dal.InvalidInput, match="cursor: "):
+def test_cursors_without_a_valid_time_are_refused(side, raw, moment):
+    with wire.watch(unwrap(raw)) as recorded, pytest.raises(dal.InvalidInput, match="cursor: "):
         side.store(raw).sessions(cursor=f"{moment}/x")
-    assert watched.messages == []
+    assert recorded.messages == []

@@ -1,4 +1,4 @@
-"""The oldest server that is refused, and a version that no other test runs on."""
+"""PostgreSQL 14, which is refused, and 17, which no other test runs on."""
 
 import psycopg
 import pytest
@@ -19,7 +19,7 @@ def postgresql_14():
 
 
 @pytest.mark.parametrize("pooled", [True, False])
-def test_postgresql_14_is_refused_by_a_store(side, postgresql_14, pooled):
+def test_a_store_refuses_postgresql_14(side, postgresql_14, pooled):
     raw = side.connect(postgresql_14, autocommit=True)
     store = side.connect_store(postgresql_14, schema="agents") if pooled else side.store(raw)
     with store:
@@ -35,7 +35,7 @@ def test_postgresql_14_is_refused_by_a_store(side, postgresql_14, pooled):
     raw.close()
 
 
-def test_postgresql_14_is_refused_by_the_file(postgresql_14):
+def test_the_schema_file_refuses_postgresql_14(postgresql_14):
     with psycopg.connect(postgresql_14, autocommit=True) as connection:
         with pytest.raises(psycopg.errors.FeatureNotSupported, match=TOO_OLD):
             connection.execute(SCHEMA.read_bytes())
@@ -43,11 +43,11 @@ def test_postgresql_14_is_refused_by_the_file(postgresql_14):
 
 
 @pytest.mark.parametrize("command", ["apply", "check"])
-def test_postgresql_14_is_refused_by_the_command(postgresql_14, command):
+def test_the_command_line_refuses_postgresql_14(postgresql_14, command):
     assert_fails(run("schema", command, "--dsn", postgresql_14), "needs PostgreSQL 15 or later, and this server is 14.")
 
 
-def test_postgresql_17_makes_what_the_generated_file_says():
+def test_postgresql_17_has_the_expected_schema():
     with npm_server(17) as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
         store = dal.SessionStore(connection)
         store.apply_schema()

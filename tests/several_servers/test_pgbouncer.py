@@ -19,10 +19,10 @@ def bouncer(server, schema, tables):
         yield f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable"
 
 
-def test_every_verb(side, bouncer, monkeypatch):
+def test_every_method(side, bouncer, monkeypatch):
     with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
         store.check_schema()
-        for _ in range(8):  # more often than psycopg waits before it prepares
+        for _ in range(8):  # often enough that psycopg would prepare the statements
             session = store.session(user_id="u1")
             first = session.append("user", "x", agent_id="a")
             session.append_all([NewMessage(role="user", content="y"), NewMessage(role="user", content="z")])
@@ -39,7 +39,7 @@ def test_every_verb(side, bouncer, monkeypatch):
             with store.transaction() as inside:
                 inside.session("t").append("user", "x")
         assert len(store.sessions(user_id="u1")) == 8
-        monkeypatch.setattr(batch, "MOST_LINES", 7)  # Several transactions.
+        monkeypatch.setattr(batch, "MOST_LINES", 7)  # Small batches make several transactions.
         exported = list(store.export())
         messages = b"".join(exported).count(b'{"message":')
         assert store.import_(exported).already_there == messages == 8 * 2 + 8
@@ -48,7 +48,7 @@ def test_every_verb(side, bouncer, monkeypatch):
         assert len(store.delete_idle(datetime.now(UTC))) == 8
 
 
-def test_what_it_refuses_is_told(side, bouncer):
+def test_an_error_of_pgbouncer_says_what_to_do(side, bouncer):
     with side.connect_store(bouncer, prepare_threshold=None, timeout=0.5) as store:
         with pytest.raises(dal.ServerUnavailable, match="unsupported startup parameter.* say pgbouncer=True"):
             store.check_schema()
@@ -70,7 +70,7 @@ def test_many_clients_on_few_connections(bouncer):
     assert (record.next_sequence, record.message_count) == (400, 400)
 
 
-def test_many_at_once(side, bouncer):
+def test_a_writer_with_many_callers(side, bouncer):
     with side.connect_store(bouncer, pgbouncer=True, prepare_threshold=None) as store:
         with store.writer() as writer:
             session = unwrap(writer.session("s"))

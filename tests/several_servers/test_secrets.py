@@ -1,4 +1,4 @@
-"""A password is never told: not by an error, a repr, a log, a command or a page."""
+"""A password is never shown: not in an error, a repr, a log, a command's output or a page."""
 
 import io
 import logging
@@ -25,7 +25,7 @@ from dal.gate.errors import GateError
 
 MARK = "hush7"
 SECRET = f"{MARK}/@ %'\\"
-"""Every part of a connection string has to write it in another way; all of them begin alike."""
+"""Each form of a connection string has to quote it differently; all of them contain MARK."""
 
 
 TODO = ROOT / "dal/gate/example"
@@ -51,8 +51,8 @@ def url(address):
 
 
 @pytest.fixture(params=["url", "keywords", "PGPASSWORD", "service", "passfile"])
-def form(request, tmp_path, monkeypatch):
-    """Ways of giving the password: each makes a connection string for an address."""
+def conninfo_form(request, tmp_path, monkeypatch):
+    """The ways to pass the password; each makes a connection string for an address."""
 
     def keywords(address):
         return make_conninfo(**address, password=SECRET)
@@ -79,25 +79,25 @@ def form(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def log():
-    """What is logged by anyone, as it is shown; at the end nothing of it has the password."""
-    told, everyone, levels = io.StringIO(), logging.getLogger(), {}
+    """Capture everything that is logged; at the end, assert that it does not contain the password."""
+    output, everyone, levels = io.StringIO(), logging.getLogger(), {}
     for logger in (everyone, logging.getLogger("psycopg")):
         levels[logger] = logger.level
         logger.setLevel(logging.DEBUG)
-    handler = logging.StreamHandler(told)
+    handler = logging.StreamHandler(output)
     everyone.addHandler(handler)
     yield
     logging.getLogger("psycopg.pool").debug("the last")
     everyone.removeHandler(handler)
     for logger, level in levels.items():
         logger.setLevel(level)
-    assert told.getvalue().endswith("the last\n")
-    assert MARK not in told.getvalue()
+    assert output.getvalue().endswith("the last\n")
+    assert MARK not in output.getvalue()
 
 
 @pytest.fixture
 def guarded(server, schema, tables):
-    """The address of a server that asks for another password."""
+    """The address of a server with another password."""
     files = {"users": b'"service" "another"\n'}
     with through_pgbouncer(server, schema, files=files, auth_type="plain", auth_file="{folder}/users") as port:
         yield {"host": "127.0.0.1", "port": port, "user": "service", "dbname": "sessions"}
@@ -105,13 +105,13 @@ def guarded(server, schema, tables):
 
 @pytest.fixture
 def bouncer(server, schema, tables):
-    """The address of a server that takes any."""
+    """The address of a server that accepts any password."""
     with through_pgbouncer(server, schema) as port:
         yield {"host": "127.0.0.1", "port": port, "user": "service", "dbname": "sessions"}
 
 
-def is_silent(error):
-    """Nothing that a report of the error could show has the password."""
+def assert_silent(error):
+    """Assert that no representation of the error or its causes contains the password."""
     seen, left = [], [error]
     while left:
         one = left.pop()
@@ -121,35 +121,40 @@ def is_silent(error):
     assert MARK not in "\n".join(seen)
 
 
-def fails(side, conninfo, told):
+def assert_fails_silently(side, conninfo, message):
     with side.connect_store(conninfo, pgbouncer=True, timeout=0.5) as store:
         session = store.session("s")
         attempts = partial(unwrap(session).append, "user", "x"), unwrap(store).check_schema, unwrap(store).apply_schema
         for error in side.call_concurrently(attempts):
             assert isinstance(error, dal.ServerUnavailable)
-            assert re.search(told, str(error))
-            is_silent(error)
+            assert re.search(message, str(error))
+            assert_silent(error)
         assert MARK not in repr([store, session, store._backend, getattr(store, "inner", store)])
 
 
-def test_a_wrong_password(side, form, guarded, log):
-    fails(side, form(guarded), "authentication failed")
+def test_a_wrong_password_is_not_shown(side, conninfo_form, guarded, log):
+    assert_fails_silently(side, conninfo_form(guarded), "authentication failed")
 
 
-def test_a_server_that_is_not_there(side, form, log):
-    fails(side, form({"host": "127.0.0.1", "port": 1, "user": "service", "dbname": "sessions"}), "refused")
+def test_a_refused_connection_shows_no_password(side, conninfo_form, log):
+    assert_fails_silently(
+        side, conninfo_form({"host": "127.0.0.1", "port": 1, "user": "service", "dbname": "sessions"}), "refused"
+    )
 
 
-def test_a_host_that_is_not_there(side, form, log):
+def test_an_unknown_host_shows_no_password(side, conninfo_form, log):
     address = {"host": "nowhere.invalid", "port": 1, "user": "service", "dbname": "sessions"}
-    fails(side, form(address), "nowhere.invalid|no connection was free")
+    assert_fails_silently(side, conninfo_form(address), "nowhere.invalid|no connection was free")
 
 
-def test_a_pool_that_is_exhausted(side, form, bouncer, log):
-    with side.connect_store(form(bouncer), pgbouncer=True, max_size=1, timeout=0.5) as store, store.transaction():
+def test_an_exhausted_pool_shows_no_password(side, conninfo_form, bouncer, log):
+    with (
+        side.connect_store(conninfo_form(bouncer), pgbouncer=True, max_size=1, timeout=0.5) as store,
+        store.transaction(),
+    ):
         with pytest.raises(dal.ServerUnavailable, match="no connection was free") as refused:
             store.session().append("user", "x")
-    is_silent(refused.value)
+    assert_silent(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -165,19 +170,19 @@ def test_a_pool_that_is_exhausted(side, form, bouncer, log):
         f"host=h port=x password={MARK}",
     ],
 )
-def test_a_string_that_is_none(side, conninfo, log):
+def test_an_invalid_connection_string_is_not_shown(side, conninfo, log):
     for options in ({}, {"schema": "agents"}, {"pgbouncer": True}):
         with pytest.raises(dal.DalError) as refused:
             with side.connect_store(conninfo, timeout=0.5, **options) as store:
                 store.check_schema()
-        is_silent(refused.value)
+        assert_silent(refused.value)
     with pytest.raises(GateError) as refused:
         gate_conninfo.check(conninfo)
-    is_silent(refused.value)
+    assert_silent(refused.value)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
-def test_a_command_that_fails(guarded, tmp_path, monkeypatch, command):
+def test_a_failing_command_shows_no_password(guarded, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     done = run(*command, "--dsn", url(guarded))
     assert done.returncode in {1, 2}
@@ -186,8 +191,8 @@ def test_a_command_that_fails(guarded, tmp_path, monkeypatch, command):
 
 
 @pytest.fixture
-def known(server, schema, tables):
-    """A connection string of a role with this password, which leads to tables."""
+def own_role(server, schema, tables):
+    """A connection string with a role that has this password, and with the tables."""
     name = f"dal_test_{token_hex(4)}"
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         made = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(sql.Identifier(name), SECRET)
@@ -199,9 +204,9 @@ def known(server, schema, tables):
 @pytest.mark.parametrize(
     "command", [one for one in COMMANDS if one != ("demo",)], ids=lambda command: " ".join(command[:2])
 )
-def test_a_command_that_succeeds(known, tmp_path, monkeypatch, command):
+def test_a_successful_command_shows_no_password(own_role, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
-    done = run(*command, "--dsn", known)
+    done = run(*command, "--dsn", own_role)
     assert (done.returncode == 0) == (command[-1] != "someone"), done.stderr
     pages = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file())
     assert (pages != "") == (command[0] in {"check", "review"})

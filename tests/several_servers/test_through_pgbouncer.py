@@ -1,4 +1,4 @@
-"""The tests of the behaviour once more, with every connection through a PgBouncer in transaction mode."""
+"""Rerun behaviour tests of one_server with every connection through a PgBouncer in transaction mode."""
 
 import inspect
 from dataclasses import replace
@@ -20,18 +20,18 @@ import dal
 
 MODULES = (test_transactions, test_agent_ids, test_append, test_concurrency, test_input, test_read, test_sessions)
 
-ELSEWHERE = {
-    "test_a_connection_string_is_refused_without_quoting_it": "sends nothing",
-    "test_a_deadline_of_the_server_is_told_as_such": "sets what outlasts a transaction, and would be another client's",
-    "test_a_read_waits_for_nobody": "as the one before",
-    "test_delete_idle_passes_over_a_session_that_is_being_written_to": "as the one before",
+EXCLUDED = {
+    "test_an_invalid_connection_string_is_not_shown": "sends nothing",
+    "test_a_statement_timeout_is_reported": "sets parameters that would affect other clients",
+    "test_a_read_does_not_wait_for_locks": "sets parameters that would affect other clients",
+    "test_delete_idle_skips_a_session_that_is_being_written": "sets parameters that would affect other clients",
     "test_a_store_with_its_own_pool_cannot_be_used_after_closing": "connects with a schema, and so with options",
-    "test_a_thousand_appends_are_a_thousand_statements": "connects with options",
-    "test_an_exhausted_pool_says_so": "connects with a schema, and so with options",
-    "test_errors_survive_pickling": "sends nothing",
-    "test_refused_by_name_and_nothing_sent": "sends nothing",
+    "test_each_append_is_one_statement": "connects with options",
+    "test_an_exhausted_pool_is_an_error": "connects with a schema, and so with options",
+    "test_errors_can_be_pickled": "sends nothing",
+    "test_invalid_input_is_refused_with_nothing_sent": "sends nothing",
 }
-"""What is left out here, and why."""
+"""Tests that are not rerun, and why."""
 
 SETTINGS = {"pgbouncer": True, "prepare_threshold": None}
 """The options that docs/guides/pgbouncer.md recommends."""
@@ -39,7 +39,7 @@ SETTINGS = {"pgbouncer": True, "prepare_threshold": None}
 
 @pytest.fixture(scope="module")
 def schema(started_server):
-    """One for all, with the tables, which each test finds empty."""
+    """One schema for all tests, whose tables are emptied before each."""
     name = f"test_{ULID()}".lower()
     with psycopg.connect(started_server.conninfo, autocommit=True, options=f"-c search_path={name}") as connection:
         dal.SessionStore(connection).apply_schema()
@@ -50,7 +50,7 @@ def schema(started_server):
 
 @pytest.fixture(scope="module")
 def server(started_server, schema):
-    """The server behind a PgBouncer, which leads to that schema."""
+    """The server behind a PgBouncer that uses this schema."""
     with bouncer.through_pgbouncer(started_server, schema, pool_size=12) as port:
         yield replace(started_server, conninfo=f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable")
 
@@ -72,19 +72,19 @@ def store(side, server, tables):
         yield store
 
 
-def once_more():
-    """The tests of the modules, and the fixtures that they have of their own, by name."""
+def rerun_tests():
+    """Return the tests of the modules, and their own fixtures, by name."""
     found = {}
     for module in MODULES:
         for name, value in vars(module).items():
             is_test = name.startswith("test_") and inspect.isfunction(value)
-            if (is_test and name not in ELSEWHERE) or isinstance(value, type(store)):
-                assert found.setdefault(name, value) is value or name == "raw", f"{name} stands twice"
+            if (is_test and name not in EXCLUDED) or isinstance(value, type(store)):
+                assert found.setdefault(name, value) is value or name == "raw", f"two tests are named {name}"
     return found
 
 
-globals().update(once_more())
+globals().update(rerun_tests())
 
 
-def test_what_is_left_out_is_there():
-    assert set(ELSEWHERE) <= {name for module in MODULES for name in vars(module)}
+def test_each_excluded_test_exists():
+    assert set(EXCLUDED) <= {name for module in MODULES for name in vars(module)}

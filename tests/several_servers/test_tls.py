@@ -1,4 +1,4 @@
-"""Encrypted connections with a real certificate, and what a wrong one is told."""
+"""Encrypted connections: a valid certificate works, and the error says what is wrong with another one."""
 
 import socket
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from sides import unwrap
 
 import dal
 
-KEEP = "COPY (SELECT {}) TO PROGRAM {}"
+WRITE_FILE = "COPY (SELECT {}) TO PROGRAM {}"
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def root(authority, tmp_path):
 
 
 @pytest.fixture(params=["postgres", "pgbouncer"])
-def encrypted(request, server, schema, tables, issued):
-    """A store's settings for an address that can be spoken to with TLS, by PostgreSQL or by PgBouncer before it."""
+def tls_server(request, server, schema, tables, issued):
+    """The address and the options of a TLS connection to PostgreSQL or PgBouncer."""
     key, certificate = issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes()
     if request.param == "pgbouncer":
         tls = {"client_tls_sslmode": "require"}
@@ -45,21 +45,21 @@ def encrypted(request, server, schema, tables, issued):
             yield {"port": port, "user": "service", "dbname": "sessions"}, {"pgbouncer": True}
     else:
         with with_tls(server, key, certificate):
-            given = conninfo_to_dict(server.conninfo)
-            address = {"hostaddr": socket.gethostbyname(given["host"])}
-            yield given | address, {"schema": schema}
+            parameters = conninfo_to_dict(server.conninfo)
+            address = {"hostaddr": socket.gethostbyname(parameters["host"])}
+            yield parameters | address, {"schema": schema}
 
 
 @contextmanager
 def with_tls(server, key, certificate):
-    """Turn TLS on for a while."""
+    """Enable TLS until the block ends."""
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         built = connection.execute("SELECT setting FROM pg_config WHERE name = 'CONFIGURE'").fetchone()[0]
         if "ssl" not in built:
             pytest.skip(f"{server} is built without TLS")
         for name, text in (("server.key", key), ("server.crt", certificate)):
             program = f'umask 077; printf "%b" "$(cat)" > {name}'
-            connection.execute(sql.SQL(KEEP).format(text.decode(), program))
+            connection.execute(sql.SQL(WRITE_FILE).format(text.decode(), program))
         try:
             connection.execute("ALTER SYSTEM SET ssl = on")
             connection.execute("SELECT pg_reload_conf()")
@@ -69,8 +69,8 @@ def with_tls(server, key, certificate):
             connection.execute("SELECT pg_reload_conf()")
 
 
-def test_verify_full_works(side, encrypted, root):
-    address, options = encrypted
+def test_verify_full_accepts_a_valid_certificate(side, tls_server, root):
+    address, options = tls_server
     conninfo = make_conninfo(**{"hostaddr": "127.0.0.1"} | address | {"host": "localhost"})
     conninfo = make_conninfo(conninfo, sslmode="verify-full", sslrootcert=root)
     with side.connect_store(conninfo, **options, prepare_threshold=None) as store:
@@ -81,7 +81,7 @@ def test_verify_full_works(side, encrypted, root):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("override", "message"),
     [
         ({"sslrootcert": "other"}, "certificate verify failed"),
         ({"host": "db.example.org"}, 'does not match host name "db.example.org"'),
@@ -89,20 +89,20 @@ def test_verify_full_works(side, encrypted, root):
     ],
     ids=["authority", "name", "no authority"],
 )
-def test_a_wrong_certificate_is_refused_and_told(side, encrypted, root, wrong, told):
-    address, options = encrypted
-    if wrong.get("sslrootcert") == "other":
-        wrong = {"sslrootcert": f"{root}.other"}
-        trustme.CA().cert_pem.write_to_path(wrong["sslrootcert"])
-    given = {"hostaddr": "127.0.0.1"} | address | {"host": "localhost", "sslrootcert": root} | wrong
-    conninfo = make_conninfo(**given, sslmode="verify-full")
+def test_a_wrong_certificate_is_refused_with_its_reason(side, tls_server, root, override, message):
+    address, options = tls_server
+    if override.get("sslrootcert") == "other":
+        override = {"sslrootcert": f"{root}.other"}
+        trustme.CA().cert_pem.write_to_path(override["sslrootcert"])
+    parameters = {"hostaddr": "127.0.0.1"} | address | {"host": "localhost", "sslrootcert": root} | override
+    conninfo = make_conninfo(**parameters, sslmode="verify-full")
     with side.connect_store(conninfo, **options, timeout=1) as store:
-        with pytest.raises(dal.ServerUnavailable, match=told) as refused:
+        with pytest.raises(dal.ServerUnavailable, match=message) as refused:
             store.session("s").append("user", "x")
     assert not refused.value.outcome_unknown
 
 
-def test_a_server_without_tls_is_refused_where_it_is_required(side, server, schema, tables):
+def test_a_server_without_tls_is_refused_if_tls_is_required(side, server, schema, tables):
     with through_pgbouncer(server, schema) as port:
         conninfo = f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=require"
         with side.connect_store(conninfo, pgbouncer=True, timeout=1) as store:
