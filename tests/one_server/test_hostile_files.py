@@ -49,7 +49,10 @@ REFUSED = {
     "many keys": (["{" + '"a": 1, ' * 100_000 + '"b": 1}'], "line 1: a: occurs twice"),
     "values that take more memory": ([b'{"message": [' + b"[]," * 2_200_000 + b"0]}"], "line 1: has more than 4194304"),
     "deep lists": ([b'{"message": ' + b"[" * 1_000_000], "line 1: is not JSON: it is nested too deeply"),
-    "UTF-16": (["\n".join([LINE_WITH % ""] * 2).encode("utf-16")], "line 1: is not JSON: it holds NUL bytes; .* as UTF-8"),
+    "UTF-16": (
+        ["\n".join([LINE_WITH % ""] * 2).encode("utf-16")],
+        "line 1: is not JSON: it holds NUL bytes; .* as UTF-8",
+    ),
     "UTF-16 without a mark": ([(LINE_WITH % "").encode("utf-16-be")], "line 1: is not JSON: it holds NUL bytes"),
     "NUL bytes": ([LINE, b"\n\0\0\0\0"], "line 2: is not JSON: it holds NUL bytes"),
     "Latin-1": ([b'{"message": "\xe9"}'], "line 1: is not JSON: it is not UTF-8 at byte 14"),
