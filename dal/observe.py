@@ -54,7 +54,7 @@ class Operation:
     tokens: tuple[Any, ...] = ()
     """For the statement of a batch: the tokens of its appends."""
     parameters: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
-    """The statement's parameters, including content; None unless the store has hook_parameters=True."""
+    """The statement's parameters, including content; None unless the store has `hook_parameters=True`."""
 
 
 Hook = Callable[[Operation], None]

@@ -37,10 +37,10 @@ class SessionStore:
     `SessionStore.connect` creates a store with its own connection pool. The constructor takes a pool or a
     connection of yours instead.
 
-    PostgreSQL cannot store NUL characters or lone surrogates. With sanitize="replace" the store replaces them in a
+    PostgreSQL cannot store NUL characters or lone surrogates. With `sanitize="replace"` the store replaces them in a
     message's content by U+FFFD; otherwise it refuses the message. With an `owner` the store is confined to that user,
-    as by `for_user`. With read_only=True, methods that read write nothing, so that the store works with a role or on a
-    server that can only read.
+    as by `for_user`. With `read_only=True`, methods that read write nothing, so that the store works with a role or on
+    a server that can only read.
 
     `hook`, `hook_parameters`, `timeout` and `retries` are as in `connect`. The server does not know the timeout,
     however: at the deadline the store closes the connection, and the server may still finish the statement.
@@ -111,11 +111,11 @@ class SessionStore:
         server does so after `keepalive` seconds (TCP keepalives, on both sides). None sends no limit; settings in
         `conninfo` take precedence.
 
-        Behind PgBouncer in transaction mode, use pgbouncer=True, which sends neither these settings nor a `schema`. If
-        prepared statements do not work, as behind an older PgBouncer, use prepare_threshold=None.
+        Behind PgBouncer in transaction mode, use `pgbouncer=True`, which sends neither these settings nor a `schema`.
+        If prepared statements do not work, as behind an older PgBouncer, use `prepare_threshold=None`.
 
-        The store calls `hook` with a `dal.Operation` after each operation (see dal.observe). With hook_parameters=True
-        the operation includes the statement's parameters, and so stored content.
+        The store calls `hook` with a `dal.Operation` after each operation (see dal.observe). With
+        `hook_parameters=True` the operation includes the statement's parameters, and so stored content.
         """
         schema_check = SchemaCheck()
         pool = OwnPool(

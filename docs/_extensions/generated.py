@@ -1,6 +1,6 @@
-"""Directives for the generated parts of the site: the command line, header words, tables, and repository pages.
+"""Directives for the generated parts of the site: the command line, header lines, tables, and repository pages.
 
-Each writes Markdown, which Sphinx reads in place of the directive.
+Each generates Markdown, which Sphinx parses in place of the directive.
 """
 
 import re
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class _Markdown(SphinxDirective):
-    """A directive whose content is Markdown that it makes."""
+    """A directive that generates Markdown."""
 
     optional_arguments = 1
 
@@ -36,7 +36,7 @@ class _Markdown(SphinxDirective):
 
 
 class Commands(_Markdown):
-    """Every command, as its help describes it."""
+    """Every command, from its help."""
 
     def markdown(self) -> str:
         """Return a section for each command."""
@@ -66,14 +66,14 @@ def _option(names: str, text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a help text in Markdown: Rich's bold is a command, and dim is nothing."""
+    """Convert a help text to Markdown: Rich's bold becomes code, and dim is dropped."""
     text = re.sub(r"docs/(\w+\.md)", r"[docs/\1](\1)", text)
     text = re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", text)
     return re.sub(r"\[/?dim\]|\x08\n?", "", text)
 
 
 class HeaderLines(_Markdown):
-    """The header lines of a query file and the forms of their promises, from the parser's own table."""
+    """The header lines of a query file and the forms of their promises, from the parser's table."""
 
     def markdown(self) -> str:
         """Return a section for each line."""
@@ -87,7 +87,7 @@ def _line(word: str, line: Line) -> str:
 
 
 class HeaderWords(_Markdown):
-    """The words that a form accepts, if it does not accept any."""
+    """The words that a form accepts, if it accepts only some."""
 
     def markdown(self) -> str:
         """Return a paragraph for each word."""
@@ -96,7 +96,7 @@ class HeaderWords(_Markdown):
 
 
 class Tables(_Markdown):
-    """Every table: its columns with their comments, its constraints and its indexes, as schema.sql makes them."""
+    """Every table that schema.sql creates: its columns with their comments, its constraints and its indexes."""
 
     def markdown(self) -> str:
         """Return a section for each table."""
@@ -131,7 +131,7 @@ def _comments() -> dict[str, str]:
 
 
 class Page(_Markdown):
-    """A page of the repository's top folder, with its links pointed at the repository or the site."""
+    """A page from the top folder of the repository, with its links changed to lead to the repository or the site."""
 
     def markdown(self) -> str:
         """Return the page."""
@@ -144,7 +144,7 @@ class Page(_Markdown):
 def _public_names(
     _app: Sphinx, _what: str, _name: str, _one: object, _options: object, args: str, returned: str
 ) -> tuple:
-    """Show types by the names that users import."""
+    """Show types under the names that users import."""
     return tuple(text and _public(text) for text in (args, returned))
 
 

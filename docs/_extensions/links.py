@@ -1,4 +1,4 @@
-"""Small adjustments, so that the same Markdown reads well on GitHub and on the site."""
+"""Adjustments of the Markdown, so that it reads well both on GitHub and on the site."""
 
 import re
 import zlib
