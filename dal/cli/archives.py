@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from dal.errors import DalError
+from dal.gate.cli.files import refuse_overwriting
 
 _SIZE = 2**20
 """Bytes to read at once."""
 
 
 @contextmanager
-def writing(file: str) -> Iterator[BinaryIO]:
+def writing(file: str, *, force: bool) -> Iterator[BinaryIO]:
     """Open a file to write. It gets its name at the end; an incomplete file is deleted."""
     if file == "-":
         with _compressed(_standard(sys.stdout, "stdout"), "", "wb") as out:
@@ -28,7 +29,9 @@ def writing(file: str) -> Iterator[BinaryIO]:
         sys.stdout.flush()
         return
     path = Path(os.path.realpath(file))
-    direct = path.exists() and not path.is_file()  # A device, or a named pipe.
+    with _telling(file, "write"):
+        refuse_overwriting(path, force=force)
+        direct = path.exists() and not path.is_file()  # A device, or a named pipe.
     part = path if direct else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with _telling(file, "write"):
@@ -39,6 +42,7 @@ def writing(file: str) -> Iterator[BinaryIO]:
                 if not direct:
                     os.fsync(raw.fileno())
             if not direct:
+                refuse_overwriting(path, force=force)  # Again: an export may take hours.
                 part.replace(path)
     finally:
         if not direct:

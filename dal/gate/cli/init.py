@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dal.gate.cli.output import out
+from dal.gate.cli.output import say
 from dal.gate.errors import InvalidInput
 
 _EXAMPLE = Path(__file__).parent.parent / "example"
@@ -21,9 +21,9 @@ def init(
 
     It has queries, a schema, fixtures, and a pyproject.toml in which dal check finds them.
 
-    Examples: [bold]dal init todo && cd todo && dal check[/bold]
+    Example: [bold]dal init todo && cd todo && dal check[/bold]
     """
     if folder.exists():
         raise InvalidInput("FOLDER", f"{folder} exists already")
     shutil.copytree(_EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    out.print(f"{folder}: an example with 3 queries. Next: cd {folder} && dal check", soft_wrap=True)
+    say(f"{folder}: an example with 3 queries. Next: cd {folder} && dal check")

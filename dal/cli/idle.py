@@ -1,0 +1,117 @@
+"""`dal delete-idle`: delete sessions without activity, a few at a time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from dal._sync.store import SessionStore
+from dal.cli.connection import connected, place
+from dal.cli.options import Dsn, Schema, User
+from dal.cli.progress import progress
+from dal.cli.render import in_utc
+from dal.cli.times import ago, moment
+from dal.errors import InvalidInput
+from dal.gate.cli.exits import NEGATIVE
+from dal.gate.cli.output import print_error, say, visible
+from dal.records import SessionRecord
+from dal.validate import make_cursor
+
+_STEP = 500
+"""Sessions to delete in one transaction: locks are held, and the work of an interrupted one is lost, only so long."""
+
+_PAGE = 1000
+"""Sessions to count at once."""
+
+
+def delete_idle(  # noqa: PLR0913 - options
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="TIME", help="Without activity since then; UTC without an offset.")
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="DURATION", help="Without activity for this long: 30m, 12h, 90d or 8w."),
+    ] = None,
+    user: User = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Delete sessions without activity since some time, with their messages.
+
+    It deletes up to 500 sessions in a transaction, and skips those that are in use. Run an interrupted one again to
+    resume it. Exit status: 1 if sessions are left, since they were in use, or if you do not confirm.
+
+    Examples: [bold]dal delete-idle --older-than 90d --dry-run[/bold], with the database in DAL_DSN,
+    [bold]dal delete-idle --before 2026-01-01 --user u1 --yes[/bold]
+    """
+    since = _since(before, older_than)
+    with connected(dsn, schema) as connection:
+        store = SessionStore(connection, read_only=dry_run)
+        store = store if user is None else store.for_user(user)
+        total = None
+        if dry_run or not yes:
+            total, messages = _count(store, since)
+            what = f"{total:,} sessions with {messages:,} messages, without activity since {in_utc(since)} UTC, "
+            what += f"in {place(connection, schema)}"
+            if dry_run:
+                say(f"Would delete {what}.")
+                return
+            _confirm(what)
+        _delete(store, since, total)
+        if any(_idle(store, since)):
+            print_error("sessions that are in use were skipped; run it again")
+            raise typer.Exit(NEGATIVE)
+
+
+def _since(before: str | None, older_than: str | None) -> datetime:
+    if before is not None and older_than is None:
+        return moment("--before", before)
+    if older_than is not None and before is None:
+        return ago("--older-than", older_than)
+    raise typer.BadParameter("give either --before or --older-than")
+
+
+def _count(store: SessionStore, since: datetime) -> tuple[int, int]:
+    """Return how many sessions are idle, and how many messages they have."""
+    sessions = messages = 0
+    with progress() as report:
+        for record in _idle(store, since):
+            sessions += 1
+            messages += record.message_count
+            if sessions % _PAGE == 0:
+                report(f"{sessions:,} sessions found", None)
+    return sessions, messages
+
+
+def _idle(store: SessionStore, since: datetime) -> Iterator[SessionRecord]:
+    """Yield the idle sessions: the list is in the order of activity, so they are its end."""
+    cursor: str | None = make_cursor(since, "0")
+    while cursor is not None:
+        page = store.sessions(limit=_PAGE, cursor=cursor)
+        yield from (record for record in page if record.updated_at < since)
+        cursor = page.cursor
+
+
+def _confirm(what: str) -> None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise InvalidInput("--yes", "is needed: stdin is not a terminal, so nobody can confirm")
+    typer.confirm(visible(f"Delete {what}?"), abort=True, err=True)
+
+
+def _delete(store: SessionStore, since: datetime, total: int | None) -> None:
+    """Delete the idle sessions, and say how many, even if it is interrupted."""
+    deleted = 0
+    try:
+        with progress() as report:
+            while ids := store.delete_idle(since, _STEP):
+                deleted += len(ids)
+                report(f"{deleted:,} sessions deleted", min(1, deleted / total) if total else None)
+    finally:
+        say(f"Deleted {deleted:,} sessions.")

@@ -1,0 +1,77 @@
+"""`dal sessions`: a page of the list of sessions."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, cast
+
+import typer
+from rich.table import Table
+
+from dal._sync.store import SessionStore
+from dal.cli.connection import connected
+from dal.cli.options import Dsn, Format, Output, Schema, Source, User
+from dal.cli.render import as_json, in_utc
+from dal.gate.cli.output import err, out, visible
+from dal.records import SessionPage, Status
+
+
+class StatusChoice(StrEnum):
+    """The statuses of sessions."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ARCHIVED = "archived"
+
+
+def sessions(  # noqa: PLR0913 - options
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    user: User = None,
+    source: Source = None,
+    status: Annotated[
+        StatusChoice | None,
+        typer.Option("--status", metavar="STATUS", help="Only those that are active, paused or archived."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most this many sessions.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", metavar="CURSOR", help="The next page, from the end of the page before.")
+    ] = None,
+    form: Output = Format.TEXT,
+) -> None:
+    """List sessions, latest activity first.
+
+    With --format json it prints a line for each session. If there are more, stderr has the cursor of the next page.
+
+    Examples: [bold]dal sessions --user u1 --status archived[/bold], with the database in DAL_DSN,
+    [bold]dal sessions --limit 1000 --format json | jq -r .session_id[/bold]
+    """
+    with connected(dsn, schema) as connection:
+        store = SessionStore(connection, read_only=True)
+        wanted = cast("Status | None", status)
+        page = store.sessions(user_id=user, source=source, status=wanted, limit=limit, cursor=cursor)
+    if form is Format.JSON:
+        for record in page:
+            print(as_json(asdict(record)))
+    elif page.sessions:
+        out.print(_table(page))
+    else:
+        err.print("No such sessions.")
+    if page.cursor is not None:
+        err.print(f"There are more: add --cursor {shlex.quote(page.cursor)}", soft_wrap=True)
+
+
+def _table(page: SessionPage) -> Table:
+    table = Table()
+    table.add_column("Session", style="bold", overflow="fold")
+    for name in ("Source", "User", "Status"):
+        table.add_column(name, overflow="fold")
+    table.add_column("Messages", justify="right")
+    table.add_column("Last activity (UTC)", no_wrap=True)
+    for record in page:
+        texts = (record.session_id, record.source or "", record.user_id or "", record.status)
+        table.add_row(*map(visible, texts), f"{record.message_count:,}", in_utc(record.updated_at))
+    return table
