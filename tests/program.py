@@ -16,7 +16,7 @@ def run(*arguments, script=None):
     )
 
 
-def assert_fails(done, *parts, status=1, name="dal"):
+def assert_fails(done, *parts, status=2, name="dal"):
     """It printed one line to stderr, which contains these parts, and nothing else."""
     assert (done.returncode, done.stdout) == (status, "")
     assert re.fullmatch(rf"{name}: [^\n]+\n", done.stderr), done.stderr

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import psycopg
 import typer
@@ -45,11 +45,9 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (DalError, GateError) as error:
-            print_error(error)
-            raise typer.Exit(NEGATIVE if isinstance(error, _ANSWERS) else FAILED) from None
+            _fail(error)
         except psycopg.Error as error:
-            print_error(translate(error, ctx.invoked_subcommand or "dal"))
-            raise typer.Exit(FAILED) from None
+            _fail(translate(error, ctx.invoked_subcommand or "dal"))
         except signals.Stopped as stopped:
             signals.ignore()
             print_error(stopped)
@@ -58,6 +56,11 @@ class _Commands(TyperGroup):
             # The reader of stdout has closed it, as `head` does. Discard the rest, also at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(READER_GONE) from None
+
+
+def _fail(error: Exception) -> NoReturn:
+    print_error(error)
+    raise typer.Exit(NEGATIVE if isinstance(error, _ANSWERS) else FAILED)
 
 
 _HELP = """Agent sessions and their messages in PostgreSQL: each operation one explicit SQL statement.

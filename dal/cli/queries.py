@@ -16,8 +16,15 @@ from dal.gate.header.reader import read
 from dal.sql.loader import Statement
 
 
+def _names() -> list[str]:
+    return list(library)
+
+
 def queries(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A query, such as messages.append.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", autocompletion=_names, help="A query, such as messages.append."),
+    ] = None,
 ) -> None:
     """List every statement that the library sends, or show the file of one.
 

@@ -29,6 +29,9 @@ def set_quiet(context: typer.Context, asked: bool) -> None:  # noqa: FBT001 - ty
 
 def set_verbose(context: typer.Context, asked: bool) -> None:  # noqa: FBT001 - typer's callback
     """Print the library's log; before a command without -v, do not."""
-    if asked or context.parent is None:
+    if asked:
         _LOG.addHandler(_LINES)
-        _LOG.setLevel(logging.DEBUG if asked else logging.WARNING)
+        _LOG.setLevel(logging.DEBUG)
+    elif context.parent is None:
+        _LOG.removeHandler(_LINES)
+        _LOG.setLevel(logging.NOTSET)

@@ -80,7 +80,7 @@ def test_the_example_can_be_copied_and_measured(server, tmp_path):
     done = dal("check", "add", "--dsn", server.conninfo, cwd=tmp_path / "todo/queries")
     assert done.returncode == 0, done.stdout + done.stderr
     again = dal("init", "todo", cwd=tmp_path)
-    assert (again.returncode, again.stdout) == (1, "")
+    assert (again.returncode, again.stdout) == (2, "")
     assert "todo exists already" in again.stderr
 
 

@@ -281,7 +281,7 @@ def test_grants_to_the_owner_are_refused(command, connection, sync_store):
 
 
 def test_grants_without_tables_are_an_error(command, role):
-    assert_fails(command(role[0]), "run `dal schema apply`")
+    assert_fails(command(role[0]), "run `dal schema apply`", status=1)
 
 
 def test_a_read_only_store_can_be_confined(side, server, schema, tables, sync_store):

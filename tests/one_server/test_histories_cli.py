@@ -46,8 +46,8 @@ def schema_option(server, monkeypatch):
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])
 def test_an_exported_file_can_be_imported(store, other, rows, schema_option, tmp_path, name):  # noqa: F811, PLR0917
     path = tmp_path / name
-    for _ in range(2):
-        done = program.run("export", path, *schema_option(store))
+    for options in ((), ("--force",)):
+        done = program.run("export", path, *options, *schema_option(store))
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr == "Exported 6 sessions with 12 messages.\n"
     assert [one.name for one in tmp_path.iterdir()] == [name]
@@ -147,7 +147,7 @@ def test_a_stopped_export_does_not_change_the_file(store, schema_option, tmp_pat
     path = tmp_path / "all.jsonl.gz"
     path.write_bytes(b"the one before")
     for after in (0.01, 0.03, 0.1, 0.2, 0.4):
-        with subprocess.Popen([sys.executable, "-m", "dal.cli", "export", path, *schema_option(store)]) as running:
+        with subprocess.Popen([sys.executable, "-m", "dal.cli", "export", "--force", path, *schema_option(store)]) as running:
             while running.poll() is None and not list(tmp_path.glob(".*.part")):
                 time.sleep(0.01)
             time.sleep(after)
@@ -165,10 +165,11 @@ def test_a_stopped_export_does_not_change_the_file(store, schema_option, tmp_pat
 def test_progress_is_shown_on_a_terminal(store, schema_option, tmp_path, command):
     path = tmp_path / "all.jsonl"
     program.run("export", path, *schema_option(store))
+    options = ["--force"] if command == "export" else []
     mine, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
-        [sys.executable, "-m", "dal.cli", command, path, *schema_option(store)], stderr=terminal, env=environment
+        [sys.executable, "-m", "dal.cli", command, *options, path, *schema_option(store)], stderr=terminal, env=environment
     ) as running:
         os.close(terminal)
         shown = b""

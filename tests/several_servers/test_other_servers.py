@@ -44,7 +44,8 @@ def test_the_schema_file_refuses_postgresql_14(postgresql_14):
 
 @pytest.mark.parametrize("command", ["apply", "check"])
 def test_the_command_line_refuses_postgresql_14(postgresql_14, command):
-    assert_fails(run("schema", command, "--dsn", postgresql_14), "needs PostgreSQL 15 or later, and this server is 14.")
+    done = run("schema", command, "--dsn", postgresql_14)
+    assert_fails(done, "needs PostgreSQL 15 or later, and this server is 14.", status=1)
 
 
 def test_postgresql_17_has_the_expected_schema():

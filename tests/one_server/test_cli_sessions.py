@@ -1,0 +1,328 @@
+"""`dal sessions`, `dal show` and `dal delete-idle`, on a real server."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import program
+import pytest
+from program import assert_fails
+
+import dal
+from dal.cli import idle, show
+from dal.gate.cli import signals
+
+ESCAPE = "\x1b[31m\x1b]0;title\x07\x9b2J\u202e"
+
+
+@pytest.fixture
+def run(server, schema, tables, monkeypatch):
+    """Run a command on the test's tables, in this process."""
+    monkeypatch.setenv("DAL_DSN", server.conninfo)
+    return lambda *arguments: program.call(*arguments, "--schema", schema)
+
+
+@pytest.fixture
+def ages(connection):
+    """Set the time of a session's last activity to some days ago."""
+
+    def age(session_id, days):
+        connection.execute(
+            "UPDATE sessions SET updated_at = now() - %(age)s, listed_at = now() - %(age)s WHERE session_id = %(id)s",
+            {"age": timedelta(days=days), "id": session_id},
+        )
+
+    return age
+
+
+@pytest.fixture
+def three(sync_store):
+    """Store three sessions."""
+    sync_store.session("first", source="web", user_id="u1").append("user", "hello")
+    sync_store.session("second", source="telegram", user_id="u2").append("user", "hello")
+    sync_store.session("third", source="telegram", user_id="u1", metadata={"title": "trees"}).append("user", "hello")
+    sync_store.session("second").archive()
+    return sync_store
+
+
+@pytest.fixture
+def old(three, ages):
+    """Make two of the three sessions 100 days old."""
+    for one in ("first", "second"):
+        ages(one, 100)
+    return three
+
+
+def ids(store):
+    return {record.session_id for record in store.sessions()}
+
+
+def listed(done):
+    assert done.returncode == 0, done.stderr
+    return {json.loads(line)["session_id"] for line in done.stdout.splitlines()}
+
+
+# dal sessions
+
+
+def test_sessions_are_a_table(three, run):
+    done = run("sessions")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    assert {tuple(row[:5]) for row in rows} == {
+        ("first", "web", "u1", "active", "1"),
+        ("second", "telegram", "u2", "archived", "1"),
+        ("third", "telegram", "u1", "active", "1"),
+    }
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row[5]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), {"first", "second", "third"}),
+        (("--user", "u1"), {"first", "third"}),
+        (("--source", "telegram"), {"second", "third"}),
+        (("--status", "archived"), {"second"}),
+        (("--user", "u1", "--source", "telegram", "--status", "active"), {"third"}),
+    ],
+    ids=str,
+)
+def test_sessions_are_filtered_as_in_python(three, run, options, expected):
+    assert listed(run("sessions", *options, "--format", "json")) == expected
+
+
+def test_a_line_of_json_has_all_fields_of_a_session(three, run):
+    (line,) = run("sessions", "--user", "u2", "--format", "json").stdout.splitlines()
+    record = three.session("second").record()
+    found = json.loads(line)
+    assert list(found) == [name for name in record.__slots__]
+    assert found["metadata"] == {}
+    assert datetime.fromisoformat(found["created_at"]) == record.created_at
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_every_page_says_how_to_get_the_next_one(three, run, form):
+    found, options = [], ()
+    while True:
+        done = run("sessions", "-n", "1", "--format", form, *options)
+        found += re.findall("first|second|third", done.stdout)
+        if not done.stderr:
+            break
+        options = ("--cursor", re.fullmatch(r"There are more: add --cursor (\S+)\n", done.stderr)[1])
+    assert sorted(found) == ["first", "second", "third"]
+
+
+def test_no_sessions_are_no_error(run):
+    done = run("sessions")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "No such sessions.\n")
+    assert run("sessions", "--format", "json").stdout == ""
+
+
+def test_an_invalid_cursor_or_status_is_an_error(run):
+    assert_fails(run("sessions", "--cursor", "x"), "cursor: invalid")
+    assert run("sessions", "--status", "gone").returncode == 2
+    assert run("sessions", "--limit", "0").returncode == 2
+
+
+def test_names_of_sessions_do_not_reach_the_terminal(sync_store, run):
+    sync_store.session(ESCAPE, source=ESCAPE, user_id=ESCAPE).append(ESCAPE, ESCAPE, agent_id=ESCAPE)
+    for command in (("sessions",), ("show", ESCAPE), ("sessions", "--format=json"), ("show", ESCAPE, "--format=json")):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+        assert all(char.isprintable() or char == "\n" for char in done.stdout), command
+        assert r"u202e" in done.stdout
+
+
+# dal show
+
+
+def test_a_session_is_shown_with_its_latest_messages(sync_store, run):
+    session = sync_store.session("s", source="web", user_id="u1", parent_id="before", metadata={"title": "日本"})
+    session.append("user", "hello\nworld")
+    session.append("assistant", "a\u3000b\u00a0c 👨\u200d👩\u200d👧", agent_id="planner", metadata={"tokens": 7})
+    done = run("show", "s")
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", done.stdout)
+    assert shown.splitlines() == [
+        "s",
+        "  source         web",
+        "  user           u1",
+        "  continues      before",
+        "  status         active",
+        "  messages       2",
+        "  agents         planner",
+        "  created        TIME",
+        "  last activity  TIME",
+        '  metadata       {"title": "日本"}',
+        "",
+        "#0  user  TIME",
+        "    hello",
+        "    world",
+        "",
+        "#1  assistant (planner)  TIME",
+        "    a\u3000b\u00a0c 👨\u200d👩\u200d👧",
+        '    {"tokens": 7}',
+    ]
+
+
+def test_the_messages_of_a_session_have_pages(sync_store, run):
+    session = sync_store.session("s")
+    for n in range(5):
+        session.append("user", f"message {n}")
+    found, options = [], ()
+    while True:
+        done = run("show", "s", "--limit", "2", *options)
+        found.append(re.findall("message [0-9]", done.stdout))
+        if not done.stderr:
+            break
+        options = ("--before", re.fullmatch(r"There are earlier messages: add --before (\d)\n", done.stderr)[1])
+    assert found == [["message 3", "message 4"], ["message 1", "message 2"], ["message 0"]]
+
+
+def test_long_content_is_cut_unless_all_is_wanted(sync_store, run):
+    text = "x" * (show._MOST_SHOWN + 1234)
+    sync_store.session("s").append("user", text)
+    assert "x… and 1,234 more characters; --full shows them\n" in run("show", "s").stdout
+    assert f"    {text}\n" in run("show", "s", "--full").stdout
+    assert json.loads(run("show", "s", "--format", "json").stdout)["messages"][0]["content"] == text
+
+
+def test_json_has_the_session_its_agents_and_the_messages(sync_store, run):
+    session = sync_store.session("s", metadata={"a": [1, None]})
+    said = session.append("user", "hello", agent_id="planner", metadata={"b": 1.5})
+    (line,) = run("show", "s", "--format", "json").stdout.splitlines()
+    document = json.loads(line)
+    assert list(document) == ["session", "agent_ids", "messages"]
+    assert document["session"]["metadata"] == {"a": [1, None]}
+    assert document["agent_ids"] == ["planner"]
+    (message,) = document["messages"]
+    assert message.pop("created_at") == said.created_at.isoformat()
+    assert dal.Message(**message, created_at=said.created_at) == said
+
+
+def test_a_session_that_is_not_stored_is_the_answer_no(run):
+    assert_fails(run("show", "none"), "session 'none' is not stored", status=1)
+    assert_fails(run("show", "none", "--before", "7", "--format", "json"), "session 'none' is not stored", status=1)
+
+
+def test_reading_needs_no_privilege_to_write(old, connection, server, schema, run, monkeypatch):
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    assert listed(run("sessions", "--format", "json")) == {"first", "second", "third"}
+    assert run("show", "second").returncode == 0
+    assert run("delete-idle", "--older-than", "9d", "--dry-run").returncode == 0
+
+
+# dal delete-idle
+
+
+def test_idle_sessions_are_deleted(old, run):
+    done = run("delete-idle", "--older-than", "90d", "--yes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Deleted 2 sessions.\n", "")
+    assert ids(old) == {"third"}
+    assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 0 sessions.\n"
+
+
+def test_only_one_user_s_sessions_are_deleted(old, run):
+    assert run("delete-idle", "--older-than", "90d", "--user", "u1", "--yes").stdout == "Deleted 1 sessions.\n"
+    assert ids(old) == {"second", "third"}
+
+
+def test_the_time_may_be_a_date(old, ages, run):
+    ages("third", 50)
+    before = (datetime.now(UTC) - timedelta(days=75)).date().isoformat()
+    run("delete-idle", "--before", before, "--yes")
+    assert ids(old) == {"third"}
+
+
+@pytest.mark.parametrize("page", [1, 1000])
+def test_a_dry_run_counts_and_deletes_nothing(old, run, schema, monkeypatch, page):
+    monkeypatch.setattr(idle, "_PAGE", page)
+    old.session("first").append("user", "not idle any more")
+    done = run("delete-idle", "--older-than", "12w", "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(
+        rf"Would delete 1 sessions with 1 messages, without activity since .* UTC, in schema {schema} of database .*\n",
+        done.stdout,
+    )
+    assert ids(old) == {"first", "second", "third"}
+
+
+def test_it_deletes_in_small_transactions(old, run, monkeypatch):
+    monkeypatch.setattr(idle, "_STEP", 1)
+    limits, really = [], dal.SessionStore.delete_idle
+
+    def delete_idle(store, before, limit):
+        limits.append(limit)
+        return really(store, before, limit)
+
+    monkeypatch.setattr(dal.SessionStore, "delete_idle", delete_idle)
+    assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 2 sessions.\n"
+    assert limits == [1, 1, 1]
+
+
+def test_an_interrupted_one_says_how_far_it_is(old, run, monkeypatch):
+    monkeypatch.setattr(idle, "_STEP", 1)
+    monkeypatch.setattr(signals, "ignore", lambda: None)
+    steps, really = iter([True, False]), dal.SessionStore.delete_idle
+
+    def delete_idle(store, before, limit):
+        if not next(steps):
+            raise signals.Stopped(signal.SIGINT)
+        return really(store, before, limit)
+
+    monkeypatch.setattr(dal.SessionStore, "delete_idle", delete_idle)
+    done = run("delete-idle", "--older-than", "90d", "--yes")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "Deleted 1 sessions.\n", "dal: stopped by SIGINT\n")
+
+
+def test_sessions_in_use_are_left_and_named(old, connect, run):
+    user = connect(autocommit=False)
+    user.execute("SELECT FROM sessions WHERE session_id = 'first' FOR UPDATE")
+    done = run("delete-idle", "--older-than", "90d", "--yes")
+    assert (done.returncode, done.stdout) == (1, "Deleted 1 sessions.\n")
+    assert done.stderr == "dal: sessions that are in use were skipped; run it again\n"
+    user.rollback()
+    assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 1 sessions.\n"
+
+
+def test_without_a_terminal_nothing_is_deleted_unconfirmed(old, run):
+    assert_fails(run("delete-idle", "--older-than", "90d"), "--yes: is needed")
+    assert ids(old) == {"first", "second", "third"}
+
+
+@pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, {"third"}), ("n", 1, {"first", "second", "third"})])
+def test_on_a_terminal_it_asks(old, run, server, schema, answer, status, left):
+    mine, its = pty.openpty()
+    os.write(mine, f"{answer}\n".encode())
+    command = [sys.executable, "-m", "dal.cli", "delete-idle", "--older-than", "90d", "--schema", schema]
+    done = subprocess.run(command, stdin=its, capture_output=True, text=True, timeout=120, check=False)
+    os.close(its)
+    os.close(mine)
+    assert done.returncode == status, done.stderr
+    assert "Delete 2 sessions with 2 messages, without activity since" in done.stderr
+    assert done.stdout == ("Deleted 2 sessions.\n" if status == 0 else "")
+    assert ids(old) == left
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give either --before or --older-than"),
+        (("--before", "2026-01-01", "--older-than", "90d"), "give either --before or --older-than"),
+        (("--before", "yesterday"), "--before: 'yesterday' is not a time"),
+        (("--older-than", "90"), "--older-than: '90' is not a duration such as 30m, 12h, 90d or 8w"),
+        (("--older-than", "999999w"), "--older-than: '999999w' is before the year 1"),
+    ],
+    ids=str,
+)
+def test_an_unclear_time_deletes_nothing(old, run, options, message):
+    done = run("delete-idle", *options, "--yes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert ids(old) == {"first", "second", "third"}
