@@ -17,7 +17,7 @@ from dal.cli.render import in_utc
 from dal.cli.times import ago, moment
 from dal.errors import InvalidInput
 from dal.gate.cli.exits import NEGATIVE
-from dal.gate.cli.output import print_error, say, visible
+from dal.gate.cli.output import errors, out, print_error, say
 from dal.records import SessionRecord
 from dal.validate import make_cursor
 
@@ -61,7 +61,7 @@ def delete_idle(  # noqa: PLR0913 - options
             what = f"{total:,} sessions with {messages:,} messages, without activity since {in_utc(since)} UTC, "
             what += f"in {place(connection, schema)}"
             if dry_run:
-                say(f"Would delete {what}.")
+                out.print(f"Would delete {what}.", soft_wrap=True)
                 return
             _confirm(what)
         _delete(store, since, total)
@@ -100,9 +100,12 @@ def _idle(store: SessionStore, since: datetime) -> Iterator[SessionRecord]:
 
 
 def _confirm(what: str) -> None:
+    """Ask on the terminal; typer's own question writes to stdout too."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise InvalidInput("--yes", "is needed: stdin is not a terminal, so nobody can confirm")
-    typer.confirm(visible(f"Delete {what}?"), abort=True, err=True)
+    errors.print(f"Delete {what}? [y/N] ", end="", soft_wrap=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise typer.Abort
 
 
 def _delete(store: SessionStore, since: datetime, total: int | None) -> None:

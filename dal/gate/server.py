@@ -89,7 +89,7 @@ def embedded(major: int = 18, *, data: Path | None = None) -> Iterator[Server]:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             server = get_server(folder, cleanup_mode="stop", start=False, postgres_version=major)
-        except (OSError, RuntimeError) as error:  # For example, the data is of another major version.
+        except (OSError, RuntimeError, ValueError) as error:  # For example, the data is of another major version.
             raise NoServer(f"the embedded server cannot use {folder}: {error}") from error
         try:
             try:

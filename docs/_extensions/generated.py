@@ -41,21 +41,22 @@ class Commands(_Markdown):
     def markdown(self) -> str:
         """Return a section for each command."""
         app = typer.main.get_command(cli)
-        return "\n\n".join(["## Global options", _options(app), *_commands(app, "dal")])
+        return "\n\n".join(["## Global options", _options(app, app.params), *_commands(app, "dal", app.params)])
 
 
-def _commands(group: Any, path: str) -> Iterator[str]:
+def _commands(group: Any, path: str, shared: list[Any]) -> Iterator[str]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            yield from _commands(command, f"{path} {name}")
+            yield from _commands(command, f"{path} {name}", shared)
         else:
-            yield from [f"## `{path} {name}`", _plain(command.help), _options(command)]
+            own = [option for option in command.params if option not in shared]
+            yield from [f"## `{path} {name}`", _plain(command.help), _options(command, own)]
 
 
-def _options(command: Any) -> str:
-    """Return a table of the options, from what `--help` prints of each."""
+def _options(command: Any, options: list[Any]) -> str:
+    """Return a table of options, from what `--help` prints of each."""
     with command.context_class(command) as context:
-        records = [option.get_help_record(context) for option in command.params if not option.hidden]
+        records = [option.get_help_record(context) for option in options if not option.hidden]
     return "\n".join(["| option | |", "|---|---|", *(_option(*record) for record in records)]) if records else ""
 
 
@@ -67,6 +68,7 @@ def _option(names: str, text: str) -> str:
 
 def _plain(text: str) -> str:
     """Convert a help text to Markdown: Rich's bold becomes code, and dim is dropped."""
+    text = text.replace(":\n  [bold]", ":\n\n- [bold]").replace("\n  [bold]", "\n- [bold]")
     text = re.sub(r"docs/(\w+\.md)", r"[docs/\1](\1)", text)
     text = re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", text)
     return re.sub(r"\[/?dim\]|\x08\n?", "", text)

@@ -83,7 +83,7 @@ def test_sessions_are_a_table(three, run):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("filters", "expected"),
     [
         ((), {"first", "second", "third"}),
         (("--user", "u1"), {"first", "third"}),
@@ -93,15 +93,15 @@ def test_sessions_are_a_table(three, run):
     ],
     ids=str,
 )
-def test_sessions_are_filtered_as_in_python(three, run, options, expected):
-    assert listed(run("sessions", *options, "--format", "json")) == expected
+def test_sessions_are_filtered_as_in_python(three, run, filters, expected):
+    assert listed(run("sessions", *filters, "--format", "json")) == expected
 
 
 def test_a_line_of_json_has_all_fields_of_a_session(three, run):
     (line,) = run("sessions", "--user", "u2", "--format", "json").stdout.splitlines()
     record = three.session("second").record()
     found = json.loads(line)
-    assert list(found) == [name for name in record.__slots__]
+    assert list(found) == list(record.__slots__)
     assert found["metadata"] == {}
     assert datetime.fromisoformat(found["created_at"]) == record.created_at
 
@@ -136,7 +136,7 @@ def test_names_of_sessions_do_not_reach_the_terminal(sync_store, run):
         done = run(*command)
         assert done.returncode == 0, done.stderr
         assert all(char.isprintable() or char == "\n" for char in done.stdout), command
-        assert r"u202e" in done.stdout
+        assert "[31m" in done.stdout
 
 
 # dal show
@@ -211,7 +211,7 @@ def test_a_session_that_is_not_stored_is_the_answer_no(run):
     assert_fails(run("show", "none", "--before", "7", "--format", "json"), "session 'none' is not stored", status=1)
 
 
-def test_reading_needs_no_privilege_to_write(old, connection, server, schema, run, monkeypatch):
+def test_reading_needs_no_privilege_to_write(old, run, monkeypatch):
     monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
     assert listed(run("sessions", "--format", "json")) == {"first", "second", "third"}
     assert run("show", "second").returncode == 0
@@ -297,7 +297,7 @@ def test_without_a_terminal_nothing_is_deleted_unconfirmed(old, run):
 
 
 @pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, {"third"}), ("n", 1, {"first", "second", "third"})])
-def test_on_a_terminal_it_asks(old, run, server, schema, answer, status, left):
+def test_on_a_terminal_it_asks(old, run, schema, answer, status, left):  # noqa: PLR0917
     mine, its = pty.openpty()
     os.write(mine, f"{answer}\n".encode())
     command = [sys.executable, "-m", "dal.cli", "delete-idle", "--older-than", "90d", "--schema", schema]
@@ -311,7 +311,7 @@ def test_on_a_terminal_it_asks(old, run, server, schema, answer, status, left):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("times", "message"),
     [
         ((), "give either --before or --older-than"),
         (("--before", "2026-01-01", "--older-than", "90d"), "give either --before or --older-than"),
@@ -321,8 +321,8 @@ def test_on_a_terminal_it_asks(old, run, server, schema, answer, status, left):
     ],
     ids=str,
 )
-def test_an_unclear_time_deletes_nothing(old, run, options, message):
-    done = run("delete-idle", *options, "--yes")
+def test_an_unclear_time_deletes_nothing(old, run, times, message):
+    done = run("delete-idle", *times, "--yes")
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert ids(old) == {"first", "second", "third"}

@@ -1,0 +1,108 @@
+"""`dal serve`: what it prints, that its data is kept or deleted, and that nothing else is left."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from test_demo import folder, processes_in, wait_until  # noqa: F401 - a fixture among them
+
+import dal
+
+SERVE = [sys.executable, "-m", "dal", "serve"]
+
+
+@contextmanager
+def serving(folder, *options):  # noqa: F811
+    """Run `dal serve` in a process group of its own; yield it with the connection string that it printed."""
+    program = subprocess.Popen(
+        [*SERVE, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(folder)},
+    )
+    try:
+        yield program, program.stdout.readline().strip()
+    finally:
+        if program.poll() is None:
+            program.kill()
+        program.communicate()
+
+
+def stop(program, ending=signal.SIGINT):
+    """End it as a terminal does, and return what else it printed."""
+    os.killpg(program.pid, ending)
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out) == (0, "")
+    return err
+
+
+def listening(conninfo):
+    with psycopg.connect(conninfo) as connection:
+        return connection.execute("SHOW listen_addresses").fetchone()[0]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_a_signal_and_leaves_nothing(folder, ending):  # noqa: F811
+    with serving(folder) as (program, conninfo):
+        with dal.SessionStore.connect(conninfo) as store:
+            assert store.session("s").append("user", "hello").sequence == 0
+        assert listening(conninfo) == ""
+        err = stop(program, ending)
+    assert f"In another terminal: export DAL_DSN='{conninfo}'\n" in err
+    assert "The data is deleted at the end; --data FOLDER keeps it.\n" in err
+    assert err.endswith("Press Ctrl-C to stop.\nStopping …\n")
+    assert processes_in(folder) == []
+    assert list(folder.glob("session-dal-*")) == []
+
+
+def test_it_keeps_the_data_in_a_folder(folder):  # noqa: F811
+    data, schema = folder / "new" / "data", ("--schema", "agents")
+    for n in range(2):
+        with serving(folder, "--data", data, *schema) as (program, conninfo):
+            with dal.SessionStore.connect(conninfo, schema="agents") as store:
+                assert store.session("s").append("user", "hello").sequence == n
+            assert f"The data stays in {data}.\n" in stop(program)
+    assert processes_in(folder) == []
+    assert [path.name for path in data.iterdir()] == ["session-dal"]
+
+
+def test_the_commands_work_with_what_it_prints(folder):  # noqa: F811
+    with serving(folder) as (program, conninfo):
+        environment = os.environ | {"DAL_DSN": conninfo}
+        for command in (["schema", "check"], ["sessions"]):
+            done = subprocess.run([sys.executable, "-m", "dal", *command], env=environment, timeout=120, check=False)
+            assert done.returncode == 0
+        stop(program)
+
+
+def test_it_ends_if_its_server_does(folder):  # noqa: F811
+    with serving(folder, "--data", folder / "data") as (program, _):
+        pid = int((folder / "data/session-dal/postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGINT)
+        out, err = program.communicate(timeout=60)
+    assert (program.returncode, out) == (2, "")
+    assert re.search("^dal: the server went away", err, re.MULTILINE)
+
+
+def test_data_of_another_version_is_refused(folder):  # noqa: F811
+    data = folder / "session-dal"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("9.6", encoding="utf-8")
+    done = subprocess.run([*SERVE, "--data", folder], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"dal: the embedded server cannot use {data}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_an_error():
+    done = subprocess.run([*SERVE, "--data", Path("/dev/null/x")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot use /dev/null/x/session-dal" in done.stderr
