@@ -4,7 +4,7 @@ Each generates Markdown, which Sphinx parses in place of the directive.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -41,28 +41,26 @@ class Commands(_Markdown):
     def markdown(self) -> str:
         """Return a section for each command."""
         app = typer.main.get_command(cli)
-        return "\n\n".join(["## Global options", _options(app, app.params), *_commands(app, "dal", app.params)])
+        return "\n\n".join(["## Global options", _options(app, ()), *_commands(app, "dal", {*app.params})])
 
 
-def _commands(group: Any, path: str, shared: list[Any]) -> Iterator[str]:
+def _commands(group: Any, path: str, shared: Collection[Any]) -> Iterator[str]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from _commands(command, f"{path} {name}", shared)
         else:
-            own = [option for option in command.params if option not in shared]
-            yield from [f"## `{path} {name}`", _plain(command.help), _options(command, own)]
+            yield from [f"## `{path} {name}`", _plain(command.help), _options(command, shared)]
 
 
-def _options(command: Any, options: list[Any]) -> str:
-    """Return a table of options, from what `--help` prints of each."""
+def _options(command: Any, shared: Collection[Any]) -> str:
+    """Return a table of the options that are not shared by all commands, from what `--help` prints of each."""
     with command.context_class(command) as context:
-        records = [option.get_help_record(context) for option in options if not option.hidden]
+        options = [one for one in command.get_params(context) if one not in shared and not one.hidden]
+        records = [one.get_help_record(context) for one in options if one.name != "help" or not shared]
     return "\n".join(["| option | |", "|---|---|", *(_option(*record) for record in records)]) if records else ""
 
 
 def _option(names: str, text: str) -> str:
-    names = re.sub(r" <(list\[)?str\]?>$", "" if names[0] != "-" else " TEXT", names)
-    names = re.sub(r"<(\w+)>", lambda kind: kind[1].upper(), names).replace("|", "\\|")
     return f"| `{names}` | {_plain(text)} |"
 
 
