@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import typer
 from dal._sync.store import SessionStore
 from dal.cli.connection import connected
 from dal.cli.options import Schema
+from dal.errors import ServerUnavailable
 from dal.gate.cli.output import err, out
 from dal.gate.cli.servers import started
 from dal.gate.cli.signals import Stopped
@@ -50,7 +50,11 @@ def _introduce(server: Server, data: Path | None) -> None:
 
 
 def _wait(connection: psycopg.Connection) -> None:
-    """Wait for a signal; if the server ends first, raise the driver's error."""
-    with suppress(Stopped):
+    """Wait for a signal, which ends the command, or for the end of the server, which is an error."""
+    try:
         for _ in connection.notifies():
             pass
+    except Stopped:
+        pass
+    except psycopg.OperationalError as error:
+        raise ServerUnavailable("the server has ended") from error

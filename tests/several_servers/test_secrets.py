@@ -41,6 +41,8 @@ COMMANDS = (
     ("check", "schema.version", *OURS, "--format", "json", "--also", "junit=junit", "--also", "markdown=markdown"),
     ("review", "--out", "review", *FILES),
     ("demo",),
+    ("sessions",),
+    ("delete-idle", "--older-than", "1d", "--yes"),
     ("export",),
     ("import", os.devnull),
 )
