@@ -20,6 +20,7 @@ from dal.gate.cli.servers import Dsn, ServerKind
 from dal.gate.measure import reports
 from dal.gate.measure.judge import Outcome
 
+
 class Format(StrEnum):
     """Output formats."""
 
