@@ -147,7 +147,9 @@ def test_a_stopped_export_does_not_change_the_file(store, schema_option, tmp_pat
     path = tmp_path / "all.jsonl.gz"
     path.write_bytes(b"the one before")
     for after in (0.01, 0.03, 0.1, 0.2, 0.4):
-        with subprocess.Popen([sys.executable, "-m", "dal.cli", "export", "--force", path, *schema_option(store)]) as running:
+        with subprocess.Popen(
+            [sys.executable, "-m", "dal.cli", "export", "--force", path, *schema_option(store)]
+        ) as running:
             while running.poll() is None and not list(tmp_path.glob(".*.part")):
                 time.sleep(0.01)
             time.sleep(after)
@@ -169,7 +171,9 @@ def test_progress_is_shown_on_a_terminal(store, schema_option, tmp_path, command
     mine, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
-        [sys.executable, "-m", "dal.cli", command, *options, path, *schema_option(store)], stderr=terminal, env=environment
+        [sys.executable, "-m", "dal.cli", command, *options, path, *schema_option(store)],
+        stderr=terminal,
+        env=environment,
     ) as running:
         os.close(terminal)
         shown = b""
