@@ -84,7 +84,7 @@ def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str
         "overview": [curve for curve in curves if curve["metric"] == "buffers"],
         "distinct_plans": {axis: distinct_plans(sizes, never) for axis, sizes in query["plans"].items()},
         "relations": list(_relations(query)),
-        "axes": {axis: [min(sizes, key=int), max(sizes, key=int)] for axis, sizes in query["curves"].items()},
+        "axes": list(query["curves"]),
         "tables": sorted({*query["locks"]["taken"], *query["locks"]["promised"], *query["rows"]["promised"]}),
         "figures": list(_figures(query)),
         "change": _change(query, base) if base else None,
