@@ -1,1 +1,1 @@
-"""The performance gate for aiosql query files: their promises, and the tools that measure them."""
+"""The performance gate for aiosql query files: it measures the promises in their headers."""

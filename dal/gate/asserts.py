@@ -1,7 +1,7 @@
 """Assertions about round trips, cost, growth and plans, for the tests of a service.
 
 The pytest plugin (dal.gate.pytest_plugin) has fixtures of the same names; pytest is not required. An AssertionError
-shows what was promised, what was measured at each size, and what was sent. Every psycopg connection is accepted. With
+shows the promise, the figures at each size, and the traffic. Every psycopg connection is accepted. With
 an AsyncConnection, await all of them but `round_trips`.
 """
 
@@ -158,7 +158,7 @@ async def assert_growth(  # noqa: PLR0913
 async def assert_plan_never(
     connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any], *never: str
 ) -> None:
-    """Assert that a statement's plans do not have some nodes: `"Seq Scan on tasks"`, `"Sort"`.
+    """Assert that no plan of a statement has one of these nodes: `"Seq Scan on tasks"`, `"Sort"`.
 
     Both the plan for these values and the generic plan are checked, on the present data. The statement does not run.
     For an AsyncConnection, a second connection with the same search_path makes the plans.

@@ -43,7 +43,7 @@ def assert_growth() -> Any:
 
 @pytest.fixture(scope="session")
 def assert_plan_never() -> Any:
-    """Assert on a plan: `assert_plan_never(connection, statement, parameters, "Seq Scan on tasks")`."""
+    """Assert that no plan has a node: `assert_plan_never(connection, statement, parameters, "Seq Scan on tasks")`."""
     from dal.gate import asserts  # noqa: PLC0415
 
     return asserts.assert_plan_never

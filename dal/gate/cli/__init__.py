@@ -1,1 +1,1 @@
-"""The commands of the gate: `dal check` and `dal review`."""
+"""The commands of the gate: `dal check`, `dal review` and `dal init`."""

@@ -45,15 +45,17 @@ def review(  # noqa: PLR0913 - options
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="Use the JSON of an earlier dal check.",
+            help="Use the JSON of an earlier dal check instead of measuring.",
         ),
     ] = None,
 ) -> None:
     """Write a page for each query and an overview, for review by a DBA.
 
     A page shows the statement, its promises with the measured figures, its plans, locks and indexes. The pages are
-    static files: no server, no script, and nothing is loaded from elsewhere. They replace those of an earlier review,
-    and no other files. A broken promise does not change the exit status; it is 2 if nothing could be measured.
+    static files: they need no server and no script, and load nothing. They replace those of an earlier review, and no
+    other files. With --base, they also show the changes since a git revision, and the figures before and after.
+
+    A broken promise does not change the exit status; it is 2 if nothing could be measured.
 
     Examples: [bold]dal review --out review[/bold], [bold]dal review --out review --base main[/bold],
     [bold]dal check --also json=check.json && dal review --out review --from check.json[/bold]

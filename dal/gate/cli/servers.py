@@ -1,4 +1,4 @@
-"""Choosing a server on the command line."""
+"""Choose a server on the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dal.gate.server import VARIABLE, Server
 
 
 class Kind(StrEnum):
-    """The servers that can be started here."""
+    """The kinds of servers that the gate can start."""
 
     EMBEDDED = "embedded"
     EMBEDDED_16 = "embedded-16"
@@ -37,7 +37,7 @@ ServerKind = Annotated[
 
 
 def choice(dsn: str | None, server: Kind | None) -> str | None:
-    """Return the argument for `serve`. A connection string is checked first, so that no error repeats it."""
+    """Return the argument for `serve`. A connection string is checked first, so that no error quotes it."""
     if dsn is not None and server is not None:
         raise typer.BadParameter("give either --dsn or --server")
     if server is not None:

@@ -1,4 +1,4 @@
-"""The circumstances of a measurement."""
+"""The date, the commit and the settings of a measurement."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class Context:
 
 
 def context_of(connection: psycopg.Connection[Any], queries: Path) -> Context:
-    """Return the present context."""
+    """Return the context of a measurement that ends now."""
     settings = dict(statements.settings(connection))
     return Context(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), commit_of(queries), settings)

@@ -2,7 +2,7 @@
 
 Unlike EXPLAIN, the counters include the triggers of foreign keys. Buffers and rows are those of the connection's own
 transaction, in all schemas. The WAL is counted from one transaction to the next, so it includes the commit. Temporary
-files, and before PostgreSQL 18 the WAL, include those of other connections: take the least of several runs.
+files, and before PostgreSQL 18 the WAL, include those of other connections, so take the lowest of several runs.
 dal.gate.measure.turn measures a prepared statement without that noise.
 
 The operation must use the given connection. With an AsyncConnection, await each function.
@@ -58,7 +58,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The server's counters at one moment."""
+    """The server's counters at a point in time."""
 
     relations: Mapping[str, tuple[int, ...]]
     wal: tuple[int, ...] = (0, 0)
@@ -168,7 +168,7 @@ def _chosen(costs: Collection[Cost], choose: Callable[[list[Any]], Any], **fixed
 
 
 async def costs_of(connection: Connection, operation: Callable[[], object], turns: int, *, commit: bool) -> list[Cost]:
-    """Measure several times, for callers that support both kinds of connections themselves."""
+    """Return the cost of each turn. Unlike cost_of, this is a coroutine function for both kinds of connections."""
     __tracebackhide__ = True
     _check(connection)
     costs = []

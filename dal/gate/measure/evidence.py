@@ -8,7 +8,7 @@ from dal.gate.measure.measurement import Activity, Measurement
 
 
 class NotMeasured(Exception):
-    """The measurement does not support the promise; the message is the reason."""
+    """The promise was not measured; the message is the reason."""
 
 
 Judged = tuple[str, bool]

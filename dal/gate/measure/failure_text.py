@@ -45,7 +45,7 @@ _HOW = {"query": "", "prepare": "[prepared only] ", "prepared": "[as prepared] "
 
 
 def report(broken: Sequence[str], runs: Mapping[int, Run]) -> str:
-    """Return the text of a failure: the broken promises, and everything that was measured."""
+    """Return the text of a failure: the broken promises, all figures and the traffic."""
     sizes = list(runs)
     return "\n".join(
         [*broken, "", *_figures(runs), *_relations(runs), "", *sent(runs[sizes[-1]].wire, _at(sizes[-1:]))]

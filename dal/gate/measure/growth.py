@@ -92,7 +92,7 @@ def accelerates(values: Mapping[int, float], slack: float = SLACK) -> bool:
 
 
 def _is_plausible(fitted: Fit, figures: list[float], slack: float) -> bool:
-    """Return False for a logarithm that starts below zero: a figure that fits only such a curve grows faster."""
+    """Return False for a logarithm that starts below zero. A figure that only fits such a curve grows faster."""
     return fitted.growth is not Growth.LOGARITHMIC or fitted.base >= -max(slack, _RELATIVE_SLACK * max(figures))
 
 

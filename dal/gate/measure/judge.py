@@ -133,7 +133,7 @@ def _figure(cap: Cap, cost: Cost) -> float:
 def _growing(cap: Cap, measured: Measurement) -> set[str]:
     """Return the axes along which a figure may grow linearly or faster.
 
-    If the growth of this figure is not promised, the promises about other figures count.
+    For a figure whose growth cannot be promised, such as CPU time, the promised growth of all figures counts.
     """
     figure = UNITS[cap.unit]
     bounds = [one for one in measured.subject.promises.bounds if one.growth > Growth.LOGARITHMIC]

@@ -1,4 +1,4 @@
-"""The measurements of a query."""
+"""The measurements of one query."""
 
 from __future__ import annotations
 

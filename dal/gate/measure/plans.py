@@ -37,7 +37,7 @@ class Plan:
         return any(not self._is_small(node) for node in self._found(never))
 
     def passes_over(self, never: Never) -> bool:
-        """Return whether it has a forbidden node only on data so small that the node is right."""
+        """Return whether it has a forbidden node on data so small that the node is right."""
         return any(self._is_small(node) for node in self._found(never))
 
     def _found(self, never: Never) -> Iterator[Mapping[str, Any]]:

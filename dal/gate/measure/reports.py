@@ -174,7 +174,7 @@ def where(verdict: Verdict) -> str:
 
 
 def descriptions(promises: Promises) -> list[str]:
-    """Return each promise in words."""
+    """Return a description of each promise."""
     return [
         in_trips(promises.round_trips),
         *map(str, promises.bounds),
@@ -209,7 +209,7 @@ def _bounds(one: Measurement, *, held: bool) -> Iterator[dict[str, Any]]:
 
 
 def _curves(curves: dict[str, Curve]) -> dict[str, dict[int, dict[str, Any]]]:
-    """Return the curves, each figure with the worse of both plans."""
+    """Return the curves. Of the custom and the generic plan, the higher figure counts."""
     return {
         axis: {
             size: {

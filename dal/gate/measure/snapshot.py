@@ -44,11 +44,11 @@ class Patience:
     """
 
     def __init__(self, seconds: float = 60) -> None:
-        """Wait at most this long in total."""
+        """Wait at most this long in total, over all calls of `wait`."""
         self._seconds = seconds
 
     def wait(self, connection: psycopg.Connection[Any]) -> None:
-        """Wait. The connection must not be in a transaction."""
+        """Wait until no connection holds a snapshot from before this call. Do not call it in a transaction."""
         xid = statements.next_xid(connection)[0]
         started = monotonic()
         while statements.older_snapshots(connection, xid=xid)[0]:

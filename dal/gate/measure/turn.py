@@ -60,7 +60,7 @@ class Turns:
     """Measures prepared statements on a connection."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        """Use a connection in autocommit mode that sees a scratch schema with dal_run()."""
+        """Use a connection in autocommit mode, with a scratch schema that has dal_run()."""
         self.connection = connection
         self._usage = _Usage()
         connection.add_notice_handler(self._usage.receive)

@@ -42,7 +42,7 @@ class Revision:
         return copied
 
     def without_folder(self, text: object) -> str:
-        """Return a text with the paths of the copy relative to the repository."""
+        """Return a text in which paths of the copy are relative to the repository."""
         return str(text).replace(f"{self.copy}/", "")
 
 
@@ -64,7 +64,7 @@ def checkout(revision: str, queries: Path) -> Iterator[Revision]:
 
 
 def compare(revision: Revision, queries: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the queries of the revision: those to compare with, and those that were removed."""
+    """Return the queries of the revision: those that still exist, and those that were removed since."""
     then = _queries(revision.path(queries))
     now = _queries(queries).keys() | {query["name"] for query in measured}
     return {
@@ -107,7 +107,7 @@ def _queries(path: Path) -> dict[str, Any]:
 
 
 def _promises(file: Path, name: str) -> list[str]:
-    """Return the promises of a query; none if its header is older than the present grammar."""
+    """Return the promises of a query; none if the present grammar does not accept its header."""
     try:
         return descriptions(parse(file, name))
     except PromiseError:

@@ -1,4 +1,4 @@
-"""Write the pages from the JSON output of `dal check`."""
+"""Write the pages from the JSON that `dal check` writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dal.gate.errors import FileRefused
 from dal.gate.header.promises import Never
 from dal.gate.measure.judge import Outcome
 from dal.gate.review.charts import chart, sparkline
-from dal.gate.review.plans import distinct_plans, indexes
+from dal.gate.review.plans import distinct_plans, relations_of
 from dal.gate.review.render import render
 from dal.gate.review.sql import difference, highlighted, purpose
 
@@ -115,7 +115,7 @@ def _relations(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield every touched table and index, with its use in the plans and its buffers at both ends of each axis."""
     used: dict[str, dict[str, set[str]]] = {}
     for sizes in query["plans"].values():
-        for relation, node, kind in indexes(sizes):
+        for relation, node, kind in relations_of(sizes):
             used.setdefault(relation, {}).setdefault(node, set()).add(kind)
     touched = {name for sizes in query["curves"].values() for cost in sizes.values() for name in cost["buffers_of"]}
     tables = {*query["locks"]["taken"]} | {*query["locks"]["promised"]}

@@ -1,4 +1,4 @@
-"""Plans as trees. Equal plans are shown once."""
+"""Plans as trees. Plans of the same shape are shown once."""
 
 from __future__ import annotations
 
@@ -68,9 +68,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class DistinctPlan:
-    """Equal plans: the calls that use them, and the tree."""
+    """A plan, and the calls that use it."""
 
     where: str
+    """The calls: `generic; custom at 64 to 4,096`."""
     reads: str
     """The tables and indexes with the nodes that read them, in one line."""
     columns: tuple[str, ...]
@@ -99,7 +100,7 @@ def distinct_plans(sizes: Mapping[str, Mapping[str, Any]], never: Sequence[Never
     return [_distinct_plan(trees, every, never) for trees in shapes.values()]
 
 
-def indexes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+def relations_of(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """Yield every table and index of the plans, the node that uses it, and the kind of the plan."""
     for kinds in sizes.values():
         for kind, tree in kinds.items():
@@ -215,7 +216,7 @@ def _shape(node: Mapping[str, Any]) -> Any:
 
 
 def _where(cells: Sequence[tuple[str, int]], every: Sequence[int]) -> str:
-    """Describe plans and sizes, as in `custom at 64 to 4,096; generic`."""
+    """Describe calls, as in `generic; custom at 64 to 4,096`."""
     sizes = {kind: [size for other, size in cells if other == kind] for kind, _ in cells}
     ranges = {kind: _ranges(at, every) for kind, at in sizes.items()}
     if len(set(ranges.values())) == 1:

@@ -16,7 +16,7 @@ from dal.gate.header.reader import read
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a diff: added ("+"), removed ("-"), unchanged (" ") or a gap ("@")."""
+    """A line of a diff: added ("+"), removed ("-"), unchanged (" ") or an omission ("@")."""
 
     sign: str
     text: str
@@ -37,7 +37,7 @@ def purpose(source: str) -> tuple[str, str]:
 
 
 def difference(before: str, after: str) -> list[Line]:
-    """Return the changed lines with some context; nothing if the texts are equal."""
+    """Return the changed lines with the lines around them; an empty list if the texts are equal."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=3, lineterm="")
     return list(_signed(list(lines)[2:]))  # Without the file names.
 

@@ -73,7 +73,7 @@ def _root(picture: Picture, label: str) -> ET.Element:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps figures to positions."""
+    """Maps figures to positions along an axis."""
 
     shape: Callable[[float], float]
     domain: tuple[float, float]

@@ -25,7 +25,7 @@ def create(connection: psycopg.Connection[Any]) -> None:
 
 
 def create_runner(connection: psycopg.Connection[Any]) -> None:
-    """Create dal_run(), the function in which prepared statements are measured."""
+    """Create dal_run(), the function that runs prepared statements while they are measured."""
     _statements.create_runner(connection)
 
 
@@ -56,7 +56,7 @@ async def vacuum(connection: Connection) -> None:
 
 
 async def vacuum_tables(connection: Connection) -> None:
-    """Vacuum and analyze, for callers that support both kinds of connections themselves."""
+    """Vacuum and analyze the tables. Unlike `vacuum`, this is a coroutine function for both kinds of connections."""
     cursor: Any = connection.cursor(row_factory=tuple_row)
     await resolve(cursor.execute(_statements.tables.sql, prepare=False))
     names = [sql.Identifier(name) for (name,) in await resolve(cursor.fetchall())]
