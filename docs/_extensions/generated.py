@@ -95,24 +95,28 @@ class HeaderWords(_Markdown):
         return "\n\n".join(f"`<{word}>`\n: {', '.join(f'`{one}`' for one in words[word])}" for word in words)
 
 
+_TABLES = ("sessions", "messages", "removals", "dal_schema")
+"""The most interesting table first."""
+
+
 class Tables(_Markdown):
     """Every table that schema.sql creates: its columns with their comments, its constraints and its indexes."""
 
     def markdown(self) -> str:
         """Return a section for each table."""
         lines = (ROOT / "dal/schema/tables.tsv").read_text(encoding="utf-8").splitlines()
-        facts = [line.split("\t") for line in lines]
+        facts = sorted((line.split("\t") for line in lines), key=lambda fact: _TABLES.index(fact[0]))
         return "\n\n".join(_table(name, list(rows)) for name, rows in groupby(facts, key=lambda fact: fact[0]))
 
 
 def _table(name: str, facts: list[list[str]]) -> str:
     comments = _comments()
     columns = {column: kind for _, kind_of, column, kind in facts if kind_of == "column"}
-    parts = [f"## `{name}`", comments[name], "| column | type | |\n|---|---|---|"]
+    parts = [f"## `{name}`", comments[name], "| column | | type |\n|---|---|---|"]
     order = [column for column in comments if column.startswith(f"{name}.")]
     for column in order:
         short = column.removeprefix(f"{name}.")
-        parts[-1] += f"\n| `{short}` | `{_short(columns[short])}` | {comments[column]} |"
+        parts[-1] += f"\n| `{short}` | {comments[column]} | `{_short(columns[short])}` |"
     rest = [(kind, item, definition) for _, kind, item, definition in facts if kind in {"constraint", "index"}]
     parts.append("| constraint or index | |\n|---|---|")
     parts[-1] += "".join(f"\n| `{item}` | `{definition.replace('|', '&#124;')}` |" for _, item, definition in rest)
@@ -157,6 +161,11 @@ def _public(text: str) -> str:
     return re.sub(r"(?:\bdal(?:\.\w+)*\.|\bvalidate\.)(\w+)", name, text)
 
 
+def _link_pages(_app: Sphinx, _what: str, _name: str, _one: object, _options: object, lines: list[str]) -> None:
+    """Turn the name of a page in a docstring into a link."""
+    lines[:] = [re.sub(r"docs/([\w/]+)\.md", r":doc:`/\1`", line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     directives = {
@@ -169,4 +178,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name, directive in directives.items():
         app.add_directive(name, directive)
     app.connect("autodoc-process-signature", _public_names)
+    app.connect("autodoc-process-docstring", _link_pages)
     return {"parallel_read_safe": True}
