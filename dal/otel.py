@@ -146,40 +146,36 @@ def _recorder(meter: Meter, pool: Attributes | None) -> Hook:
     return record
 
 
-Callback = Callable[[CallbackOptions], Iterator[Observation]]
-
-
 def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
     """Observe a pool and the queues of its writers until the runner is collected."""
 
-    def observer(read: Callable[[Any], int], **more: str) -> Callback:
+    def observed(
+        read: Callable[[Counter[str]], int], **more: str
+    ) -> Callable[[CallbackOptions], Iterator[Observation]]:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
             alive = runner()
             if alive is not None:
-                yield Observation(read(alive), pool | {f"db.client.connection.{key}": of for key, of in more.items()})
+                attributes = pool | {f"db.client.connection.{key}": value for key, value in more.items()}
+                yield Observation(read(_stats(alive)), attributes)
 
         return observe
 
-    def of_pool(read: Callable[[Counter[str]], int], **more: str) -> Callback:
-        return observer(lambda runner: read(_stats(runner)), **more)
-
     level = meter.create_observable_up_down_counter
-    idle = of_pool(lambda stats: stats["pool_available"], state="idle")
-    used = of_pool(lambda stats: stats["pool_size"] - stats["pool_available"], state="used")
+    idle = observed(itemgetter("pool_available"), state="idle")
+    used = observed(lambda stats: stats["pool_size"] - stats["pool_available"], state="used")
     level("db.client.connection.count", [idle, used], "{connection}")
-    level("db.client.connection.idle.min", [of_pool(itemgetter("pool_min"))], "{connection}")
-    level("db.client.connection.idle.max", [of_pool(itemgetter("pool_max"))], "{connection}")
-    level("db.client.connection.max", [of_pool(itemgetter("pool_max"))], "{connection}")
-    level("db.client.connection.pending_requests", [of_pool(itemgetter("requests_waiting"))], "{request}")
-    errors = of_pool(itemgetter("requests_errors"))
+    level("db.client.connection.idle.min", [observed(itemgetter("pool_min"))], "{connection}")
+    level("db.client.connection.idle.max", [observed(itemgetter("pool_max"))], "{connection}")
+    level("db.client.connection.max", [observed(itemgetter("pool_max"))], "{connection}")
+    level("db.client.connection.pending_requests", [observed(itemgetter("requests_waiting"))], "{request}")
+    errors = observed(itemgetter("requests_errors"))
     meter.create_observable_counter("db.client.connection.timeouts", [errors], "{timeout}")
-    queued = observer(lambda runner: sum(queue.length for queue in list(runner.observer.queues)))
-    level("session_dal.writer.queue.length", [queued], "{append}")
+    level("session_dal.writer.queue.length", [observed(itemgetter("queued"))], "{append}")
 
 
 def _stats(runner: Any) -> Counter[str]:
-    """Return the statistics of the pools of all event loops, added up."""
-    stats: Counter[str] = Counter()
+    """Return the statistics of the pools of all event loops, added up, and how many appends are queued."""
+    stats = Counter(queued=sum(queue.length for queue in list(runner.observer.queues)))
     for pool in runner.pools:
         stats.update(pool.get_stats())
     return stats

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dal._async.queries import async_queries
 from dal._async.runner import AsyncRunner
@@ -34,10 +33,10 @@ class AsyncAppends:
             append.rows[0] = row
 
     async def send_all(
-        self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
+        self, appends: Sequence[Append], attempts: Attempts | None = None, *, patience: float | None = None
     ) -> None:
-        """Store several appends in one statement, whose parameters may have been made before."""
-        parameters = parameters or batch_parameters(appends)
+        """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
+        parameters = batch_parameters(appends, patience)
         try:
             rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dal._sync.queries import queries
 from dal._sync.runner import Runner
@@ -35,10 +34,10 @@ class Appends:
             append.rows[0] = row
 
     def send_all(
-        self, appends: Sequence[Append], attempts: Attempts | None = None, parameters: dict[str, Any] | None = None
+        self, appends: Sequence[Append], attempts: Attempts | None = None, *, patience: float | None = None
     ) -> None:
-        """Store several appends in one statement, whose parameters may have been made before."""
-        parameters = parameters or batch_parameters(appends)
+        """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
+        parameters = batch_parameters(appends, patience)
         try:
             rows = self._runner.run(queries.messages.append_all, attempts, **parameters)
         except ServerUnavailable as error:

@@ -57,32 +57,39 @@ class Batch:
     def __init__(self, *calls: Call) -> None:
         self.calls = list(calls)
         self._messages = self._characters = 0
-        self._is_confined: bool | None = None
 
     @property
     def deadline(self) -> float | None:
         """Return the earliest deadline of its calls."""
         return min([call.deadline for call in self.calls if call.deadline is not None], default=None)
 
-    def load(self, lane: deque[Call], size: int) -> None:
+    def load(self, lane: deque[Call], size: int) -> bool:
         """Take calls from the lane of a session, until the batch has `size` calls or the next one does not fit.
 
-        A statement confines all of its sessions to their users, or none. It has each message_id of a session once.
+        Return whether it took any. A statement has each message_id of a session once.
         """
-        owner, ids = lane[0].append.owner, set[str]()
+        before, owner, ids = len(self.calls), lane[0].append.owner, set[str]()
         while lane and len(self.calls) < size:
             append = lane[0].append
-            messages, characters = self._messages + len(append.messages), self._characters + append.characters
-            if self.calls and (messages > MOST_MESSAGES or characters > MOST_CHARACTERS):
-                return
-            if self._is_confined not in {None, owner is not None} or append.owner != owner:
-                return
             message_ids = append.message_ids
-            if not ids.isdisjoint(message_ids):
-                return
+            if append.owner != owner or not ids.isdisjoint(message_ids) or not self._reserve(append):
+                break
             ids.update(message_ids)
-            self._messages, self._characters, self._is_confined = messages, characters, owner is not None
             self.calls.append(lane.popleft())
+        return len(self.calls) > before
+
+    def _reserve(self, append: Append) -> bool:
+        """Reserve room for an append; return False if it does not fit.
+
+        A statement confines all of its sessions to their users, or none.
+        """
+        messages, characters = self._messages + len(append.messages), self._characters + append.characters
+        if self.calls and (messages > MOST_MESSAGES or characters > MOST_CHARACTERS):
+            return False
+        if self.calls and (self.calls[0].append.owner is None) != (append.owner is None):
+            return False
+        self._messages, self._characters = messages, characters
+        return True
 
     def end(self, error: BaseException | None) -> list[Call]:
         """End the calls that the error concerns, all if there is none; return the others, which are to be resent."""

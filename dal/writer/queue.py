@@ -87,16 +87,14 @@ class Queue:
         with self._lock:
             size, now = self._size.of(self.waiting + self._expected_back), monotonic()
             for session_id, lane in list(self._ready.items()):
-                before, taken = len(lane), len(batch.calls)
+                before = len(lane)
                 while lane and (lane[0].deadline or now) < now:
                     lane.popleft().end(DeadlineExceeded(WAITED_TOO_LONG))
-                if lane:
-                    batch.load(lane, size)
-                self.waiting -= before - len(lane)
-                if len(batch.calls) > taken:
+                if lane and batch.load(lane, size):
                     del self._ready[session_id]
                 elif not lane:
                     self._release(session_id)
+                self.waiting -= before - len(lane)
                 if len(batch.calls) >= size:
                     break
             self._last_size = len(batch.calls)

@@ -10,7 +10,7 @@ from time import monotonic
 from dal._async.backend import AsyncAppends
 from dal._async.per_scope import AsyncPerScope
 from dal._async.runner import AsyncRunner
-from dal.appends import Append, batch_parameters
+from dal.appends import Append
 from dal.errors import DeadlineExceeded
 from dal.retries import Attempts
 from dal.writer._async.workers import AsyncSlots, AsyncWaitingCall, AsyncWorkers, Mutex, await_callers
@@ -104,7 +104,7 @@ class AsyncBatcher(AsyncAppends):
         if batch.calls[0].batch is batch:
             await super().send(appends[0], attempts)
         else:
-            await self.send_all(appends, attempts, batch_parameters(appends, PATIENCE))
+            await self.send_all(appends, attempts, patience=PATIENCE)
 
 
 class AsyncWriter(AsyncAppends):

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from dal._sync.backend import Appends
 from dal._sync.per_scope import PerScope
 from dal._sync.runner import Runner
-from dal.appends import Append, batch_parameters
+from dal.appends import Append
 from dal.errors import DeadlineExceeded
 from dal.retries import Attempts
 from dal.writer._sync.workers import Mutex, Slots, WaitingCall, Workers, await_callers
@@ -104,7 +104,7 @@ class Batcher(Appends):
         if batch.calls[0].batch is batch:
             super().send(appends[0], attempts)
         else:
-            self.send_all(appends, attempts, batch_parameters(appends, PATIENCE))
+            self.send_all(appends, attempts, patience=PATIENCE)
 
 
 class Writer(Appends):
