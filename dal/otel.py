@@ -49,8 +49,8 @@ Attributes = dict[str, str | int]
 def spans(provider: TracerProvider | None = None) -> Hook:
     """Return a hook that creates a span for each operation, as a child of the caller's current span.
 
-    An append through a writer has a span of its own, from the call to its return. The statement that stores a batch has
-    a span with links to those of its appends. Spans have the text of the statement, from its file, but no parameters.
+    An append through a writer has a span of its own, from the call to its return. The statement of a batch has a span
+    with links to the spans of its appends. Spans have the text of the statement, from its file, but no parameters.
     """
     return _Spans(trace.get_tracer("dal", tracer_provider=provider, schema_url=_SCHEMA))
 

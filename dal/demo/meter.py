@@ -22,7 +22,7 @@ REHEARSALS = _WARM_UP + _SAMPLE
 
 @dataclass
 class Way:
-    """One way to do a task, and its figures per operation; `all_…` are those of all operations."""
+    """One way to do a task, and its figures: per operation, or in total if the name begins with `all_`."""
 
     label: str
     connection: psycopg.Connection

@@ -185,7 +185,7 @@ class Tally:
         self._refused |= {one: _REASONS[why] for one, why in zip(refused, reasons, strict=True)}
 
     def explain(self, error: str) -> str:
-        """Add to an error what is stored, and how to resume."""
+        """Add to an error which lines are stored, and how to resume."""
         if not self._last:
             return error
         return f"{error}; lines 1 to {self._last} are stored: run the same import again to resume"

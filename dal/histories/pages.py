@@ -60,7 +60,7 @@ class MessagePages:
                 self._asked.clear()
 
     def write(self) -> None:
-        """Set `lines` to those of the last page: each session's line, then its messages'."""
+        """Write the `lines` of the last page: each session's line, then its messages' lines."""
         lines = [one.line if isinstance(one, ExportedSession) else _line(one) for one in self._unwritten]
         self._unwritten = []
         self.lines = "".join(lines).encode()

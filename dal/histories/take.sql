@@ -1,4 +1,4 @@
--- Create the sessions of a batch that do not exist, and lock those that do. The order is that of append_all, so that
+-- Create the sessions of a batch that do not exist, and lock those that do, in the same order as append_all: so
 -- the two never deadlock. DO UPDATE … WHERE false locks a row without changing it. This is a statement of its own:
 -- store.sql must see what other writers committed while this one waited for their locks. Times in the future are kept,
 -- but listed_at is at most the present.

@@ -15,7 +15,7 @@ _BUSY, _CYCLES = 0.4, 8
 class BatchSize:
     """Half of the calls if the server is near, all of them if it is far.
 
-    Near the server, half of the callers prepare their next calls while the server stores those of the other half, so
+    Near the server, half of the callers prepare their next calls while the server stores the calls of the others, so
     both sides are always busy. If a reply takes longer than that preparation, waiting for two replies costs more than
     it gains. Let R be the delay of a reply, S the server's time and C the time in this process, for all calls. Two
     halves take S + 2 R or C, whichever is longer; one batch takes S + R + C. So half is better while R < C. Since S is

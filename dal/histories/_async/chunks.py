@@ -14,8 +14,6 @@ _SIZE = 2**16
 
 async def chunks(lines: Any) -> AsyncGenerator[Any]:
     """Yield the chunks of an iterable, asynchronous or not, or of a file."""
-    if isinstance(lines, str | bytes | bytearray | memoryview | dict):
-        raise InvalidInput("lines", f"must be a file or an iterable of lines, not one {type(lines).__name__}")
     if hasattr(lines, "read"):
         while True:
             chunk = lines.read(_SIZE)
@@ -27,7 +25,7 @@ async def chunks(lines: Any) -> AsyncGenerator[Any]:
     elif isinstance(lines, AsyncIterable):
         async for chunk in lines:
             yield chunk
-    elif isinstance(lines, Iterable):
+    elif isinstance(lines, Iterable) and not isinstance(lines, str | bytes | bytearray | memoryview | dict):
         for chunk in lines:
             yield chunk
     else:

@@ -13,12 +13,10 @@ _SIZE = 2**16
 
 def chunks(lines: Any) -> Generator[Any, None, None]:
     """Yield the chunks of an iterable or of a file."""
-    if isinstance(lines, str | bytes | bytearray | memoryview | dict):
-        raise InvalidInput("lines", f"must be a file or an iterable of lines, not one {type(lines).__name__}")
     if hasattr(lines, "read"):
         while chunk := lines.read(_SIZE):
             yield chunk
-    elif isinstance(lines, Iterable):
+    elif isinstance(lines, Iterable) and not isinstance(lines, str | bytes | bytearray | memoryview | dict):
         yield from lines
     else:
         raise InvalidInput("lines", f"must be a file or an iterable of lines, not {type(lines).__name__}")
