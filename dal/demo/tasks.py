@@ -65,7 +65,7 @@ class Stage:
 def append(stage: Stage) -> Task:
     """Append messages to a session, one at a time."""
     service, count = stage.service, stage.sizes.messages
-    names = ("usual", "usual-rehearsal")
+    names = ("usual", "usual-rehearsal")  # Of the sessions: the second one is for rehearsals, as below.
     for name in names:
         service.open(name)
     sessions = (stage.store.session(), stage.store.session())

@@ -97,8 +97,8 @@ def refuse(errors: Sequence[str]) -> None:
     if errors:
         more = f" (and {len(errors) - _MOST} more)" if len(errors) > _MOST else ""
         mismatch = SchemaMismatch(
-            f"the tables here are not as session-dal needs them: {'; '.join(errors[:_MOST])}{more}. `dal schema check` "
-            "lists everything, and `dal schema apply` creates missing tables and indexes",
+            f"session-dal cannot use these tables: {'; '.join(errors[:_MOST])}{more}. `dal schema check` lists all "
+            "errors, and `dal schema apply` creates missing tables and indexes",
             query=_QUERY,
         )
         mismatch.differences = tuple(errors)

@@ -151,7 +151,7 @@ def test_the_command_lists_errors_and_notes(server, schema, alter, tables):
         errors = re.findall("^error: .*$", refused.stdout, re.MULTILINE)
         assert len(errors) == left, "apply has created the table"
         assert refused.stdout.count("\n") == left
-        assert refused.stderr.startswith("dal: the tables here are not as session-dal needs them: ")
+        assert refused.stderr.startswith("dal: session-dal cannot use these tables: ")
         assert ("(and 1 more)" in refused.stderr) == (left == 4)
 
 
