@@ -1,4 +1,4 @@
-"""What the review pages are made of."""
+"""The results of `dal check` from which the review pages are written."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ NAMES = ("messages.append", "messages.latest", "sessions.delete_idle")
 
 @pytest.fixture(scope="session")
 def checked(server, tmp_path_factory) -> Path:
-    """What dal check has measured, as JSON."""
+    """The path of the JSON results of `dal check`."""
     path = tmp_path_factory.mktemp("checked") / "check.json"
     done = run("check", *NAMES, "--dsn", server.conninfo, "--also", f"json={path}")
     assert done.returncode in {0, 1}, done.stderr

@@ -1,4 +1,4 @@
-"""The page and the chart of the benchmarks, made of a small run of them and opened in a browser."""
+"""The page and the chart of a small benchmark run, opened in a browser."""
 
 import json
 import os
@@ -21,18 +21,18 @@ from dal.gate.measure.growth import fit
 
 CHART = ROOT / "docs/append.svg"
 SOME = "(append and (Ours or Count) and not bare_insert) or third"
-"""Of the benchmarks: counted and timed, over n, over the appends since, and at one place."""
+"""Benchmarks with figures and times, over n, over the appends since, and with a single value."""
 
 POINT = re.compile(r"(?P<row>.+): (?P<value>[\d,]+) (?P<metric>[^\d]+)(?: at (?P<n>[\d,]+))?")
 
 
 @pytest.fixture(scope="module")
 def results(server, tmp_path_factory) -> Path:
-    """What a small run has left behind."""
+    """The results of a small run."""
     path = tmp_path_factory.mktemp("bench") / "small.json"
     files = [f"bench/test_{name}.py" for name in ("append", "held", "lazy")]
     command = [sys.executable, "-m", "pytest", "-q", *files, "-k", SOME, "--results", path, "-p", "no:cacheprovider"]
-    # Within a process of pytest-xdist, pytest-benchmark would take no times.
+    # pytest-benchmark takes no times in a worker of pytest-xdist.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
         [*command, f"--postgres={server.conninfo}"],
@@ -49,13 +49,13 @@ def results(server, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def document(results) -> dict:
-    """What was measured, to be changed."""
+    """A copy of the results, for a test to change."""
     return json.loads(results.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def report(results, tmp_path_factory) -> Path:
-    """The page."""
+    """The path of the page."""
     path = tmp_path_factory.mktemp("report") / "bench.html"
     done = show(results, "--out", path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -73,7 +73,7 @@ def assert_fails(done, *parts):
 
 
 def rewritten(document, tmp_path):
-    """The page of results that were changed."""
+    """Write the page of changed results."""
     (tmp_path / "changed.json").write_text(json.dumps(document), encoding="utf-8")
     path = tmp_path / "changed.html"
     path.write_text(written(load(tmp_path / "changed.json")), encoding="utf-8")
@@ -84,8 +84,8 @@ def table_of(document, title):
     return next(table for table in document["tables"] if table["title"].startswith(title))
 
 
-def test_a_run_leaves_what_it_measured(document):
-    costs = table_of(document, "what an append")
+def test_a_run_saves_its_figures(document):
+    costs = table_of(document, "cost of an append")
     assert [row["name"] for row in costs["rows"]] == ["ours", "get, COUNT, INSERT, UPDATE"]
     ours, count = costs["rows"]
     assert (ours["cells"]["round trips"], count["cells"]["round trips"]) == ("1", "6")
@@ -95,25 +95,25 @@ def test_a_run_leaves_what_it_measured(document):
     assert (document["large"], document["whole"], document["differs"]) == (False, False, [])
 
 
-def test_times_are_left_behind_as_ratios_alone(document):
-    ours, count = table_of(document, "how long an append takes")["rows"]
+def test_a_run_saves_times_only_as_ratios(document):
+    ours, count = table_of(document, "time of an append")["rows"]
     for row in (ours, count):
         assert list(row["curves"]["time"]["points"]) == ["10", "1000", "10000"]
         assert [column for column, cell in row["cells"].items() if isinstance(cell, float)] == [
             "at 1,000, replies 1 ms late"
         ]
-    # Six round trips of a millisecond each, beside one.
+    # Six round trips of a millisecond each, compared with one.
     assert 3 < count["cells"]["at 1,000, replies 1 ms late"] < 9
     assert 0.3 < ours["curves"]["time"]["points"]["1000"] < 3
 
 
 @needs_chromium
-def test_the_page_opens_without_an_error_and_asks_for_nothing_else(report, browse):
+def test_the_page_is_self_contained(report, browse):
     assert_self_contained(browse(report), report)
 
 
 @needs_chromium
-def test_every_link_leads_to_a_table_and_every_table_is_linked(report, document, browse):
+def test_each_table_is_linked(report, document, browse):
     page = browse(report)
     assert assert_links_resolve([page]) == {report.as_uri()}
     headings = page.locator("h2").all_text_contents()
@@ -129,7 +129,7 @@ def section_of(page, document, title):
 
 
 @needs_chromium
-def test_a_chart_has_a_point_for_each_figure_of_each_row(report, document, browse):
+def test_a_chart_has_a_point_for_each_figure(report, document, browse):
     page = browse(report)
     for table in document["tables"]:
         section = section_of(page, document, table["title"])
@@ -150,8 +150,8 @@ def test_a_chart_has_a_point_for_each_figure_of_each_row(report, document, brows
 
 
 @needs_chromium
-def test_the_points_stand_where_their_figures_are(report, browse):
-    """Further right for a larger n, higher for a larger figure whichever row it is of, and inside the picture."""
+def test_points_are_drawn_in_order_and_inside_the_chart(report, browse):
+    """Larger n further right, larger figures higher, and all inside the chart."""
     figures = browse(report).locator("figure", has_text=re.compile("Buffers|Rows|Time")).all()
     assert figures
     for figure in figures:
@@ -172,17 +172,17 @@ def test_the_points_stand_where_their_figures_are(report, browse):
 
 
 @needs_chromium
-def test_round_trips_are_bars_as_long_as_they_are_many(report, document, browse):
-    bars = section_of(browse(report), document, "what an append").locator(".bar")
-    told = bars.evaluate_all("all => all.map(one => [one.dataset.row, one.dataset.value])")
-    assert told == [["ours", "1"], ["get, COUNT, INSERT, UPDATE", "6"]]
+def test_round_trips_are_drawn_as_bars(report, document, browse):
+    bars = section_of(browse(report), document, "cost of an append").locator(".bar")
+    points_of = bars.evaluate_all("all => all.map(one => [one.dataset.row, one.dataset.value])")
+    assert points_of == [["ours", "1"], ["get, COUNT, INSERT, UPDATE", "6"]]
     ours, count = (bar.bounding_box()["width"] for bar in bars.all())
     assert count == pytest.approx(6 * ours, rel=0.05)
 
 
 @needs_chromium
-def test_a_row_looks_the_same_in_its_legend_and_in_every_chart(report, document, browse):
-    section = section_of(browse(report), document, "what an append")
+def test_a_row_has_the_same_colour_in_legend_and_charts(report, document, browse):
+    section = section_of(browse(report), document, "cost of an append")
     legend = section.locator(".legend li").all()
     assert [one.text_content().strip() for one in legend] == ["ours", "get, COUNT, INSERT, UPDATE"]
     fills = set()
@@ -199,37 +199,37 @@ def test_a_row_looks_the_same_in_its_legend_and_in_every_chart(report, document,
 
 
 @needs_chromium
-def test_the_tables_tell_what_was_measured(report, document, browse):
+def test_the_tables_show_the_figures(report, document, browse):
     page = browse(report)
-    cells = section_of(page, document, "what an append").locator("table").first.locator("tbody tr").nth(1)
+    cells = section_of(page, document, "cost of an append").locator("table").first.locator("tbody tr").nth(1)
     shown = [" ".join(text.split()) for text in cells.locator("th, td").all_text_contents()]
     assert shown[:3] == ["get, COUNT, INSERT, UPDATE", "6", "6"]
     assert "13 → 10,003" in shown
-    ratios = section_of(page, document, "how long").locator("tbody td").all_text_contents()
+    ratios = section_of(page, document, "time of an append").locator("tbody td").all_text_contents()
     assert len(ratios) == 8
     assert all(re.fullmatch(r"\d+\.\d\d ×", ratio) for ratio in ratios)
 
 
 @needs_chromium
 @pytest.mark.parametrize("width", [320, 375])
-def test_a_phone_does_not_scroll_the_page_sideways(report, browse, width):
+def test_the_page_does_not_scroll_sideways_on_a_phone(report, browse, width):
     assert_fits(browse(report, width=width), width)
 
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out_from_what_is_behind_it(document, tmp_path, browse, scheme):
+def test_every_text_has_enough_contrast(document, tmp_path, browse, scheme):
     assert_readable(browse(rewritten(document | {"differs": ["changed: it"]}, tmp_path), scheme=scheme), scheme)
 
 
 @needs_chromium
-def test_the_keyboard_reaches_what_scrolls(report, browse):
+def test_scrolling_regions_are_reachable_by_keyboard(report, browse):
     page = browse(report, width=375)
     assert page.locator("[tabindex='0'][role=region][aria-label]").count() == page.locator(".scroll").count() > 0
 
 
 @needs_chromium
-def test_what_a_run_was_is_seen_at_once(report, document, tmp_path, browse):
+def test_the_header_describes_the_run(report, document, tmp_path, browse):
     header = browse(report).locator("header")
     assert document["server"] in header.text_content()
     assert "A part of the benchmarks" in header.text_content()
@@ -245,7 +245,7 @@ def test_what_a_run_was_is_seen_at_once(report, document, tmp_path, browse):
 
 
 @needs_chromium
-def test_text_of_others_stays_text(document, tmp_path, browse):
+def test_foreign_text_is_escaped(document, tmp_path, browse):
     hostile = "</style><script>document.title = 'taken'</script><img src=x onerror=alert(1)>\" onload=\"x"
     document |= {"server": hostile, "differs": [hostile]}
     for table in document["tables"]:
@@ -261,8 +261,8 @@ def test_text_of_others_stays_text(document, tmp_path, browse):
     assert "taken" not in page.title()
 
 
-def test_a_single_point_is_no_curve_and_nothing_is_no_figure(document, tmp_path):
-    table = table_of(document, "how long")
+def test_a_single_point_is_shown_only_in_the_table(document, tmp_path):
+    table = table_of(document, "time of an append")
     table["rows"].append({"name": "once", "cells": {}, "curves": {"time": {"points": {"1000": 0.25}, "growth": None}}})
     text = rewritten(document, tmp_path).read_text(encoding="utf-8")
     assert '<th scope="row">once</th>' in text
@@ -270,7 +270,7 @@ def test_a_single_point_is_no_curve_and_nothing_is_no_figure(document, tmp_path)
     assert 'data-row="once"' not in text
 
 
-def test_the_last_run_is_shown_and_without_one_it_says_what_makes_one(results, report, tmp_path, monkeypatch):
+def test_the_last_run_is_shown_by_default(results, report, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_fails(show("--out", "x.html"), ".benchmarks/last.json", "uv run pytest bench")
     (tmp_path / ".benchmarks").mkdir()
@@ -279,7 +279,7 @@ def test_the_last_run_is_shown_and_without_one_it_says_what_makes_one(results, r
     assert (tmp_path / "new/x.html").read_bytes() == report.read_bytes()
 
 
-def test_without_a_file_to_write_nothing_is_done(results):
+def test_no_output_file_is_an_error(results):
     done = show(results)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--out" in done.stderr
@@ -298,13 +298,13 @@ def test_without_a_file_to_write_nothing_is_done(results):
         (lambda text: re.sub(r'"10": [\d.]+', '"ten": 1', text), "ten"),
     ],
 )
-def test_another_file_than_the_benchmarks_write_is_refused(results, tmp_path, change, part):
+def test_other_files_than_results_are_refused(results, tmp_path, change, part):
     (tmp_path / "x.json").write_text(change(results.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(NotResults, match=f"x.json.*{part}"):
         load(tmp_path / "x.json")
 
 
-def test_what_is_refused_is_told_with_what_makes_another(tmp_path):
+def test_invalid_results_are_an_error_that_says_what_to_run(tmp_path):
     (tmp_path / "x.json").write_text("<xml>", encoding="utf-8")
     done = show(tmp_path / "x.json", "--out", tmp_path / "x.html")
     assert_fails(done, "x.json", "not JSON", "uv run pytest bench")
@@ -312,15 +312,15 @@ def test_what_is_refused_is_told_with_what_makes_another(tmp_path):
     assert_fails(show(tmp_path, "--out", tmp_path / "x.html"), "cannot be read")
 
 
-def test_without_appends_there_is_no_chart_of_them(document, tmp_path):
+def test_a_chart_without_appends_is_an_error(document, tmp_path):
     document["tables"] = [table for table in document["tables"] if table["subject"] != "append"]
     (tmp_path / "x.json").write_text(json.dumps(document), encoding="utf-8")
     done = show(tmp_path / "x.json", "--chart", tmp_path / "x.svg")
     assert_fails(done, "append", "uv run pytest bench")
 
 
-def told(path):
-    """Every point and bar of a chart: its row, its metric, n and its figure."""
+def points_of(path):
+    """Return the points and bars of a chart: row, metric, n and figure."""
     titles = [title.text for title in ET.parse(path).iter("{http://www.w3.org/2000/svg}title")]
     found = [POINT.fullmatch(title) for title in titles]
     assert all(found)
@@ -330,11 +330,11 @@ def told(path):
     ]
 
 
-def test_the_chart_shows_what_does_not_hang_on_the_machine(results, document, tmp_path):
+def test_the_chart_shows_only_machine_independent_figures(results, document, tmp_path):
     path = tmp_path / "append.svg"
     done = show(results, "--chart", path)
     assert (done.returncode, done.stderr) == (0, "")
-    rows = table_of(document, "what an append")["rows"]
+    rows = table_of(document, "cost of an append")["rows"]
     curves = [
         (row["name"], metric, int(n), value)
         for row in rows
@@ -342,42 +342,42 @@ def test_the_chart_shows_what_does_not_hang_on_the_machine(results, document, tm
         for n, value in curve["points"].items()
     ]
     bars = [(row["name"], "round trips", None, int(row["cells"]["round trips"])) for row in rows]
-    assert sorted(told(path), key=str) == sorted(curves + bars, key=str)
+    assert sorted(points_of(path), key=str) == sorted(curves + bars, key=str)
     assert "time" not in path.read_text(encoding="utf-8")
 
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_chart_can_be_read_in_a_readme(browse, tmp_path, scheme):
-    """As a picture, where it has no style but its own, on whatever is behind it."""
+def test_the_chart_is_readable_as_an_image(browse, tmp_path, scheme):
+    """As an image, without any style from outside."""
     page = browse(CHART, scheme=scheme)
     assert page.errors == []
     assert [url for url in page.requests if not url.startswith("data:")] == [CHART.as_uri()]
     background = page.locator("rect").first
     assert background.evaluate("one => one.getBoundingClientRect().width") >= 780
     colours = page.locator("text").evaluate_all("all => all.map(one => getComputedStyle(one).fill)")
-    (behind,) = {background.evaluate("one => getComputedStyle(one).fill")}
+    (fill,) = {background.evaluate("one => getComputedStyle(one).fill")}
     assert {sum(map(int, re.findall(r"\d+", colour))) > 380 for colour in colours} == {scheme == "dark"}
-    assert (sum(map(int, re.findall(r"\d+", behind))) < 200) == (scheme == "dark")
+    assert (sum(map(int, re.findall(r"\d+", fill))) < 200) == (scheme == "dark")
 
 
-def test_the_chart_in_the_readme_tells_what_the_baseline_holds():
-    """The baseline is the same on every machine, and measured in every run: so the chart is not out of date."""
+def test_the_chart_in_the_docs_agrees_with_the_baseline():
+    """Every run is compared with the baseline, so a chart that agrees with it is current."""
     known = dict(re.findall(r"^append, (.+) = (.+)$", (ROOT / "bench/baseline.txt").read_text("utf-8"), re.MULTILINE))
-    ways = {name.rpartition(": ")[0] for name in known}
-    points = told(CHART)
-    assert {row for row, *_ in points} == ways
-    for way in ways:
-        assert [value for row, metric, _, value in points if (row, metric) == (way, "round trips")] == [
-            int(known[f"{way}: round trips"])
+    variants = {name.rpartition(": ")[0] for name in known}
+    points = points_of(CHART)
+    assert {row for row, *_ in points} == variants
+    for variant in variants:
+        assert [value for row, metric, _, value in points if (row, metric) == (variant, "round trips")] == [
+            int(known[f"{variant}: round trips"])
         ]
         for metric, name in {"buffers": "buffers", "rows read": "rows", "WAL records": "WAL"}.items():
-            curve = {n: value for row, of, n, value in points if (row, of) == (way, metric)}
-            grows = known[f"{way}: {name}"].startswith("O(n)")
-            assert (bool(curve) and fit(curve).growth >= Growth.LINEAR) == grows, (way, metric)
+            curve = {n: value for row, of, n, value in points if (row, of) == (variant, metric)}
+            grows = known[f"{variant}: {name}"].startswith("O(n)")
+            assert (bool(curve) and fit(curve).growth >= Growth.LINEAR) == grows, (variant, metric)
 
 
-def test_the_chart_in_the_docs_is_small_and_knows_no_machine():
+def test_the_chart_in_the_docs_is_small_and_names_no_machine():
     text = CHART.read_text(encoding="utf-8")
     assert len(text) < 50_000
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|file:|/home|/tmp|/work|<image|@import|url\(", text)

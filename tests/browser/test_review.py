@@ -1,4 +1,4 @@
-"""The review pages, made of what `dal check` measures and opened in a browser."""
+"""The review pages, written from results of `dal check` and opened in a browser."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ def measured(checked) -> dict:
 
 @pytest.fixture(scope="module")
 def folder(checked, tmp_path_factory) -> Path:
-    """The pages."""
+    """The folder of the pages."""
     folder = tmp_path_factory.mktemp("review")
     done = run("review", "--from", checked, "--out", folder)
     assert (done.returncode, done.stderr) == (0, "")
@@ -33,7 +33,7 @@ def folder(checked, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def document(measured) -> dict:
-    """What was measured, to be changed."""
+    """A copy of the results, for a test to change."""
     return copy.deepcopy(measured)
 
 
@@ -45,7 +45,7 @@ def verdict_of(query, promise):
     return next(verdict for verdict in query["verdicts"] if verdict["promised"].startswith(promise))
 
 
-def test_there_is_a_page_for_each_query_and_one_with_all(folder):
+def test_each_query_has_a_page(folder):
     assert {path.relative_to(folder).as_posix() for path in pages_of(folder)} == {
         "glossary.html",
         "index.html",
@@ -55,13 +55,13 @@ def test_there_is_a_page_for_each_query_and_one_with_all(folder):
 
 
 @needs_chromium
-def test_the_pages_open_without_an_error_and_ask_for_nothing_else(folder, browse):
+def test_the_pages_are_self_contained(folder, browse):
     for path in pages_of(folder):
         assert_self_contained(browse(path), path)
 
 
 @needs_chromium
-def test_every_link_leads_somewhere(folder, browse):
+def test_every_link_resolves(folder, browse):
     assert assert_links_resolve([browse(path) for path in pages_of(folder)]) == {
         path.as_uri() for path in pages_of(folder)
     }
@@ -69,7 +69,7 @@ def test_every_link_leads_somewhere(folder, browse):
 
 @needs_chromium
 @pytest.mark.parametrize("name", NAMES)
-def test_a_chart_has_a_point_for_each_size_that_was_measured(folder, measured, browse, name):
+def test_a_chart_has_a_point_for_each_size(folder, measured, browse, name):
     query = next(query for query in measured["queries"] if query["name"] == name)
     figures = browse(page_of(folder, name)).locator("figure")
     assert figures.count() == len(query["bounds"]) > 0
@@ -83,7 +83,7 @@ def test_a_chart_has_a_point_for_each_size_that_was_measured(folder, measured, b
 
 
 @needs_chromium
-def test_the_points_stand_where_their_figures_are(folder, browse):
+def test_points_are_drawn_in_order_and_inside_the_chart(folder, browse):
     """Further right for a larger size, higher for a larger figure, and inside the picture."""
     figures = browse(page_of(folder, "messages.latest")).locator("figure")
     assert figures.count() > 0
@@ -103,7 +103,7 @@ def test_the_points_stand_where_their_figures_are(folder, browse):
 
 
 @needs_chromium
-def test_held_snapshots_are_drawn_apart(folder, measured, browse):
+def test_held_snapshots_have_their_own_charts(folder, measured, browse):
     page = browse(page_of(folder, "messages.append"))
     held = [bound for bound in measured["queries"][0]["bounds"] if bound["held_snapshot"]]
     assert page.locator("figure", has_text="held snapshot").count() == len(held) > 0
@@ -111,14 +111,14 @@ def test_held_snapshots_are_drawn_apart(folder, measured, browse):
 
 @needs_chromium
 @pytest.mark.parametrize("width", [320, 375])
-def test_a_phone_scrolls_no_page_sideways(folder, browse, width):
+def test_no_page_scrolls_sideways_on_a_phone(folder, browse, width):
     for path in pages_of(folder):
         assert_fits(browse(path, width=width), width)
 
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out_from_what_is_behind_it(document, tmp_path, browse, scheme):
+def test_every_text_has_enough_contrast(document, tmp_path, browse, scheme):
     broken(document)
     write(document | {"base": base_of(document)}, tmp_path)
     for path in pages_of(tmp_path):
@@ -126,7 +126,7 @@ def test_every_text_stands_out_from_what_is_behind_it(document, tmp_path, browse
 
 
 @needs_chromium
-def test_the_statement_is_the_file_with_its_comments(folder, browse):
+def test_a_page_shows_the_query_file(folder, browse):
     page = browse(page_of(folder, "messages.append"))
     text = (QUERIES / "messages/append.sql").read_text(encoding="utf-8")
     assert page.locator("pre.sql").text_content() == text.rstrip()
@@ -135,14 +135,14 @@ def test_the_statement_is_the_file_with_its_comments(folder, browse):
 
 
 @needs_chromium
-def test_a_promise_leads_to_its_line(folder, browse):
+def test_a_promise_links_to_its_line(folder, browse):
     page = browse(page_of(folder, "messages.append"))
     page.locator("tr", has_text="1 row of sessions locked").locator("a").click()
     assert "Locks:" in page.locator("pre.sql span:target").text_content()
 
 
 @needs_chromium
-def test_the_keyboard_reaches_what_scrolls(folder, browse):
+def test_scrolling_regions_are_reachable_by_keyboard(folder, browse):
     page = browse(folder / "index.html", width=375)
     assert page.locator("[tabindex='0'][role=region][aria-label]").count() == page.locator(".scroll").count() > 0
 
@@ -157,7 +157,7 @@ def broken(document):
 
 
 def base_of(document):
-    """A base in which one query was another, one was not there, and one more was."""
+    """A base revision with one changed, one missing and one removed query."""
     changed, same, _ = document["queries"]
     before = {"line": 1, "source": changed["source"].replace("SELECT", "select"), "promises": ["2 round trips"]}
     return {
@@ -183,7 +183,7 @@ def more_buffers(curves):
 
 
 @needs_chromium
-def test_a_broken_promise_is_seen_at_once(document, tmp_path, browse):
+def test_a_broken_promise_is_visible_without_scrolling(document, tmp_path, browse):
     broken(document)
     write(document, tmp_path)
     for path in (tmp_path / "index.html", page_of(tmp_path, "messages.append")):
@@ -198,7 +198,7 @@ def test_a_broken_promise_is_seen_at_once(document, tmp_path, browse):
 
 
 @needs_chromium
-def test_text_of_others_stays_text(document, tmp_path, browse):
+def test_foreign_text_is_escaped(document, tmp_path, browse):
     hostile = "</pre></style><script>document.title = 'taken'</script><img src=x onerror=alert(1)>\" onload=\"x"
     query = document["queries"][0]
     query["source"] += f"\n-- {hostile}"
@@ -219,12 +219,12 @@ def test_text_of_others_stays_text(document, tmp_path, browse):
         assert "taken" not in page.title()
 
 
-def test_the_same_measurements_give_the_same_pages(folder, checked, tmp_path):
+def test_the_pages_are_reproducible(folder, checked, tmp_path):
     run("review", "--from", checked, "--out", tmp_path)
     assert [path.read_bytes() for path in pages_of(tmp_path)] == [path.read_bytes() for path in pages_of(folder)]
 
 
-def test_a_page_whose_query_is_gone_is_removed_and_nothing_else(document, tmp_path):
+def test_only_pages_of_removed_queries_are_deleted(document, tmp_path):
     write(document, tmp_path)
     (tmp_path / "queries/mine.html").write_text("<p>mine</p>", encoding="utf-8")
     document["queries"].pop()
@@ -237,7 +237,7 @@ def node(kind, *plans, rows=1, **more):
     return {"Node Type": kind, "Plan Rows": rows, "Plans": list(plans), **more}
 
 
-def test_equal_plans_stand_once_with_all_their_estimates():
+def test_equal_plans_are_merged():
     def scan(rows):
         return node("Limit", node("Index Scan", rows=rows, **{"Index Name": "i", "Relation Name": "t"}), rows=rows)
 
@@ -264,17 +264,17 @@ def test_equal_plans_stand_once_with_all_their_estimates():
         ('{"server": "", "summary": "", "schema": "", "queries": [{"name": "../x"}]}', "is not a query name"),
     ],
 )
-def test_another_file_than_the_check_writes_is_refused(tmp_path, text, part):
+def test_other_files_than_results_are_refused(tmp_path, text, part):
     (tmp_path / "x.json").write_text(text, encoding="utf-8")
     assert_fails(run("review", "--from", tmp_path / "x.json", "--out", tmp_path / "out"), "--from", part)
     assert not (tmp_path / "out").exists()
 
 
-def test_what_was_measured_is_not_measured_again(checked, server, tmp_path):
+def test_from_and_dsn_exclude_each_other(checked, server, tmp_path):
     assert_fails(run("review", "--from", checked, "--dsn", server.conninfo, "--out", tmp_path), "--from")
 
 
-def test_it_measures_by_itself(server, tmp_path):
+def test_review_without_results_measures(server, tmp_path):
     queries = tmp_path / "sql"
     queries.mkdir()
     text = (QUERIES / "schema/version.sql").read_text(encoding="utf-8")
@@ -286,12 +286,12 @@ def test_it_measures_by_itself(server, tmp_path):
 
 
 @pytest.mark.parametrize("package", ["jinja2", "markupsafe"])
-def test_without_its_packages_it_says_what_to_install(checked, tmp_path, package):
+def test_missing_packages_are_an_error_that_says_what_to_install(checked, tmp_path, package):
     script = f"import sys; sys.modules[{package!r}] = None; import dal.cli; dal.cli.main()"
     assert_fails(run("review", "--from", checked, "--out", tmp_path, script=script), "session-dal[gate]")
 
 
-def test_the_date_the_commit_and_the_settings_are_known(folder, measured):
+def test_the_pages_show_date_and_settings(folder, measured):
     context = measured["context"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", context["date"])
     assert context["settings"]["random_page_cost"] == "4"
@@ -301,7 +301,7 @@ def test_the_date_the_commit_and_the_settings_are_known(folder, measured):
     assert 'href="../glossary.html"' in page_of(folder, "messages.append").read_text(encoding="utf-8")
 
 
-def test_a_plan_has_the_actual_rows_of_the_largest_size(measured):
+def test_a_plan_shows_the_actual_rows_at_the_largest_size(measured):
     query = next(query for query in measured["queries"] if query["name"] == "messages.latest")
     sizes = query["plans"]["the page"]
     (plan, *_) = distinct_plans(sizes, [])[-1:]
@@ -312,7 +312,7 @@ def test_a_plan_has_the_actual_rows_of_the_largest_size(measured):
 
 
 @needs_chromium
-def test_on_a_phone_the_overview_has_cards(folder, browse):
+def test_the_overview_has_cards_on_a_phone(folder, browse):
     page = browse(folder / "index.html", width=375)
     cards = page.locator("tbody.query")
     assert cards.count() == len(NAMES)

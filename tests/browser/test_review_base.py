@@ -30,7 +30,7 @@ def repository(tmp_path):
 
 
 @needs_chromium
-def test_a_base_shows_what_changed(repository, checked, tmp_path, browse):
+def test_a_base_shows_the_changes(repository, checked, tmp_path, browse):
     out = tmp_path / "out"
     done = run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "before")
     assert (done.returncode, done.stderr) == (0, "")
@@ -52,7 +52,7 @@ def test_a_base_shows_what_changed(repository, checked, tmp_path, browse):
 
 
 @needs_chromium
-def test_a_base_that_is_the_same_shows_no_change(repository, checked, tmp_path, browse):
+def test_an_equal_base_shows_no_change(repository, checked, tmp_path, browse):
     out = tmp_path / "out"
     commit(repository.parent)
     run("review", "--from", checked, "--out", out, "--queries", repository, "--base", "HEAD")
@@ -61,12 +61,12 @@ def test_a_base_that_is_the_same_shows_no_change(repository, checked, tmp_path, 
 
 
 @pytest.mark.parametrize("revision", ["nonsense", "--output=x"])
-def test_an_unknown_revision_is_told(repository, checked, tmp_path, revision):
+def test_an_unknown_revision_is_an_error(repository, checked, tmp_path, revision):
     done = run("review", "--from", checked, "--out", tmp_path, "--queries", repository, "--base", revision)
     assert_fails(done, "--base", revision)
 
 
-def test_queries_outside_of_git_have_no_base(checked, tmp_path, monkeypatch):
+def test_a_base_outside_of_git_is_an_error(checked, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (tmp_path / "sql").mkdir()
     done = run("review", "--from", checked, "--out", tmp_path, "--queries", tmp_path / "sql", "--base", "HEAD")

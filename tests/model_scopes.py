@@ -1,4 +1,4 @@
-"""Where the operations of tests/one_server/test_model.py take place, and how what comes of them is compared."""
+"""Scopes of the operations in tests/one_server/test_model.py, and helpers to compare their results."""
 
 from dataclasses import replace
 
@@ -9,12 +9,12 @@ from sides import unwrap
 
 import dal
 
-IMPATIENT = "-c lock_timeout=5s"
-"""To wait for a lock is an error: all happens in one thread, so whoever holds it would never let it go."""
+LOCK_TIMEOUT = "-c lock_timeout=5s"
+"""Waiting for a lock is an error: the test has one thread, so the lock would never be released."""
 
 
-def impatient(options):
-    return options | {"options": f"{options['options']} {IMPATIENT}"}
+def with_lock_timeout(options):
+    return options | {"options": f"{options['options']} {LOCK_TIMEOUT}"}
 
 
 MESSAGE_COLUMNS = "session_id, sequence, message_id, role, agent_id, content, metadata, created_at"
@@ -24,8 +24,8 @@ SESSION_COLUMNS = (
 )
 
 
-class Look:
-    """What is committed, past the library."""
+class CommittedRows:
+    """Read the committed rows, without the library."""
 
     def __init__(self, conninfo, options):
         self.conninfo, self.options = conninfo, options
@@ -37,7 +37,7 @@ class Look:
     def __exit__(self, *error):
         self.connection.close()
 
-    def empty(self):
+    def delete_all(self):
         self.connection.execute("DELETE FROM sessions")
 
     def rows(self):
@@ -51,31 +51,31 @@ class Look:
         return rows
 
 
-class Place:
-    """Where an operation takes place: a store, or a transaction of one; with the model of what is seen there."""
+class Scope:
+    """A store or a transaction, and the model of the rows visible in it."""
 
     def __init__(self, side, store, model, calls):
         self.side, self.store, self.model, self.calls = side, store, model, calls
 
-    def call(self, owner, verb, *args, **options):
-        self.calls[f"{type(unwrap(owner)).__name__}.{verb}"] += 1
-        return getattr(owner, verb)(*args, **options)
+    def call(self, owner, method, *args, **options):
+        self.calls[f"{type(unwrap(owner)).__name__}.{method}"] += 1
+        return getattr(owner, method)(*args, **options)
 
-    def do(self, verb, *args, **options):
-        return self.call(self.store, verb, *args, **options)
+    def call_store(self, method, *args, **options):
+        return self.call(self.store, method, *args, **options)
 
     def open(self, session_id=None, *, source=None, user_id=None, parent_id=None, metadata=None):
         opening = {"source": source, "user_id": user_id, "parent_id": parent_id}
-        real = self.do("session", session_id, metadata=metadata, **opening)
+        real = self.call_store("session", session_id, metadata=metadata, **opening)
         model = Handle(real.id, metadata=metadata or {}, may_be_stored=session_id is not None, **opening)
         return Opened(self, real, model)
 
 
 class Opened:
-    """A handle, and its model."""
+    """A session object, its scope and its model."""
 
-    def __init__(self, place, real, model):
-        self.place, self.real, self.model = place, real, model
+    def __init__(self, scope, real, model):
+        self.scope, self.real, self.model = scope, real, model
 
 
 class Rollback(Exception):
@@ -83,15 +83,15 @@ class Rollback(Exception):
 
 
 def outcome(operation):
-    """What an operation returned, or the kind of its refusal."""
+    """Return the result of an operation and None, or None and the class of its error."""
     try:
         return operation(), None
     except dal.DalError as error:
         return None, type(error)
 
 
-def plain(value):
-    """A result as the model and the library have it in common: without times."""
+def comparable(value):
+    """Return a result in a form that model and library share: without times."""
     match value:
         case dal.SessionRecord():
             counters = value.next_sequence, value.message_count
@@ -102,9 +102,9 @@ def plain(value):
             says = value.role, value.agent_id, value.content, canonical(value.metadata)
             return value.sequence, value.message_id, says
         case dal.Opened():
-            return plain((value.record, value.messages, value.agent_ids))
+            return comparable((value.record, value.messages, value.agent_ids))
         case tuple() | list():
-            return tuple(map(plain, value))
+            return tuple(map(comparable, value))
     return value
 
 
@@ -112,6 +112,6 @@ def _session(value):
     return value.session_id, value.source, value.user_id, value.parent_id, value.status, canonical(value.metadata)
 
 
-def named(new, said, n=0):
-    """A message with the id that it got."""
-    return new if new.message_id else replace(new, message_id=said.message_id if said else f"new {n}")
+def with_id(new, stored, n=0):
+    """Return a message with the id that it was stored with."""
+    return new if new.message_id else replace(new, message_id=stored.message_id if stored else f"new {n}")
