@@ -1,4 +1,4 @@
-"""Closed loops, in which a caller calls again when its last call has returned, and open ones with a fixed rate."""
+"""Arrival patterns: closed loops, where a caller calls again after each return, and open loops with a fixed rate."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SHARES = (0.5, 0.9)
 BEYOND = 3
 """A rate that single appends cannot keep up with."""
 
-RATES = (*((share, way) for share in SHARES for way in ("the other", "ours")), (BEYOND, "ours"))
-"""Which way is measured at which rate of arrival."""
+RATES = (*((share, target) for share in SHARES for target in ("the other", "ours")), (BEYOND, "ours"))
+"""The rates of arrival, and the target measured at each."""
 
 
 class Closed:
-    """A closed loop: a call is due when a caller is free for it, for so many seconds."""
+    """A closed loop: a call is due as soon as a caller is free, until the time is over."""
 
     def __init__(self, seconds: float) -> None:
         self._ends = time.perf_counter() + seconds
@@ -37,9 +37,9 @@ class Closed:
 
 
 def poisson(rate: float, seconds: float) -> Iterator[float]:
-    """Draw when calls are due that arrive independently of each other, so many a second: an open loop.
+    """Return the times at which calls are due in an open loop: a Poisson process with this rate per second.
 
-    A call's time counts from then on, also while all callers are busy: no slow call keeps another from being counted.
+    The latency of a call counts from its due time, also while all callers are busy: no coordinated omission.
     """
     due, moments = time.perf_counter(), []
     ends = due + seconds
@@ -50,42 +50,42 @@ def poisson(rate: float, seconds: float) -> Iterator[float]:
 
 @dataclass
 class Measured:
-    """Seconds that calls took, by way."""
+    """The durations of calls in seconds, by target."""
 
     closed: list[dict[str, list[float]]] = field(default_factory=list)
-    """Of each round of a closed loop."""
+    """One item per round of a closed loop."""
     open: dict[tuple[float, str], list[float]] = field(default_factory=dict)
-    """Of an open loop, by the rate as a share of the capacity too."""
+    """By rate, as a share of the capacity, and target of an open loop."""
 
     @property
     def capacity(self) -> float:
-        """How many calls a second the other way does in a closed loop."""
+        """Return the throughput of the other target in a closed loop, in calls per second."""
         return statistics.median(len(one["the other"]) for one in self.closed[1:]) / SECONDS
 
-    def beside(self, share: float, other_share: float | None = None) -> float:
-        """The 99th percentile of ours in an open loop, as a multiple of the other way's."""
+    def p99_ratio(self, share: float, other_share: float | None = None) -> float:
+        """Return the p99 of ours in an open loop, as a multiple of the other's."""
         other = self.open[share if other_share is None else other_share, "the other"]
         return p99(self.open[share, "ours"]) / p99(other)
 
 
 Plan = Generator[tuple[str, Iterator[float]], list[float], Measured]
-"""Yields which way is to take which calls, and is sent what those took."""
+"""Yields a target and the due times of its calls; is sent their durations."""
 
 
 def plan(rates: tuple[tuple[float, str], ...]) -> Plan:
-    """Let the ways take turns, so that both meet the same neighbours: in a closed loop, and then in open ones."""
+    """Let the targets take turns, so that other load affects both: first in a closed loop, then in open ones."""
     measured = Measured()
     for _ in range(ROUNDS):
-        took = {}
-        for way in ("the other", "ours"):
-            took[way] = yield way, Closed(SECONDS)
-        measured.closed.append(took)
-    for share, way in rates * OPEN_ROUNDS:
-        took = yield way, poisson(share * measured.capacity, OPEN_SECONDS)
-        measured.open.setdefault((share, way), []).extend(took)
+        durations = {}
+        for target in ("the other", "ours"):
+            durations[target] = yield target, Closed(SECONDS)
+        measured.closed.append(durations)
+    for share, target in rates * OPEN_ROUNDS:
+        durations = yield target, poisson(share * measured.capacity, OPEN_SECONDS)
+        measured.open.setdefault((share, target), []).extend(durations)
     return measured
 
 
-def p99(took: list[float]) -> float:
-    """The 99th percentile."""
-    return sorted(took)[int(len(took) * 0.99)]
+def p99(durations: list[float]) -> float:
+    """Return the 99th percentile."""
+    return sorted(durations)[int(len(durations) * 0.99)]

@@ -1,4 +1,4 @@
-"""Writers in the background of a measurement."""
+"""Concurrent writers during a measurement."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ROUNDS = 50
 
 
 @contextmanager
-def writing(appends: Sequence[Callable[[], object]]) -> Iterator[None]:
-    """Call each append in a loop, in a thread of its own, while the block runs."""
+def background_writers(appends: Sequence[Callable[[], object]]) -> Iterator[None]:
+    """Call each append in a loop, in its own thread, until the block ends."""
     done = threading.Event()
 
     def write(append: Callable[[], object]) -> None:
@@ -35,18 +35,20 @@ def writing(appends: Sequence[Callable[[], object]]) -> Iterator[None]:
         writer.result()
 
 
-def beside_writers(
+def time_with_writers(
     timed: Timed, name: str, operation: Callable[[], object], appends: Sequence[Callable[[], object]]
 ) -> None:
-    """Time an operation without writers and with them.
+    """Time an operation with and without concurrent writers.
 
-    No reader waits for a writer; the difference is the processor time that they share.
+    No reader waits for a writer; the difference comes from sharing the CPU.
     """
     warm(operation)
     alone = statistics.median(timeit.repeat(operation, number=1, repeat=ROUNDS))
-    timed.benchmark.group = f"{name} beside {len(appends)} writers"
-    with writing(appends):
+    timed.benchmark.group = f"{name} with {len(appends)} writers"
+    with background_writers(appends):
         timed.benchmark.pedantic(operation, rounds=ROUNDS)
     if timed.benchmark.stats is not None:  # Not with --benchmark-disable.
-        table = timed.ledger.table("beside others who write: the median time, as a multiple of that without them")
-        table.tell(name, f"with {len(appends)}", ratio(timed.benchmark.stats["median"], alone))
+        table = timed.ledger.table(
+            "concurrent writers: median time of an operation, relative to the time without writers"
+        )
+        table.add(name, f"with {len(appends)}", ratio(timed.benchmark.stats["median"], alone))

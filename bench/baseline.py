@@ -1,6 +1,6 @@
-"""The baseline: the deterministic figures of the benchmarks, one a line, and why they changed.
+"""The baseline: the deterministic figures of the benchmarks, one per line, and the reasons of changes.
 
-pytest-benchmark's own comparison reads times alone, and overlooks what is missing on either side.
+pytest-benchmark's own comparison covers only times, and ignores figures that are missing on either side.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _INTRODUCTION = """\
-# The figures of `uv run pytest bench` that are the same on every machine and every PostgreSQL: a run fails where it
-# finds others. To change them: uv run pytest bench --update-baseline --reason "why". The reasons, newest first:
+# Figures of `uv run pytest bench` that are the same on every machine and version of PostgreSQL. A run fails if they
+# differ. To change them: uv run pytest bench --update-baseline --reason "why". Reasons, newest first:
 """
 
 _REASON = "# - "
 
 
 class BaselineError(Exception):
-    """The baseline cannot be read, or may not be changed so."""
+    """The baseline cannot be read, or the change is not allowed."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Figures by name, and the reasons for which they were changed, the newest first."""
+    """Figures by name, and the reasons of changes, newest first."""
 
     figures: Mapping[str, str] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Baseline:
 
 
 def parse(text: str) -> Baseline:
-    """Read a baseline; BaselineError where a line is not understood or a name stands twice."""
+    """Parse a baseline; raise BaselineError for an invalid line or a duplicate name."""
     figures: dict[str, str] = {}
     reasons = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -43,30 +43,32 @@ def parse(text: str) -> Baseline:
         elif line and not line.startswith("#"):
             name, equals, value = line.partition(" = ")
             if not equals or name in figures:
-                raise BaselineError(f"line {number} of the baseline is not NAME = VALUE, or its name stands twice")
+                raise BaselineError(f"line {number} of the baseline is not NAME = VALUE, or its name is a duplicate")
             figures[name] = value
     return Baseline(figures, tuple(reasons))
 
 
 def compare(baseline: Baseline, measured: Mapping[str, str], *, whole: bool) -> list[str]:
-    """Tell what differs, in words. What was not measured counts only after a `whole` run."""
-    told = []
+    """Return the differences, in words. Missing figures count only after a `whole` run."""
+    differences = []
     for name in sorted(baseline.figures.keys() | measured.keys()):
         if name not in baseline.figures:
-            told.append(f"orphaned: {name} = {measured[name]} is not in the baseline")
+            differences.append(f"orphaned: {name} = {measured[name]} is not in the baseline")
         elif name not in measured:
             if whole:
-                told.append(f"missing: {name} = {baseline.figures[name]} is in the baseline and was not measured")
+                differences.append(
+                    f"missing: {name} = {baseline.figures[name]} is in the baseline and was not measured"
+                )
         elif measured[name] != baseline.figures[name]:
-            told.append(f"changed: {name} was {baseline.figures[name]} and is {measured[name]}")
-    return told
+            differences.append(f"changed: {name} was {baseline.figures[name]} and is {measured[name]}")
+    return differences
 
 
 def updated(baseline: Baseline, measured: Mapping[str, str], reason: str | None, *, whole: bool) -> Baseline:
-    """Take over what was measured, for a reason; a run that was not `whole` leaves the rest as it is."""
+    """Return the baseline with the measured figures; after a partial run, with the other figures too."""
     if not compare(baseline, measured, whole=whole):
         return baseline
     if not reason or not reason.strip():
-        raise BaselineError('the baseline changes only for a reason: --update-baseline --reason "why"')
-    kept = {} if whole else baseline.figures
-    return Baseline({**kept, **measured}, (" ".join(reason.split()), *baseline.reasons))
+        raise BaselineError('a change of the baseline needs a reason: --update-baseline --reason "why"')
+    others = {} if whole else baseline.figures
+    return Baseline({**others, **measured}, (" ".join(reason.split()), *baseline.reasons))

@@ -1,4 +1,4 @@
-"""What became of messages that many have appended to one session, by what a reader saw meanwhile."""
+"""Find lost, duplicated and late messages of concurrent appends, from a reader's reads."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Collection, Iterable, Sequence
 
 
 def lost(acknowledged: Collection[str], stored: Iterable[str]) -> set[str]:
-    """Messages whose append returned, and which are not there at the end."""
+    """Return the messages whose append returned, but which are missing at the end."""
     return set(acknowledged) - set(stored)
 
 
 def duplicated(stored: Iterable[str]) -> int:
-    """How many messages are there more often than they were appended, which is once."""
+    """Return how many messages are stored more than once."""
     return sum(times - 1 for times in Counter(stored).values())
 
 
-def behind(reads: Iterable[Sequence[str]]) -> set[str]:
-    """Messages that came to light before one that was read already: who read on from there has missed them."""
+def late(reads: Iterable[Sequence[str]]) -> set[str]:
+    """Return the messages that appeared before an already read one: a reader that continued from there missed them."""
     seen: set[str] = set()
     found: set[str] = set()
     for read in reads:
-        places = [place for place, message in enumerate(read) if message in seen]
-        if places:
-            found.update(set(read[: places[-1]]) - seen)
+        positions = [position for position, message in enumerate(read) if message in seen]
+        if positions:
+            found.update(set(read[: positions[-1]]) - seen)
         seen.update(read)
     return found

@@ -1,10 +1,10 @@
 import pytest
 
-pytest_plugins = ["time_limit", "servers", "report", "field", "many"]
+pytest_plugins = ["time_limit", "servers", "report", "variant_tables", "session_lists"]
 
 
 def pytest_xdist_auto_num_workers():
-    """Compare times in one process, with nothing beside it."""
+    """Run in one process, so that nothing else affects the times."""
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Eight who append to one session at once, as a service's requests do, while a reader looks on."""
+"""Eight concurrent writers of one session, like the requests of a service, and a reader."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from commit_order import behind, duplicated, lost
+from commit_order import duplicated, late, lost
 from layers import Layer
-from turns import filled, texts
+from peer_costs import fill_session, texts
 
 WRITERS, EACH = 8, 50
 PAUSE = 0.001
-"""Seconds between two looks of the reader."""
+"""Seconds between two reads."""
 
 
 @dataclass
 class Contention:
-    """What became of the appends."""
+    """The outcome of the appends."""
 
     acknowledged: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     reads: list[list[str]] = field(default_factory=list)
-    """What the reader saw; the last is what there was when all had ended."""
+    """The reader's reads; the last one is after all writers have ended."""
 
     @property
     def lost(self) -> int:
@@ -36,24 +36,24 @@ class Contention:
         return duplicated(self.reads[-1])
 
     @property
-    def behind(self) -> int:
-        return len(behind(self.reads))
+    def late(self) -> int:
+        return len(late(self.reads))
 
     @property
-    def looks(self) -> int:
-        """How often the reader looked."""
+    def read_count(self) -> int:
+        """Return the number of reads while the writers wrote."""
         return len(self.reads) - 1
 
 
 async def contend(layer: Layer) -> Contention:
-    """Let them write and read."""
-    session_id, outcome, done = await filled(layer, 10), Contention(), threading.Event()
+    """Run the writers and the reader."""
+    session_id, outcome, done = await fill_session(layer, 10), Contention(), threading.Event()
     writers = [_write(layer, session_id, texts(EACH), outcome) for _ in range(WRITERS)]
     with ThreadPoolExecutor(WRITERS + 1) as threads:
-        reader = _at_once(layer, threads, [_look(layer, session_id, outcome, done)])
+        reader = _run_concurrently(layer, threads, [_read(layer, session_id, outcome, done)])
         reading = asyncio.ensure_future(reader)
         try:
-            await _at_once(layer, threads, writers)
+            await _run_concurrently(layer, threads, writers)
         finally:
             done.set()
             await reading
@@ -61,8 +61,8 @@ async def contend(layer: Layer) -> Contention:
     return outcome
 
 
-async def _at_once(layer: Layer, threads: ThreadPoolExecutor, coroutines: Sequence[Coroutine]) -> None:
-    """Run coroutines in tasks, or each in a thread."""
+async def _run_concurrently(layer: Layer, threads: ThreadPoolExecutor, coroutines: Sequence[Coroutine]) -> None:
+    """Run coroutines concurrently, in tasks or in threads."""
     if layer.threads:
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(loop.run_in_executor(threads, asyncio.run, one) for one in coroutines))
@@ -71,7 +71,7 @@ async def _at_once(layer: Layer, threads: ThreadPoolExecutor, coroutines: Sequen
 
 
 async def _write(layer: Layer, session_id: str, messages: Sequence[str], outcome: Contention) -> None:
-    """Append each message as a request of its own."""
+    """Append each message in its own request."""
     for message in messages:
         try:
             append = await layer.begin(session_id)
@@ -82,7 +82,7 @@ async def _write(layer: Layer, session_id: str, messages: Sequence[str], outcome
             outcome.acknowledged.append(message)
 
 
-async def _look(layer: Layer, session_id: str, outcome: Contention, done: threading.Event) -> None:
+async def _read(layer: Layer, session_id: str, outcome: Contention, done: threading.Event) -> None:
     while not done.is_set():
         outcome.reads.append(await layer.read(session_id))
         await asyncio.sleep(PAUSE)

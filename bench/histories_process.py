@@ -1,4 +1,4 @@
-"""Exports or imports all in a process of its own, and tells the seconds, and the most memory that the process had.
+"""Export or import everything in a separate process; print the seconds and the peak memory.
 
 python bench/histories_process.py export|import CONNINFO SCHEMA FILE
 """
@@ -13,21 +13,21 @@ from pathlib import Path
 import dal
 
 
-def main(verb: str, conninfo: str, schema: str, file: str) -> None:
+def main(command: str, conninfo: str, schema: str, file: str) -> None:
     with dal.SessionStore.connect(conninfo, schema=schema) as store:
         store.check_schema()
-        with Path(file).open("rb" if verb == "import" else "wb") as lines:
+        with Path(file).open("rb" if command == "import" else "wb") as lines:
             began = time.perf_counter()
-            if verb == "import":
+            if command == "import":
                 store.import_(lines)
             else:
                 lines.writelines(store.export())
             seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "memory": most_memory()}))
+    print(json.dumps({"seconds": seconds, "memory": peak_memory()}))
 
 
-def most_memory() -> int | None:
-    """Bytes that were resident at most. (What getrusage tells begins with the size of the parent.)"""
+def peak_memory() -> int | None:
+    """Return the peak resident memory in bytes. (getrusage includes the parent's.)"""
     status = Path("/proc/self/status")
     if not status.exists():
         return None

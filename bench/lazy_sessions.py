@@ -1,4 +1,4 @@
-"""Three sessions are opened, and one of them never speaks: stored with the first message, or when opened."""
+"""Open three sessions, one of which gets no message; stored with the first message, or when opened."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from ulid import ULID
 
 
 class Lazy:
-    """A session begins with its first message."""
+    """A session is stored with its first message."""
 
     title = "ours"
 
-    def __init__(self, field, connection):
-        self.way = field.way("Ours", connection)
-        self.append, self.inside = self.way.append, self.way.statements
+    def __init__(self, variant_tables, connection):
+        self.variant = variant_tables.variant("Ours", connection)
+        self.append, self.inside = self.variant.append, self.variant.statements
 
     def open(self, session_id):
-        self.way.store.session(session_id)
+        self.variant.store.session(session_id)
 
 
 class Eager:
-    """A session's row is stored as soon as it is opened; messages are stored as in ways/count.sql."""
+    """A session's row is stored when it is opened; messages are stored as in append_variants/count.sql."""
 
     title = "stored when opened"
 
-    def __init__(self, field, connection):
-        self.way = field.way("Count", connection)
-        self.append, self.inside = self.way.append, self.way.statements
+    def __init__(self, variant_tables, connection):
+        self.variant = variant_tables.variant("Count", connection)
+        self.append, self.inside = self.variant.append, self.variant.statements
 
     def open(self, session_id):
-        self.way.sql.open_session(self.way.connection, session_id=session_id)
+        self.variant.sql.open_session(self.variant.connection, session_id=session_id)
 
 
-def three(way, append):
-    """Open three sessions, and let two of them speak."""
-    for speaks in (True, True, False):
+def open_three(variant, append):
+    """Open three sessions, and append to two of them."""
+    for has_message in (True, True, False):
         session_id = str(ULID())
-        way.open(session_id)
-        if speaks:
+        variant.open(session_id)
+        if has_message:
             append(session_id)

@@ -1,4 +1,4 @@
-"""What the benchmarks have measured: tables for people, and figures that are compared with the baseline."""
+"""The measurements of a benchmark run: tables to read, and figures to compare with the baseline."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from dal.gate.measure.growth import SLACK, Growth
 
 BASELINE = Path(__file__).with_name("baseline.txt")
 
-_TOLD = {"rows": "rows read", "WAL": "WAL records"}
-"""Metrics in the words of a table's columns, where those of the baseline are too short."""
+_COLUMN_NAMES = {"rows": "rows read", "WAL": "WAL records"}
+"""Column names of metrics whose names in the baseline are too short."""
 
 _AT = re.compile(r"(?:(?P<what>.*) )?at (?P<size>[\d,]+)(?P<beside>, .*)?")
 
 
 class Ratio(float):
-    """A time as a multiple of another."""
+    """A time divided by another one."""
 
     def __str__(self) -> str:
         return f"{float(self):.2f} x"
 
 
 def ratio(seconds: float, to: float) -> Ratio:
-    """A time as a multiple of another."""
+    """A time divided by another one."""
     return Ratio(seconds / to)
 
 
 class _Seconds(float):
-    """A time that becomes a ratio to the first row's, once that is known."""
+    """A time, shown as a ratio to that of the first row."""
 
 
 class Table:
@@ -46,22 +46,22 @@ class Table:
         self.curves: dict[str, dict[str, results.Curve]] = {}
         self.notes: list[str] = []
 
-    def tell(self, row: str, column: str, value: object) -> None:
-        """Show a value. Ratios in columns whose names differ in a size alone, as `at 10`, `at 1,000`, are a curve."""
+    def add(self, row: str, column: str, value: object) -> None:
+        """Add a value. Ratios in columns that differ only in a size, such as `at 10` and `at 1,000`, form a curve."""
         self.rows.setdefault(row, {})[column] = value if isinstance(value, Ratio) else str(value)
 
     def time(self, row: str, column: str, seconds: float) -> None:
-        """Show a time as a ratio to the first row's."""
+        """Add a time, shown as a ratio to that of the first row."""
         self.rows.setdefault(row, {})[column] = _Seconds(seconds)
 
     def curve(self, row: str, metric: str, at: Mapping[int, Figures], growth: Growth) -> None:
-        """Show a figure over n, which is what the title says or what `over` does, and how it grows."""
+        """Add a figure over n, and its growth class. The title or `over` defines n."""
         self.rows.setdefault(row, {})
         points = {n: number(one, metric) for n, one in at.items()}
-        self.curves.setdefault(row, {})[_TOLD.get(metric, metric)] = results.Curve(points, str(growth))
+        self.curves.setdefault(row, {})[_COLUMN_NAMES.get(metric, metric)] = results.Curve(points, str(growth))
 
     def lines(self) -> list[str]:
-        """The table as text, its columns as wide as they must be."""
+        """Return the table as aligned lines of text."""
         shown = {row: self._shown(row) for row in self.rows}
         columns = list(dict.fromkeys(column for cells in shown.values() for column in cells))
         grid = [
@@ -93,7 +93,7 @@ class Table:
         return cells
 
     def result(self, title: str) -> results.Table:
-        """The table as the run leaves it behind."""
+        """Return the table for the results file."""
         timed = self._timed()
         rows = []
         for row in self.rows:
@@ -103,12 +103,12 @@ class Table:
                 points = {size: round(cells.pop(column), 3) for size, column in columns.items() if column in cells}
                 if points:
                     curves[metric] = results.Curve(points)
-            told = {column: round(cell, 3) if isinstance(cell, Ratio) else cell for column, cell in cells.items()}
-            rows.append(results.Row(row, told, curves))
+            shown = {column: round(cell, 3) if isinstance(cell, Ratio) else cell for column, cell in cells.items()}
+            rows.append(results.Row(row, shown, curves))
         return results.Table(title, self.subject, self.over, tuple(rows), tuple(self.notes))
 
     def _timed(self) -> dict[str, dict[int, str]]:
-        """The columns of ratios that are a curve together, by size, by what the curve is to be called."""
+        """Return the columns of ratios that form a curve: by name of the curve, and by size."""
         found: dict[str, dict[int, str]] = {}
         for cells in self.rows.values():
             for column, cell in cells.items():
@@ -119,7 +119,7 @@ class Table:
 
 
 class Ledger:
-    """What a run has measured."""
+    """All measurements of a run."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
@@ -129,22 +129,22 @@ class Ledger:
         self.verdict: list[str] = []
 
     def table(self, title: str) -> Table:
-        """The table of that title, made when it is first asked for."""
+        """Return the table with this title, created on first use."""
         return self.tables.setdefault(title, Table())
 
     def gate(self, name: str, value: object) -> None:
-        """Have a figure compared with the baseline."""
+        """Add a figure to compare with the baseline."""
         if name in self.gated:
             raise ValueError(f"{name} is measured twice")
         self.gated[name] = str(value)
 
     def costs(self, title: str, subject: str, row: str, at: Mapping[int, Figures], slack: float = SLACK) -> None:
-        """Show what an operation takes at some sizes, and have its round trips and classes compared."""
+        """Add the costs of an operation at some sizes; compare its round trips and growth classes."""
         table, grown = self.table(title), classes(at, slack)
         table.subject = subject
-        (trips,) = {(one.round_trips, one.statements) for one in at.values()}  # Whatever the size.
+        (trips,) = {(one.round_trips, one.statements) for one in at.values()}  # The same at every size.
         for name, count in zip(("round trips", "statements"), trips, strict=True):
-            table.tell(row, name, count)
+            table.add(row, name, count)
             self.gate(f"{subject}, {row}: {name}", count)
         for metric, growth in grown.items():
             if any(number(one, metric) for one in at.values()):
@@ -152,11 +152,11 @@ class Ledger:
             self.gate(f"{subject}, {row}: {metric}", gated(metric, growth))
 
     def settle(self, *, update: bool, reason: str | None) -> bool:
-        """Compare with the baseline, or update it; False if the run has failed."""
+        """Compare with the baseline, or update it; return False if the run has failed."""
         known = parse(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else parse("")
         if update:
             BASELINE.write_text(str(updated(known, self.gated, reason, whole=self.whole)), encoding="utf-8")
-            self.verdict = ["the baseline is as this run measured"]
+            self.verdict = ["the baseline was updated"]
             return True
         self.verdict = compare(known, self.gated, whole=self.whole)
         return not self.verdict

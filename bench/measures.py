@@ -1,4 +1,4 @@
-"""The figures of one operation that do not depend on the machine: what goes over the wire, what the server touches."""
+"""Machine-independent figures of one operation: round trips, statements and server-side costs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dal.gate.measure.growth import SLACK, fit
 from dal.gate.wire import Wire, watch
 
 WARM = 12
-"""Calls until psycopg has prepared a statement (5) and the server has chosen its plan for good (5 more)."""
+"""Calls until psycopg has prepared a statement (5) and the server has settled on a plan (5 more)."""
 
 _READINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one call of an operation takes."""
+    """The figures of one call of an operation."""
 
     round_trips: int
     statements: int
@@ -29,26 +29,26 @@ class Figures:
 
 
 def nothing() -> None:
-    """Do nothing: what there is to be done before and after an operation, where it is nothing."""
+    """Do nothing, before or after an operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is measured, on a connection where its statements are prepared; it is run a few times."""
+    """An operation to measure, on a connection with prepared statements; it is called several times."""
 
     inside: Callable[[], object]
-    """Runs it in the transaction of whoever calls."""
+    """Runs it in the caller's transaction."""
     whole: Callable[[], object] | None = None
-    """Runs it with a transaction of its own, if it needs one."""
+    """Runs it in its own transaction, if it needs one."""
     before: Callable[[], object] = nothing
     after: Callable[[], object] = nothing
-    """Clears up after `inside`."""
+    """Cleans up after `inside`."""
 
 
 def figures_of(connection: psycopg.Connection, operation: Operation) -> Figures:
-    """Measure an operation. It is committed: after a rollback psycopg prepares every statement anew.
+    """Measure an operation, and commit it.
 
-    (And then what the planner reads would be in the figures.)
+    After a rollback psycopg would prepare every statement again, and the figures would include what the planner reads.
     """
     costs = []
     for _ in range(_READINGS):
@@ -62,16 +62,16 @@ def figures_of(connection: psycopg.Connection, operation: Operation) -> Figures:
 
 
 def statements_of(wire: Wire) -> int:
-    """How many statements were run, BEGIN and COMMIT among them."""
+    """Return the number of statements, including BEGIN and COMMIT."""
     return sum(message in {("F", "Query"), ("F", "Execute")} for message in wire.messages)
 
 
 METRICS = {"buffers": "buffers", "rows": "rows_read", "WAL": "wal_records"}
-"""What is told of a cost. Records of WAL: their bytes move with what else is on a page."""
+"""The figures of a cost. WAL records, not bytes, since bytes depend on the other contents of a page."""
 
 
 def number(figures: Figures, metric: str) -> int:
-    """The number that a metric is."""
+    """Return the value of a metric."""
     return getattr(figures.cost, METRICS[metric])
 
 
@@ -83,11 +83,10 @@ def classes(figures: Mapping[int, Figures], slack: float = SLACK) -> dict[str, G
 
 
 def gated(metric: str, growth: Growth) -> str:
-    """A class as the baseline has it, which must be the same on every PostgreSQL and at every size.
+    """Return the growth class for the baseline, which must be the same on every PostgreSQL and at every size.
 
-    An index's height comes and goes, so O(1) and O(log n) are one for buffers. And where a plan turns from a part of
-    a table to all of it, a fit may see more than O(n); promises_kept.py holds our own promises to their
-    very class.
+    The height of an index varies, so O(1) and O(log n) count as one class of buffers. If a plan changes from a part of
+    a table to a full scan, the fit may exceed O(n). promises_kept.py checks our own queries for the exact class.
     """
     if metric != "WAL" and growth >= Growth.LINEAR:
         return f"{Growth.LINEAR} or more"
@@ -102,14 +101,14 @@ def warm(operation: Callable[[], object]) -> None:
         operation()
 
 
-class Beside:
-    """An operation that is timed before each round of another, so that both meet the same neighbours on the machine.
+class Reference:
+    """A reference operation, timed before each round of another one, so that other load affects both.
 
-    It is a benchmark's setup, which is no part of the time.
+    It runs in the setup of a benchmark, which is not timed.
     """
 
     def __init__(self, operation: Callable[[], object], rounds: int, before: Callable[[], object] = nothing) -> None:
-        """`before` is what the other operation needs to be done before each round of it."""
+        """`before` prepares each round of the other operation."""
         self.rounds = rounds
         self._operation = operation
         self._before = before
@@ -123,5 +122,5 @@ class Beside:
 
     @property
     def least(self) -> float:
-        """The shortest time, in seconds, which neighbours have disturbed the least."""
+        """Return the shortest time in seconds, which other load has affected least."""
         return min(self._seconds)

@@ -1,4 +1,4 @@
-"""What an append of a layer costs on the wire, and what it takes beside another's."""
+"""The cost of an append of a layer on the wire, and its time relative to ours."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Self
 
 from layers import Append, Layer
 from measures import WARM
-from proxy import Traffic, passed_on
+from proxy import Traffic, forward_through_proxy
 
 SIZES = (10, 1_000, 10_000)
-"""How many messages there are in the sessions whose appends are timed."""
+"""The numbers of messages in the sessions whose appends are timed."""
 
 DURABLE = 1_000
-"""And where each commit waits for the disk."""
+"""The number of messages where each commit waits for the disk."""
 
 COUNTED = 9
 ROUNDS, SECONDS = 300, 10
-"""How often an append is timed, unless that takes longer."""
+"""The number of timed appends, and a limit in seconds."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What goes over the wire for one append."""
+    """The traffic of one append."""
 
     round_trips: int
     statements: int
@@ -35,35 +35,35 @@ class Cost:
 
 @dataclass(frozen=True)
 class Times:
-    """The least that an append took, in seconds, which neighbours on the machine have disturbed the least."""
+    """The shortest times of an append in seconds, which other load has affected least."""
 
     ours: float
     took: float
 
     @property
     def ratio(self) -> float:
-        """What it took as a multiple of ours."""
+        """Return its time as a multiple of ours."""
         return self.took / self.ours
 
 
 def texts(count: int) -> list[str]:
-    """Different messages of 200 characters that can hardly be compressed."""
+    """Return different messages of 200 characters that do not compress well."""
     return [secrets.token_hex(100) for _ in range(count)]
 
 
-async def filled(layer: Layer, size: int) -> str:
-    """The id of a session of so many messages, all of which are there in their order."""
+async def fill_session(layer: Layer, size: int) -> str:
+    """Create a session with this number of messages, check that it reads correctly, and return its id."""
     session_id, messages = str(uuid.uuid4()), texts(size)
     await layer.fill(session_id, messages)
     if await layer.read(session_id) != messages:
-        raise AssertionError("a session that one has filled is not read as it was written")
+        raise AssertionError("a session was not read as it was written")
     return session_id
 
 
 async def cost(kind: type[Layer], conninfo: str) -> Cost:
-    """Count what one append takes, on connections that are open and have prepared what they prepare."""
+    """Count the traffic of one append on open connections with prepared statements."""
     traffic = Traffic()
-    with passed_on(conninfo, traffic=traffic) as counted:
+    with forward_through_proxy(conninfo, traffic=traffic) as counted:
         layer = kind()
         await layer.open(counted)
         try:
@@ -79,46 +79,46 @@ async def cost(kind: type[Layer], conninfo: str) -> Cost:
 
 
 async def _warm(layer: Layer) -> Append:
-    """An append to a session, with connections that have prepared what they prepare."""
-    append = await layer.begin(await filled(layer, 10))
+    """Return an append to a session, after a warm-up."""
+    append = await layer.begin(await fill_session(layer, 10))
     for text in texts(WARM):
         await append(text)
     return append
 
 
 async def times(ours: Layer, layer: Layer, size: int) -> Times:
-    """Time appends to sessions of that size, taking turns with ours, so that both meet the same neighbours.
+    """Time appends to sessions of that size, in turns with ours, so that other load affects both.
 
-    There are as many sessions as it needs for none to grow by more than a tenth.
+    There are enough sessions that none grows by more than a tenth.
     """
     each = max(1, size // 10)
     sides = [await _Side.of(one, size, math.ceil(ROUNDS / each)) for one in (ours, layer)]
-    ends = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS
     for turn in range(ROUNDS):
-        if time.monotonic() > ends:
+        if time.monotonic() > deadline:
             break
         for side in sides:
             if turn % each == 0:
-                await side.go_on()
+                await side.next_session()
             await side.time()
     return Times(*(min(side.seconds) for side in sides))
 
 
 class _Side:
-    """One of the two that take turns."""
+    """One of the two layers that take turns."""
 
     @classmethod
     async def of(cls, layer: Layer, size: int, sessions: int) -> Self:
-        """A layer that is warm, and so many sessions that lack one message to that size."""
+        """Return a warm layer, with sessions of size - 1 messages."""
         await _warm(layer)
         self = cls()
         self.layer = layer
-        self.sessions = [await filled(layer, size - 1) for _ in range(sessions)]
+        self.sessions = [await fill_session(layer, size - 1) for _ in range(sessions)]
         self.seconds: list[float] = []
         return self
 
-    async def go_on(self) -> None:
-        """Take the next session. The first append of an object is not timed: it may do what is done once."""
+    async def next_session(self) -> None:
+        """Switch to the next session. The first append is not timed, since it may include one-time work."""
         self.append = await self.layer.begin(self.sessions.pop())
         await self.append(*texts(1))
 

@@ -42,11 +42,11 @@ import psycopg
 import typer
 from contention import Contention, contend
 from layers import Layer
+from peer_costs import DURABLE, SIZES, Cost, Times, cost, times
 from peers_page import Row, page
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.progress import Progress
-from turns import DURABLE, SIZES, Cost, Times, cost, times
 
 from dal.gate.server import CHOICES, Server, serve
 

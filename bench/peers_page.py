@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from textwrap import fill
 
 from contention import EACH, WRITERS, Contention
-from turns import DURABLE, ROUNDS, SECONDS, Cost, Times
+from peer_costs import DURABLE, ROUNDS, SECONDS, Cost, Times
 
 COMMAND = "uv run bench/peers.py --write"
 
@@ -90,7 +90,7 @@ def _cost(row: Row) -> list[str]:
 def _contention(row: Row) -> list[str]:
     of = row.contention
     errors = ", ".join(f"{number} {name}" for name, number in sorted(of.errors.items())) or "0"
-    return [row.title, errors, str(of.lost), str(of.duplicated), str(of.behind), str(of.looks)]
+    return [row.title, errors, str(of.lost), str(of.duplicated), str(of.late), str(of.read_count)]
 
 
 def _calls(rows: list[Row]) -> str:

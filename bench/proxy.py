@@ -1,4 +1,4 @@
-"""A proxy before the server: it counts what goes over the wire, whatever the driver, and makes a reply come later."""
+"""A proxy that counts round trips and statements of any driver, and can delay replies."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 @dataclass
 class Traffic:
-    """What has gone over the wire so far, that of connecting too."""
+    """Counters of the traffic so far, including connecting."""
 
     round_trips: int = 0
-    """How often the client has sent something, and the server has answered."""
+    """The number of requests that the server has answered."""
     statements: int = 0
-    """How many were run, BEGIN and COMMIT among them."""
+    """The number of statements, including BEGIN and COMMIT."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, *, round_trips: int = 0, statements: int = 0) -> None:
-        """Count more, from any thread."""
+        """Add to the counters, from any thread."""
         with self._lock:
             self.round_trips += round_trips
             self.statements += statements
 
 
 class Requests:
-    """What a client has sent on one connection, unencrypted."""
+    """Parser of a client's messages on one unencrypted connection."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._started = False
 
     def statements(self, data: bytes) -> int:
-        """How many statements are asked to be run by the messages that end with this data."""
+        """Return how many statements the messages run that end with this data."""
         self._rest += data
         statements = 0
         while message := self._next():
             if self._started:
                 statements += message[:1] in {b"Q", b"E"}  # Query, and Execute of the extended protocol.
             else:
-                self._started = message[4:6] == b"\0\3"  # Before it comes what asks for encryption.
+                self._started = message[4:6] == b"\0\3"  # Requests for encryption precede the startup message.
         return statements
 
     def _next(self) -> bytes:
-        """The next whole message: a byte for its kind, but for the first, and four for the length with them."""
+        """Return the next complete message: a type byte, except for the first, and a length that includes itself."""
         kind = 1 if self._started else 0
         end = kind + int.from_bytes(self._rest[kind : kind + 4], "big")
         if len(self._rest) < max(end, kind + 4):
@@ -58,10 +58,10 @@ class Requests:
 
 
 @contextmanager
-def passed_on(conninfo: str, *, delay: float = 0, traffic: Traffic | None = None) -> Iterator[str]:
-    """Pass connections on to the server, each reply late by so many seconds; give the conninfo to use.
+def forward_through_proxy(conninfo: str, *, delay: float = 0, traffic: Traffic | None = None) -> Iterator[str]:
+    """Forward connections to the server, delaying each reply by `delay` seconds; yield the conninfo to use.
 
-    A round trip then costs what it costs in a data centre. What goes over the wire is added to `traffic`.
+    The delay simulates a round trip in a data centre. The traffic is added to `traffic`.
     """
     done = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -73,13 +73,13 @@ def passed_on(conninfo: str, *, delay: float = 0, traffic: Traffic | None = None
             yield make_conninfo(conninfo, host=host, port=port, sslmode="disable")
         finally:
             done.set()
-            socket.create_connection((host, port)).close()  # It waits for a connection: this is the last.
+            socket.create_connection((host, port)).close()  # Wakes up accept() a last time.
             serving.join()
 
 
 @dataclass(frozen=True)
 class Link:
-    """Where connections are passed on to, and how."""
+    """The target and the settings of forwarded connections."""
 
     conninfo: str
     delay: float
@@ -93,28 +93,28 @@ def _serve(listener: socket.socket, link: Link, done: threading.Event) -> None:
             client.close()
             return
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_pass_on, args=(client, link), daemon=True).start()
+        threading.Thread(target=_forward, args=(client, link), daemon=True).start()
 
 
-def _pass_on(client: socket.socket, link: Link) -> None:
-    asked, requests = threading.Event(), Requests()
+def _forward(client: socket.socket, link: Link) -> None:
+    requested, requests = threading.Event(), Requests()
     with client, upstream(link.conninfo) as server:
-        back = threading.Thread(target=_reply, args=(server, client, asked, link), daemon=True)
+        back = threading.Thread(target=_reply, args=(server, client, requested, link), daemon=True)
         back.start()
         with suppress(OSError):
             while data := client.recv(65536):
                 link.traffic.add(statements=requests.statements(data))
-                asked.set()
+                requested.set()
                 server.sendall(data)
             server.shutdown(socket.SHUT_RDWR)
         back.join()
 
 
-def _reply(server: socket.socket, client: socket.socket, asked: threading.Event, link: Link) -> None:
+def _reply(server: socket.socket, client: socket.socket, requested: threading.Event, link: Link) -> None:
     with suppress(OSError):
         while data := server.recv(65536):
-            if asked.is_set():  # The rest of a long reply is of the same round trip, and follows without a delay.
-                asked.clear()
+            if requested.is_set():  # The rest of a long reply belongs to the same round trip, and is not delayed.
+                requested.clear()
                 link.traffic.add(round_trips=1)
                 time.sleep(link.delay)
             client.sendall(data)
@@ -122,9 +122,9 @@ def _reply(server: socket.socket, client: socket.socket, asked: threading.Event,
 
 
 def upstream(conninfo: str) -> socket.socket:
-    """Connect to the server, over TCP or by its socket in the file system."""
-    given = conninfo_to_dict(conninfo)
-    host, port = str(given.get("host") or "127.0.0.1"), int(given.get("port") or 5432)
+    """Connect to the server, over TCP or its Unix socket."""
+    parameters = conninfo_to_dict(conninfo)
+    host, port = str(parameters.get("host") or "127.0.0.1"), int(parameters.get("port") or 5432)
     if host.startswith("/"):
         upstream = socket.socket(socket.AF_UNIX)
         upstream.connect(f"{host}/.s.PGSQL.{port}")

@@ -1,7 +1,7 @@
-"""The report: what the benchmarks have measured, in tables and in a file, and the comparison with the baseline.
+"""The report of a benchmark run: tables, a results file, and the comparison with the baseline.
 
-Figures that do not depend on the machine are compared, and fail the run. Times are shown as ratios within the
-run, and never do.
+Machine-independent figures are compared, and a difference fails the run. Times are shown as ratios within the run, and
+never fail it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import psycopg
 import pytest
 from baseline import BaselineError
 from ledger import BASELINE, Ledger, ratio
-from measures import Beside
+from measures import Reference
 from pytest_benchmark.fixture import BenchmarkFixture
 from results import Results
 
 _PACKAGES = ("session-dal", "psycopg", "SQLAlchemy")
-"""Whose versions are told beside the figures."""
+"""Packages whose versions are shown with the figures."""
 
 _RESULTS = ".benchmarks/last.json"
 
@@ -36,18 +36,18 @@ def ledger(request, server) -> Ledger:
 
 
 class Timed:
-    """pytest-benchmark's fixture, with a place in the report."""
+    """pytest-benchmark's fixture, which adds its times to the report."""
 
     def __init__(self, benchmark: BenchmarkFixture, ledger: Ledger) -> None:
         self.benchmark = benchmark
         self.ledger = ledger
 
-    def beside(self, title: str, row: str, column: str, operation: Callable[[], object], other: Beside) -> None:
-        """Time an operation beside another, as often as that is to be run, and show the ratio."""
+    def compare(self, title: str, row: str, column: str, operation: Callable[[], object], other: Reference) -> None:
+        """Time an operation in turns with a reference, and add the ratio to a table."""
         self.benchmark.group = f"{title}: {column}"
         self.benchmark.pedantic(operation, setup=other, rounds=other.rounds)
         if self.benchmark.stats is not None:  # Not with --benchmark-disable.
-            self.ledger.table(title).tell(row, column, ratio(self.benchmark.stats["min"], other.least))
+            self.ledger.table(title).add(row, column, ratio(self.benchmark.stats["min"], other.least))
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def timed(benchmark, ledger) -> Timed:
 
 @pytest.fixture(scope="session")
 def large(request) -> bool:
-    """Whether the full sizes are wanted."""
+    """Whether to use the full sizes."""
     return request.config.option.large
 
 
 @pytest.fixture
 def durable(server):
-    """As a service has it: a commit is on the disk. The tests' own servers are in a hurry otherwise."""
+    """Enable fsync, which the servers of the tests disable."""
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         before = connection.execute("SHOW fsync").fetchone()
         if before == ("off",):
@@ -83,8 +83,8 @@ def pytest_addoption(parser):
         help="the full sizes: 100,000 messages, a million sessions, a million messages as a file",
     )
     group.addoption("--results", metavar="FILE", help=f"where bench/show.py finds the run; {_RESULTS} otherwise")
-    group.addoption("--update-baseline", action="store_true", help="take over what is measured; give a --reason")
-    group.addoption("--reason", metavar="WHY", help="why the baseline changes; it stays in the file")
+    group.addoption("--update-baseline", action="store_true", help="replace the baseline by this run; needs --reason")
+    group.addoption("--reason", metavar="WHY", help="the reason of a change of the baseline, recorded in the file")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -93,7 +93,7 @@ def pytest_configure(config):
         raise pytest.UsageError('--update-baseline needs a --reason "why"')
     config.stash[_LEDGER] = Ledger()
     config.stash[_LEDGER].whole = all(Path(arg).resolve() == BASELINE.parent for arg in config.args)
-    # The same for every benchmark; its own table of absolute times is there with --benchmark-verbose.
+    # The same for every benchmark. --benchmark-verbose shows absolute times.
     config.option.benchmark_disable_gc = True
     config.option.benchmark_quiet = True
 
@@ -127,9 +127,9 @@ def pytest_sessionfinish(session):
 
 
 def settle(ledger, option, *, passed):
-    """Whether the run agrees with the baseline, which it may update if it has passed."""
+    """Compare the run with the baseline, or update that; return False if it differs."""
     if option.update_baseline and not passed:
-        ledger.verdict = ["the baseline stays as it is: the run has failed"]
+        ledger.verdict = ["the baseline was not changed: the run has failed"]
         return False
     try:
         return ledger.settle(update=option.update_baseline, reason=option.reason)
@@ -139,7 +139,7 @@ def settle(ledger, option, *, passed):
 
 
 def results(ledger, *, large, differs):
-    """What the run leaves behind."""
+    """Return the results of the run."""
     return Results(
         server=ledger.server,
         versions={"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
@@ -159,6 +159,6 @@ def pytest_terminal_summary(terminalreporter, config):
             terminalreporter.write_line(line)
     if ledger.gated:
         terminalreporter.section(f"the baseline, {BASELINE.name}")
-        for line in ledger.verdict or [f"{len(ledger.gated)} figures, none of which differs"]:
+        for line in ledger.verdict or [f"{len(ledger.gated)} figures, no differences"]:
             terminalreporter.write_line(line)
         terminalreporter.write_line("as a page: uv run bench/show.py --out bench.html")

@@ -1,4 +1,4 @@
-"""Many sessions, and the pages that list them: ours, and the field's."""
+"""Many sessions, and pages of lists: the library's and OFFSET pagination."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import partial
 
 import psycopg
 import pytest
-from field import Place
+from append_variants import AGENT, ROLE, content
 from measures import Figures, Operation, figures_of, warm
 from reads import listing
-from ways import AGENT, ROLE, content
+from variant_tables import Schema
 
 import dal
 from dal.validate import make_cursor
@@ -21,8 +21,8 @@ PAGE = 20
 USER = "user-7"
 
 
-class Many(Place):
-    """A place with many sessions, grown step by step."""
+class SessionLists(Schema):
+    """A schema with many sessions, grown and measured step by step."""
 
     def __init__(self, conninfo: str, sizes: tuple[int, ...]) -> None:
         super().__init__(conninfo)
@@ -47,19 +47,19 @@ class Many(Place):
 
     @staticmethod
     def settle(connection: psycopg.Connection) -> None:
-        """Vacuum and analyze, so that plans and costs do not hang on what autovacuum did when."""
-        # A commit that waits for the disk: before that VACUUM cannot tell that the rows are visible to all.
+        """Vacuum and analyze, so that plans and costs do not depend on autovacuum."""
+        # Only after a durable commit can VACUUM mark the rows as visible to all.
         connection.execute("SET synchronous_commit = on")
         listing.settle(connection)
         listing.settle_offset(connection)
         connection.execute("SET synchronous_commit = off")
 
     def page(self, name: str, connection: psycopg.Connection, size: int | None = None) -> Callable[[], object]:
-        """What reads that page on a connection; `size` is how many sessions there are."""
+        """Return a function that reads a page on a connection; `size` is the number of sessions."""
         return PAGES[name](connection, size or self.size)
 
     def append(self, connection: psycopg.Connection) -> None:
-        """Append to a session of that user, and mark it in the field's table as the field must."""
+        """Append to a session of USER, and update the OFFSET table as that variant must."""
         dal.SessionStore(connection).session(self.busy).append(ROLE, content(), agent_id=AGENT)
         listing.touch_offset(connection, session_id=self.busy)
 
@@ -85,7 +85,7 @@ PAGES = {"first": _first, "in the middle": _middle, "of a user": _of_a_user, "OF
 
 
 @pytest.fixture(scope="session")
-def many(server, large) -> Iterator[Many]:
-    many = Many(server.conninfo, LARGE if large else SIZES)
-    yield many
-    many.close()
+def session_lists(server, large) -> Iterator[SessionLists]:
+    session_lists = SessionLists(server.conninfo, LARGE if large else SIZES)
+    yield session_lists
+    session_lists.close()

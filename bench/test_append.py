@@ -1,7 +1,7 @@
-"""An append, in every way that the field does it, side by side: what it costs, and what it takes.
+"""An append in each of the common variants: its cost and its time, compared with ours.
 
-The sizes are those before the first append that is timed. A time is the least of all rounds, which neighbours on the
-machine disturb the least, on one connection and with synchronous_commit off.
+Sizes are those before the first timed append. A time is the shortest of all rounds, which other load has affected
+least, on one connection and with synchronous_commit off.
 """
 
 import os
@@ -12,17 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from field import LARGE, SIZES, WAYS
-from measures import Beside
+from append_variants import Bare, Ours, content
+from measures import Reference
 from promises_kept import broken
 from report import ratio
-from ways import Bare, Ours, content
+from variant_tables import LARGE, SIZES, VARIANTS
 
-TITLE = "what an append to a session of n messages costs"
-TIMES = "how long an append takes, beside ours; what stands beside itself tells the noise"
+TITLE = "cost of an append to a session of n messages"
+TIMES = "time of an append, relative to ours; the row of ours shows the noise"
 FAR_ROUNDS = 40
 PGBENCH_RUNS, PGBENCH_ROUNDS = 10, 100
-SCRIPT = Path(__file__).parent / "ways" / "bare.pgbench"
+SCRIPT = Path(__file__).parent / "append_variants" / "bare.pgbench"
 
 
 def pytest_generate_tests(metafunc):
@@ -30,29 +30,29 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("size", LARGE if metafunc.config.option.large else SIZES)
 
 
-@pytest.fixture(params=WAYS)
-def way(request, field, connected):
-    """Each way on a connection of its own."""
-    return field.way(request.param, connected())
+@pytest.fixture(params=VARIANTS)
+def variant(request, variant_tables, connected):
+    """Each variant, on its own connection."""
+    return variant_tables.variant(request.param, connected())
 
 
 @pytest.fixture
-def ours(field, connected):
-    """Our append, to be timed beside that of another way."""
-    way = field.way(Ours.__name__, connected())
-    return partial(way.append, field.session(way, "beside"))
+def ours(variant_tables, connected):
+    """Our append, the reference for the other variants."""
+    variant = variant_tables.variant(Ours.__name__, connected())
+    return partial(variant.append, variant_tables.session(variant, "reference"))
 
 
-def test_what_an_append_costs(field, way, ledger):
-    at = {size: field.figures_at(way, size) for size in field.sizes}
-    ledger.costs(TITLE, "append", way.title, at)
-    if isinstance(way, Ours):
+def test_cost_of_an_append(variant_tables, variant, ledger):
+    at = {size: variant_tables.figures_at(variant, size) for size in variant_tables.sizes}
+    ledger.costs(TITLE, "append", variant.title, at)
+    if isinstance(variant, Ours):
         assert broken("messages/append", "the session's messages", at) == []
 
 
-@pytest.mark.parametrize("way", WAYS, indirect=True)
-def test_the_time_of_an_append(field, ours, timed, size, way):
-    one = field.figures_at(way, size)
+@pytest.mark.parametrize("variant", VARIANTS, indirect=True)
+def test_time_of_an_append(variant_tables, ours, timed, size, variant):
+    one = variant_tables.figures_at(variant, size)
     timed.benchmark.extra_info.update(
         round_trips=one.round_trips,
         statements=one.statements,
@@ -60,27 +60,30 @@ def test_the_time_of_an_append(field, ours, timed, size, way):
         wal_records=one.cost.wal_records,
         wal_bytes=one.cost.wal_bytes,
     )
-    append = partial(way.append, field.session(way, size))
-    timed.beside(TIMES, way.title, f"at {size:,}", append, Beside(ours, way.rounds))
+    append = partial(variant.append, variant_tables.session(variant, size))
+    timed.compare(TIMES, variant.title, f"at {size:,}", append, Reference(ours, variant.rounds))
 
 
-@pytest.mark.parametrize("way", WAYS, indirect=True)
-def test_the_time_of_an_append_beside_a_bare_insert(field, connected, timed, way):
-    bare = field.way(Bare.__name__, connected())
-    beside = Beside(partial(bare.append, field.session(bare, "beside")), way.rounds)
-    append = partial(way.append, field.session(way, "far"))
-    timed.beside(TIMES, way.title, "at 1,000, beside a bare INSERT", append, beside)
+@pytest.mark.parametrize("variant", VARIANTS, indirect=True)
+def test_time_of_an_append_relative_to_a_bare_insert(variant_tables, connected, timed, variant):
+    bare = variant_tables.variant(Bare.__name__, connected())
+    reference = Reference(partial(bare.append, variant_tables.session(bare, "reference")), variant.rounds)
+    append = partial(variant.append, variant_tables.session(variant, "far"))
+    timed.compare(TIMES, variant.title, "at 1,000, beside a bare INSERT", append, reference)
 
 
-@pytest.mark.parametrize("name", WAYS)
-def test_the_time_of_an_append_in_a_data_centre(field, connected, timed, name):
-    way, other = field.way(name, connected(slow=True)), field.way(Ours.__name__, connected(slow=True))
-    ours = Beside(partial(other.append, field.session(other, "beside")), FAR_ROUNDS)
-    append = partial(way.append, field.session(way, "far"))
-    timed.beside(TIMES, way.title, "at 1,000, replies 1 ms late", append, ours)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_time_of_an_append_with_delayed_replies(variant_tables, connected, timed, name):
+    variant, other = (
+        variant_tables.variant(name, connected(slow=True)),
+        variant_tables.variant(Ours.__name__, connected(slow=True)),
+    )
+    ours = Reference(partial(other.append, variant_tables.session(other, "reference")), FAR_ROUNDS)
+    append = partial(variant.append, variant_tables.session(variant, "far"))
+    timed.compare(TIMES, variant.title, "at 1,000, replies 1 ms late", append, ours)
 
 
-def test_the_servers_own_limit(field, server, ours, ledger):
+def test_time_of_a_bare_insert_by_pgbench(variant_tables, server, ours, ledger):
     """pgbench sends the bare INSERT without Python's share: no client is answered faster."""
     table, program = ledger.table(TIMES), pgbench()
     if program is None:
@@ -88,14 +91,14 @@ def test_the_servers_own_limit(field, server, ours, ledger):
         return
     command = [program, "--no-vacuum", "--protocol=prepared", f"--transactions={PGBENCH_ROUNDS}"]
     command += [f"--define=content={content()}", f"--file={SCRIPT}", server.conninfo]
-    environment = os.environ | {"PGOPTIONS": field.settings}
-    beside, averages = Beside(ours, PGBENCH_ROUNDS), []
+    environment = os.environ | {"PGOPTIONS": variant_tables.settings}
+    reference, averages = Reference(ours, PGBENCH_ROUNDS), []
     for _ in range(PGBENCH_RUNS):
-        for _ in range(beside.rounds):
-            beside()
+        for _ in range(reference.rounds):
+            reference()
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         averages.append(float(re.search(r"latency average = ([\d.]+) ms", done.stdout)[1]) / 1000)
-    table.tell("bare INSERT, by pgbench", "at 1,000", ratio(min(averages), beside.least))
+    table.add("bare INSERT, by pgbench", "at 1,000", ratio(min(averages), reference.least))
 
 
 def pgbench() -> Path | None:

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 from arrivals import BEYOND, RATES, ROUNDS, SECONDS, SHARES, p99, plan
-from proxy import passed_on
+from proxy import forward_through_proxy
 from report import ratio
 from test_append import pgbench
 
@@ -27,81 +27,81 @@ CALLERS = 64
 FAR = 0.005
 ALONE_ROUNDS = 1000
 CONTENT = "What was said, at the length of a line or so."
-TITLE = f"{CALLERS} concurrent callers, closed loop: as a multiple of single appends on the same pool"
-OPEN = f"{CALLERS} callers, open loop: p99 from when each call was due, as a multiple of single appends"
+TITLE = f"{CALLERS} concurrent callers, closed loop: relative to single appends on the same pool"
+OPEN = f"{CALLERS} callers, open loop: p99 since each call was due, relative to single appends"
 
 pytestmark = pytest.mark.usefixtures("durable")
 
 
 def in_threads(conninfo, schema, session_of):
-    """Measure single appends and those through a writer in threads, as `plan` says."""
+    """Measure single appends and a writer in threads, in the order of `plan`."""
     with ExitStack() as stack:
         store = stack.enter_context(dal.SessionStore.connect(conninfo, schema=schema, max_size=8))
         store.check_schema()
-        ways = {"the other": store, "ours": stack.enter_context(store.writer())}
+        targets = {"the other": store, "ours": stack.enter_context(store.writer())}
 
-        def append(session, arrivals, took):
+        def append(session, arrivals, durations):
             for due in arrivals:
                 if due > time.perf_counter():
                     time.sleep(max(0.0, due - time.perf_counter()))
                 session.append("user", CONTENT, agent_id="agent-1")
-                took.append(time.perf_counter() - due)
+                durations.append(time.perf_counter() - due)
 
-        def run(way, arrivals):
-            took, sessions = [], [ways[way].session(session_of(n)) for n in range(CALLERS)]
-            threads = [threading.Thread(target=append, args=(session, arrivals, took)) for session in sessions]
+        def run(target, arrivals):
+            durations, sessions = [], [targets[target].session(session_of(n)) for n in range(CALLERS)]
+            threads = [threading.Thread(target=append, args=(session, arrivals, durations)) for session in sessions]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            return took
+            return durations
 
         planned = plan(RATES)
-        way, arrivals = next(planned)
+        target, arrivals = next(planned)
         try:
             while True:
-                way, arrivals = planned.send(run(way, arrivals))
+                target, arrivals = planned.send(run(target, arrivals))
         except StopIteration as done:
             return done.value
 
 
-def in_tasks(  # noqa: PLR0913 - what one test or the other varies
-    conninfo, schema, session_of, *, rates=RATES, plainly=False, hook=None
+def in_tasks(  # noqa: PLR0913 - the tests vary all of them
+    conninfo, schema, session_of, *, rates=RATES, send_all=False, hook=None
 ):
-    """Measure tasks as in_threads does; the other way may be a writer that sends all calls that wait."""
+    """Measure like in_threads, in tasks; with `send_all`, compare with a writer that always sends all queued calls."""
 
-    async def append(session, arrivals, took):
+    async def append(session, arrivals, durations):
         for due in arrivals:
             if due > time.perf_counter():
                 await asyncio.sleep(due - time.perf_counter())
             await session.append("user", CONTENT, agent_id="agent-1")
-            took.append(time.perf_counter() - due)
+            durations.append(time.perf_counter() - due)
 
-    async def run(way, arrivals):
-        took, sessions = [], [way.session(session_of(n)) for n in range(CALLERS)]
-        await asyncio.gather(*(append(session, arrivals, took) for session in sessions))
-        return took
+    async def run(target, arrivals):
+        durations, sessions = [], [target.session(session_of(n)) for n in range(CALLERS)]
+        await asyncio.gather(*(append(session, arrivals, durations) for session in sessions))
+        return durations
 
     async def main():
         async with AsyncExitStack() as stack:
             store = dal.AsyncSessionStore.connect(conninfo, schema=schema, max_size=8, hook=hook)
             await stack.enter_async_context(store)
             await store.check_schema()
-            other = plain(await stack.enter_async_context(store.writer())) if plainly else store
-            ways = {"the other": other, "ours": await stack.enter_async_context(store.writer())}
+            other = send_all_queued(await stack.enter_async_context(store.writer())) if send_all else store
+            targets = {"the other": other, "ours": await stack.enter_async_context(store.writer())}
             planned = plan(rates)
-            way, arrivals = next(planned)
+            target, arrivals = next(planned)
             try:
                 while True:
-                    way, arrivals = planned.send(await run(ways[way], arrivals))
+                    target, arrivals = planned.send(await run(targets[target], arrivals))
             except StopIteration as done:
                 return done.value
 
     return asyncio.run(main())
 
 
-def plain(writer):
-    """Have a writer send all calls that wait whenever a batch returns: the least that a writer does."""
+def send_all_queued(writer):
+    """Make a writer send all queued calls whenever a batch returns, the simplest policy."""
     queue = writer._backend.appends.here._queue  # noqa: SLF001
     queue._size.of = lambda _: queue.waiting  # noqa: SLF001
     return writer
@@ -113,21 +113,21 @@ def alone_in_a_thread(server, schema):
     The pool has one connection, since no two server processes are equally fast. The main thread would be slower:
     a writer makes its appends in another thread, which no signal interrupts.
     """
-    took = [], []
+    durations = [], []
 
     def append(*sessions):
         for _ in range(ALONE_ROUNDS):
-            for session, seconds in zip(sessions, took, strict=True):
+            for session, seconds in zip(sessions, durations, strict=True):
                 began = time.perf_counter()
                 session.append("user", CONTENT, agent_id="agent-1")
                 seconds.append(time.perf_counter() - began)
 
     one = dal.SessionStore.connect(server.conninfo, schema=schema, min_size=1, max_size=1)
     with one as store, store.writer() as writer:
-        thread = threading.Thread(target=append, args=(store.session("singly"), writer.session("together")))
+        thread = threading.Thread(target=append, args=(store.session("single"), writer.session("batched")))
         thread.start()
         thread.join()
-    return took
+    return durations
 
 
 def alone_in_a_task(server, schema):
@@ -136,36 +136,36 @@ def alone_in_a_task(server, schema):
     async def append():
         store = dal.AsyncSessionStore.connect(server.conninfo, schema=schema, min_size=1, max_size=1)
         async with store, store.writer() as writer:
-            took = [], []
-            sessions = store.session("singly"), writer.session("together")
+            durations = [], []
+            sessions = store.session("single"), writer.session("batched")
             for _ in range(ALONE_ROUNDS):
-                for session, seconds in zip(sessions, took, strict=True):
+                for session, seconds in zip(sessions, durations, strict=True):
                     began = time.perf_counter()
                     await session.append("user", CONTENT, agent_id="agent-1")
                     seconds.append(time.perf_counter() - began)
-            return took
+            return durations
 
     return asyncio.run(append())
 
 
 def compare(ledger, row, measured):
     """Report the ratios of a closed loop and of open ones."""
-    pairs = [(one["the other"], one["ours"]) for one in measured.closed[1:]]  # The first round warms them up.
+    pairs = [(one["the other"], one["ours"]) for one in measured.closed[1:]]  # The first round is a warm-up.
     table = ledger.table(TITLE)
-    table.tell(row, "throughput", f"{statistics.median(len(ours) / len(other) for other, ours in pairs):.2f} x")
+    table.add(row, "throughput", f"{statistics.median(len(ours) / len(other) for other, ours in pairs):.2f} x")
     late = statistics.median(p99(ours) / p99(other) for other, ours in pairs)
-    table.tell(row, "p99", f"{late:.2f} x")
+    table.add(row, "p99", f"{late:.2f} x")
     table = ledger.table(OPEN)
     for share in SHARES:
-        table.tell(row, f"at {share:.0%} of their capacity", f"{measured.beside(share):.2f} x")
+        table.add(row, f"at {share:.0%} of their capacity", f"{measured.p99_ratio(share):.2f} x")
     if (BEYOND, "ours") in measured.open:
         column = f"at {BEYOND} times it, against theirs at {SHARES[0]:.0%}"
-        table.tell(row, column, f"{measured.beside(BEYOND, SHARES[0]):.2f} x")
+        table.add(row, column, f"{measured.p99_ratio(BEYOND, SHARES[0]):.2f} x")
 
 
 @pytest.fixture
-def here(server, schema, tables):
-    """Return the server and the schema with the tables."""
+def server_and_schema(server, schema, tables):
+    """The server, and the schema with the tables."""
     return server, schema
 
 
@@ -179,36 +179,38 @@ SESSIONS = {
 
 @pytest.mark.parametrize("sessions", SESSIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_callers(here, ledger, kind, sessions):
-    server, schema = here
+def test_many_callers(server_and_schema, ledger, kind, sessions):
+    server, schema = server_and_schema
     measured = KINDS[kind](server.conninfo, schema, SESSIONS[sessions])
     compare(ledger, f"{kind}, {sessions}", measured)
 
 
-def test_many_callers_far_from_the_server(here, ledger):
-    """Compare with a writer that sends all calls that wait."""
-    server, schema = here
-    with passed_on(server.conninfo, delay=FAR) as far:
-        measured = in_tasks(far, schema, SESSIONS["each in its own session"], rates=RATES[:-1], plainly=True)
-    row = f"tasks, each in its own session, replies {FAR * 1000:.0f} ms late, against a writer that sends all that wait"
+def test_many_callers_far_from_the_server(server_and_schema, ledger):
+    """Compare with a writer that always sends all queued calls."""
+    server, schema = server_and_schema
+    with forward_through_proxy(server.conninfo, delay=FAR) as far:
+        measured = in_tasks(far, schema, SESSIONS["each in its own session"], rates=RATES[:-1], send_all=True)
+    row = f"tasks, each in its own session, replies {FAR * 1000:.0f} ms late, against sending all queued calls"
     compare(ledger, row, measured)
 
 
 @pytest.mark.parametrize("kind", ALONE)
-def test_one_caller(here, ledger, kind):
-    """Take turns append by append: the disk varies more between two rounds than the two differ."""
-    singly, together = (statistics.median(took[ALONE_ROUNDS // 10 :]) for took in ALONE[kind](*here))
-    ledger.table(TITLE).tell(f"{kind}, one caller", "throughput", f"{singly / together:.2f} x")
+def test_one_caller(server_and_schema, ledger, kind):
+    """They take turns after each append, since the disk varies more between rounds than the two differ."""
+    single, batched = (
+        statistics.median(durations[ALONE_ROUNDS // 10 :]) for durations in ALONE[kind](*server_and_schema)
+    )
+    ledger.table(TITLE).add(f"{kind}, one caller", "throughput", f"{single / batched:.2f} x")
 
 
-def test_against_pgbench(here, options, ledger, tmp_path):
+def test_against_pgbench(server_and_schema, options, ledger, tmp_path):
     """Compare with pgbench, which sends the same statement with batches of the same size."""
     table, program = ledger.table(TITLE), pgbench()
     if program is None:
         table.notes.append("pgbench: not measured, it is not installed")
         return
     ran = []
-    server, schema = here
+    server, schema = server_and_schema
     measured = in_tasks(server.conninfo, schema, SESSIONS["each in its own session"], rates=(), hook=ran.append)
     ours = statistics.median(len(one["ours"]) for one in measured.closed[1:]) / SECONDS
     each = round(statistics.mean(one.rows for one in ran if one.query == "messages.append_all"))
@@ -230,4 +232,4 @@ def test_against_pgbench(here, options, ledger, tmp_path):
         )  # fmt: skip
         rate = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps ="))
         row = f"tasks, each in its own session, against pgbench with batches of {each}, {clients} clients"
-        table.tell(row, "throughput", f"{ratio(ours, rate * each)}")
+        table.add(row, "throughput", f"{ratio(ours, rate * each)}")

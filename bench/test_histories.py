@@ -1,10 +1,10 @@
-"""Whole histories out of a database and into another: `store.export` and `store.import_` beside psql's COPY.
+"""Whole histories: `store.export` and `store.import_` compared with psql's COPY.
 
     uv run pytest bench/test_histories.py
 
 50,000 messages, and a million with --large. COPY moves the same rows out of the same tables and into them, with their
-indexes; ours writes, reads and checks JSON Lines besides. synchronous_commit is on. They take turns, so that all meet
-the same neighbours. Times never fail a run; memory does.
+indexes; ours also writes, parses and checks JSON Lines. synchronous_commit is on. They take turns, so that other load
+affects all of them. Times never fail a run; memory does.
 """
 
 import json
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("durable")
 
 @pytest.fixture
 def full(connection, large):
-    """A schema with so many messages."""
+    """Fill the schema; return the number of messages."""
     messages = LARGE if large else MESSAGES
     SQL.fill(connection, messages=messages)
     SQL.settle(connection)
@@ -56,7 +56,7 @@ def empty(server):
 
 @pytest.fixture
 def moved(server, schema, full, empty, tmp_path):
-    """Seconds of each way by round, and the most memory of ours."""
+    """The seconds of each command by round, and the peak memory of ours."""
     name, connection = empty
     took, memory = defaultdict(list), defaultdict(list)
 
@@ -67,15 +67,22 @@ def moved(server, schema, full, empty, tmp_path):
         if done["memory"] is not None:
             memory[verb].append(done["memory"])
 
-    def copy(way, of):
+    def copy(variant, of):
         if (program := psql()) is not None:
-            command = [program, "--no-psqlrc", "--quiet", "--file", BENCH / "reads" / f"{way}.psql", server.conninfo]
+            command = [
+                program,
+                "--no-psqlrc",
+                "--quiet",
+                "--file",
+                BENCH / "reads" / f"{variant}.psql",
+                server.conninfo,
+            ]
             environment = os.environ | {"PGOPTIONS": f"-c search_path={of}"}
             done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
-            told = re.findall(r"^Time: ([\d.]+) ms", done.stdout, re.MULTILINE)
-            took[f"COPY {way}"].append(sum(map(float, told)) / 1000)
+            times = re.findall(r"^Time: ([\d.]+) ms", done.stdout, re.MULTILINE)
+            took[f"COPY {variant}"].append(sum(map(float, times)) / 1000)
 
-    def nothing_is_missing():
+    def assert_complete_and_clear():
         assert connection.execute("SELECT count(*) FROM messages").fetchone() == (full,)
         SQL.clear(connection)
 
@@ -84,29 +91,29 @@ def moved(server, schema, full, empty, tmp_path):
         copy("json", schema)
         ours("export", schema)
         ours("import", name)
-        nothing_is_missing()
+        assert_complete_and_clear()
         if psql() is not None:
             copy("in", name)
-            nothing_is_missing()
+            assert_complete_and_clear()
     return took, memory
 
 
-def test_in_and_out(moved, ledger, full):
+def test_export_and_import_relative_to_copy(moved, ledger, full):
     took, memory = moved
-    table = ledger.table(f"{full:,} messages as a file: the time, beside that of psql's COPY of the same rows")
+    table = ledger.table(f"{full:,} messages exported and imported: time relative to psql's COPY of the same rows")
     rows = {"import": "COPY in", "export": "COPY out", "COPY json": "COPY out"}
-    for row, beside in rows.items():
-        if took[beside]:
-            told = row.replace("COPY json", "psql's COPY out of messages as JSON")
-            table.tell(told, "time", ratio(min(took[row]), min(took[beside])))
+    for row, reference in rows.items():
+        if took[reference]:
+            label = row.replace("COPY json", "psql's COPY out of messages as JSON")
+            table.add(label, "time", ratio(min(took[row]), min(took[reference])))
         if memory[row]:
-            table.tell(row, "memory of the whole process", f"{max(memory[row]) / 10**6:.0f} MB")
+            table.add(row, "memory of the whole process", f"{max(memory[row]) / 10**6:.0f} MB")
             assert max(memory[row]) < MOST_MEMORY
     if psql() is None:
-        table.notes.append("COPY: not measured, there is no psql")
+        table.notes.append("COPY: not measured, psql is not installed")
 
 
 def psql():
-    """The program, from the embedded server's wheel or as it is installed."""
-    beside = pgbench()
-    return beside.with_name("psql") if beside else shutil.which("psql")
+    """Return the path of psql, from the embedded server's wheel or as installed."""
+    program = pgbench()
+    return program.with_name("psql") if program else shutil.which("psql")

@@ -1,13 +1,13 @@
-"""Listing sessions by recency, among many."""
+"""Pages of sessions by recency, among many sessions."""
 
 import pytest
-from many import PAGE, PAGES
-from measures import Beside, warm
+from measures import Reference, warm
 from promises_kept import broken
+from session_lists import PAGE, PAGES
 
 from dal.gate.measure.growth import SLACK
 
-TITLE = f"a page of {PAGE} sessions among n"
+TITLE = f"cost of a page of {PAGE} sessions among n"
 ROUNDS = 40
 
 QUERIES = {"first": "sessions/list", "in the middle": "sessions/list", "of a user": "sessions/list_of_user"}
@@ -20,8 +20,8 @@ gets one level deeper between 20,000 and 50,000 sessions, where a page may begin
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_what_a_page_of_sessions_costs(many, ledger, name):
-    at = many.figures[name]
+def test_cost_of_a_page_of_sessions(session_lists, ledger, name):
+    at = session_lists.figures[name]
     ledger.costs(TITLE, "sessions", name, at, DEEPER)
     if name in QUERIES:
         assert broken(QUERIES[name], "the sessions", at, DEEPER) == []
@@ -29,10 +29,12 @@ def test_what_a_page_of_sessions_costs(many, ledger, name):
 
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("slow", [False, True], ids=["direct", "1 ms late"])
-def test_the_time_of_a_page_of_sessions(many, timed, slow, name):
-    with many.connections() as connect:
+def test_time_of_a_page_of_sessions(session_lists, timed, slow, name):
+    with session_lists.connections() as connect:
         connection = connect(slow=slow)
-        page, first = many.page(name, connection), many.page("first", connection)
+        page, first = session_lists.page(name, connection), session_lists.page("first", connection)
         warm(page)
-        column = f"time at {many.size:,}, beside the first" + (", 1 ms late" if slow else "")
-        timed.beside(TITLE, name, column, page, Beside(first, ROUNDS))
+        column = f"time at {session_lists.size:,}, relative to the first" + (
+            ", replies delayed by 1 ms" if slow else ""
+        )
+        timed.compare(TITLE, name, column, page, Reference(first, ROUNDS))

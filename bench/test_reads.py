@@ -1,9 +1,9 @@
-"""Reading a session: its agents, live, archived and cached; and pages at both of its ends."""
+"""Reads of a session: its agents (live, archived, cached), and pages at both ends."""
 
 from functools import partial
 
 import pytest
-from measures import Beside, Operation, figures_of, warm
+from measures import Operation, Reference, figures_of, warm
 from promises_kept import broken
 from reads import agents, pages
 
@@ -14,17 +14,19 @@ ROUNDS = 40
 class Library:
     """The library's tables, with a live, an archived and a cached session of every size."""
 
-    def __init__(self, field, connection):
+    def __init__(self, variant_tables, connection):
         self.connection = connection
-        self.store = field.way("Ours", connection).store
+        self.store = variant_tables.variant("Ours", connection).store
 
 
 @pytest.fixture(scope="module")
-def filled(field) -> None:
-    field.fill("Ours", {f"{kind}-{size}": size for kind in ("live", "archived", "cached") for size in field.sizes})
-    with field.connect() as connection:
-        store = field.way("Ours", connection).store
-        for size in field.sizes:
+def fill_session(variant_tables) -> None:
+    variant_tables.fill(
+        "Ours", {f"{kind}-{size}": size for kind in ("live", "archived", "cached") for size in variant_tables.sizes}
+    )
+    with variant_tables.connect() as connection:
+        store = variant_tables.variant("Ours", connection).store
+        for size in variant_tables.sizes:
             store.session(f"archived-{size}").archive()
             cached = store.session(f"cached-{size}")
             cached.archive()
@@ -32,8 +34,8 @@ def filled(field) -> None:
 
 
 @pytest.fixture
-def library(field, filled, connected):
-    return Library(field, connected())
+def library(variant_tables, fill_session, connected):
+    return Library(variant_tables, connected())
 
 
 def agents_of(kind):
@@ -69,7 +71,10 @@ READS = {("agents", name): read for name, read in AGENTS.items()} | {
     ("page", name): read for name, read in PAGES.items()
 }
 
-TITLES = {"agents": "the agents of a session of n messages", "page": f"a page of {PAGE} messages of a session of n"}
+TITLES = {
+    "agents": "cost of listing the agents of a session of n messages",
+    "page": f"cost of a page of {PAGE} messages of a session of n",
+}
 
 QUERIES = {("agents", name): "sessions/agent_ids" for name in AGENTS if name != "GROUP BY"} | {
     ("page", "latest"): "messages/latest",
@@ -79,33 +84,33 @@ QUERIES = {("agents", name): "sessions/agent_ids" for name in AGENTS if name != 
 }
 """The query behind each of our reads."""
 
-FIRST = {"agents": "cached", "page": "latest"}
-"""The read that the others are timed beside."""
+REFERENCE = {"agents": "cached", "page": "latest"}
+"""The reference of the times."""
 
-reads = pytest.mark.parametrize("of", READS, ids=" ".join)
+reads = pytest.mark.parametrize("read_key", READS, ids=" ".join)
 
 
 @reads
-def test_what_a_read_costs(field, library, ledger, of):
-    read, sizes = partial(READS[of], library), [size for size in field.sizes if size > PAGE]
+def test_cost_of_a_read(variant_tables, library, ledger, read_key):
+    read, sizes = partial(READS[read_key], library), [size for size in variant_tables.sizes if size > PAGE]
     warm(partial(read, min(sizes)))
     at = {}
     for size in sizes:
         operation = Operation(partial(read, size), before=partial(forget, library, size))
         at[size] = figures_of(library.connection, operation)
-    subject, name = of
+    subject, name = read_key
     ledger.costs(TITLES[subject], subject, name, at)
-    if of in QUERIES:
-        assert broken(QUERIES[of], "the session's messages", at) == []
+    if read_key in QUERIES:
+        assert broken(QUERIES[read_key], "the session's messages", at) == []
 
 
 @reads
-@pytest.mark.usefixtures("filled")
+@pytest.mark.usefixtures("fill_session")
 @pytest.mark.parametrize("slow", [False, True], ids=["direct", "1 ms late"])
-def test_the_time_of_a_read(field, connected, timed, slow, of):
-    library, size, (subject, name) = Library(field, connected(slow=slow)), max(field.sizes), of
-    read = partial(READS[of], library, size)
+def test_time_of_a_read(variant_tables, connected, timed, slow, read_key):
+    library, size, (subject, name) = Library(variant_tables, connected(slow=slow)), max(variant_tables.sizes), read_key
+    read = partial(READS[read_key], library, size)
     warm(read)
-    first = partial(READS[subject, FIRST[subject]], library, size)
-    column = f"time at {size:,}, beside {FIRST[subject]}" + (", 1 ms late" if slow else "")
-    timed.beside(TITLES[subject], name, column, read, Beside(first, ROUNDS, partial(forget, library, size)))
+    first = partial(READS[subject, REFERENCE[subject]], library, size)
+    column = f"time at {size:,}, relative to {REFERENCE[subject]}" + (", replies delayed by 1 ms" if slow else "")
+    timed.compare(TITLES[subject], name, column, read, Reference(first, ROUNDS, partial(forget, library, size)))

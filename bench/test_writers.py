@@ -1,4 +1,4 @@
-"""One writer of a session, and eight: who waits, who is refused, and whose message is gone."""
+"""One and eight concurrent writers of a session: times, refused, lost and duplicate messages."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,59 +7,60 @@ from functools import partial
 
 import psycopg
 import pytest
-from background_writers import WRITERS, beside_writers
-from field import WAYS
-from many import PAGES
+from background_writers import WRITERS, time_with_writers
+from session_lists import PAGES
 from sqlalchemy.exc import SQLAlchemyError
+from variant_tables import VARIANTS
 
 EACH, ROUNDS = 25, 5
 
 
 @dataclass
 class Outcome:
-    """What became of the appends of all writers."""
+    """The outcome of all appends."""
 
     acknowledged: int = 0
     refused: int = 0
 
 
 @pytest.mark.parametrize("writers", [1, 8])
-@pytest.mark.parametrize("name", WAYS)
-def test_writers_of_one_session(field, connected, timed, writers, name):
-    ways = [field.way(name, connected()) for _ in range(writers)]
-    first, session = ways[0], field.session(ways[0], f"busy with {writers}")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_concurrent_writers_of_one_session(variant_tables, connected, timed, writers, name):
+    variants = [variant_tables.variant(name, connected()) for _ in range(writers)]
+    first, session = variants[0], variant_tables.session(variants[0], f"busy with {writers}")
     before, _ = first.stored(session)
     outcome = Outcome()
     timed.benchmark.group = f"{writers} writers"
     with ThreadPoolExecutor(writers) as threads:
-        timed.benchmark.pedantic(write, args=[threads, ways, session, outcome], rounds=ROUNDS, warmup_rounds=0)
+        timed.benchmark.pedantic(write, args=[threads, variants, session, outcome], rounds=ROUNDS, warmup_rounds=0)
     stored, duplicates = first.stored(session)
     stored -= before
     lost = outcome.acknowledged - stored
-    table = timed.ledger.table("writers of one session: the time that a stored message takes, beside ours")
+    table = timed.ledger.table("concurrent writers of one session: time per stored message, relative to ours")
     if timed.benchmark.stats is not None:
         table.time(first.title, f"with {writers}", timed.benchmark.stats["min"] * ROUNDS / stored)
     if writers > 1:
         of = f"of {outcome.acknowledged + outcome.refused}"
-        table.tell(first.title, f"refused {of}", outcome.refused)
-        table.tell(first.title, f"lost {of}", lost)
-        table.tell(first.title, f"with another's number {of}", duplicates)
+        table.add(first.title, f"refused {of}", outcome.refused)
+        table.add(first.title, f"lost {of}", lost)
+        table.add(first.title, f"duplicate numbers {of}", duplicates)
     if name == "Ours":
         timed.ledger.gate(
-            f"writers at once: {writers}, ours: refused, lost, duplicates", f"{outcome.refused}, {lost}, {duplicates}"
+            f"concurrent writers: {writers}, ours: refused, lost, duplicates",
+            f"{outcome.refused}, {lost}, {duplicates}",
         )
 
 
-def write(threads, ways, session, outcome):
-    """Let every way append on a thread of its own, all starting at once."""
-    start, lock = threading.Barrier(len(ways)), threading.Lock()
+def write(threads, variants, session, outcome):
+    """Append with every variant in its own thread, all starting together."""
+    start, lock = threading.Barrier(len(variants)), threading.Lock()
 
-    def one(way):
+    def one(variant):
         acknowledged = 0
         start.wait()
         for _ in range(EACH):
             try:
-                way.append(session)
+                variant.append(session)
             except (psycopg.Error, SQLAlchemyError):
                 continue
             acknowledged += 1
@@ -67,7 +68,7 @@ def write(threads, ways, session, outcome):
             outcome.acknowledged += acknowledged
             outcome.refused += EACH - acknowledged
 
-    list(threads.map(one, ways))
+    list(threads.map(one, variants))
 
 
 READS = {
@@ -80,16 +81,21 @@ READS = {
 
 @pytest.mark.parametrize("writers", WRITERS)
 @pytest.mark.parametrize("read", READS)
-def test_a_read_of_a_session_that_others_write(field, connected, timed, writers, read):
-    reader, ways = field.way("Ours", connected()), [field.way("Ours", connected()) for _ in range(writers)]
-    session = field.session(reader, "read")
+def test_time_of_a_read_with_concurrent_writers(variant_tables, connected, timed, writers, read):
+    reader, variants = (
+        variant_tables.variant("Ours", connected()),
+        [variant_tables.variant("Ours", connected()) for _ in range(writers)],
+    )
+    session = variant_tables.session(reader, "read")
     opened = reader.store.session(session)
-    beside_writers(timed, read, partial(READS[read], opened), [partial(way.append, session) for way in ways])
+    time_with_writers(
+        timed, read, partial(READS[read], opened), [partial(variant.append, session) for variant in variants]
+    )
 
 
 @pytest.mark.parametrize("writers", WRITERS)
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_of_sessions_that_others_write(many, timed, writers, name):
-    with many.connections() as connect:
-        appends = [partial(many.append, connect()) for _ in range(writers)]
-        beside_writers(timed, f"sessions, {name}", many.page(name, connect()), appends)
+def test_time_of_a_page_of_sessions_with_concurrent_writers(session_lists, timed, writers, name):
+    with session_lists.connections() as connect:
+        appends = [partial(session_lists.append, connect()) for _ in range(writers)]
+        time_with_writers(timed, f"sessions, {name}", session_lists.page(name, connect()), appends)

@@ -1,7 +1,7 @@
--- One INSERT into one table, and nothing else: what the server charges for storing a row.
+-- A single INSERT into one table: the minimal cost of storing a row.
 --
--- Who does it so: langchain-postgres (PostgresChatMessageHistory, in a transaction of its own). It knows no
--- session, so none can be listed, archived or locked. Here it is the least that any way could cost.
+-- Used by: langchain-postgres (PostgresChatMessageHistory, in a transaction of its own). It stores no
+-- sessions, so none can be listed, archived or locked. This is a lower bound for any variant.
 
 -- name: prepare#
 CREATE TABLE bare_messages (

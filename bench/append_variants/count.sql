@@ -1,9 +1,8 @@
 -- Get the session, COUNT its messages, INSERT the next one, UPDATE the session: four statements in a transaction.
 --
--- Who does it so: services that let a web framework's repository classes write the SQL. The session is fetched
--- to see whether it is there, its messages are counted because the number is wanted anyway, and the count numbers
--- the new one. Nothing keeps two writers from counting the same: the tables have the keys that such classes
--- declare, an id of the message's own and an index for the foreign key.
+-- Used by: services whose SQL is written by repository classes of a web framework. They fetch the session to check that
+-- it exists, and count its messages for the response and for the number of the new one. Nothing prevents two writers
+-- from getting the same count: such classes declare only a message id and an index for the foreign key.
 
 -- name: prepare#
 CREATE TABLE count_sessions (
@@ -56,7 +55,7 @@ FROM count_messages AS m
 WHERE m.session_id = :session_id::text;
 
 -- name: open_session(session_id)!
--- The row is stored as soon as the session is opened, whether or not anything is ever said in it.
+-- Stores the row when the session is opened, even if it never gets a message.
 INSERT INTO count_sessions (session_id, message_count, updated_at)
 VALUES (:session_id::text, 0, statement_timestamp());
 

@@ -1,8 +1,8 @@
 -- An identity column numbers all messages of all sessions; the session is looked up and its time is updated.
 --
--- Who does it so: the OpenAI Agents SDK (SQLAlchemySession.add_items: SELECT the session, INSERT the message,
--- UPDATE updated_at, in a transaction, with these tables and this index). The numbers of a session are not gapless,
--- and not in the order of the commits: a reader that goes on from the last one that it saw may miss a message.
+-- Used by: the OpenAI Agents SDK (SQLAlchemySession.add_items: SELECT the session, INSERT the message,
+-- UPDATE updated_at, in a transaction, with these tables and this index). The numbers of a session have gaps, and
+-- are not in commit order: a reader that continues after the last number it has seen may miss a message.
 
 -- name: prepare#
 CREATE TABLE identity_sessions (

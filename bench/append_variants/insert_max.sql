@@ -1,8 +1,8 @@
--- INSERT … SELECT max(sequence) + 1 … RETURNING: the number is taken in the statement that stores the message.
+-- INSERT … SELECT max(sequence) + 1 … RETURNING: the statement that stores the message also assigns its number.
 --
--- Who does it so: services whose authors saw that two statements race, and took one statement to be safe. It is
--- not: the maximum is read from the statement's snapshot, which is older than the wait for another writer, so a
--- unique key still has to refuse one of two.
+-- Used by: services whose authors noticed that two statements race, and consider one statement safe. It is not: the
+-- maximum comes from the statement's snapshot, taken before waiting for another writer, so a unique key still has to
+-- refuse one of the two.
 
 -- name: prepare#
 CREATE TABLE insert_max_messages (

@@ -1,8 +1,8 @@
 -- The whole conversation in one jsonb array of the session's row: read it, append to it, write it back.
 --
--- Who does it so: Agno (a session's runs are one JSONB column, and the whole row is upserted after each run), and
+-- Used by: Agno (a session's runs are one JSONB column, and the whole row is upserted after each run), and
 -- services that store a chat as the document that their front end shows. Two writers read the same array, and the
--- later one writes the earlier one's message away.
+-- second one overwrites the message of the first.
 
 -- name: prepare#
 CREATE TABLE jsonb_sessions (

@@ -1,7 +1,7 @@
 -- SELECT max(sequence) + 1, then INSERT, in a transaction.
 --
--- Who does it so: chat back ends with a sequence column and a helper named next_sequence or the like; a search of
--- public code for "coalesce(max(sequence" finds them by the dozen, in SQLAlchemy, sqlx and node-postgres alike.
+-- Used by: chat back ends with a sequence column and a helper such as next_sequence; a search of public code for
+-- "coalesce(max(sequence" finds dozens, in SQLAlchemy, sqlx and node-postgres.
 -- Two writers read the same maximum, so a unique key has to refuse one of them.
 
 -- name: prepare#

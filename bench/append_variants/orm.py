@@ -1,6 +1,6 @@
-"""`ways.Count` through SQLAlchemy's ORM: the same tables, and the statements that the ORM writes.
+"""`append_variants.Count` through SQLAlchemy's ORM: the same tables, and the statements that the ORM writes.
 
-Its engine has one connection, the one that it is given, so that costs and round trips are seen there.
+Its engine uses only the given connection, so that its costs and round trips can be measured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 from ulid import ULID
 
-from ways import AGENT, ROLE, Count, content
+from append_variants import AGENT, ROLE, Count, content
 
 
 class Base(DeclarativeBase):
@@ -45,11 +45,11 @@ class Orm(Count):
     def __init__(self, connection):
         super().__init__(connection)
         self._engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
-        self._engine.connect().close()  # Its own questions to the server are asked here.
+        self._engine.connect().close()  # Its initial queries run here.
         self._open: Session | None = None
 
     def statements(self, session_id):
-        # Not closed here: that would roll back the transaction that the caller measures.
+        # Not closed here: that would roll back the measured transaction.
         self._open = Session(self._engine)
         self._write(self._open, session_id)
         self._open.flush()
@@ -60,7 +60,7 @@ class Orm(Count):
             self._open = None
 
     def append(self, session_id):
-        self.connection.autocommit = False  # BEGIN is the driver's, as in a service.
+        self.connection.autocommit = False  # The driver sends BEGIN, as in a service.
         try:
             with Session(self._engine) as session:
                 self._write(session, session_id)

@@ -1,4 +1,4 @@
--- What the library's own tables are filled with. Its statements are those of queries/; no other appends here.
+-- Fill the library's own tables. Its statements are those of queries/.
 
 -- name: fill(session_id, size)!
 WITH session AS (

@@ -1,4 +1,4 @@
-"""How the field reads, for comparison, in the library's own tables where that is possible: one file a subject."""
+"""Common ways to read, for comparison; in the library's own tables if possible. One file per subject."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,7 @@
--- The agents of a session: how the field lists them, and what a benchmark needs to see a first read again.
+-- The agents of a session: the common query, and a reset of the cached list, to repeat a first read.
 
 -- name: group_by(session_id)
--- Who does it so: whoever asks the messages, having stored the agents nowhere else.
+-- Used by: services that store agents only on messages.
 SELECT m.agent_id
 FROM messages AS m
 WHERE m.session_id = :session_id::text AND m.agent_id IS NOT NULL

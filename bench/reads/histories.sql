@@ -1,7 +1,7 @@
--- Whole histories, to be exported and imported.
+-- Sample data for exports and imports.
 
 -- name: fill(messages)!
--- So many messages: a fifth of them in one session, and two hundred in each of the others.
+-- Store this number of messages: a fifth in one session, and 200 in each of the others.
 WITH length AS (
     SELECT
         g.n,

@@ -1,7 +1,7 @@
--- Sessions by recency: what the tables are filled with, and how the field lists them.
+-- Sessions by recency: sample data, and the common OFFSET query.
 
 -- name: fill(before, size)!
--- Sessions of a hundred users, one every 26 minutes, a third of them active.
+-- Store sessions of a hundred users, one every 26 minutes, a third of them active.
 INSERT INTO sessions (
     session_id, user_id, source, status, archived_at, metadata, next_sequence, message_count, created_at, updated_at,
     listed_at
@@ -37,8 +37,7 @@ ORDER BY s.listed_at
 LIMIT 1 OFFSET (SELECT count(*) / 2 FROM sessions);
 
 -- name: prepare_offset#
--- A table as the field keeps it, with the index that a listing by recency asks for (and that makes every append
--- write to an index of the session).
+-- A common table of sessions, with the index for a list by recency, which every append has to update.
 CREATE TABLE offset_sessions (
     session_id text PRIMARY KEY,
     user_id text NOT NULL,
@@ -60,7 +59,7 @@ SELECT
 FROM generate_series(:before::bigint + 1, :size::bigint) AS g (n);
 
 -- name: touch_offset(session_id)!
--- What an append must do to a session's row, to bring it to the front.
+-- The update by which an append moves a session to the front.
 UPDATE offset_sessions SET updated_at = statement_timestamp()
 WHERE session_id = :session_id::text;
 
@@ -68,7 +67,7 @@ WHERE session_id = :session_id::text;
 VACUUM ANALYZE offset_sessions;
 
 -- name: offset(skip, limit)
--- Who does it so: as pages.offset; the middle of the list costs half of the table.
+-- Used by: see pages.offset. A page in the middle reads half of the table.
 SELECT
     s.session_id,
     s.user_id,

@@ -1,8 +1,7 @@
--- Pages of a session's messages, as the field reads them.
+-- Pages of a session's messages, by the common query.
 
 -- name: offset(session_id, skip, limit)
--- Who does it so: APIs with ?page= or ?skip=, such as those that FastAPI's tutorials lead to. All that is skipped
--- is read.
+-- Used by: APIs with ?page= or ?skip=, as in FastAPI's tutorials. All skipped rows are read.
 SELECT
     m.sequence,
     m.message_id,

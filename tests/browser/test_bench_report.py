@@ -100,10 +100,10 @@ def test_a_run_saves_times_only_as_ratios(document):
     for row in (ours, count):
         assert list(row["curves"]["time"]["points"]) == ["10", "1000", "10000"]
         assert [column for column, cell in row["cells"].items() if isinstance(cell, float)] == [
-            "at 1,000, replies 1 ms late"
+            "at 1,000, replies delayed by 1 ms"
         ]
     # Six round trips of a millisecond each, compared with one.
-    assert 3 < count["cells"]["at 1,000, replies 1 ms late"] < 9
+    assert 3 < count["cells"]["at 1,000, replies delayed by 1 ms"] < 9
     assert 0.3 < ours["curves"]["time"]["points"]["1000"] < 3
 
 

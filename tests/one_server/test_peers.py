@@ -1,19 +1,19 @@
-"""What counts and judges when the data layers of the field are measured (bench/peers.py), without any of them."""
+"""The counters and checks of bench/peers.py, without any of the other data layers."""
 
 import asyncio
 import re
 
 import psycopg
 import pytest
-from commit_order import behind, duplicated, lost
+from commit_order import duplicated, late, lost
 from contention import EACH, WRITERS, Contention, contend
 from paths import ROOT
+from peer_costs import Cost, Times, fill_session
 from peers_page import Row, page
-from proxy import Requests, Traffic, passed_on
-from turns import Cost, Times, filled
+from proxy import Requests, Traffic, forward_through_proxy
 
 STARTUP = (8).to_bytes(4, "big") + b"\4\xd2\x16/" + (9).to_bytes(4, "big") + b"\0\3\0\0\0"
-"""What a connection begins with: it asks for encryption, and then for protocol 3."""
+"""The beginning of a connection: a request for encryption, then the startup message of protocol 3."""
 
 
 def message(kind: bytes, body: bytes = b"") -> bytes:
@@ -21,9 +21,15 @@ def message(kind: bytes, body: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000], ids=lambda size: f"{size} bytes at a time")
-def test_queries_and_executes_are_statements_however_they_are_cut(size):
-    asked = [message(b"Q", b"BEGIN\0"), message(b"P", b"\0Q E\0"), message(b"B", b"EQ"), message(b"E"), message(b"S")]
-    data, requests = STARTUP + b"".join(asked), Requests()
+def test_statements_are_counted_in_any_chunks(size):
+    requests_sent = [
+        message(b"Q", b"BEGIN\0"),
+        message(b"P", b"\0Q E\0"),
+        message(b"B", b"EQ"),
+        message(b"E"),
+        message(b"S"),
+    ]
+    data, requests = STARTUP + b"".join(requests_sent), Requests()
     assert sum(requests.statements(data[at : at + size]) for at in range(0, len(data), size)) == 2
 
 
@@ -51,51 +57,51 @@ def a_long_request(connection):
 
 
 @pytest.mark.parametrize(
-    ("what", "round_trips", "statements"),
+    ("operation", "round_trips", "statements"),
     [(one_query, 1, 1), (a_transaction, 3, 3), (a_pipeline, 1, 2), (a_long_reply, 1, 1), (a_long_request, 1, 1)],
 )
-def test_the_proxy_counts_what_goes_over_the_wire(server, what, round_trips, statements):
+def test_the_proxy_counts_round_trips_and_statements(server, operation, round_trips, statements):
     traffic = Traffic()
-    with passed_on(server.conninfo, traffic=traffic) as conninfo:
+    with forward_through_proxy(server.conninfo, traffic=traffic) as conninfo:
         with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection:
             before = traffic.round_trips, traffic.statements
-            what(connection)
+            operation(connection)
             counted = traffic.round_trips - before[0], traffic.statements - before[1]
     assert counted == (round_trips, statements)
 
 
 @pytest.mark.parametrize(
-    ("acknowledged", "stored", "missing", "twice"),
+    ("acknowledged", "stored", "missing", "duplicates"),
     [
         ("abc", "abc", "", 0),
         ("abc", "ac", "b", 0),
-        ("ab", "abx", "", 0),  # Its append raised an error, and it was stored nevertheless.
+        ("ab", "abx", "", 0),  # Stored although its append raised an error.
         ("ab", "abb", "", 1),
         ("ab", "bbb", "a", 2),
     ],
 )
-def test_what_is_lost_and_what_is_there_twice(acknowledged, stored, missing, twice):
+def test_lost_and_duplicated_messages_are_found(acknowledged, stored, missing, duplicates):
     assert lost(acknowledged, stored) == set(missing)
-    assert duplicated(stored) == twice
+    assert duplicated(stored) == duplicates
 
 
 @pytest.mark.parametrize(
-    ("reads", "overtaken"),
+    ("reads", "late_messages"),
     [
         (["", "a", "ab", "abcd"], ""),
         (["", "b", "ab"], "a"),
         (["ad", "abcd", "abcde"], "bc"),
-        (["ac", "a", "abc"], "b"),  # What was seen once has been seen, even if it was gone for a while.
-        (["dc", "cd"], ""),  # Nothing that comes to light: another order of the same.
+        (["ac", "a", "abc"], "b"),  # A message counts as seen, even if a later read lacks it.
+        (["dc", "cd"], ""),  # The same messages in another order.
         (["ab", "ac", "abc"], ""),
     ],
 )
-def test_what_comes_to_light_behind_what_was_read(reads, overtaken):
-    assert behind(reads) == set(overtaken)
+def test_late_messages_are_found(reads, late_messages):
+    assert late(reads) == set(late_messages)
 
 
-class Kept:
-    """A layer that keeps its messages in memory, and in whatever way is wrong."""
+class InMemory:
+    """A layer that stores its messages in memory; subclasses add faults."""
 
     threads = False
 
@@ -115,8 +121,8 @@ class Kept:
         return list(self.messages)
 
 
-class Overwriting(Kept):
-    """Who reads, adds and writes back loses what others wrote meanwhile."""
+class Overwriting(InMemory):
+    """Read-modify-write loses concurrent appends."""
 
     async def append(self, text):
         read = list(self.messages)
@@ -124,18 +130,18 @@ class Overwriting(Kept):
         self.messages = [*read, text]
 
 
-class Repeating(Kept):
+class Repeating(InMemory):
     async def append(self, text):
         self.messages += [text, text]
 
 
-class Refusing(Kept):
+class Refusing(InMemory):
     async def append(self, text):
         raise LookupError
 
 
-class Overtaken(Kept):
-    """Its place is taken before others commit."""
+class Late(InMemory):
+    """Its position is assigned before the commit of others."""
 
     async def append(self, text):
         place = len(self.messages)
@@ -143,8 +149,8 @@ class Overtaken(Kept):
         self.messages.insert(place, text)
 
 
-class SlowToRead(Kept):
-    """What is read was so before the last were written."""
+class SlowToRead(InMemory):
+    """A read returns an older state."""
 
     async def append(self, text):
         await asyncio.sleep(0)
@@ -156,38 +162,38 @@ class SlowToRead(Kept):
         return read
 
 
-class InThreads(Kept):
+class InThreads(InMemory):
     threads = True
 
 
-TOLD = {
-    Kept: {"lost": False, "duplicated": False, "behind": False, "errors": False},
-    SlowToRead: {"lost": False, "duplicated": False, "behind": False, "errors": False},
-    InThreads: {"lost": False, "duplicated": False, "behind": False, "errors": False},
-    Overwriting: {"lost": True, "duplicated": False, "behind": False, "errors": False},
-    Repeating: {"lost": False, "duplicated": True, "behind": False, "errors": False},
-    Refusing: {"lost": False, "duplicated": False, "behind": False, "errors": True},
-    Overtaken: {"lost": False, "duplicated": False, "behind": True, "errors": False},
+EXPECTED = {
+    InMemory: {"lost": False, "duplicated": False, "late": False, "errors": False},
+    SlowToRead: {"lost": False, "duplicated": False, "late": False, "errors": False},
+    InThreads: {"lost": False, "duplicated": False, "late": False, "errors": False},
+    Overwriting: {"lost": True, "duplicated": False, "late": False, "errors": False},
+    Repeating: {"lost": False, "duplicated": True, "late": False, "errors": False},
+    Refusing: {"lost": False, "duplicated": False, "late": False, "errors": True},
+    Late: {"lost": False, "duplicated": False, "late": True, "errors": False},
 }
 
 
-@pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.__name__)
-async def test_what_becomes_of_the_messages_of_eight_is_told(kind):
+@pytest.mark.parametrize("kind", EXPECTED, ids=lambda kind: kind.__name__)
+async def test_the_outcome_of_eight_writers(kind):
     outcome = await contend(kind())
     assert len(outcome.acknowledged) + outcome.errors.total() == WRITERS * EACH
-    assert {name: bool(getattr(outcome, name)) for name in TOLD[kind]} == TOLD[kind]
+    assert {name: bool(getattr(outcome, name)) for name in EXPECTED[kind]} == EXPECTED[kind]
 
 
-async def test_a_session_that_is_not_read_as_it_was_filled_is_not_measured():
-    class Backwards(Kept):
+async def test_a_layer_that_reads_wrongly_is_not_measured():
+    class Backwards(InMemory):
         async def read(self, session_id):
             return self.messages[::-1]
 
     with pytest.raises(AssertionError, match="not read as it was written"):
-        await filled(Backwards(), 10)
+        await fill_session(Backwards(), 10)
 
 
-def test_the_page_says_what_was_measured_and_what_was_not():
+def test_the_page_shows_figures_and_failures():
     outcome = Contention(acknowledged=["a", "b"], reads=[["b"], ["a", "b", "b"]])
     outcome.errors["Stale"] += 3
     times = Times(took=0.003, ours=0.002)
@@ -201,7 +207,7 @@ def test_the_page_says_what_was_measured_and_what_was_not():
     assert text.endswith("## Not measured\n\n- Other: ImportError: none\n")
 
 
-def test_the_page_in_the_docs_is_what_the_program_writes_of_all_layers():
+def test_the_page_in_the_docs_is_complete():
     written = (ROOT / "docs/peers.md").read_text(encoding="utf-8")
     lines = page([], server="", machine="").splitlines()
     assert [line for line in lines if line not in written and not line.startswith(("|", ", with"))] == []
