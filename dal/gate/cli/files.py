@@ -1,4 +1,4 @@
-"""Files that commands write. None replaces a file without being asked to."""
+"""Files that commands write. A command replaces an existing file only with --force."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def refuse_overwriting(path: Path, *, force: bool) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, and explain in a line why that is impossible."""
+    """Write a file; raise FileRefused if that is impossible."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
