@@ -44,7 +44,8 @@ class Report:
         """Return the result in one line."""
         queries = len({verdict.query for verdict in self.verdicts})
         unmeasured = len(self.of(Outcome.NOT_MEASURED))
-        kept = f"{len(self.of(Outcome.KEPT))} of {len(self.verdicts)} promises of {queries} queries are kept"
+        of_queries = f"{queries} {'query' if queries == 1 else 'queries'}"
+        kept = f"{len(self.of(Outcome.KEPT))} of {len(self.verdicts)} promises of {of_queries} are kept"
         return f"{kept}{f', {unmeasured} were not measured,' if unmeasured else ''} on {self.server}"
 
 
