@@ -20,6 +20,25 @@ from dal.gate.errors import InvalidInput
 from dal.gate.measure.reports import as_json
 from dal.gate.review.base import checkout
 
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        metavar="REV",
+        help="Compare with this git revision: the changes, and figures before and after. It is measured too.",
+    ),
+]
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Use the JSON of an earlier dal check instead of measuring.",
+    ),
+]
+
 
 def review(  # noqa: PLR0913 - options
     *,
@@ -30,24 +49,8 @@ def review(  # noqa: PLR0913 - options
     dsn: Dsn = None,
     server: ServerKind = None,
     large: Large = False,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            "--base",
-            metavar="REV",
-            help="Compare with this git revision. Queries that differ are measured there too, with its own fixtures.",
-        ),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Use the JSON of an earlier dal check instead of measuring.",
-        ),
-    ] = None,
+    base: Base = None,
+    source: Source = None,
 ) -> None:
     """Write a page for each query and an overview, for review by a DBA.
 
@@ -72,9 +75,7 @@ def review(  # noqa: PLR0913 - options
         exit_on_error(),
         server_on_demand(dsn, server) as running,
     ):
-        if document is None:
-            job = job_of(None, files, large=large)
-            document = json.loads(as_json(job.run(running())))
+        document = document or json.loads(as_json(job_of(None, files, large=large).run(running())))
         if revision:
             document["base"] = base_of(revision, document, files, running, large=large)
     say(f"{write(document, out)}: {document['summary']}")
