@@ -79,7 +79,7 @@ def compare(table, conninfo, bare, ours):
                 return bare(RawCursor(of_it), "pooled")
 
         store.check_schema()  # Opens its pool.
-        own = store._backend.runner._source._pool  # noqa: SLF001 - to use the same server process
+        own = store._backend.runner.source._pool  # noqa: SLF001 - to use the same server process
         variants = {
             (BARE, "on a connection"): lambda: bare(cursor, "single"),
             (OURS, "on a connection"): ours(dal.SessionStore(connection), "single"),

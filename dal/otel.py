@@ -118,8 +118,8 @@ def metrics(
     meter = api.get_meter("dal", meter_provider=provider, schema_url=_SCHEMA)
     runner = store._backend.runner  # noqa: SLF001 - one of our own
     named: Attributes = {"db.client.connection.pool.name": pool}
-    runner.observer.add(_recorder(meter, named if runner.is_pooled else None))
-    if runner.is_pooled:
+    runner.observer.add(_recorder(meter, named if runner.source.is_pooled else None))
+    if runner.source.is_pooled:
         _observe(meter, ref(runner), named)
 
 
@@ -176,6 +176,6 @@ def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
 def _stats(runner: Any) -> Counter[str]:
     """Return the statistics of the pools of all event loops, added up, and how many appends are queued."""
     stats = Counter(queued=sum(queue.length for queue in list(runner.observer.queues)))
-    for pool in runner.pools:
+    for pool in runner.source.pools:
         stats.update(pool.get_stats())
     return stats

@@ -164,6 +164,6 @@ def pool_of(store):
     """Return the store's own pool; on the asynchronous side, that of its event loop."""
 
     async def pool():
-        return store.inner._backend.runner._source._pool
+        return store.inner._backend.runner.source._pool
 
-    return store._side.loop.run(pool()) if isinstance(store, Blocking) else store._backend.runner._source._pool
+    return store._side.loop.run(pool()) if isinstance(store, Blocking) else store._backend.runner.source._pool

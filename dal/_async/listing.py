@@ -58,7 +58,7 @@ async def list_sessions(  # noqa: PLR0913 - as AsyncSessionStore.sessions
 
 async def _relisted(backend: AsyncBackend) -> bool:
     """Restore the order of sessions that a wrong clock put ahead of all others, if the store may write."""
-    if backend.read_only or not backend.runner.has_own_transaction:
+    if backend.read_only or not backend.runner.source.has_own_transaction:
         return False
     try:
         return bool(await backend.runner.run(async_queries.sessions.relist, owner=backend.owner))
@@ -93,7 +93,7 @@ async def delete_idle(backend: AsyncBackend, before: datetime, most: int) -> tup
         wanted["user_id"] = backend.owner
         query = async_queries.sessions.delete_idle_of_user
     most = validate.number("limit", most, least=1)
-    patience = _PATIENCE if backend.runner.has_own_transaction else None
+    patience = _PATIENCE if backend.runner.source.has_own_transaction else None
     passed_over, limit = 0, most
     while True:
         try:

@@ -5,90 +5,58 @@ from __future__ import annotations
 from asyncio import sleep
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.pq import TransactionStatus
-from psycopg_pool import AsyncConnectionPool
 
 from dal._async.connection import set_deadline, settings_kept
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.schema import check
-from dal._async.sources import AsyncPooled, AsyncSingle, AsyncSource, AsyncSticky
+from dal._async.sources import AsyncSingle, AsyncSource, AsyncSticky
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, redact
 from dal.observe import Observer, server_of, tried_again
 from dal.processes import interrupts, not_in_child, process
-from dal.retries import RETRIES, Attempts, Failure, classify
+from dal.retries import Attempts, Failure, classify
 from dal.schema.check import SchemaCheck, require_server
 
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class AsyncRunner:
     """Runs query files on connections of a source, and retries where dal.retries says so."""
 
-    def __init__(
-        self,
-        source: AsyncSource,
-        schema: SchemaCheck,
-        *,
-        retries: int = RETRIES,
-        timeout: float | None = None,
-        observer: Observer | None = None,
-    ) -> None:
-        self._source = source
-        self._retries = retries
-        self._timeout = timeout
-        self.observer = observer or Observer(None)
-        self.schema = schema
+    source: AsyncSource
+    schema: SchemaCheck
+    retries: int
+    timeout: float | None
+    """Seconds for a call, with its retries."""
+    observer: Observer
 
     async def close(self) -> None:
         """Refuse further calls, and close the store's own pool."""
-        self.end("this store was closed; make a new one")
-        await self._source.close()
-
-    def end(self, why: str) -> None:
-        """Refuse further calls, with this explanation."""
-        self._source.ended = why
+        self.source.ended = "this store was closed; make a new one"
+        await self.source.close()
 
     def on(self, connection: AsyncConnection[Any]) -> AsyncRunner:
         """Return a runner on a connection of the caller's."""
-        return AsyncRunner(
-            AsyncSingle(connection), self.schema, retries=self._retries, timeout=self._timeout, observer=self.observer
-        )
-
-    @property
-    def is_pooled(self) -> bool:
-        """Return True if each operation has its own connection and transaction."""
-        return isinstance(self._source, AsyncPooled)
-
-    @property
-    def has_own_transaction(self) -> bool:
-        """Return True if each statement commits on its own, outside the caller's transaction."""
-        return self._source.has_own_transaction
+        return replace(self, source=AsyncSingle(connection))
 
     def deadline(self) -> float | None:
         """Return the deadline of a call that begins now."""
-        return None if self._timeout is None else monotonic() + self._timeout
-
-    @property
-    def pools(self) -> list[AsyncConnectionPool[Any]]:
-        """The pools of this process that the connections come from."""
-        return self._source.pools
+        return None if self.timeout is None else monotonic() + self.timeout
 
     def attempts(
         self, deadline: float | None = None, *, unknown: bool = False, source: AsyncSticky | None = None
     ) -> Attempts:
         """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
-        if deadline is None and self._timeout is not None:
-            deadline = monotonic() + self._timeout
-        return Attempts(self._retries, deadline, unknown, source)
-
-    def keep(self, has_more: Callable[[], bool]) -> AsyncSticky:
-        """Return a source that keeps its connections while there is more to send."""
-        return AsyncSticky(self._source, has_more)
+        if deadline is None and self.timeout is not None:
+            deadline = monotonic() + self.timeout
+        return Attempts(self.retries, deadline, unknown, source)
 
     async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
@@ -119,7 +87,7 @@ class AsyncRunner:
                 )
             except BaseException as error:
                 if interrupts(error) and not attempts.is_back:
-                    await self._source.interrupted(error)
+                    await self.source.interrupted(error)
                 raise
             await sleep(pause)
 
@@ -137,16 +105,16 @@ class AsyncRunner:
             elif self.schema.is_due(connection):
                 await check(self.schema, connection)
             attempts.sent = True
-            rows = await query.send(connection, parameters, self._source.spare)
+            rows = await query.send(connection, parameters, self.source.spare)
             if query is async_queries.schema.check:
                 self.schema.compare(rows, connection)
             succeeded = True
         except BaseException as error:
             if interrupts(error):
-                await self._source.discard(connection)
+                await self.source.discard(connection)
             raise
         finally:
-            await (attempts.source or self._source).give_back(connection, commit=succeeded)
+            await (attempts.source or self.source).give_back(connection, commit=succeeded)
             attempts.is_back = True
         return rows
 
@@ -163,15 +131,15 @@ class AsyncRunner:
                     succeeded = True
                 except BaseException as error:
                     if interrupts(error):
-                        await self._source.discard(connection)
+                        await self.source.discard(connection)
                     raise
                 finally:
                     if process() == begun_in:
-                        await self._source.give_back(connection, commit=succeeded)
+                        await self.source.give_back(connection, commit=succeeded)
                     attempts.is_back = True
         except BaseException as error:
             if interrupts(error) and not attempts.is_back:
-                await self._source.interrupted(error)
+                await self.source.interrupted(error)
             raise
 
     @asynccontextmanager
@@ -181,7 +149,7 @@ class AsyncRunner:
         try:
             async with (
                 self.connection() as connection,
-                settings_kept(connection) if self.is_pooled else nullcontext(),
+                settings_kept(connection) if self.source.is_pooled else nullcontext(),
             ):
                 lent = True
                 yield connection
@@ -203,7 +171,7 @@ class AsyncRunner:
                     yield runner
                     in_block = False
                 finally:
-                    runner.end("this transaction has ended; use the store itself, or a new transaction")
+                    runner.source.ended = "this transaction has ended; use the store itself, or a new transaction"
         except psycopg.Error as error:
             if in_block:
                 raise
@@ -237,7 +205,7 @@ class AsyncRunner:
     ) -> AsyncIterator[AsyncConnection[Any]]:
         """Open a transaction on a connection of its own, whose settings are restored after it."""
         async with self.connection() as connection:
-            self._source.occupy(what)
+            self.source.occupy(what)
             before = connection.isolation_level, connection.read_only
             try:
                 await connection.set_isolation_level(isolation)
@@ -247,7 +215,7 @@ class AsyncRunner:
                         await check(self.schema, connection)
                     yield connection
             finally:
-                self._source.release()
+                self.source.release()
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     await connection.set_isolation_level(before[0])
                     await connection.set_read_only(before[1])
@@ -269,7 +237,7 @@ class AsyncRunner:
 
         The driver's error becomes the cause, without the parts that may quote stored content.
         """
-        explained = await self._source.explain(error, query)
+        explained = await self.source.explain(error, query)
         may_be_done = sent and classify(error) is Failure.UNKNOWN
         redact(error)
         if unknown and not isinstance(explained, ServerUnavailable):
@@ -287,7 +255,7 @@ class AsyncRunner:
         explained = await self.explain(error, query, sent=sent, unknown=attempts.unknown)
         attempts.unknown = attempts.unknown or (sent and failure is Failure.UNKNOWN)
         safe = repeatable or not sent or failure is not Failure.UNKNOWN
-        if safe and failure is not Failure.REFUSED and self._source.may_repeat(failure):
+        if safe and failure is not Failure.REFUSED and self.source.may_repeat(failure):
             pause = attempts.pause()
             if pause is not None:
                 tried_again(query, error, pause)
@@ -295,9 +263,9 @@ class AsyncRunner:
         raise explained from error
 
     async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
-        if self._source.ended is not None:
-            raise StoreClosed(self._source.ended)
+        if self.source.ended is not None:
+            raise StoreClosed(self.source.ended)
         asked = monotonic()
-        connection = await (attempts.source or self._source).take(attempts.deadline)
+        connection = await (attempts.source or self.source).take(attempts.deadline)
         attempts.waited += monotonic() - asked
         return connection

@@ -28,6 +28,9 @@ class AsyncSource:
     ended: str | None = None
     """The reason why no more statements are sent."""
 
+    is_pooled = False
+    """Whether each operation has its own connection and transaction."""
+
     spare: AsyncSpare | None = None
     """Cursors to use again, if there is only one connection."""
 
@@ -141,7 +144,9 @@ class AsyncSingle(AsyncSource):
 
 
 class AsyncPooled(AsyncSource):
-    """A pool of the caller's; each operation has its own connection and transaction."""
+    """A pool of the caller's."""
+
+    is_pooled = True
 
     def __init__(self, pool: AsyncConnectionPool[Any], timeout: float | None = None) -> None:
         self._given = pool

@@ -60,9 +60,9 @@ class AsyncSessionStore:
         runner = AsyncRunner(
             source_of(source, validate.seconds("timeout", timeout)),
             SchemaCheck(),
-            retries=validate.number("retries", retries, least=0),
-            timeout=timeout,
-            observer=Observer(hook, parameters=hook_parameters),
+            validate.number("retries", retries, least=0),
+            timeout,
+            Observer(hook, parameters=hook_parameters),
         )
         self._backend = AsyncBackend(
             runner,
@@ -130,7 +130,7 @@ class AsyncSessionStore:
             pgbouncer=pgbouncer,
         )
         observer = Observer(hook, parameters=hook_parameters)
-        runner = AsyncRunner(pool, schema_check, retries=retries, timeout=timeout, observer=observer)
+        runner = AsyncRunner(pool, schema_check, validate.number("retries", retries, least=0), timeout, observer)
         backend = AsyncBackend(
             runner, AsyncAppends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only
         )
@@ -171,7 +171,7 @@ class AsyncSessionStore:
         """
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
         runner = self._backend.runner
-        if not runner.is_pooled:
+        if not runner.source.is_pooled:
             raise StatementFailed("a writer needs a store with a pool: it commits many calls in one transaction")
         writer = AsyncWriter(runner, waiting=most_waiting)
         return self._make(replace(self._backend, appends=writer), closes=writer)

@@ -59,7 +59,7 @@ def list_sessions(  # noqa: PLR0913 - as SessionStore.sessions
 
 def _relisted(backend: Backend) -> bool:
     """Restore the order of sessions that a wrong clock put ahead of all others, if the store may write."""
-    if backend.read_only or not backend.runner.has_own_transaction:
+    if backend.read_only or not backend.runner.source.has_own_transaction:
         return False
     try:
         return bool(backend.runner.run(queries.sessions.relist, owner=backend.owner))
@@ -94,7 +94,7 @@ def delete_idle(backend: Backend, before: datetime, most: int) -> tuple[str, ...
         wanted["user_id"] = backend.owner
         query = queries.sessions.delete_idle_of_user
     most = validate.number("limit", most, least=1)
-    patience = _PATIENCE if backend.runner.has_own_transaction else None
+    patience = _PATIENCE if backend.runner.source.has_own_transaction else None
     passed_over, limit = 0, most
     while True:
         try:

@@ -5,90 +5,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool
 
 from dal._sync.connection import set_deadline, settings_kept
 from dal._sync.queries import Query, queries
 from dal._sync.schema import check
-from dal._sync.sources import Pooled, Single, Source, Sticky
+from dal._sync.sources import Single, Source, Sticky
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, redact
 from dal.observe import Observer, server_of, tried_again
 from dal.processes import interrupts, not_in_child, process
-from dal.retries import RETRIES, Attempts, Failure, classify
+from dal.retries import Attempts, Failure, classify
 from dal.schema.check import SchemaCheck, require_server
 
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class Runner:
     """Runs query files on connections of a source, and retries where dal.retries says so."""
 
-    def __init__(
-        self,
-        source: Source,
-        schema: SchemaCheck,
-        *,
-        retries: int = RETRIES,
-        timeout: float | None = None,
-        observer: Observer | None = None,
-    ) -> None:
-        self._source = source
-        self._retries = retries
-        self._timeout = timeout
-        self.observer = observer or Observer(None)
-        self.schema = schema
+    source: Source
+    schema: SchemaCheck
+    retries: int
+    timeout: float | None
+    """Seconds for a call, with its retries."""
+    observer: Observer
 
     def close(self) -> None:
         """Refuse further calls, and close the store's own pool."""
-        self.end("this store was closed; make a new one")
-        self._source.close()
-
-    def end(self, why: str) -> None:
-        """Refuse further calls, with this explanation."""
-        self._source.ended = why
+        self.source.ended = "this store was closed; make a new one"
+        self.source.close()
 
     def on(self, connection: Connection[Any]) -> Runner:
         """Return a runner on a connection of the caller's."""
-        return Runner(
-            Single(connection), self.schema, retries=self._retries, timeout=self._timeout, observer=self.observer
-        )
-
-    @property
-    def is_pooled(self) -> bool:
-        """Return True if each operation has its own connection and transaction."""
-        return isinstance(self._source, Pooled)
-
-    @property
-    def has_own_transaction(self) -> bool:
-        """Return True if each statement commits on its own, outside the caller's transaction."""
-        return self._source.has_own_transaction
+        return replace(self, source=Single(connection))
 
     def deadline(self) -> float | None:
         """Return the deadline of a call that begins now."""
-        return None if self._timeout is None else monotonic() + self._timeout
-
-    @property
-    def pools(self) -> list[ConnectionPool[Any]]:
-        """The pools of this process that the connections come from."""
-        return self._source.pools
+        return None if self.timeout is None else monotonic() + self.timeout
 
     def attempts(
         self, deadline: float | None = None, *, unknown: bool = False, source: Sticky | None = None
     ) -> Attempts:
         """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
-        if deadline is None and self._timeout is not None:
-            deadline = monotonic() + self._timeout
-        return Attempts(self._retries, deadline, unknown, source)
-
-    def keep(self, has_more: Callable[[], bool]) -> Sticky:
-        """Return a source that keeps its connections while there is more to send."""
-        return Sticky(self._source, has_more)
+        if deadline is None and self.timeout is not None:
+            deadline = monotonic() + self.timeout
+        return Attempts(self.retries, deadline, unknown, source)
 
     def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
@@ -117,7 +85,7 @@ class Runner:
                 pause = self._pause_after(error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable)
             except BaseException as error:
                 if interrupts(error) and not attempts.is_back:
-                    self._source.interrupted(error)
+                    self.source.interrupted(error)
                 raise
             sleep(pause)
 
@@ -135,16 +103,16 @@ class Runner:
             elif self.schema.is_due(connection):
                 check(self.schema, connection)
             attempts.sent = True
-            rows = query.send(connection, parameters, self._source.spare)
+            rows = query.send(connection, parameters, self.source.spare)
             if query is queries.schema.check:
                 self.schema.compare(rows, connection)
             succeeded = True
         except BaseException as error:
             if interrupts(error):
-                self._source.discard(connection)
+                self.source.discard(connection)
             raise
         finally:
-            (attempts.source or self._source).give_back(connection, commit=succeeded)
+            (attempts.source or self.source).give_back(connection, commit=succeeded)
             attempts.is_back = True
         return rows
 
@@ -161,15 +129,15 @@ class Runner:
                     succeeded = True
                 except BaseException as error:
                     if interrupts(error):
-                        self._source.discard(connection)
+                        self.source.discard(connection)
                     raise
                 finally:
                     if process() == begun_in:
-                        self._source.give_back(connection, commit=succeeded)
+                        self.source.give_back(connection, commit=succeeded)
                     attempts.is_back = True
         except BaseException as error:
             if interrupts(error) and not attempts.is_back:
-                self._source.interrupted(error)
+                self.source.interrupted(error)
             raise
 
     @contextmanager
@@ -179,7 +147,7 @@ class Runner:
         try:
             with (
                 self.connection() as connection,
-                settings_kept(connection) if self.is_pooled else nullcontext(),
+                settings_kept(connection) if self.source.is_pooled else nullcontext(),
             ):
                 lent = True
                 yield connection
@@ -201,7 +169,7 @@ class Runner:
                     yield runner
                     in_block = False
                 finally:
-                    runner.end("this transaction has ended; use the store itself, or a new transaction")
+                    runner.source.ended = "this transaction has ended; use the store itself, or a new transaction"
         except psycopg.Error as error:
             if in_block:
                 raise
@@ -233,7 +201,7 @@ class Runner:
     def _isolated(self, what: str, isolation: IsolationLevel, *, read_only: bool) -> Iterator[Connection[Any]]:
         """Open a transaction on a connection of its own, whose settings are restored after it."""
         with self.connection() as connection:
-            self._source.occupy(what)
+            self.source.occupy(what)
             before = connection.isolation_level, connection.read_only
             try:
                 connection.set_isolation_level(isolation)
@@ -243,7 +211,7 @@ class Runner:
                         check(self.schema, connection)
                     yield connection
             finally:
-                self._source.release()
+                self.source.release()
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     connection.set_isolation_level(before[0])
                     connection.set_read_only(before[1])
@@ -265,7 +233,7 @@ class Runner:
 
         The driver's error becomes the cause, without the parts that may quote stored content.
         """
-        explained = self._source.explain(error, query)
+        explained = self.source.explain(error, query)
         may_be_done = sent and classify(error) is Failure.UNKNOWN
         redact(error)
         if unknown and not isinstance(explained, ServerUnavailable):
@@ -283,7 +251,7 @@ class Runner:
         explained = self.explain(error, query, sent=sent, unknown=attempts.unknown)
         attempts.unknown = attempts.unknown or (sent and failure is Failure.UNKNOWN)
         safe = repeatable or not sent or failure is not Failure.UNKNOWN
-        if safe and failure is not Failure.REFUSED and self._source.may_repeat(failure):
+        if safe and failure is not Failure.REFUSED and self.source.may_repeat(failure):
             pause = attempts.pause()
             if pause is not None:
                 tried_again(query, error, pause)
@@ -291,9 +259,9 @@ class Runner:
         raise explained from error
 
     def _take(self, attempts: Attempts) -> Connection[Any]:
-        if self._source.ended is not None:
-            raise StoreClosed(self._source.ended)
+        if self.source.ended is not None:
+            raise StoreClosed(self.source.ended)
         asked = monotonic()
-        connection = (attempts.source or self._source).take(attempts.deadline)
+        connection = (attempts.source or self.source).take(attempts.deadline)
         attempts.waited += monotonic() - asked
         return connection

@@ -29,6 +29,9 @@ class Source:
     ended: str | None = None
     """The reason why no more statements are sent."""
 
+    is_pooled = False
+    """Whether each operation has its own connection and transaction."""
+
     spare: Spare | None = None
     """Cursors to use again, if there is only one connection."""
 
@@ -142,7 +145,9 @@ class Single(Source):
 
 
 class Pooled(Source):
-    """A pool of the caller's; each operation has its own connection and transaction."""
+    """A pool of the caller's."""
+
+    is_pooled = True
 
     def __init__(self, pool: ConnectionPool[Any], timeout: float | None = None) -> None:
         self._given = pool

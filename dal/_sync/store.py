@@ -61,9 +61,9 @@ class SessionStore:
         runner = Runner(
             source_of(source, validate.seconds("timeout", timeout)),
             SchemaCheck(),
-            retries=validate.number("retries", retries, least=0),
-            timeout=timeout,
-            observer=Observer(hook, parameters=hook_parameters),
+            validate.number("retries", retries, least=0),
+            timeout,
+            Observer(hook, parameters=hook_parameters),
         )
         self._backend = Backend(
             runner,
@@ -131,7 +131,7 @@ class SessionStore:
             pgbouncer=pgbouncer,
         )
         observer = Observer(hook, parameters=hook_parameters)
-        runner = Runner(pool, schema_check, retries=retries, timeout=timeout, observer=observer)
+        runner = Runner(pool, schema_check, validate.number("retries", retries, least=0), timeout, observer)
         backend = Backend(runner, Appends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only)
         return cls._make(backend, closes=runner)
 
@@ -170,7 +170,7 @@ class SessionStore:
         """
         most_waiting = validate.number("waiting", waiting, least=1, most=validate.MAX_WAITING)
         runner = self._backend.runner
-        if not runner.is_pooled:
+        if not runner.source.is_pooled:
             raise StatementFailed("a writer needs a store with a pool: it commits many calls in one transaction")
         writer = Writer(runner, waiting=most_waiting)
         return self._make(replace(self._backend, appends=writer), closes=writer)

@@ -29,7 +29,7 @@ def hold(conninfo, session, limits):
         inside.session(session).append("user", "never committed")
         write_line("holds")
         sys.stdin.readline()
-        with socket.socket(fileno=inside._backend.runner._source._connection.fileno()) as wire:
+        with socket.socket(fileno=inside._backend.runner.source._connection.fileno()) as wire:
             wire.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
         write_line("vanished")
         time.sleep(600)

@@ -65,7 +65,7 @@ def test_serialization_failures_in_autocommit_are_retried(server, schema, tables
 
 def test_a_failed_statement_on_a_pool_without_autocommit_is_rolled_back(side, server, options, sync_store, caplog):
     """The store rolls back; otherwise the pool would warn about an open transaction."""
-    sync_store._backend.runner._source._connection.execute(
+    sync_store._backend.runner.source._connection.execute(
         "ALTER TABLE messages ADD CONSTRAINT polite CHECK (content <> 'damn')"
     )
     with side.pool(server.conninfo, kwargs=options | {"autocommit": False}, min_size=1, max_size=1) as pool:

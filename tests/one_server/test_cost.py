@@ -301,12 +301,12 @@ def test_statements_are_tagged_with_their_query_name(connect):
 
 
 def read_only_store(store):
-    return dal.SessionStore(store._backend.runner._source._connection, read_only=True)
+    return dal.SessionStore(store._backend.runner.source._connection, read_only=True)
 
 
 def query_call(name, **parameters):
     """Return a call of a query that an export sends."""
-    return lambda store, _: dal.queries[name](store._backend.runner._source._connection, **parameters)
+    return lambda store, _: dal.queries[name](store._backend.runner.source._connection, **parameters)
 
 
 PAGE = {"listed_after": "-infinity", "id_after": "", "source": None, "since": None, "until": None} | {

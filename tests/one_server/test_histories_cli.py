@@ -37,7 +37,7 @@ def schema_option(server, monkeypatch):
     monkeypatch.setenv("DAL_DSN", server.conninfo)
 
     def option(store):
-        conninfo = store._backend.runner._source._pool.conninfo
+        conninfo = store._backend.runner.source._pool.conninfo
         return "--schema", conninfo.partition("search_path=")[2].split('"')[1]
 
     return option

@@ -83,7 +83,7 @@ def test_the_outcome_of_a_deletion_is_unknown_after_a_lost_connection(pooled, ki
 def test_an_unknown_outcome_stays_unknown_when_a_retry_fails(pooled, kill, monkeypatch, then):
     pooled.session("s").append("user", "hello")
     kill()
-    source, taken = pooled._backend.runner._source, []
+    source, taken = pooled._backend.runner.source, []
     take = source.take
 
     def take_once(deadline):

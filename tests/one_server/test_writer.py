@@ -214,7 +214,7 @@ def test_an_expired_call_does_not_wait_for_the_next_batch(server, schema, tables
         outcomes = []
 
         def append(session, timeout):
-            writer._backend.appends.here._runner._timeout = timeout
+            writer._backend.appends.here._runner.timeout = timeout
             try:
                 outcomes.append(session.append("user", session.id))
             except dal.DalError as error:
@@ -357,7 +357,7 @@ def test_a_busy_writer_reuses_its_connection_and_returns_it(server, schema, tabl
     ) as store:
         store.check_schema()
         operations.clear()
-        pool = store._backend.runner._source._pool
+        pool = store._backend.runner.source._pool
         pool.wait()
         before = pool.get_stats()["requests_num"]
         with busy(store, count=4 * WRITERS):  # Enough that calls are always queued.
@@ -378,11 +378,11 @@ def test_a_busy_writer_shares_the_only_connection(server, schema, tables, monkey
 def test_a_kept_connection_is_returned(server, schema, tables):
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1) as store:
         runner = store._backend.runner
-        sticky = runner.keep(lambda: True)
+        sticky = Sticky(runner.source, lambda: True)
         runner.run(dal.queries.sessions.get, runner.attempts(source=sticky), session_id="none")
-        assert runner._source._pool.get_stats()["pool_available"] == 0
+        assert runner.source._pool.get_stats()["pool_available"] == 0
         sticky.release()
-        assert runner._source._pool.get_stats()["pool_available"] == 1
+        assert runner.source._pool.get_stats()["pool_available"] == 1
 
 
 def test_a_connection_is_not_kept_after_an_error():

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
 from typing import Any
 
-from psycopg import IsolationLevel
+from psycopg import Connection, IsolationLevel, Pipeline
 
-from dal._sync.queries import Query, queries
+from dal._sync.queries import Query, Spare, queries
 from dal._sync.runner import Runner
-from dal.histories._sync.overlapped import Overlapped
 from dal.histories.pages import PAGE, MessagePages
+from dal.sql.loader import Statement
 
 
 def export(
@@ -48,3 +48,28 @@ def export(
                     yield pages.lines
                 pages.take(rows)
             listed_after, id_after = sessions[-1].listed_at.isoformat(), sessions[-1].session_id
+
+
+class Overlapped(Query):
+    """A query file that is sent in a pipeline of psycopg, and work to do until its rows arrive."""
+
+    __slots__ = ("_pipeline", "_work")
+
+    def __init__(self, query: Query, pipeline: Pipeline, work: Callable[[], None]) -> None:
+        for name in Statement.__slots__:  # It is parsed already.
+            setattr(self, name, getattr(query, name))
+        self._pipeline = pipeline
+        self._work = work
+
+    def send(
+        self,
+        connection: Connection[Any],
+        parameters: dict[str, Any],
+        spare: Spare | None = None,  # noqa: ARG002 - a pipeline's cursors cannot be used again
+    ) -> Any:
+        """Send the statement, do the work, and return the rows as the query does."""
+        cursor = self.cursor(connection)
+        cursor.execute(self.sql, self.bind(parameters))
+        self._work()
+        self._pipeline.sync()  # Without it the server would stay within the statement until the next one.
+        return self.rows(cursor.fetchall())

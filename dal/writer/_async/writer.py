@@ -10,6 +10,7 @@ from time import monotonic
 from dal._async.backend import AsyncAppends
 from dal._async.per_scope import AsyncPerScope
 from dal._async.runner import AsyncRunner
+from dal._async.sources import AsyncSticky
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
 from dal.retries import Attempts
@@ -26,7 +27,7 @@ class AsyncBatcher(AsyncAppends):
         self._queue = Queue(Mutex())
         self._slots = AsyncSlots(waiting)
         self._workers = AsyncWorkers()
-        self._sticky = runner.keep(lambda: self._queue.waiting > 0)
+        self._sticky = AsyncSticky(runner.source, lambda: self._queue.waiting > 0)
 
     @property
     def length(self) -> int:

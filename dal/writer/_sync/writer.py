@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from dal._sync.backend import Appends
 from dal._sync.per_scope import PerScope
 from dal._sync.runner import Runner
+from dal._sync.sources import Sticky
 from dal.appends import Append
 from dal.errors import DeadlineExceeded
 from dal.retries import Attempts
@@ -26,7 +27,7 @@ class Batcher(Appends):
         self._queue = Queue(Mutex())
         self._slots = Slots(waiting)
         self._workers = Workers()
-        self._sticky = runner.keep(lambda: self._queue.waiting > 0)
+        self._sticky = Sticky(runner.source, lambda: self._queue.waiting > 0)
 
     @property
     def length(self) -> int:
