@@ -1,9 +1,10 @@
-"""Connection strings."""
+"""Connection strings, and the settings of a pool that become part of them."""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from math import ceil
 
 import psycopg
@@ -36,32 +37,39 @@ def with_timeout(conninfo: str, seconds: float) -> str:
     return _with_missing(conninfo, {"connect_timeout": max(2, ceil(seconds))})
 
 
-def for_pool(  # noqa: PLR0913 - as SessionStore.connect
-    conninfo: str,
-    *,
-    schema: str | None,
-    timeout: float,
-    idle_timeout: float | None,
-    keepalive: float | None,
-    pgbouncer: bool,
-) -> str:
-    """Return the connection string of a store's own pool, whose operations take no longer than `timeout` seconds."""
-    if pgbouncer and schema is not None:
-        raise InvalidInput(
-            "schema", "cannot be sent through PgBouncer; give the search_path to the role, or to the database's entry"
-        )
-    probes = _probes(seconds("keepalive", keepalive))
-    limits = {
-        "statement_timeout": timeout,
-        "idle_in_transaction_session_timeout": seconds("idle_timeout", idle_timeout),
-        "tcp_user_timeout": keepalive,
-    }
-    settings = {name: ceil(limit * 1000) for name, limit in limits.items() if limit is not None}
-    bounded = with_timeout(with_schema(conninfo, schema), timeout)
-    kept_alive = _with_missing(bounded, probes | {n: v for n, v in settings.items() if n == "tcp_user_timeout"})
-    if pgbouncer:
-        return kept_alive
-    return _with_settings(kept_alive, settings | {f"tcp_{name}": value for name, value in probes.items()})
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """The arguments of SessionStore.connect that make its pool."""
+
+    conninfo: str
+    schema: str | None
+    min_size: int
+    max_size: int
+    timeout: float
+    idle_timeout: float | None
+    keepalive: float | None
+    prepare_threshold: int | None
+    pgbouncer: bool
+
+    def complete_conninfo(self) -> str:
+        """Return the connection string with the schema and with all limits."""
+        if self.pgbouncer and self.schema is not None:
+            raise InvalidInput(
+                "schema",
+                "cannot be sent through PgBouncer; give the search_path to the role, or to the database's entry",
+            )
+        probes = _probes(seconds("keepalive", self.keepalive))
+        limits = {
+            "statement_timeout": self.timeout,
+            "idle_in_transaction_session_timeout": seconds("idle_timeout", self.idle_timeout),
+            "tcp_user_timeout": self.keepalive,
+        }
+        settings = {name: ceil(limit * 1000) for name, limit in limits.items() if limit is not None}
+        bounded = with_timeout(with_schema(self.conninfo, self.schema), self.timeout)
+        kept_alive = _with_missing(bounded, probes | {n: v for n, v in settings.items() if n == "tcp_user_timeout"})
+        if self.pgbouncer:
+            return kept_alive
+        return _with_settings(kept_alive, settings | {f"tcp_{name}": value for name, value in probes.items()})
 
 
 def _probes(within: float | None) -> dict[str, int]:

@@ -10,7 +10,7 @@ from psycopg import IsolationLevel
 from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
 from dal.appends import Append, CheckedMessage, Opening, check_call, check_message, check_new
-from dal.errors import DalError, InvalidInput, SessionArchived, SessionNotFound, StatementFailed
+from dal.errors import DalError, InvalidInput, PartlyRefused, SessionArchived, SessionNotFound, StatementFailed
 from dal.histories.pages import PAGE
 from dal.ids import new_id
 from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
@@ -263,15 +263,26 @@ class AsyncSession:
         )
 
 
-def is_opened_by(session: object, store: AsyncSessionStore) -> bool:
-    """Return whether the store has opened this session."""
-    return isinstance(session, AsyncSession) and session._store is store
-
-
 async def append_to_each(
+    store: AsyncSessionStore, messages: Iterable[tuple[AsyncSession, NewMessage]]
+) -> tuple[Message, ...]:
+    """Store messages of several sessions of a store in one statement; PartlyRefused has the outcome of each."""
+    backend, checked = store._backend, list[tuple[AsyncSession, CheckedMessage]]()
+    for n, (session, new) in enumerate(validate.pairs("messages", messages)):
+        if not isinstance(session, AsyncSession) or session._store is not store:
+            raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
+        checked.append((session, check_new(f"messages[{n}].", new, backend.sanitize)))
+    check_call("messages", [message for _, message in checked], [session.id for session, _ in checked])
+    outcomes = await _outcomes(backend, checked) if checked else []
+    stored = tuple(one for one in outcomes if isinstance(one, Message))
+    if len(stored) < len(outcomes):
+        raise PartlyRefused(outcomes)
+    return stored
+
+
+async def _outcomes(
     backend: AsyncBackend, messages: Sequence[tuple[AsyncSession, CheckedMessage]]
 ) -> list[Message | DalError]:
-    """Store messages of several sessions in one statement, and return the outcome of each."""
     places: dict[str, list[int]] = {}
     for n, (session, _) in enumerate(messages):
         places.setdefault(session.id, []).append(n)

@@ -17,10 +17,10 @@ from dal._async.listing import delete_idle, list_agents, list_sessions
 from dal._async.pool import AsyncOwnPool
 from dal._async.runner import AsyncRunner
 from dal._async.schema import apply
-from dal._async.session import AsyncSession, append_to_each, is_opened_by
+from dal._async.session import AsyncSession, append_to_each
 from dal._async.sources import source_of
-from dal.appends import CheckedMessage, check_call, check_new
-from dal.errors import InvalidInput, PartlyRefused, StatementFailed
+from dal.conninfo import PoolSettings
+from dal.errors import StatementFailed
 from dal.histories._async.export import export
 from dal.histories._async.imports import import_lines
 from dal.observe import Hook, Observer
@@ -116,10 +116,8 @@ class AsyncSessionStore:
         The store calls `hook` with a `dal.Operation` after each operation (see dal.observe). With
         `hook_parameters=True` the operation includes the statement's parameters, and so stored content.
         """
-        schema_check = SchemaCheck()
-        pool = AsyncOwnPool(
-            conninfo,
-            schema_check,
+        settings = PoolSettings(
+            conninfo=conninfo,
             schema=schema,
             min_size=min_size,
             max_size=max_size,
@@ -129,6 +127,8 @@ class AsyncSessionStore:
             prepare_threshold=prepare_threshold,
             pgbouncer=pgbouncer,
         )
+        schema_check = SchemaCheck()
+        pool = AsyncOwnPool(settings, schema_check)
         observer = Observer(hook, parameters=hook_parameters)
         runner = AsyncRunner(pool, schema_check, validate.number("retries", retries, least=0), timeout, observer)
         backend = AsyncBackend(
@@ -198,20 +198,7 @@ class AsyncSessionStore:
         All messages of a session are stored, or none of them. A failure in one session does not affect the others:
         then PartlyRefused has the `Message` or the error for each pair. Open the sessions with this store.
         """
-        pairs = validate.pairs("messages", messages)
-        sanitize, checked = self._backend.sanitize, list[tuple[AsyncSession, CheckedMessage]]()
-        for n, (session, new) in enumerate(pairs):
-            if not is_opened_by(session, self):
-                raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
-            checked.append((session, check_new(f"messages[{n}].", new, sanitize)))
-        check_call("messages", [message for _, message in checked], [session.id for session, _ in checked])
-        if not checked:
-            return ()
-        outcomes = await append_to_each(self._backend, checked)
-        stored = tuple(one for one in outcomes if isinstance(one, Message))
-        if len(stored) < len(outcomes):
-            raise PartlyRefused(outcomes)
-        return stored
+        return await append_to_each(self, messages)
 
     async def sessions(
         self,

@@ -21,7 +21,7 @@ from dal._sync.queries import queries
 from dal._sync.schema import check
 from dal._sync.scopes import EndingPool
 from dal._sync.sources import Pooled
-from dal.conninfo import for_pool
+from dal.conninfo import PoolSettings
 from dal.errors import DalError, SchemaMismatch, translate
 from dal.processes import OfOneProcess
 from dal.retries import Failure
@@ -38,41 +38,21 @@ class StorePool(OfOneProcess, EndingPool):
 class OwnPool(Pooled):
     """The store's own pools: one in each process and event loop, opened by the first operation there."""
 
-    def __init__(  # noqa: PLR0913 - as SessionStore.connect
-        self,
-        conninfo: str,
-        schema_check: SchemaCheck,
-        *,
-        schema: str | None,
-        min_size: int,
-        max_size: int,
-        timeout: float,
-        idle_timeout: float | None,
-        keepalive: float | None,
-        prepare_threshold: int | None,
-        pgbouncer: bool,
-    ) -> None:
-        complete = for_pool(
-            conninfo,
-            schema=schema,
-            timeout=timeout,
-            idle_timeout=idle_timeout,
-            keepalive=keepalive,
-            pgbouncer=pgbouncer,
-        )
+    def __init__(self, given: PoolSettings, schema: SchemaCheck) -> None:
+        conninfo = given.complete_conninfo()
         # A connection string made from `schema` names pg_temp already.
-        may_be_hidden = not pgbouncer and "pg_temp" not in complete
+        may_be_hidden = not given.pgbouncer and "pg_temp" not in conninfo
         settings = {
-            "conninfo": complete,
-            "kwargs": {"autocommit": True, "prepare_threshold": prepare_threshold},
-            "configure": partial(_check_early, schema_check, may_be_hidden),
+            "conninfo": conninfo,
+            "kwargs": {"autocommit": True, "prepare_threshold": given.prepare_threshold},
+            "configure": partial(_check_early, schema, may_be_hidden),
             "open": False,
-            "timeout": timeout,
+            "timeout": given.timeout,
             # Give up early, and start again with the next request: by default the pool would try for five minutes
             # at growing intervals, and find a server that is back only at the next one.
-            "reconnect_timeout": timeout,
-            "min_size": min_size,
-            "max_size": max_size,
+            "reconnect_timeout": given.timeout,
+            "min_size": given.min_size,
+            "max_size": given.max_size,
         }
         self._pools = PerScope("store", partial(_make, settings), _abandon)
 

@@ -18,10 +18,10 @@ from dal._sync.listing import delete_idle, list_agents, list_sessions
 from dal._sync.pool import OwnPool
 from dal._sync.runner import Runner
 from dal._sync.schema import apply
-from dal._sync.session import Session, append_to_each, is_opened_by
+from dal._sync.session import Session, append_to_each
 from dal._sync.sources import source_of
-from dal.appends import CheckedMessage, check_call, check_new
-from dal.errors import InvalidInput, PartlyRefused, StatementFailed
+from dal.conninfo import PoolSettings
+from dal.errors import StatementFailed
 from dal.histories._sync.export import export
 from dal.histories._sync.imports import import_lines
 from dal.observe import Hook, Observer
@@ -117,10 +117,8 @@ class SessionStore:
         The store calls `hook` with a `dal.Operation` after each operation (see dal.observe). With
         `hook_parameters=True` the operation includes the statement's parameters, and so stored content.
         """
-        schema_check = SchemaCheck()
-        pool = OwnPool(
-            conninfo,
-            schema_check,
+        settings = PoolSettings(
+            conninfo=conninfo,
             schema=schema,
             min_size=min_size,
             max_size=max_size,
@@ -130,6 +128,8 @@ class SessionStore:
             prepare_threshold=prepare_threshold,
             pgbouncer=pgbouncer,
         )
+        schema_check = SchemaCheck()
+        pool = OwnPool(settings, schema_check)
         observer = Observer(hook, parameters=hook_parameters)
         runner = Runner(pool, schema_check, validate.number("retries", retries, least=0), timeout, observer)
         backend = Backend(runner, Appends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only)
@@ -197,20 +197,7 @@ class SessionStore:
         All messages of a session are stored, or none of them. A failure in one session does not affect the others:
         then PartlyRefused has the `Message` or the error for each pair. Open the sessions with this store.
         """
-        pairs = validate.pairs("messages", messages)
-        sanitize, checked = self._backend.sanitize, list[tuple[Session, CheckedMessage]]()
-        for n, (session, new) in enumerate(pairs):
-            if not is_opened_by(session, self):
-                raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
-            checked.append((session, check_new(f"messages[{n}].", new, sanitize)))
-        check_call("messages", [message for _, message in checked], [session.id for session, _ in checked])
-        if not checked:
-            return ()
-        outcomes = append_to_each(self._backend, checked)
-        stored = tuple(one for one in outcomes if isinstance(one, Message))
-        if len(stored) < len(outcomes):
-            raise PartlyRefused(outcomes)
-        return stored
+        return append_to_each(self, messages)
 
     def sessions(
         self,

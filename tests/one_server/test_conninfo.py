@@ -6,9 +6,12 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import dal
-from dal.conninfo import for_pool, with_schema
+from dal.conninfo import PoolSettings, with_schema
 
-SETTINGS = {"schema": None, "timeout": 0.5, "idle_timeout": 300, "keepalive": 60, "pgbouncer": False}
+SETTINGS = {
+    "schema": None, "min_size": 1, "max_size": 1, "timeout": 0.5, "idle_timeout": 300, "keepalive": 60,
+    "prepare_threshold": None, "pgbouncer": False,
+}  # fmt: skip
 CLIENT = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
@@ -27,7 +30,7 @@ SERVER = {
 
 def parameters_of(conninfo="", **settings):
     """Return the parameters for libpq, and the server settings in `options`."""
-    parameters = conninfo_to_dict(for_pool(conninfo, **SETTINGS | settings))
+    parameters = conninfo_to_dict(PoolSettings(conninfo=conninfo, **SETTINGS | settings).complete_conninfo())
     options = parameters.pop("options", "")
     return parameters, dict(one.split("=", 1) for one in options.removeprefix("-c ").split(" -c ")) if options else {}
 
@@ -50,7 +53,8 @@ def test_the_schema_is_the_first_option():
 @pytest.mark.parametrize("written", ["-c {}=9", "--{}=9"])
 def test_settings_in_options_take_precedence(name, written):
     written = written.format(name if written.startswith("-c") else name.replace("_", "-"))
-    options = conninfo_to_dict(for_pool(make_conninfo(options=written), **SETTINGS))["options"]
+    complete = PoolSettings(conninfo=make_conninfo(options=written), **SETTINGS).complete_conninfo()
+    options = conninfo_to_dict(complete)["options"]
     assert options.startswith(f"{written} -c ")
     assert f"-c {name}=" not in options.removeprefix(written)
 
