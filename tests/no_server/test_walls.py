@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ ALLOWED = {
     ("dal.writer", "dal._async.backend"): "a writer replaces the sender of appends of a store",
     ("dal.writer", "dal._async.per_scope"): "each process and event loop has a queue of its own",
     ("dal.writer", "dal._async.runner"): "the runner sends the statements",
+    ("dal.writer", "dal._async.sources"): "a busy writer keeps its connection",
     ("dal._async.store", "dal.writer"): "store.writer() makes one",
     ("dal.histories", "dal.errors"): "an error names the line",
     ("dal.histories", "dal.observe"): "the hook is called for each transaction of an import",
@@ -148,3 +150,31 @@ def test_the_gate_loads_no_pool_no_ulid_and_no_other_part_of_the_library():
     assert "dal.gate.measure.gate" in loaded
     assert [name for name in loaded if name.startswith(("psycopg_pool", "ulid"))] == []
     assert {name for name in loaded if is_in(name, "dal") and not is_in(name, GATE)} <= {"dal"}
+
+
+def mapped(heading):
+    """Return the modules in a table of CONTRIBUTING's map, in its order, by number of the row."""
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition(heading)[2].split("\n\n")[1]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    return {name: number for number, row in enumerate(rows) for name in re.findall(r"`(\w+)\.py`", row)}
+
+
+def loaded_from(text, package):
+    """Yield the modules of a package that a source text imports when it is loaded, and not only for types."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and is_in(node.module, package):
+            yield node.module.removeprefix(f"{package}.").partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("folder", "heading"), [("dal", "The core, in `dal/`."), ("dal/_async", "The async side, in `dal/_async/`.")]
+)
+def test_a_module_imports_only_those_above_it_in_the_map(folder, heading):
+    rows = mapped(heading)
+    assert rows.keys() == {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}, "CONTRIBUTING.md"
+    for module, row in rows.items():
+        text = (ROOT / folder / f"{module}.py").read_text(encoding="utf-8")
+        for used in loaded_from(text, folder.replace("/", ".")):
+            assert rows.get(used, -1) <= row, f"{folder}/{module}.py imports {used}, which CONTRIBUTING.md has below it"
