@@ -103,7 +103,7 @@ def _given(conninfo: str) -> dict[str, str]:
 def _parse(conninfo: str) -> ConnDict:
     with suppress(psycopg.ProgrammingError):
         parsed = conninfo_to_dict(conninfo)
-        # A password with a / that is not written as %2F ends up as the port, which libpq would tell.
+        # A password with a / that is not written as %2F is taken for the port, which libpq would print.
         if all(port.isdecimal() or not port for port in str(parsed.get("port") or "").split(",")):
             return parsed
     # Not in the error's context either: libpq's message may quote the string, and so a password.

@@ -129,40 +129,40 @@ _IN_A_FUNCTION = (*_NO_TABLES, _NO_PRIVILEGE, "23505", "42883")
 _BY_POLICY = ("ExecWithCheckOptions", "check_enable_rls")
 """The server's functions that raise `_NO_PRIVILEGE` for row-level security; the message itself may be translated."""
 
-_OF_ONE_SENT_TWICE = ("", "messages_message_id_key", "removals_pkey")
+_SENT_TWICE = ("", "messages_message_id_key", "removals_pkey")
 """Constraints that refuse a row that another transaction is storing too. Citus does not name them."""
 
 _Rule = tuple[type[DalError], str]
-"""An error, and its text: "{said}" stands for the server's message, and "{hint}" for its hint."""
+"""An error, and its text: "{message}" stands for the server's message, and "{hint}" for its hint."""
 
-_GONE: _Rule = (ServerUnavailable, "the server went away: {said}; try again")
+_LOST: _Rule = (ServerUnavailable, "the server went away: {message}; try again")
 
 _BY_TYPE: dict[type, _Rule] = {
-    TooLate: (DeadlineExceeded, "{said}; raise the store's timeout, or look at what the server waits for"),
-    PoolTimeout: (ServerUnavailable, "no connection was free: {said}; raise max_size or timeout"),
-    TooManyRequests: (ServerUnavailable, "no connection was free: {said}; raise max_size or timeout"),
-    PoolClosed: (StoreClosed, "the store is not open: {said}"),
+    TooLate: (DeadlineExceeded, "{message}; raise the store's timeout, or look at what the server waits for"),
+    PoolTimeout: (ServerUnavailable, "no connection was free: {message}; raise max_size or timeout"),
+    TooManyRequests: (ServerUnavailable, "no connection was free: {message}; raise max_size or timeout"),
+    PoolClosed: (StoreClosed, "the store is not open: {message}"),
 }
 """The rules for errors that the server did not raise."""
 
 _BY_STATE: dict[str, _Rule] = {
-    **dict.fromkeys(_NO_TABLES, (SchemaMismatch, f"{{said}}: session-dal's tables are not here; {APPLY}")),
-    **dict.fromkeys(_WENT_AWAY, _GONE),
+    **dict.fromkeys(_NO_TABLES, (SchemaMismatch, f"{{message}}: session-dal's tables are not here; {APPLY}")),
+    **dict.fromkeys(_WENT_AWAY, _LOST),
     _NO_PRIVILEGE: (
         StatementFailed,
         (
-            "{said}: `dal schema grants` gives a service's role what it needs; a role that only reads needs a store "
+            "{message}: `dal schema grants` gives a service's role what it needs; a role that only reads needs a store "
             "with read_only=True, and cannot write"
         ),
     ),
     "25006": (  # A standby, or a server that is set to read-only.
         ServerUnavailable,
-        "this server only reads: {said}; connect with target_session_attrs=read-write to find the one that writes",
+        "this server only reads: {message}; connect with target_session_attrs=read-write to find the one that writes",
     ),
     "25P03": (
         ServerUnavailable,
         (
-            "the server rolled this transaction back, since nothing was sent in it for too long: {said}; send more "
+            "the server rolled this transaction back, since nothing was sent in it for too long: {message}; send more "
             "often, or connect with a longer idle_timeout (idle_in_transaction_session_timeout)"
         ),
     ),
@@ -170,11 +170,11 @@ _BY_STATE: dict[str, _Rule] = {
 
 _BY_PLACE: dict[tuple[str, str], _Rule] = {
     # An old server, or tables of another project or version.
-    **{("schema.sql", state): (SchemaMismatch, "{said}. {hint}") for state in ("0A000", "42P07", "55000")},
+    **{("schema.sql", state): (SchemaMismatch, "{message}. {hint}") for state in ("0A000", "42P07", "55000")},
     ("import", _NO_PRIVILEGE): (
         StatementFailed,
         (
-            "{said}: an import needs what `dal schema grants` gives a service's role, and TEMPORARY on the "
+            "{message}: an import needs what `dal schema grants` gives a service's role, and TEMPORARY on the "
             "database, as with GRANT TEMPORARY ON DATABASE app TO service"
         ),
     ),
@@ -186,40 +186,40 @@ def is_sent_twice(error: psycopg.Error) -> bool:
     """Return whether another transaction was storing the same message, or the same removal."""
     return (
         isinstance(error, psycopg.errors.UniqueViolation)
-        and (error.diag.constraint_name or "") in _OF_ONE_SENT_TWICE
+        and (error.diag.constraint_name or "") in _SENT_TWICE
         and not error.diag.context
     )
 
 
 def translate(error: psycopg.Error, query: str) -> DalError:
     """Translate an error of the driver; the caller raises the result from it."""
-    said = primary_message(error)
-    kind, text = _BY_TYPE.get(type(error)) or _rule(error, query, said)
-    text = text.replace("{hint}", error.diag.message_hint or "").replace("{said}", said).strip()
+    message = primary_message(error)
+    kind, text = _BY_TYPE.get(type(error)) or _rule(error, query, message)
+    text = text.replace("{hint}", error.diag.message_hint or "").replace("{message}", message).strip()
     return kind(text, query=query, sqlstate=error.sqlstate)
 
 
-def _rule(error: psycopg.Error, query: str, said: str) -> _Rule:
+def _rule(error: psycopg.Error, query: str, message: str) -> _Rule:
     state = error.sqlstate or ""
     if is_sent_twice(error):
         return MessageConflict, (
             "another transaction was storing the same message at this moment; roll back and append it again "
             "with the same message_id, which gives what was stored"
         )
-    cause = _of_the_service(error, query)
+    cause = _service_cause(error, query)
     if cause is not None:
-        return StatementFailed, f"{{said}}: {cause}"
-    if state == "0A000" and "TABLESAMPLE" in said:  # See schema/check.sql.
+        return StatementFailed, f"{{message}}: {cause}"
+    if state == "0A000" and "TABLESAMPLE" in message:  # See schema/check.sql.
         return SchemaMismatch, "dal_schema is a view, and must be a table; drop it"
     if state.startswith("08"):
-        return _GONE
+        return _LOST
     if not state and isinstance(error, psycopg.OperationalError):
-        return ServerUnavailable, f"the server cannot be reached: {{said}}; {_advice(said)}"
-    refused = StatementFailed, "the server refused the statement: {said}"
+        return ServerUnavailable, f"the server cannot be reached: {{message}}; {_advice(message)}"
+    refused = StatementFailed, "the server refused the statement: {message}"
     return _BY_PLACE.get((query, state)) or _BY_STATE.get(state, refused)
 
 
-def _of_the_service(error: psycopg.Error, query: str) -> str | None:
+def _service_cause(error: psycopg.Error, query: str) -> str | None:
     """Return the cause if it is the service's own trigger, policy or index, or an orphaned row; otherwise None."""
     diag = error.diag
     if diag.context and error.sqlstate in _IN_A_FUNCTION and not query.endswith(".sql"):
@@ -237,9 +237,9 @@ def _of_the_service(error: psycopg.Error, query: str) -> str | None:
     return "a unique index that is not session-dal's allows one such row"
 
 
-def _advice(said: str) -> str:
+def _advice(message: str) -> str:
     """Return what to do about a failed connection."""
-    if "unsupported startup parameter" in said:
+    if "unsupported startup parameter" in message:
         return "behind PgBouncer say pgbouncer=True, and give the search_path there"
     return "check that it runs and that the connection string is right"
 

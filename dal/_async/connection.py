@@ -31,21 +31,6 @@ _OF_TRANSACTIONS = ("autocommit", "isolation_level", "read_only", "deferrable")
 """The settings of a connection that its borrower may change."""
 
 
-class _Farewell:
-    """The error with which the server ended an idle connection.
-
-    The driver receives it as a notice, and then reports only that the connection was lost.
-    """
-
-    error: psycopg.Error | None = None
-
-    def hear(self, notice: Diagnostic) -> None:
-        """Keep the notice that ends the connection."""
-        if notice.severity_nonlocalized == "FATAL" and notice.sqlstate:
-            with suppress(KeyError):
-                self.error = lookup(notice.sqlstate)(notice.message_primary or "")
-
-
 class AsyncTimeLimits:
     """How long a connection may wait for the server."""
 
@@ -89,8 +74,8 @@ class AsyncDeadlineConnection(AsyncTimeLimits, AsyncConnection[Any]):
     made: float
     """When it was connected."""
 
-    farewell: _Farewell
-    """The reason why the server ended it."""
+    farewell: list[psycopg.Error]
+    """The error with which the server ended it, if it did."""
 
     is_discarded = False
     """True once it is closed for an interrupted caller; a broken connection stays False."""
@@ -118,8 +103,8 @@ class AsyncDeadlineConnection(AsyncTimeLimits, AsyncConnection[Any]):
             raise
         cls.why_not = None
         connection.made = monotonic()
-        connection.farewell = _Farewell()
-        connection.add_notice_handler(connection.farewell.hear)
+        connection.farewell = []
+        connection.add_notice_handler(partial(_keep_farewell, connection.farewell))
         cls.opened.add(connection)
         detach_in_child(connection)
         return connection
@@ -136,8 +121,8 @@ class AsyncDeadlineConnection(AsyncTimeLimits, AsyncConnection[Any]):
         except psycopg.Error as error:
             if classify(error) is Failure.STALE:
                 await self.close()
-            if error.sqlstate is None and self.farewell.error is not None:
-                raise self.farewell.error from error
+            if error.sqlstate is None and self.farewell:
+                raise self.farewell[-1] from error
             raise
         except BaseException as error:
             if interrupts(error) and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
@@ -155,6 +140,13 @@ class AsyncDeadlineConnection(AsyncTimeLimits, AsyncConnection[Any]):
         except psycopg.Error:
             await self.close()
             raise
+
+
+def _keep_farewell(farewell: list[psycopg.Error], notice: Diagnostic) -> None:
+    """Keep a notice that ends the connection, as an error; the driver reports only that the connection was lost."""
+    if notice.severity_nonlocalized == "FATAL" and notice.sqlstate:
+        with suppress(KeyError):
+            farewell.append(lookup(notice.sqlstate)(notice.message_primary or ""))
 
 
 async def _within(

@@ -32,21 +32,6 @@ _OF_TRANSACTIONS = ("autocommit", "isolation_level", "read_only", "deferrable")
 """The settings of a connection that its borrower may change."""
 
 
-class _Farewell:
-    """The error with which the server ended an idle connection.
-
-    The driver receives it as a notice, and then reports only that the connection was lost.
-    """
-
-    error: psycopg.Error | None = None
-
-    def hear(self, notice: Diagnostic) -> None:
-        """Keep the notice that ends the connection."""
-        if notice.severity_nonlocalized == "FATAL" and notice.sqlstate:
-            with suppress(KeyError):
-                self.error = lookup(notice.sqlstate)(notice.message_primary or "")
-
-
 class TimeLimits:
     """How long a connection may wait for the server."""
 
@@ -90,8 +75,8 @@ class DeadlineConnection(TimeLimits, Connection[Any]):
     made: float
     """When it was connected."""
 
-    farewell: _Farewell
-    """The reason why the server ended it."""
+    farewell: list[psycopg.Error]
+    """The error with which the server ended it, if it did."""
 
     is_discarded = False
     """True once it is closed for an interrupted caller; a broken connection stays False."""
@@ -119,8 +104,8 @@ class DeadlineConnection(TimeLimits, Connection[Any]):
             raise
         cls.why_not = None
         connection.made = monotonic()
-        connection.farewell = _Farewell()
-        connection.add_notice_handler(connection.farewell.hear)
+        connection.farewell = []
+        connection.add_notice_handler(partial(_keep_farewell, connection.farewell))
         cls.opened.add(connection)
         detach_in_child(connection)
         return connection
@@ -137,8 +122,8 @@ class DeadlineConnection(TimeLimits, Connection[Any]):
         except psycopg.Error as error:
             if classify(error) is Failure.STALE:
                 self.close()
-            if error.sqlstate is None and self.farewell.error is not None:
-                raise self.farewell.error from error
+            if error.sqlstate is None and self.farewell:
+                raise self.farewell[-1] from error
             raise
         except BaseException as error:
             if interrupts(error) and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
@@ -156,6 +141,13 @@ class DeadlineConnection(TimeLimits, Connection[Any]):
         except psycopg.Error:
             self.close()
             raise
+
+
+def _keep_farewell(farewell: list[psycopg.Error], notice: Diagnostic) -> None:
+    """Keep a notice that ends the connection, as an error; the driver reports only that the connection was lost."""
+    if notice.severity_nonlocalized == "FATAL" and notice.sqlstate:
+        with suppress(KeyError):
+            farewell.append(lookup(notice.sqlstate)(notice.message_primary or ""))
 
 
 def _within(

@@ -1,4 +1,4 @@
-"""Where sockets, locks and threads work: in one process. The asynchronous twin is written by hand: it has loops too."""
+"""Scopes: a process, in which sockets, locks and threads work. The async twin is written by hand."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ Scope = tuple[int, int]
 
 
 def scope() -> Scope:
-    """Return the process in which this runs."""
+    """Return the current process."""
     return process()
 
 
 def is_here(one: Scope) -> bool:
-    """Return whether it is of this process."""
+    """Return whether a scope is this process."""
     return one == process()
 
 
 def is_over(_: Scope) -> bool:
-    """Return whether nothing can run there any more: one that can ask is not over."""
+    """Return False: a process that asks has not ended."""
     return False
 
 
 def run_in(one: Scope, call: Callable[[], None]) -> bool:
-    """Call this in a scope, unless it is a parent process's."""
+    """Call a function in this process; a parent process is left alone."""
     if one == process():
         call()
     return True
 
 
 class Home:
-    """The process of a caller's pool or connection, which works nowhere else."""
+    """The process of a caller's pool or connection, which cannot be used in another."""
 
     def __init__(self, pool: ConnectionPool[Any] | None = None) -> None:
         self._pool = pool
         self._process = process()
 
     def check(self) -> None:
-        """Raise StoreClosed in another process than where the store was made, or the pool was opened."""
+        """Raise StoreClosed in another process than that of the store or the pool."""
         if process() != self._process or self._is_inherited():
             raise StoreClosed(FORKED)
 
     def _is_inherited(self) -> bool:
-        """Whether the pool's thread is missing, as in a child process: the driver tells it nowhere."""
+        """Return whether the pool's thread is missing, as in a child process. The driver has no attribute for it."""
         thread = getattr(self._pool, "_sched_runner", None)
         return thread is not None and not thread.is_alive()
 
@@ -59,11 +59,11 @@ class EndingPool(ConnectionPool[Any]):
     """A pool that is closed in time."""
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close it, in a thread of its own: a signal handler may have interrupted one that holds the pool's lock."""
+        """Close the pool in another thread: a signal handler may have interrupted the holder of its lock."""
         closing = Thread(target=super().close, args=(timeout,), name="session-dal close", daemon=True)
         try:
             closing.start()
-        except RuntimeError:  # A Python that ends starts no more threads.
+        except RuntimeError:  # Python is ending, and starts no more threads.
             super().close(timeout)
         else:
             closing.join(self.timeout)

@@ -48,17 +48,7 @@ class MetadataLoader(JsonbBinaryLoader):
 class Statement:
     """One query file: its name, its SQL as it is sent, and the record that a row becomes."""
 
-    __slots__ = (
-        "_numbered",
-        "has_metadata",
-        "many",
-        "name",
-        "parameters",
-        "path",
-        "record",
-        "repeatable",
-        "sql",
-    )
+    __slots__ = ("_numbered", "has_metadata", "many", "name", "parameters", "path", "record", "repeatable", "sql")
 
     def __init__(self, source: Any, path: Path, numbered: Sequence[str]) -> None:
         self.name = f"{path.parent.name}.{path.stem}"
@@ -90,13 +80,9 @@ class Statement:
         except KeyError:
             values = []
         if not len(values) == len(given) == len(self.parameters):
-            missing, unknown = self.parameters - given.keys(), given.keys() - self.parameters
-            told = [
-                f"{what} {', '.join(sorted(names))}"
-                for what, names in (("missing", missing), ("unknown", unknown))
-                if names
-            ]
-            raise TypeError(f"query {self.name}: {'; '.join(told)}")
+            differences = {"missing": self.parameters - given.keys(), "unknown": given.keys() - self.parameters}
+            wrong = [f"{kind} {', '.join(sorted(names))}" for kind, names in differences.items() if names]
+            raise TypeError(f"query {self.name}: {'; '.join(wrong)}")
         return values
 
     def rows(self, rows: Sequence[Any]) -> Any:
@@ -104,7 +90,7 @@ class Statement:
         if self.many:
             return rows
         if len(rows) > 1:
-            raise QueryFileError(f"query {self.name} gave {len(rows)} rows where one is the most")
+            raise QueryFileError(f"query {self.name} returned {len(rows)} rows, and at most one is expected")
         return rows[0] if rows else None
 
 
@@ -156,7 +142,7 @@ class Adapter:
         """Number the parameters, and add a comment with the name of the query file."""
         path = self._folder / f"{query_name}.sql"
         if query_name in self._numbers or not path.is_file():
-            raise QueryFileError(f"query {query_name} of {self._folder} must stand once, in {path.name}")
+            raise QueryFileError(f"query {query_name} of {self._folder} must be defined once, in {path.name}")
         if op_type not in _OPERATORS:
             raise QueryFileError(f"{path}: its operator must be ^ (at most one row) or none (any number of rows)")
         numbers = self._numbers[query_name] = {}

@@ -41,12 +41,12 @@ def test_a_valid_file_is_loaded(write, connection):
 
 def test_a_duplicate_name_is_refused(write):
     write("one()", "SELECT 1 AS session_id")
-    with pytest.raises(QueryFileError, match=r"query one of .* must stand once, in one\.sql"):
+    with pytest.raises(QueryFileError, match=r"query one of .* must be defined once, in one\.sql"):
         write("one()", "SELECT 2 AS session_id", file="other")
 
 
 def test_two_queries_in_a_file_are_refused(write):
-    with pytest.raises(QueryFileError, match=r"query two .* must stand once, in two\.sql"):
+    with pytest.raises(QueryFileError, match=r"query two .* must be defined once, in two\.sql"):
         write(
             "one()",
             "SELECT 1 AS session_id;\n-- name: two()\nSELECT 2",
@@ -76,7 +76,7 @@ def test_two_rows_are_refused_if_one_is_expected(side, write, server):
         "two()^", "SELECT n AS session_id FROM generate_series(1, 2) AS n", kind=SYNC if side.name == "sync" else ASYNC
     )
     connection = side.connect(server.conninfo)
-    with pytest.raises(QueryFileError, match=r"things\.two gave 2 rows where one is the most"):
+    with pytest.raises(QueryFileError, match=r"things\.two returned 2 rows, and at most one is expected"):
         queries.things.two(connection) if side.name == "sync" else side.wrap(queries.things.two(connection.inner))
     connection.close()
 
