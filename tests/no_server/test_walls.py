@@ -173,7 +173,9 @@ def loaded_from(text, package):
 )
 def test_a_module_imports_only_those_above_it_in_the_map(folder, heading):
     rows = mapped(heading)
-    assert rows.keys() == {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__", "__main__"}, "CONTRIBUTING.md"
+    assert rows.keys() == {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__", "__main__"}, (
+        "CONTRIBUTING.md"
+    )
     for module, row in rows.items():
         text = (ROOT / folder / f"{module}.py").read_text(encoding="utf-8")
         for used in loaded_from(text, folder.replace("/", ".")):

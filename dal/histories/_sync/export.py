@@ -51,12 +51,12 @@ def export(
 
 
 class Overlapped(Query):
-    """A query file that is sent in a pipeline of psycopg, and work to do until its rows arrive."""
+    """A query file that is sent in a pipeline; `work` runs before its rows are read."""
 
     __slots__ = ("_pipeline", "_work")
 
     def __init__(self, query: Query, pipeline: Pipeline, work: Callable[[], None]) -> None:
-        for name in Statement.__slots__:  # It is parsed already.
+        for name in Statement.__slots__:  # A copy of the parsed query file.
             setattr(self, name, getattr(query, name))
         self._pipeline = pipeline
         self._work = work
@@ -65,11 +65,11 @@ class Overlapped(Query):
         self,
         connection: Connection[Any],
         parameters: dict[str, Any],
-        spare: Spare | None = None,  # noqa: ARG002 - a pipeline's cursors cannot be used again
+        spare: Spare | None = None,  # noqa: ARG002 - cursors of a pipeline cannot be used again
     ) -> Any:
         """Send the statement, do the work, and return the rows as the query does."""
         cursor = self.cursor(connection)
         cursor.execute(self.sql, self.bind(parameters))
         self._work()
-        self._pipeline.sync()  # Without it the server would stay within the statement until the next one.
+        self._pipeline.sync()  # Else the statement would stay open until the next one is sent.
         return self.rows(cursor.fetchall())
