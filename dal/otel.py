@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans and metrics of a store, by the semantic conventions for databases.
+"""OpenTelemetry: spans and metrics of a store, as the semantic conventions for databases define them.
 
 pip install 'session-dal[otel]'
 

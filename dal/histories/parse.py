@@ -21,7 +21,7 @@ _MAX_VALUES = MAX_METADATA
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 _LONGEST_NAME = 40
-"""Characters that an error shows of a name in the file."""
+"""Characters of a name in the file that an error shows."""
 
 
 def parsed(text: bytes | bytearray) -> Any:

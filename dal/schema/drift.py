@@ -82,7 +82,7 @@ def _differences(found: Sequence[SchemaFact], wanted: Mapping[Key, str]) -> Iter
 
 
 def _unfillable(found: Sequence[SchemaFact]) -> Iterator[str]:
-    """Yield the columns that a service has added and that the library's inserts would leave empty, against NOT NULL."""
+    """Yield the NOT NULL columns of a service that the library's inserts would leave empty."""
     for fact in found:
         is_filled = any(word in fact.definition for word in (" DEFAULT ", " GENERATED "))
         if fact.kind == "column" and _key(fact) not in EXPECTED and " NOT NULL" in fact.definition and not is_filled:

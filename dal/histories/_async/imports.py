@@ -56,7 +56,7 @@ async def import_lines(runner: AsyncRunner, lines: Any, *, owner: str | None, sa
 
 @asynccontextmanager
 async def _observed(runner: AsyncRunner, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
-    """Call the hook after a block that stores a batch, which runs other statements than the query files."""
+    """Report the transaction of a batch to the hook. It has statements of its own instead of query files."""
     attempts = runner.attempts()
     attempts.server = server_of(connection)
     ended = partial(runner.observer.ended, "histories.store", {}, attempts)
@@ -88,7 +88,7 @@ async def _send(connection: AsyncConnection[Any], batch: Batch, each: AsyncGener
 async def _store(
     runner: AsyncRunner, connection: AsyncConnection[Any], batch: Batch, each: AsyncGenerator[Line]
 ) -> tuple[Any, Exception | None]:
-    """Store a copied batch and commit, and read lines of the next batch meanwhile. Return the outcome of the batch.
+    """Store a copied batch and commit; meanwhile, read lines of the next batch. Return the outcome of the batch.
 
     All statements are sent before a line is read, so the commit does not wait for slow lines. An error in the lines is
     returned, not raised, since an error of this batch takes precedence.

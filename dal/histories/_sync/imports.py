@@ -57,7 +57,7 @@ def import_lines(runner: Runner, lines: Any, *, owner: str | None, sanitize: San
 
 @contextmanager
 def _observed(runner: Runner, connection: Connection[Any]) -> Iterator[None]:
-    """Call the hook after a block that stores a batch, which runs other statements than the query files."""
+    """Report the transaction of a batch to the hook. It has statements of its own instead of query files."""
     attempts = runner.attempts()
     attempts.server = server_of(connection)
     ended = partial(runner.observer.ended, "histories.store", {}, attempts)
@@ -89,7 +89,7 @@ def _send(connection: Connection[Any], batch: Batch, each: Generator[Line, None,
 def _store(
     runner: Runner, connection: Connection[Any], batch: Batch, each: Generator[Line, None, None]
 ) -> tuple[Any, Exception | None]:
-    """Store a copied batch and commit, and read lines of the next batch meanwhile. Return the outcome of the batch.
+    """Store a copied batch and commit; meanwhile, read lines of the next batch. Return the outcome of the batch.
 
     All statements are sent before a line is read, so the commit does not wait for slow lines. An error in the lines is
     returned, not raised, since an error of this batch takes precedence.
