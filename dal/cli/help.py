@@ -18,13 +18,14 @@ def below(group: TyperGroup) -> Iterator[Any]:
 
 
 def improve(command: Any) -> None:
-    """Let a terminal break the lines of a command's help, and show no Python types."""
+    """Let a terminal break the lines of a command's help, and show no Python types and no None."""
     command.help = unwrapped(command.help or "")
     get_params = command.get_params
 
     def without_types(context: Any) -> Any:
         parameters = get_params(context)
         for parameter in parameters:
+            parameter.show_default = parameter.show_default and parameter.default is not None
             if parameter.param_type_name == "argument" or parameter.is_flag:
                 # Recent versions of typer show <str> after an argument, and <bool> after a flag.
                 vars(parameter)["display_type_rich"] = _no_type
@@ -42,7 +43,7 @@ def _unwrapped(paragraph: str) -> str:
     if paragraph.startswith("\b"):
         return paragraph
     line = re.sub(r"\s*\n\s*", " ", paragraph)
-    return re.sub(r",? \[bold\]", "\n  [bold]", line) if line.startswith("Example") else line
+    return re.sub(r",? \[bold\]", "\n- [bold]", line) if line.startswith("Example") else line
 
 
 def _no_type(**_context: Any) -> None:

@@ -66,7 +66,7 @@ def _option(names: str, text: str) -> str:
 
 def _plain(text: str) -> str:
     """Convert a help text to Markdown: Rich's bold becomes code, and dim is dropped."""
-    text = text.replace(":\n  [bold]", ":\n\n- [bold]").replace("\n  [bold]", "\n- [bold]")
+    text = text.replace(":\n- ", ":\n\n- ")
     text = re.sub(r"docs/(\w+\.md)", r"[docs/\1](\1)", text)
     text = re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", text)
     return re.sub(r"\[/?dim\]|\x08\n?", "", text)

@@ -56,7 +56,7 @@ def test_help_has_a_short_form_and_no_python_types(command):
 
 def test_examples_stand_on_lines_of_their_own():
     shown = program.call("check", "--help").stdout
-    assert "   dal check --format markdown --also junit=check.xml  " in shown
+    assert " - dal check --format markdown --also junit=check.xml  " in shown
     assert unwrapped("a\nb\n\n\b\nc\nd") == "a b\n\n\b\nc\nd"
 
 
