@@ -227,6 +227,7 @@ def test_every_absolute_link_to_this_project_resolves(link):
 INVENTED = {
     "tests/gate_fixtures.py",
     "queries/messages/earliest.sql",
+    "dal/cli/name.py",
     "dal/schema/migrations/0006_name.sql",
     "dal/schema/migrations/finish/0006.sql",
 }
