@@ -383,6 +383,6 @@ def test_the_chart_in_the_docs_is_small_and_names_no_machine():
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|file:|/home|/tmp|/work|<image|@import|url\(", text)
     command = "uv run pytest bench && uv run bench/show.py --chart docs/append.svg"
     text = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
-    section = text.split("## One append, in eight ways")[1].split("\n#")[0]
+    section = text.split("## One append, in eight ways")[1].split("\n## ")[0]
     assert "](append.svg)" in section
     assert command in section
