@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-BY_HAND = {"chunks.py", "scopes.py", "workers.py"}
+HAND_WRITTEN = {"chunks.py", "scopes.py", "workers.py"}
 """Modules whose two sides work differently."""
 
 # In this order; each applies to code and to the words of docstrings alike.
@@ -58,8 +58,8 @@ def generate(source: Path, target: Path) -> str:
 def update(source: Path, *, check: bool) -> list[Path]:
     """Write the twin of every module of a folder, or with `check` only compare; return those that were not current."""
     folder = source.with_name("_sync")
-    modules = [path for path in sorted(source.glob("*.py*")) if path.name not in BY_HAND]
-    stale = [path for path in folder.glob("*.py*") if path.name not in BY_HAND | {one.name for one in modules}]
+    modules = [path for path in sorted(source.glob("*.py*")) if path.name not in HAND_WRITTEN]
+    stale = [path for path in folder.glob("*.py*") if path.name not in HAND_WRITTEN | {one.name for one in modules}]
     for module in modules:
         path = folder / module.name
         text = generate(module, path)

@@ -1,4 +1,4 @@
-"""Run `dal check` three at a time on one server, while every core is kept busy, and fail unless each is green.
+"""Run `dal check` three at a time on one server with all cores busy; fail unless every run is green.
 
     uv run .ci/no_false_alarms.py [--rounds N] [--server KIND] [OPTION…]
 
@@ -18,7 +18,7 @@ from functools import partial
 
 from dal.gate.server import serve
 
-TOGETHER = 3
+CONCURRENT_RUNS = 3
 
 
 def work(parent: int) -> None:
@@ -36,22 +36,22 @@ def check(conninfo: str, options: list[str], run: int) -> bool:
     outcome = (
         f"{'green' if done.returncode == 0 else f'status {done.returncode}'} in {time.monotonic() - started:.0f} s"
     )
-    said = [line.rpartition("::")[2] for line in done.stdout.splitlines()] or done.stderr.splitlines()
-    print(f"{run:>2}: {outcome}: {'; '.join(said)} (load {os.getloadavg()[0]:.1f})", flush=True)
+    lines = [line.rpartition("::")[2] for line in done.stdout.splitlines()] or done.stderr.splitlines()
+    print(f"{run:>2}: {outcome}: {'; '.join(lines)} (load {os.getloadavg()[0]:.1f})", flush=True)
     return done.returncode == 0
 
 
 def main() -> None:
-    """Run it as often as asked, and print the outcome of each run and their sum."""
+    """Run all rounds; print the outcome of each run and a summary."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--server", default="embedded")
     arguments, options = parser.parse_known_args()
-    runs = arguments.rounds * TOGETHER
+    runs = arguments.rounds * CONCURRENT_RUNS
     busy = [multiprocessing.Process(target=work, args=(os.getpid(),), daemon=True) for _ in range(os.cpu_count() or 1)]
     for process in busy:
         process.start()
-    with serve(arguments.server) as server, ThreadPoolExecutor(TOGETHER) as pool:
+    with serve(arguments.server) as server, ThreadPoolExecutor(CONCURRENT_RUNS) as pool:
         green = sum(pool.map(partial(check, server.conninfo, options), range(1, runs + 1)))
     print(f"{green} of {runs} green on {server}")
     sys.exit(green != runs)

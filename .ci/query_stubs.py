@@ -2,8 +2,8 @@
 
 uv run .ci/query_stubs.py [--check]
 
-The first tells editors the parameters and the rows of each query; the second tells the loader the record of a row, and
-whether a query is safe to send again. Run .ci/async_to_sync.py after it, for the synchronous twin.
+The first gives editors the parameters and rows of each query; the second gives the loader the record class of its rows,
+and whether a retry is safe. Run .ci/async_to_sync.py afterwards for the sync side.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ STUBS = ROOT / "dal/_async/queries.pyi"
 HEADERS = ROOT / "dal/sql/query_headers.py"
 
 TYPES = {"bigint": "int", "boolean": "bool", "jsonb": "str | Jsonb", "text": "str", "timestamptz": "datetime | str"}
-"""What psycopg sends as the type that a parameter is cast to. An array is a list: a tuple would be sent as a row."""
+"""Python types by the type that a parameter is cast to. Arrays are lists, since psycopg sends a tuple as a row."""
 
 DEFAULTS = {"owner": "None"}
-"""Parameters that may be left out."""
+"""Optional parameters."""
 
 NULLABLE = {field.name for kind in (Message, SessionRecord) for field in fields(kind) if "None" in str(field.type)}
-"""Columns that may be NULL, and so what an INSERT takes for them."""
+"""Columns that may be NULL, also in an INSERT."""
 
 HEAD = '''\
 # Generated from the query files by .ci/query_stubs.py: change those, and run it.
@@ -204,7 +204,7 @@ def _parameter(name: str, cast: str, nullable: set[str]) -> str:
 
 
 def _doc(header: Header) -> str:
-    """Return what a caller needs of a header: the purpose and the result. The rest is for the DBA."""
+    """Return the purpose and the result of a query, which callers need. The rest of a header is for DBAs."""
     returns = (header.text_of("Returns") or "").replace("\n", "\n  ")
     return f'"""{header.purpose}\n\nReturns: {returns}\n"""'
 

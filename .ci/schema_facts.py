@@ -1,8 +1,8 @@
-"""Generate dal/schema/tables.tsv, how schema.sql makes the tables, for its checks; --check compares the file.
+"""Generate dal/schema/tables.tsv, a description of the tables for the schema check; --check compares the file.
 
 uv run .ci/schema_facts.py [--check]
 
-It applies schema.sql to an embedded server. Every version of PostgreSQL that is supported gives the same file
+It applies schema.sql to an embedded server. The file is the same for every supported version of PostgreSQL
 (tests/one_server/test_drift.py compares them).
 """
 

@@ -51,7 +51,7 @@ from rich.progress import Progress
 from dal.gate.server import CHOICES, Server, serve
 
 OURS = {False: "ours:OursInTasks", True: "ours:OursInThreads"}
-"""What a layer is timed beside: in tasks, and in threads."""
+"""The reference layers: in tasks, and in threads."""
 
 LAYERS = (
     *OURS.values(),
@@ -76,7 +76,7 @@ SILENT = {
     "OTEL_SDK_DISABLED": "true",
     "TRACELOOP_TELEMETRY": "false",
 }
-"""What keeps them from telling others that they run."""
+"""Settings that disable telemetry."""
 
 
 def main(
@@ -94,9 +94,9 @@ def main(
     if write and (only or largest < max(SIZES)):
         raise typer.BadParameter("the page is of all layers and sizes", param_hint="--write")
     os.environ.update(SILENT)
-    logging.disable()  # What an append raises is counted, and so is what it loses.
+    logging.disable()  # Errors and lost messages are counted.
     with tempfile.TemporaryDirectory() as folder, serve(postgres, prefer_container=True) as server:
-        os.environ["CHAINLIT_APP_ROOT"] = folder  # It writes its settings where it is imported.
+        os.environ["CHAINLIT_APP_ROOT"] = folder  # Chainlit writes its settings there on import.
         with Progress(transient=True) as progress:
             sizes = [size for size in SIZES if size <= largest]
             layers = [name for name in LAYERS if only in name]
@@ -113,7 +113,7 @@ def main(
 
 
 def measured(name: str, server: Server, sizes: list[int], tell: Callable[[str], None]) -> Row:
-    """A layer's row of the table, or why there is none."""
+    """Return a layer's row of the table, or the reason for its absence."""
     module, _, kind = name.partition(":")
     try:
         layer: type[Layer] = getattr(import_module(f"layers.{module}"), kind)
@@ -122,7 +122,7 @@ def measured(name: str, server: Server, sizes: list[int], tell: Callable[[str], 
     row = Row(layer.title, layer.call, layer.beside, {package: version(package) for package in layer.packages})
     try:
         row.cost, row.times, row.durable, row.contention = asyncio.run(_measured(layer, server, sizes, tell))
-    except Exception as error:  # noqa: BLE001 - whatever a layer raises, its row says so
+    except Exception as error:  # noqa: BLE001 - the row shows any error
         row.failed = f"{type(error).__name__}: {error}".partition("\n")[0]
     return row
 
@@ -130,7 +130,7 @@ def measured(name: str, server: Server, sizes: list[int], tell: Callable[[str], 
 async def _measured(
     kind: type[Layer], server: Server, sizes: list[int], tell: Callable[[str], None]
 ) -> tuple[Cost, dict[int, Times], Times, Contention]:
-    """What an append costs, what it takes, and what becomes of those of many."""
+    """Return cost, times and contention of an append."""
     took = {}
     async with opened(kind, server, "off") as (layer, ours, conninfo):
         tell(f"{kind.title}: on the wire")
@@ -147,7 +147,7 @@ async def _measured(
 
 @asynccontextmanager
 async def opened(kind: type[Layer], server: Server, synchronous_commit: str) -> AsyncIterator[tuple[Layer, Layer, str]]:
-    """A layer and ours, each on a database of its own; and the layer's conninfo."""
+    """Yield a layer and ours, each on its own database, and the layer's conninfo."""
     module, _, ours = OURS[kind.threads].partition(":")
     layer, beside = kind(), getattr(import_module(f"layers.{module}"), ours)()
     with database(server, synchronous_commit) as conninfo, database(server, synchronous_commit) as other:
@@ -162,7 +162,7 @@ async def opened(kind: type[Layer], server: Server, synchronous_commit: str) -> 
 
 @contextmanager
 def database(server: Server, synchronous_commit: str) -> Iterator[str]:
-    """A database that is dropped at the end of the block; give its conninfo."""
+    """Create a database; yield its conninfo; drop the database at the end of the block."""
     conninfo = make_conninfo(server.conninfo, dbname=f"peers_{uuid.uuid4().hex}")
     name = sql.Identifier(str(conninfo_to_dict(conninfo)["dbname"]))
     with psycopg.connect(server.conninfo, autocommit=True) as connection:

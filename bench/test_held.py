@@ -7,6 +7,7 @@ from append_variants import AGENT, ROLE, Ours, content
 from lazy_sessions import Eager, Lazy, open_three
 from measures import Operation, classes, figures_of, gated, warm
 from promises_kept import broken
+from reads import SESSION_READS
 from session_lists import PAGES
 from ulid import ULID
 from variant_tables import VARIANTS
@@ -30,20 +31,12 @@ def test_an_append_under_a_held_snapshot(variant_tables, connected, ledger, name
         assert broken("messages/append", "the appends since", {age + 1: one for age, one in at.items()}) == []
 
 
-READS = {
-    "latest(20)": lambda session: session.latest(20),
-    "messages(limit=20)": lambda session: session.messages(limit=20),
-    "agent_ids()": lambda session: session.agent_ids(),
-    "record()": lambda session: session.record(),
-}
-
-
-@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("read", SESSION_READS)
 def test_a_read_under_a_held_snapshot(variant_tables, connected, ledger, read):
     variant = variant_tables.variant("Ours", connected())
     variant_tables.fill("Ours", {f"held {read}": 1_000})
     session = variant.store.session(f"held {read}")
-    warm(lambda: READS[read](session))
+    warm(lambda: SESSION_READS[read](session))
 
     def append():
         session.append(ROLE, content(), agent_id=AGENT)
@@ -52,7 +45,9 @@ def test_a_read_under_a_held_snapshot(variant_tables, connected, ledger, read):
     warm(append)
     warm(append)
     at = measure_under_snapshot(
-        variant.connection, append, lambda: figures_of(variant.connection, Operation(lambda: READS[read](session)))
+        variant.connection,
+        append,
+        lambda: figures_of(variant.connection, Operation(lambda: SESSION_READS[read](session))),
     )
     add_curve(ledger, read, "ours", at)
 

@@ -8,6 +8,7 @@ from functools import partial
 import psycopg
 import pytest
 from background_writers import WRITERS, time_with_writers
+from reads import SESSION_READS
 from session_lists import PAGES
 from sqlalchemy.exc import SQLAlchemyError
 from variant_tables import VARIANTS
@@ -71,16 +72,8 @@ def write(threads, variants, session, outcome):
     list(threads.map(one, variants))
 
 
-READS = {
-    "latest(20)": lambda session: session.latest(20),
-    "messages(limit=20)": lambda session: session.messages(limit=20),
-    "agent_ids()": lambda session: session.agent_ids(),
-    "record()": lambda session: session.record(),
-}
-
-
 @pytest.mark.parametrize("writers", WRITERS)
-@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("read", SESSION_READS)
 def test_time_of_a_read_with_concurrent_writers(variant_tables, connected, timed, writers, read):
     reader, variants = (
         variant_tables.variant("Ours", connected()),
@@ -89,7 +82,7 @@ def test_time_of_a_read_with_concurrent_writers(variant_tables, connected, timed
     session = variant_tables.session(reader, "read")
     opened = reader.store.session(session)
     time_with_writers(
-        timed, read, partial(READS[read], opened), [partial(variant.append, session) for variant in variants]
+        timed, read, partial(SESSION_READS[read], opened), [partial(variant.append, session) for variant in variants]
     )
 
 

@@ -39,7 +39,7 @@ def call_every_method(side, conninfo, schema):
         assert session.agent_ids() == session.record().agent_ids == ("b", "a")
         assert session.delete()
         store.session("idle").append("user", "x")
-        assert store.delete_idle(datetime.now(UTC))[:1] == ("idle",) or side.name == "async"
+        assert "idle" in store.delete_idle(datetime.now(UTC))
         store.session(f"left-{side.name}").append("user", "x")
 
 

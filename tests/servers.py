@@ -3,15 +3,18 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from secrets import token_hex
 
 import psycopg
 import pytest
 from npm_server import npm_server
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from sides import AsyncSide, SyncSide
 from ulid import ULID
 
 import dal
+from dal.conninfo import with_schema
 from dal.gate.server import CHOICES, Server, serve
 
 _FIGURES = pytest.StashKey[dict[str, str]]()
@@ -148,3 +151,21 @@ def connection(connect) -> psycopg.Connection:
 def sync_store(connection) -> dal.SessionStore:
     """A synchronous store on the test's plain connection, for tests that do not depend on the side."""
     return dal.SessionStore(connection)
+
+
+@pytest.fixture
+def make_role(server, schema):
+    """Create login roles; return their names, and connection strings with the test's schema."""
+    made = []
+
+    def make(suffix=""):
+        name = f"dal_test_{token_hex(4)}{suffix}"
+        with psycopg.connect(server.conninfo, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(name)))
+        made.append(name)
+        return name, with_schema(make_conninfo(server.conninfo, user=name, password="secret"), schema)
+
+    yield make
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        for name in made:
+            connection.execute(sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(sql.Identifier(name)))

@@ -232,14 +232,14 @@ def test_scrolling_regions_are_reachable_by_keyboard(report, browse):
 def test_the_header_describes_the_run(report, document, tmp_path, browse):
     header = browse(report).locator("header")
     assert document["server"] in header.text_content()
-    assert "A part of the benchmarks" in header.text_content()
+    assert "Only a part of the benchmarks" in header.text_content()
     assert "sizes of CI" in header.text_content()
     assert header.locator(".alarm").count() == 0
     differs = ["changed: append, ours: round trips was 1 and is 2"]
     page = browse(rewritten(document | {"whole": True, "large": True, "differs": differs}, tmp_path))
     assert page.locator(".alarm li").all_text_contents() == differs
     assert page.locator(".alarm").bounding_box()["y"] < 600
-    assert "A part of the benchmarks" not in page.locator("header").text_content()
+    assert "Only a part of the benchmarks" not in page.locator("header").text_content()
     assert "the full sizes" in page.locator("header").text_content()
     assert "bench --large" in page.locator("footer").text_content()
 

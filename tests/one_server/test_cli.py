@@ -125,9 +125,11 @@ def test_the_connection_string_may_come_from_the_environment(run, server, schema
     assert run("schema", "check", "--schema", schema).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["apply", "check", "upgrade"])
+@pytest.mark.parametrize(
+    "command", [("schema", "apply"), ("schema", "check"), ("schema", "upgrade"), ("export",), ("import",)], ids=" ".join
+)
 def test_no_connection_string_is_an_error(run, command):
-    assert_fails(run("schema", command), "--dsn", "DAL_DSN")
+    assert_fails(run(*command), "--dsn", "DAL_DSN")
 
 
 def test_another_schema_version_is_an_error(run, dsn, server, schema):

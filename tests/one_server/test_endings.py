@@ -32,6 +32,10 @@ for _ in range(3):
     threading.Thread(target=append, daemon=True).start()
 time.sleep(0.2)
 """
+ONE_APPEND = """
+store = dal.SessionStore.connect(conninfo, schema=schema)
+store.session().append("user", "x")
+"""
 ASYNC = """
 store = dal.AsyncSessionStore.connect(conninfo, schema=schema)
 writer = store.writer()
@@ -48,7 +52,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("development", [[], ["-X", "dev"]], ids=["", "dev"])
 @pytest.mark.parametrize("end", ["", "sys.exit(3)"])
-@pytest.mark.parametrize("kind", [SYNC, ASYNC], ids=["threads", "tasks"])
+@pytest.mark.parametrize("kind", [ONE_APPEND, SYNC, ASYNC], ids=["main thread", "threads", "tasks"])
 def test_a_program_exits_silently_without_closing_its_store(server, schema, tables, kind, end, development):  # noqa: PLR0917
     command = [sys.executable, *development, "-c", f"{PREAMBLE}{kind}{end}", server.conninfo, schema, end]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

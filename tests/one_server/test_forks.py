@@ -459,18 +459,3 @@ def port_in(log):
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     return found[1]
-
-
-UNCLOSED = """
-import sys, dal
-store = dal.SessionStore.connect(sys.argv[1], schema=sys.argv[2])
-store.session().append("user", "x")
-"""
-
-
-def test_a_program_that_does_not_close_its_store_exits_silently(server, schema, tables, tmp_path):
-    """On Python 3.13 and later, the pool waited for its threads, and warned that it could not stop them."""
-    (tmp_path / "ends.py").write_text(UNCLOSED)
-    command = [sys.executable, tmp_path / "ends.py", server.conninfo, schema]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")

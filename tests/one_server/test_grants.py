@@ -1,17 +1,13 @@
 """Roles have the privileges that they need, and no others."""
 
-from secrets import token_hex
-
 import psycopg
 import pytest
 from program import assert_fails, run
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from test_round_trips import SESSION_CALLS, STORE_CALLS
 from ulid import ULID
 
 import dal
-from dal.conninfo import with_schema
 from dal.schema import grants
 from dal.schema.check import SchemaCheck
 
@@ -28,24 +24,6 @@ FROM pg_class AS c JOIN pg_attribute AS t ON t.attrelid = c.oid, aclexplode(t.at
 WHERE c.relnamespace = current_schema()::regnamespace AND a.grantee = %(role)s::text::regrole
 ORDER BY 1, 2, 3
 """
-
-
-@pytest.fixture
-def make_role(server, schema):
-    """Create login roles; return their names, and connection strings with the test's schema."""
-    made = []
-
-    def make(suffix=""):
-        name = f"dal_test_{token_hex(4)}{suffix}"
-        with psycopg.connect(server.conninfo, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(name)))
-        made.append(name)
-        return name, with_schema(make_conninfo(server.conninfo, user=name, password="secret"), schema)
-
-    yield make
-    with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        for name in made:
-            connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
 
 
 @pytest.fixture

@@ -136,12 +136,6 @@ def test_unreadable_and_unwritable_files_are_errors(store, schema_option, tmp_pa
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("command", ["export", "import"])
-def test_no_connection_string_is_an_error(monkeypatch, command):
-    monkeypatch.delenv("DAL_DSN", raising=False)
-    assert_fails(program.run(command), "--dsn", "DAL_DSN")
-
-
 def test_a_stopped_export_does_not_change_the_file(store, schema_option, tmp_path):
     fill(store.session("long"), 30_000)
     path = tmp_path / "all.jsonl.gz"

@@ -1,12 +1,9 @@
 """Tables with our names that another role has created are never used."""
 
-from secrets import token_hex
-
 import psycopg
 import pytest
 from program import run
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 import dal
 from dal.conninfo import with_schema
@@ -37,23 +34,6 @@ PLANTED = {
 
 
 @pytest.fixture
-def roles(server, schema):
-    """Create login roles; return their names, and connection strings with the test's schema."""
-    made = []
-
-    def make():
-        name = f"dal_test_{token_hex(4)}"
-        made.append(name)
-        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(name)))
-        return name, with_schema(make_conninfo(server.conninfo, user=name, password="secret"), schema)
-
-    with psycopg.connect(server.conninfo, autocommit=True) as owner:
-        yield make
-        for name in made:
-            owner.execute(sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(sql.Identifier(name)))
-
-
-@pytest.fixture
 def owner(server, schema):
     """A connection as the owner of the schema, which is empty."""
     with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
@@ -62,9 +42,9 @@ def owner(server, schema):
 
 
 @pytest.fixture
-def stranger(owner, roles, schema):
+def stranger(owner, make_role, schema):
     """A role that may create tables in the schema, and its connection."""
-    name, conninfo = roles()
+    name, conninfo = make_role()
     owner.execute(sql.SQL("GRANT ALL ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(name)))
     with psycopg.connect(conninfo, autocommit=True) as connection:
         yield name, connection
@@ -120,9 +100,9 @@ def test_no_command_runs_a_planted_view(server, schema, plant, stranger, command
     assert "dal_schema is a view" in done.stderr
 
 
-def test_tables_of_a_member_of_the_schemas_owner_are_accepted(owner, roles, schema):
+def test_tables_of_a_member_of_the_schemas_owner_are_accepted(owner, make_role, schema):
     """A group owns the schema, a member applies the file, and another service connects."""
-    (group, _), (member, member_conninfo), (service, service_conninfo) = roles(), roles(), roles()
+    (group, _), (member, member_conninfo), (service, service_conninfo) = make_role(), make_role(), make_role()
     names = {"schema": schema, "grp": group, "member": member, "service": service}
     for statement in ("ALTER SCHEMA {schema} OWNER TO {grp}", "GRANT {grp} TO {member}"):
         owner.execute(sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()}))
