@@ -71,6 +71,9 @@ class OfOneProcess:
     It is not finalized at exit either: since Python 3.13 that would wait 5 s for each of its threads.
     """
 
+    _made_in: tuple[int, int] | None = None
+    """Its process; None if an interrupt came before."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._made_in = process()
         super().__init__(*arguments, **options)

@@ -7,10 +7,13 @@ import sys
 import threading
 import time
 import warnings
+from unittest.mock import patch
 
 import pytest
 
 import dal
+from dal._async.pool import AsyncStorePool
+from dal._sync.pool import StorePool
 
 PREAMBLE = """
 import asyncio, sys, threading, time
@@ -115,3 +118,12 @@ def test_a_closed_or_unused_store_does_not_warn(server, schema, tables):
             writer.session().append("user", "x")
         del store, writer
         gc.collect()
+
+
+@pytest.mark.parametrize("pool", [StorePool, AsyncStorePool])
+def test_a_pool_whose_creation_was_interrupted_is_collected(pool):
+    unfinished = pool.__new__(pool)  # An interrupt came before the first line of __init__.
+    with patch("sys.unraisablehook") as reported:
+        del unfinished
+        gc.collect()
+    reported.assert_not_called()
