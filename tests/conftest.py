@@ -2,6 +2,7 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from paths import TESTS
 
 pytest_plugins = ["time_limit", "skips", "servers", "browser", "reviewed", "faults.plugin"]
 
@@ -15,14 +16,52 @@ settings.register_profile("brief", settings.get_profile("short"), max_examples=5
 settings.load_profile("short")
 
 
+SLOW = (
+    "faults/",
+    "container/",
+    "browser/test_bench_report.py",
+    "one_server/test_canaries.py",
+    "one_server/test_history.py",
+    "one_server/test_hostile_texts.py",
+    "one_server/test_package.py",
+)
+"""Folders and files whose tests are all slow."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the slow tests too, as parts of the suite do")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes many seconds, so the whole suite runs it with --slow only")
+    if not (_is_whole(config) or hasattr(config, "workerinput")):
+        config.option.slow = True
+
+
 def pytest_xdist_auto_num_workers(config):
     """Run the whole suite on every core, each with its own server; run a part of it in this process."""
     return os.cpu_count() if _is_whole(config) else 0
 
 
 def pytest_report_header(config):
-    return "the whole suite takes about 20 minutes on two idle cores" if _is_whole(config) else None
+    if not _is_whole(config):
+        return None
+    if config.option.slow:
+        return "with the slow tests, this takes about 12 minutes on two idle cores"
+    return "this takes about 5 minutes on two idle cores; the slow tests run with --slow"
+
+
+def pytest_itemcollected(item):
+    if item.path.relative_to(TESTS).as_posix().startswith(SLOW):
+        item.add_marker("slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.option.slow:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def _is_whole(config):
-    return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    chosen = config.option.keyword or config.option.markexpr
+    return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not chosen

@@ -25,14 +25,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "time_limit(seconds): end the run if the test takes longer")
-    config.pluginmanager.register(TimeLimit(config.option.time_limit))
+    config.pluginmanager.register(TimeLimit(config.option.time_limit, is_worker=hasattr(config, "workerinput")))
 
 
 class TimeLimit:
     """Limits the setup, the call and the teardown of each test, and the exit of the interpreter."""
 
-    def __init__(self, seconds):
+    def __init__(self, seconds, *, is_worker):
         self._seconds = seconds
+        self._is_worker = is_worker
         self._stderr = os.dup(2)  # Output is not captured yet.
         self._timer = None
 
@@ -52,8 +53,9 @@ class TimeLimit:
         self._cancel()
 
     def pytest_unconfigure(self):
-        """Limit the exit too: a thread that a test left behind can block it."""
-        self._start("after the last test", self._seconds)
+        """Limit the exit too, which a thread can block. A process of pytest-xdist waits there for the others."""
+        if not self._is_worker:
+            self._start("after the last test", self._seconds)
 
     def _limit(self, item):
         mark = item.get_closest_marker("time_limit")

@@ -66,6 +66,7 @@ def test_most_pages_have_examples():
     assert len(EXAMPLES) >= 9
 
 
+@pytest.mark.slow
 def test_the_tests_in_the_documentation_pass(adapt, tmp_path):
     files = titled_blocks(DOCS / "measuring.md")
     assert set(files) == {"conftest.py", "test_costs.py"}
@@ -114,6 +115,7 @@ def run_service(folder, environment):
             assert program.wait(timeout=20) in {0, -15}
 
 
+@pytest.mark.slow
 def test_the_service_of_the_quickstart_runs(adapt, server, tmp_path):
     (tmp_path / "service.py").write_text(adapt(titled_blocks(DOCS / "quickstart.md")["service.py"]), encoding="utf-8")
     environment = {**os.environ, "DATABASE_URL": server.conninfo, "PYTHONPATH": str(ROOT)}
@@ -274,6 +276,7 @@ class _Anchors(HTMLParser):
             self.links.add(given["src"])
 
 
+@pytest.mark.slow
 def test_every_link_of_the_built_site_resolves(site):
     pages = {}
     for path in site.rglob("*.html"):
@@ -291,12 +294,14 @@ def test_every_link_of_the_built_site_resolves(site):
     assert broken == []
 
 
+@pytest.mark.slow
 def test_the_command_line_is_complete_in_the_reference(site):
     text = re.sub(r"<[^>]+>", "", (site / "cli.html").read_text(encoding="utf-8"))
     for command in ("demo", "queries", "check", "review", "export", "import", "schema apply", "schema upgrade"):
         assert f"dal {command}" in text
 
 
+@pytest.mark.slow
 def test_every_column_is_documented(site):
     text = re.sub(r"<[^>]+>", "", (site / "schema.html").read_text(encoding="utf-8"))
     for line in (ROOT / "dal/schema/tables.tsv").read_text(encoding="utf-8").splitlines():
@@ -304,6 +309,7 @@ def test_every_column_is_documented(site):
         assert line.split("\t")[1] == "parameter" or name in text, name
 
 
+@pytest.mark.slow
 def test_no_page_names_this_machine(site):
     for path in site.rglob("*.html"):
         assert str(ROOT) not in path.read_text(encoding="utf-8"), path.name

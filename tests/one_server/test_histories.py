@@ -866,6 +866,7 @@ def test_a_missing_temporary_privilege_says_what_to_grant(side, server, connecti
         connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_history(store, other, figure, side, monkeypatch):
     monkeypatch.setattr(batch, "MOST_LINES", 500)
     for name, count in [("long", 3_000)] + [(f"s{n}", 100) for n in range(30)]:
