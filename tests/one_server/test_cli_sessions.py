@@ -85,16 +85,16 @@ def test_sessions_are_a_table(three, run):
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        ((), {"first", "second", "third"}),
-        (("--user", "u1"), {"first", "third"}),
-        (("--source", "telegram"), {"second", "third"}),
-        (("--status", "archived"), {"second"}),
-        (("--user", "u1", "--source", "telegram", "--status", "active"), {"third"}),
+        ((), ["first", "second", "third"]),
+        (("--user", "u1"), ["first", "third"]),
+        (("--source", "telegram"), ["second", "third"]),
+        (("--status", "archived"), ["second"]),
+        (("--user", "u1", "--source", "telegram", "--status", "active"), ["third"]),
     ],
     ids=str,
 )
 def test_sessions_are_filtered_as_in_python(three, run, filters, expected):
-    assert listed(run("sessions", *filters, "--format", "json")) == expected
+    assert listed(run("sessions", *filters, "--format", "json")) == set(expected)
 
 
 def test_a_line_of_json_has_all_fields_of_a_session(three, run):
