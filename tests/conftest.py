@@ -47,8 +47,8 @@ def pytest_report_header(config):
     if not _is_whole(config):
         return None
     if config.option.slow:
-        return "with the slow tests, this takes about 12 minutes on two idle cores"
-    return "this takes about 5 minutes on two idle cores; the slow tests run with --slow"
+        return "with the slow tests, this takes about 15 minutes on two idle cores"
+    return "this takes about 6 minutes on two idle cores; the slow tests run with --slow"
 
 
 def pytest_itemcollected(item):

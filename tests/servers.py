@@ -16,6 +16,7 @@ from ulid import ULID
 import dal
 from dal.conninfo import with_schema
 from dal.gate.server import CHOICES, Server, serve
+from dal.sql import SCHEMA
 
 _FIGURES = pytest.StashKey[dict[str, str]]()
 
@@ -115,9 +116,11 @@ def options(schema) -> dict:
 
 @pytest.fixture
 def tables(server, schema, options) -> None:
-    """Create the tables in the test's schema."""
+    """Create the tables in the test's schema, without the checks of `apply_schema`, which take twice as long."""
     with psycopg.connect(server.conninfo, **options) as connection:
-        dal.SessionStore(connection).apply_schema()
+        connection.execute("SET client_min_messages = warning")
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        connection.execute(SCHEMA.read_bytes())
 
 
 @pytest.fixture
