@@ -23,6 +23,7 @@ SLOW = (
     "one_server/test_canaries.py",
     "one_server/test_history.py",
     "one_server/test_hostile_texts.py",
+    "one_server/test_model.py",
     "one_server/test_package.py",
 )
 """Folders and files whose tests are all slow."""
