@@ -117,8 +117,12 @@ class AsyncOwnPool(AsyncPooled):
 
     async def explain(self, error: psycopg.Error, query: str) -> DalError:
         """Translate an error of the driver, or the reason why there is no connection."""
-        why_not = self._pool.connection_class.why_not
-        return translate(why_not if isinstance(error, PoolTimeout) and why_not is not None else error, query)
+        pool = self._pool
+        if isinstance(error, PoolTimeout):
+            # A call that found the pool open just before it was closed waits in vain, and gets no reason from the pool.
+            closed = PoolClosed(f"the pool {pool.name!r} is closed") if pool.closed else None
+            error = closed or pool.connection_class.why_not or error
+        return translate(error, query)
 
 
 def _make(settings: dict[str, Any]) -> AsyncStorePool:

@@ -10,6 +10,7 @@ import warnings
 from unittest.mock import patch
 
 import pytest
+from sides import pool_of
 
 import dal
 from dal._async.pool import AsyncStorePool
@@ -17,6 +18,8 @@ from dal._sync.pool import StorePool
 
 PREAMBLE = """
 import asyncio, sys, threading, time
+from sides import pool_of
+
 import dal
 
 conninfo, schema, end = sys.argv[1:]
@@ -127,3 +130,19 @@ def test_a_pool_whose_creation_was_interrupted_is_collected(pool):
         del unfinished
         gc.collect()
     reported.assert_not_called()
+
+
+def test_a_call_that_found_the_pool_open_just_before_it_closed_is_refused(side, server, schema, tables, monkeypatch):
+    with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
+        store.check_schema()
+        pool = pool_of(store)
+        find_open = pool._check_open_getconn
+
+        def close_after():
+            find_open()
+            pool._closed = True
+            pool._pool.clear()
+
+        monkeypatch.setattr(pool, "_check_open_getconn", close_after)
+        with pytest.raises(dal.StoreClosed):
+            store.session("s").latest()
