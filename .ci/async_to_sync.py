@@ -1,4 +1,4 @@
-"""Generate each folder `_sync` in dal/ from the folder `_async` beside it; --check compares them.
+"""Generate each folder `_sync` in dal/ from its sibling `_async`; --check compares them.
 
 uv run .ci/async_to_sync.py [--check]
 """

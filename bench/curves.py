@@ -26,7 +26,7 @@ _DASHES = (None, "5 3")
 
 _WIDTH, _HEIGHT = 378.0, 238.0
 _NAMES = 180
-"""The width of the names beside bars."""
+"""The width of the names of bars."""
 _NUMBERS = 24
 """The width of the numbers behind bars."""
 

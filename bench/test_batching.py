@@ -1,4 +1,4 @@
-"""64 concurrent callers, each with a session of its own or all with one: single appends against a writer.
+"""64 concurrent callers, with their own sessions or a shared one: a writer compared with single appends.
 
     uv run pytest bench/test_batching.py
 

@@ -35,7 +35,7 @@ class Variant:
     """Its name in the report."""
     file: ClassVar[str]
     transactional: ClassVar[bool] = False
-    """Whether an append is several statements in a transaction."""
+    """True if an append is several statements in a transaction."""
     rounds: ClassVar[int] = 200
     """The number of timed appends; many for short ones, so that they span several CPU time slices."""
 

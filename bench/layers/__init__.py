@@ -1,4 +1,4 @@
-"""Data layers for agents' sessions, each by its own public interface and set up as its own documentation says."""
+"""Data layers for agent sessions, called by their public interfaces and set up as documented."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import URL
 
 Append = Callable[[str], Awaitable[object]]
-"""Appends a message with that text to the session that it was made for."""
+"""Appends a message with this text to a session."""
 
 
 class Layer(ABC):
-    """A data layer on a database of its own.
+    """A data layer on its own database.
 
-    One that is made for threads blocks in its coroutines, and is given a thread for each that run at once.
+    A layer for threads blocks in its coroutines, so each concurrent caller gets its own thread.
     """
 
     title: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
-    """What is installed for it, and told with its version."""
+    """The packages whose versions are shown."""
     call: ClassVar[str]
-    """The call that is measured."""
+    """The measured call."""
     beside: ClassVar[str]
-    """What the call does beside storing a message, what it leaves to others, and what was not counted."""
+    """What else the call does, what it omits, and what was not counted."""
     threads: ClassVar[bool] = False
 
     @abstractmethod
     async def open(self, conninfo: str) -> None:
-        """Connect, and make the tables if they are not there."""
+        """Connect, and create missing tables."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
 
     @abstractmethod
     async def begin(self, session_id: str) -> Append:
-        """What a request does before it appends to a session that is there: it makes an object, or loads one."""
+        """Prepare an append to an existing session, as a request does: create or load an object."""
 
     @abstractmethod
     async def fill(self, session_id: str, texts: Sequence[str]) -> None:
-        """Make a session with these messages, in the fastest way that the interface has."""
+        """Create a session with these messages, in the fastest way of the interface."""
 
     @abstractmethod
     async def read(self, session_id: str) -> list[str]:
-        """Every message of a session, in the layer's own order."""
+        """Return all messages of a session, in the layer's order."""
 
 
 def url(conninfo: str, driver: str) -> str:
-    """The conninfo as SQLAlchemy takes it."""
+    """Return a conninfo as a URL for SQLAlchemy."""
     given = conninfo_to_dict(conninfo)
     host = str(given.get("host") or "127.0.0.1")
     socket = {"host": host} if host.startswith("/") else {}

@@ -27,7 +27,7 @@ class Chainlit(Layer):
     async def open(self, conninfo):
         with psycopg.connect(conninfo) as connection:
             connection.execute(SCHEMA.read_bytes())
-        init_http_context()  # As for a request; it asks whether that is of a page.
+        init_http_context()  # The layer needs the context of a request.
         self.layer = SQLAlchemyDataLayer(url(conninfo, "asyncpg"))
 
     async def close(self):
@@ -48,7 +48,7 @@ class Chainlit(Layer):
 
 
 def step(session_id, text):
-    """What a chainlit.Message makes of itself."""
+    """Return a step like that of a chainlit.Message."""
     now = utc_now()
     return {
         "id": str(uuid.uuid4()),

@@ -18,7 +18,7 @@ class LlamaIndex(Layer):
         )
 
     async def close(self):
-        await self.store._async_session.kw["bind"].dispose()  # noqa: SLF001 - it has no close of its own
+        await self.store._async_session.kw["bind"].dispose()  # noqa: SLF001 - it has no close()
         self.store._session.kw["bind"].dispose()  # noqa: SLF001
 
     async def begin(self, session_id):

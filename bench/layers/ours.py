@@ -86,6 +86,6 @@ class OursThroughAWriter(OursInTasks):
 
 
 def batches(texts):
-    """Messages to be appended together, in turn."""
+    """Yield batches of messages."""
     for start in range(0, len(texts), FILLED):
         yield [dal.NewMessage(role="user", content=text) for text in texts[start : start + FILLED]]

@@ -1,4 +1,4 @@
-"""The review pages beside another revision of the query files."""
+"""Review pages that compare with another revision of the query files."""
 
 import pytest
 from browser import needs_chromium

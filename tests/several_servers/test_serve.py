@@ -18,7 +18,7 @@ SERVE = [sys.executable, "-m", "dal", "serve"]
 
 @contextmanager
 def serving(folder, *options):  # noqa: F811
-    """Run `dal serve` in a process group of its own; yield it with the connection string that it printed."""
+    """Run `dal serve` in its own process group; yield it and the printed connection string."""
     program = subprocess.Popen(
         [*SERVE, *options],
         stdout=subprocess.PIPE,
