@@ -54,7 +54,7 @@ def test_help_has_a_short_form_and_no_python_types(command):
     assert not re.search(r"<\w|\b(TEXT|INTEGER|BOOLEAN|DIRECTORY|str|bool|int|None)\b", shown.stdout)
 
 
-def test_examples_stand_on_lines_of_their_own():
+def test_examples_are_on_separate_lines():
     shown = program.call("check", "--help").stdout
     assert " - dal check --format markdown --also junit=check.xml  " in shown
     assert unwrapped("a\nb\n\n\b\nc\nd") == "a b\n\n\b\nc\nd"
@@ -66,7 +66,7 @@ def test_the_version_has_a_short_form(option):
 
 
 @pytest.mark.parametrize("module", ["dal", "dal.cli"])
-def test_python_can_run_it_as_a_module(module):
+def test_it_runs_as_a_python_module(module):
     done = subprocess.run(
         [sys.executable, "-m", module, "--help"], capture_output=True, text=True, timeout=120, check=False
     )
@@ -110,7 +110,7 @@ def completed(line):
         ("dal delete-idle --old", {"--older-than"}),
     ],
 )
-def test_a_shell_completes_commands_options_and_values(line, expected):
+def test_shell_completion_of_commands_options_and_values(line, expected):
     assert set(completed(line)) == expected
 
 
@@ -122,7 +122,7 @@ def test_the_help_says_how_to_install_completion():
 
 
 @pytest.mark.parametrize("place", ["before", "after", "within"])
-def test_quiet_may_stand_before_and_after_a_command(place, tmp_path):
+def test_quiet_works_before_and_after_a_command(place, tmp_path):
     folder = tmp_path / "todo"
     forms = {"before": ("-q", "init", folder), "after": ("init", folder, "--quiet"), "within": ("init", "-q", folder)}
     assert "an example" in program.call("init", tmp_path / "other").stdout
@@ -181,14 +181,14 @@ def test_every_error_has_the_same_status_and_shows_no_secret(command):
     assert "s3cret" not in done.stderr
 
 
-def test_a_bug_is_not_taken_for_the_answer_no():
+def test_a_bug_has_another_status_than_the_answer_no():
     script = "import dal.cli.queries as q; q._table = None; import dal.cli.app as a; a.run()"
     done = program.run("queries", script=script)
     assert done.returncode == exits.FAILED
     assert "TypeError" in done.stderr
 
 
-def test_a_closed_pipe_has_the_status_that_a_shell_knows():
+def test_a_closed_pipe_has_the_usual_exit_status():
     command = [sys.executable, "-m", "dal", "schema", "print"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as head:
         head.stdout.close()
@@ -198,7 +198,7 @@ def test_a_closed_pipe_has_the_status_that_a_shell_knows():
 # Files
 
 
-def test_no_file_with_content_is_replaced_unasked(tmp_path):
+def test_files_are_not_overwritten_without_an_option(tmp_path):
     path = tmp_path / "kept.json"
     path.write_text("precious", encoding="utf-8")
     for command in (
@@ -222,12 +222,12 @@ def test_a_review_replaces_only_its_own_pages(tmp_path):
 # libpq's variables
 
 
-def test_a_database_is_named_or_refused():
+def test_no_database_is_an_error():
     assert_fails(program.call("sessions"), "--dsn", "DAL_DSN", "PGDATABASE")
 
 
 @pytest.mark.parametrize("name", ["PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE"])
-def test_libpq_s_variables_may_name_a_database(monkeypatch, name):
+def test_libpq_variables_can_name_the_database(monkeypatch, name):
     def connect(conninfo, **_options):
         raise psycopg.OperationalError(f"connecting to {conninfo!r}")
 

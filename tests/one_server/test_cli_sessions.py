@@ -107,7 +107,7 @@ def test_a_line_of_json_has_all_fields_of_a_session(three, run):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_every_page_says_how_to_get_the_next_one(three, run, form):
+def test_a_page_shows_how_to_get_the_next_one(three, run, form):
     found, options = [], ()
     while True:
         done = run("sessions", "-n", "1", "--format", form, *options)
@@ -185,7 +185,7 @@ def test_the_messages_of_a_session_have_pages(sync_store, run):
     assert found == [["message 3", "message 4"], ["message 1", "message 2"], ["message 0"]]
 
 
-def test_long_content_is_cut_unless_all_is_wanted(sync_store, run):
+def test_long_content_is_shortened_by_default(sync_store, run):
     text = "x" * (show._MOST_SHOWN + 1234)
     sync_store.session("s").append("user", text)
     assert "x… and 1,234 more characters; --full shows them\n" in run("show", "s").stdout
@@ -206,7 +206,7 @@ def test_json_has_the_session_its_agents_and_the_messages(sync_store, run):
     assert dal.Message(**message, created_at=said.created_at) == said
 
 
-def test_a_session_that_is_not_stored_is_the_answer_no(run):
+def test_an_unknown_session_exits_with_the_answer_no(run):
     assert_fails(run("show", "none"), "session 'none' is not stored", status=1)
     assert_fails(run("show", "none", "--before", "7", "--format", "json"), "session 'none' is not stored", status=1)
 
@@ -228,7 +228,7 @@ def test_idle_sessions_are_deleted(old, run):
     assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 0 sessions.\n"
 
 
-def test_only_one_user_s_sessions_are_deleted(old, run):
+def test_the_sessions_of_one_user_are_deleted(old, run):
     assert run("delete-idle", "--older-than", "90d", "--user", "u1", "--yes").stdout == "Deleted 1 sessions.\n"
     assert ids(old) == {"second", "third"}
 
@@ -266,7 +266,7 @@ def test_it_deletes_in_small_transactions(old, run, monkeypatch):
     assert limits == [1, 1, 1]
 
 
-def test_an_interrupted_one_says_how_far_it_is(old, run, monkeypatch):
+def test_an_interrupted_deletion_reports_its_progress(old, run, monkeypatch):
     monkeypatch.setattr(idle, "_STEP", 1)
     monkeypatch.setattr(signals, "ignore", lambda: None)
     steps, really = iter([True, False]), dal.SessionStore.delete_idle
@@ -281,7 +281,7 @@ def test_an_interrupted_one_says_how_far_it_is(old, run, monkeypatch):
     assert (done.returncode, done.stdout, done.stderr) == (130, "Deleted 1 sessions.\n", "dal: stopped by SIGINT\n")
 
 
-def test_sessions_in_use_are_left_and_named(old, connect, run):
+def test_locked_sessions_are_skipped_and_listed(old, connect, run):
     user = connect(autocommit=False)
     user.execute("SELECT FROM sessions WHERE session_id = 'first' FOR UPDATE")
     done = run("delete-idle", "--older-than", "90d", "--yes")
@@ -291,13 +291,13 @@ def test_sessions_in_use_are_left_and_named(old, connect, run):
     assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 1 sessions.\n"
 
 
-def test_without_a_terminal_nothing_is_deleted_unconfirmed(old, run):
+def test_nothing_is_deleted_without_confirmation(old, run):
     assert_fails(run("delete-idle", "--older-than", "90d"), "--yes: is needed")
     assert ids(old) == {"first", "second", "third"}
 
 
 @pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, {"third"}), ("n", 1, {"first", "second", "third"})])
-def test_on_a_terminal_it_asks(old, run, schema, answer, status, left):  # noqa: PLR0917
+def test_it_asks_for_confirmation_on_a_terminal(old, run, schema, answer, status, left):  # noqa: PLR0917
     mine, its = pty.openpty()
     os.write(mine, f"{answer}\n".encode())
     command = [sys.executable, "-m", "dal.cli", "delete-idle", "--older-than", "90d", "--schema", schema]

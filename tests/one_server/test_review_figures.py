@@ -69,7 +69,7 @@ FILES = {"queries": "tasks.sql", "schema": "schema.sql", "fixtures": "fixtures.p
 
 @pytest.fixture(scope="module")
 def checked_now(server, tmp_path_factory):
-    """The measurements of the present queries."""
+    """The results for the current queries."""
     folder = tmp_path_factory.mktemp("now")
     write(folder, tasks=QUERIES_NOW, schema=SCHEMA, fixtures=FIXTURES + NAMES)
     path = folder / "check.json"
@@ -134,7 +134,7 @@ def test_a_base_is_measured_where_it_differs(project, review):
     assert status(project) == before, "the work tree or the index has changed"
 
 
-def test_fixtures_of_the_base_that_do_not_fit_a_query_leave_the_others(checked_now, review):
+def test_fixtures_of_the_base_may_lack_a_query(checked_now, review):
     pages = review("--from", checked_now, "--base", "main")
     assert "No figures at main: it promised growth in the lists there." in pages["first"]
     assert "No figures at main: the fixtures' parameters('last', 'the tasks', 64, " in pages["last"]

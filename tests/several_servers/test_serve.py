@@ -1,4 +1,4 @@
-"""`dal serve`: what it prints, that its data is kept or deleted, and that nothing else is left."""
+"""`dal serve`: its output, its data folder, and nothing else left behind."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def serving(folder, *options):  # noqa: F811
 
 
 def stop(program, ending=signal.SIGINT):
-    """End it as a terminal does, and return what else it printed."""
+    """Interrupt it like a terminal; return the rest of its output."""
     os.killpg(program.pid, ending)
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out) == (0, "")
@@ -49,7 +49,7 @@ def listening(conninfo):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_a_signal_and_leaves_nothing(folder, ending):  # noqa: F811
+def test_it_serves_until_a_signal_and_leaves_nothing_behind(folder, ending):  # noqa: F811
     with serving(folder) as (program, conninfo):
         with dal.SessionStore.connect(conninfo) as store:
             assert store.session("s").append("user", "hello").sequence == 0
@@ -73,7 +73,7 @@ def test_it_keeps_the_data_in_a_folder(folder):  # noqa: F811
     assert [path.name for path in data.iterdir()] == ["session-dal"]
 
 
-def test_the_commands_work_with_what_it_prints(folder):  # noqa: F811
+def test_the_printed_connection_string_works_with_the_commands(folder):  # noqa: F811
     with serving(folder) as (program, conninfo):
         environment = os.environ | {"DAL_DSN": conninfo}
         for command in (["schema", "check"], ["sessions"]):
@@ -101,7 +101,7 @@ def test_data_of_another_version_is_refused(folder):  # noqa: F811
     assert done.stderr.count("\n") == 1
 
 
-def test_a_folder_that_cannot_be_made_is_an_error():
+def test_a_folder_that_cannot_be_created_is_an_error():
     done = subprocess.run([*SERVE, "--data", Path("/dev/null/x")], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot use /dev/null/x/session-dal" in done.stderr
