@@ -26,9 +26,6 @@ _BLOCK = 8192
 
 _MAX_TURNS = 6
 
-_MANY_BUFFERS = 20_000
-"""A call that takes more buffers is run in one turn only: noise is small compared to that."""
-
 _USAGE = re.compile(
     r"(?P<user>[\d.]+) s user, (?P<system>[\d.]+) s system"
     r"(?:.*?(?P<sleeps>\d+)/\d+ \[[\d/]+\] voluntary)?",
@@ -83,8 +80,6 @@ class Turns:
         Return the lowest cost of the first run, of the second, and so on; fewer if the statement cannot be repeated.
         """
         lowest = self._turn(statement, mode, values(), times)
-        if all(map(_is_large, lowest)):
-            return lowest
         for _ in range(_MAX_TURNS - 1):
             turn = self._turn(statement, mode, values(), times)
             lower = [least(costs) for costs in zip(lowest, turn, strict=False)]
@@ -132,11 +127,6 @@ def _row(connection: psycopg.Connection[Any], query: str) -> tuple[Any, ...]:
     cursor = connection.cursor(row_factory=tuple_row)
     row = cursor.execute(getattr(statements, query).sql, prepare=False).fetchone()
     return row or ()
-
-
-def _is_large(cost: Cost) -> bool:
-    """Return whether the cost is so large that one turn is enough. A sleep can be noise at any size."""
-    return cost.buffers > _MANY_BUFFERS and not cost.sleeps
 
 
 def _is_settled(before: Cost, after: Cost) -> bool:
