@@ -31,9 +31,16 @@ def export(  # noqa: PLR0913 - options
     user: User = None,
     source: Source = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Created from then on; UTC without an offset.")
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only sessions created at TIME or later. A TIME without an offset is in UTC.",
+        ),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Created before then.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Only sessions created before TIME.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write sessions with their messages as JSON Lines, from one snapshot (docs/format.md).

@@ -33,7 +33,10 @@ def delete_idle(  # noqa: PLR0913 - options
     schema: Schema = None,
     dsn: Dsn = None,
     before: Annotated[
-        str | None, typer.Option("--before", metavar="TIME", help="Without activity since then; UTC without an offset.")
+        str | None,
+        typer.Option(
+            "--before", metavar="TIME", help="Sessions without activity since TIME. A TIME without an offset is in UTC."
+        ),
     ] = None,
     older_than: Annotated[
         str | None,
