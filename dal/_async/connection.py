@@ -13,7 +13,7 @@ from weakref import WeakSet
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.abc import PQGen
-from psycopg.errors import Diagnostic, lookup
+from psycopg.errors import Diagnostic, QueryCanceled, lookup
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
@@ -152,15 +152,22 @@ def _keep_farewell(farewell: list[psycopg.Error], notice: Diagnostic) -> None:
 async def _within(
     seconds: float | None, connection: AsyncConnection[Any], wait: Callable[..., Any], gen: PQGen[T], interval: float
 ) -> T:
-    """Wait at most so many seconds; then close the connection, since the reply may still arrive."""
+    """Wait at most so many seconds; then close the connection, since the reply may still arrive.
+
+    The server's statement_timeout may be faster, so that the reply is that the statement was canceled.
+    """
     ends = inf if seconds is None else monotonic() + seconds
     try:
         reply: T = await wait(gen, interval, seconds)
     except psycopg.Error as error:
-        if error.sqlstate is None and monotonic() >= ends:
+        was_canceled = isinstance(error, QueryCanceled)
+        if monotonic() < ends or not (was_canceled or error.sqlstate is None):
+            raise
+        if not was_canceled:
             await connection.close()
-            raise TooLate("no reply came in time") from error
-        raise
+        late = TooLate("no reply came in time")
+        late.sqlstate = error.sqlstate
+        raise late from error
     return reply
 
 

@@ -1,12 +1,14 @@
 """The header parser is strict: anything unknown is an error with its file and line."""
 
 import re
+from dataclasses import fields, replace
 
 import pytest
 
 from dal.gate.header.grammar import LINES, MEASURED, promise_of
 from dal.gate.header.parse import PromiseError, parse
-from dal.gate.header.promises import Growth, Rows
+from dal.gate.header.promises import Advisory, Growth, Promises, Rows
+from dal.gate.measure.reports import descriptions
 from dal.gate.measure.subjects import load
 from dal.sql import QUERIES
 
@@ -137,3 +139,17 @@ def test_the_example_of_a_header_line_is_valid(word):
     example = LINES[word].example
     for part in example.split(";") if word in MEASURED else [example]:
         promise_of(word, 1, part.strip())
+
+
+NOTHING = {"round_trips": 0, "advisory": Advisory(0), "waits": None, "locks": {}}
+"""Fields of Promises without a promise; the others are False or empty."""
+
+
+@pytest.mark.parametrize("name", sorted({one.name for one in fields(Promises)} - {"path", "line", "locks_line"}))
+def test_each_promise_is_described(tmp_path, name):
+    """Otherwise `dal review --base` would not show that one was removed."""
+    text = VALID.replace("HOT", "HOT; at most 30 buffers; may match nothing")
+    text = text.replace("1 row of sessions", "1 row of sessions; 1 advisory lock; waits for nobody")
+    full = parse(write_file(tmp_path, text), "one")
+    nothing = NOTHING[name] if name in NOTHING else type(getattr(full, name))()
+    assert descriptions(replace(full, **{name: nothing})) != descriptions(full)

@@ -171,6 +171,20 @@ def test_a_retried_removal_does_not_remove_later_messages(connection, tables):
     assert dal.queries.messages.remove_from(connection, **removal) == first, "the removal was already applied"
 
 
+def test_a_statement_that_the_server_cancels_at_the_deadline_has_exceeded_it(server, schema, tables, monkeypatch):
+    def wait(_connection, _statement, _interval, seconds):
+        time.sleep(seconds)
+        raise psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
+
+    with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=0.5) as store:
+        store.check_schema()
+        monkeypatch.setattr("psycopg.Connection.wait", wait)
+        with pytest.raises(dal.DeadlineExceeded) as error:
+            store.session("s").append("user", "x")
+        assert error.value.outcome_unknown is False
+        monkeypatch.undo()
+
+
 def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, tables, connect):
     dal.SessionStore(connect()).session("s").append("user", "0")
     holder = connect(autocommit=False)

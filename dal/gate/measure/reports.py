@@ -185,6 +185,8 @@ def descriptions(promises: Promises) -> list[str]:
         *(f"held snapshot: {bound}" for bound in promises.held),
         *(f"{mode} on {table}" for table, mode in promises.locks.items()),
         *map(str, promises.rows),
+        *([str(promises.advisory)] if promises.advisory.number else []),
+        *([str(promises.waits)] if promises.waits is not None else []),
         *(f"never {never}" for never in promises.never),
     ]
 
