@@ -227,10 +227,9 @@ class Gate:
         times = 2 if set(subject.promises.locks.values()) - {LOCK_MODES[0]} else 1
         values = partial(self._values, subject, axis, size)
         with prepared(turns.connection, subject.text) as statement:
+            returned = {mode: turns.returned(statement, mode, values) for mode in MODES}
             by_mode = {mode: turns.costs(statement, mode, values, times) for mode in MODES}
-            activity.matched[size] = min(
-                costs[0].rows_written or turns.returned(statement, mode, values) for mode, costs in by_mode.items()
-            )
+        activity.matched[size] = min(max(returned[mode], by_mode[mode][0].rows_written) for mode in MODES)
         fewest = min(map(len, by_mode.values()))
         return [{mode: costs[time] for mode, costs in by_mode.items()} for time in range(fewest)]
 

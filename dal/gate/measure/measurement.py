@@ -27,7 +27,7 @@ class Activity:
 
     may_match_nothing: bool = False
     matched: dict[int, int] = field(default_factory=dict)
-    """By size: the rows that the call wrote, or returned if it wrote none; the lower number of both plans."""
+    """By size: the rows that the call returned or wrote; the lower number of both plans."""
     unchanged: list[int] = field(default_factory=list)
     """The sizes whose data and parameters are the same as at the size before."""
 
