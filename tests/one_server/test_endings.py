@@ -18,8 +18,6 @@ from dal._sync.pool import StorePool
 
 PREAMBLE = """
 import asyncio, sys, threading, time
-from sides import pool_of
-
 import dal
 
 conninfo, schema, end = sys.argv[1:]
