@@ -35,8 +35,16 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes many seconds, so the whole suite runs it with --slow only")
-    if not (_is_whole(config) or hasattr(config, "workerinput")):
+    if hasattr(config, "workerinput"):
+        config.option.slow = config.workerinput["slow"]
+    elif not _is_whole(config):
         config.option.slow = True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Pass the choice on to a process of pytest-xdist, which cannot know what was chosen."""
+    node.workerinput["slow"] = node.config.option.slow
 
 
 def pytest_xdist_auto_num_workers(config):
