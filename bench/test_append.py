@@ -80,7 +80,7 @@ def test_time_of_an_append_with_delayed_replies(variant_tables, connected, timed
     )
     ours = Reference(partial(other.append, variant_tables.session(other, "reference")), FAR_ROUNDS)
     append = partial(variant.append, variant_tables.session(variant, "far"))
-    timed.compare(TIMES, variant.title, "at 1,000, replies 1 ms late", append, ours)
+    timed.compare(TIMES, variant.title, "at 1,000, replies delayed by 1 ms", append, ours)
 
 
 def test_time_of_a_bare_insert_by_pgbench(variant_tables, server, ours, ledger):
