@@ -73,7 +73,7 @@ Plan = Generator[tuple[str, Iterator[float]], list[float], Measured]
 
 
 def plan(rates: tuple[tuple[float, str], ...]) -> Plan:
-    """Let the targets take turns, so that other load affects both: first in a closed loop, then in open ones."""
+    """Run both targets by turns, in a closed loop and then in open loops, so that other load affects both alike."""
     measured = Measured()
     for _ in range(ROUNDS):
         durations = {}

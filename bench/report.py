@@ -57,7 +57,7 @@ def timed(benchmark, ledger) -> Timed:
 
 @pytest.fixture(scope="session")
 def large(request) -> bool:
-    """Whether to use the full sizes."""
+    """Return True if `--large` was given."""
     return request.config.option.large
 
 

@@ -25,7 +25,7 @@ class Layer(ABC):
     call: ClassVar[str]
     """The measured call."""
     beside: ClassVar[str]
-    """What else the call does, what it omits, and what was not counted."""
+    """How the call differs from ours, and which of its statements were not counted."""
     threads: ClassVar[bool] = False
 
     @abstractmethod

@@ -30,7 +30,7 @@ class Source:
     """The reason why no more statements are sent."""
 
     is_pooled = False
-    """Whether each operation has its own connection and transaction."""
+    """True if operations run on different connections, each in a transaction of its own."""
 
     spare: Spare | None = None
     """Cursors to use again, if there is only one connection."""
@@ -42,7 +42,7 @@ class Source:
 
     @property
     def has_own_transaction(self) -> bool:
-        """Whether each statement is a transaction of its own."""
+        """True if each statement commits by itself."""
         return True
 
     def take(self, deadline: float | None) -> Connection[Any]:
@@ -93,7 +93,7 @@ class Single(Source):
 
     @property
     def has_own_transaction(self) -> bool:
-        """Whether each statement is a transaction of its own: in autocommit mode, outside a block."""
+        """True in autocommit mode outside a transaction block: each statement then commits by itself."""
         is_idle = self._connection.info.transaction_status == TransactionStatus.IDLE
         return self._connection.autocommit and is_idle
 

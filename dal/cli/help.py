@@ -18,7 +18,7 @@ def below(group: TyperGroup) -> Iterator[Any]:
 
 
 def improve(command: Any) -> None:
-    """Let a terminal break the lines of a command's help, and show no Python types and no None."""
+    """Join the lines of a command's help, so that the terminal wraps them, and hide Python types and None."""
     command.help = unwrapped(command.help or "")
     get_params = command.get_params
 
