@@ -25,7 +25,7 @@
 DO $$
 DECLARE
     -- The version that this file creates.
-    made constant integer := 5;
+    made constant integer := 7;
     target text;
     found integer;
     strange text;
@@ -51,7 +51,7 @@ BEGIN
     -- accepted only if its owner is the current role, or a member of the role that owns the schema or the
     -- database.
     SELECT string_agg(format('%s of %s', c.oid::regclass, pg_get_userbyid(c.relowner)), ', ') INTO strange
-    FROM unnest('{dal_schema,sessions,messages,removals}'::text[]) AS w (name)
+    FROM unnest('{dal_schema,sessions,messages,removed_messages,changes}'::text[]) AS w (name)
     INNER JOIN pg_class AS c
         ON c.oid IN (to_regclass(format('%I.%I', current_schema(), w.name)), to_regclass('pg_temp.' || w.name))
     INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
@@ -104,7 +104,7 @@ CREATE TABLE IF NOT EXISTS dal_schema (
     usable_from integer
 );
 
-INSERT INTO dal_schema (version, usable_from) VALUES (5, 5) ON CONFLICT (version) DO NOTHING;
+INSERT INTO dal_schema (version, usable_from) VALUES (7, 7) ON CONFLICT (version) DO NOTHING;
 
 -- The columns that an append changes come first and next to each other, the wide ones last. An update logs
 -- the bytes from the first changed column to the last, so every append would also log any wide column between
@@ -120,10 +120,18 @@ CREATE TABLE IF NOT EXISTS sessions (
     -- always less than a minute later than listed_at. An append that moves its session up writes 1.0 kB of
     -- WAL, any other 0.6 kB. With turns of six appends, two minutes apart, 83 % of the updates are HOT.
     listed_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+    -- Counts every change that is not an append, so that a reader that follows sequence numbers notices them.
+    revision bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL,
     archived_at timestamptz,
+    -- A fork has the messages of its parent before this number.
+    fork_point bigint,
     session_id text COLLATE "C" NOT NULL,
+    -- A deleted session leaves its row with this id, its counters and its times, and nothing else. An append meets
+    -- the row, and is refused. So an append in flight cannot bring a deleted session back.
     status text COLLATE "C" NOT NULL DEFAULT 'active',
+    -- The status that restore() brings back.
+    trashed_from text COLLATE "C",
     source text COLLATE "C",
     user_id text COLLATE "C",
     parent_id text COLLATE "C",
@@ -141,12 +149,15 @@ CREATE TABLE IF NOT EXISTS sessions (
         AND length(user_id) BETWEEN 1 AND 255
         AND length(parent_id) BETWEEN 1 AND 255
     ),
-    CONSTRAINT sessions_status_is_known CHECK (status IN ('active', 'paused', 'archived')),
+    CONSTRAINT sessions_status_is_known CHECK (status IN ('active', 'paused', 'archived', 'trashed', 'deleted')),
+    CONSTRAINT sessions_trashed_has_its_origin CHECK ((status = 'trashed') = (trashed_from IS NOT NULL)),
     -- There cannot be more messages than numbers.
     CONSTRAINT sessions_counts_agree CHECK (message_count BETWEEN 0 AND next_sequence),
-    CONSTRAINT sessions_archived_has_its_time CHECK ((status = 'archived') = (archived_at IS NOT NULL)),
+    CONSTRAINT sessions_archived_has_its_time CHECK (
+        (coalesce(trashed_from, status) = 'archived') = (archived_at IS NOT NULL)
+    ),
     -- Guards the cache: only an archived session's list of agents is final.
-    CONSTRAINT sessions_only_archived_caches CHECK (agent_ids IS NULL OR status = 'archived'),
+    CONSTRAINT sessions_only_archived_caches CHECK (agent_ids IS NULL OR archived_at IS NOT NULL),
     CONSTRAINT sessions_metadata_is_an_object CHECK (jsonb_typeof(metadata) = 'object')
 ) WITH (
     -- Each page keeps room for the next versions of its rows, so that an append's update stays on the page and
@@ -160,7 +171,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     autovacuum_analyze_scale_factor = 0.1
 );
 
--- Lists by recency: of a status, of a user, from a source. For each wanted status, a page scans one of these
+-- Lists by recency: of a status, of a user, from a source, of a parent. For each wanted status, a page scans one of these
 -- indexes backwards and stops when it is full. The index has the order of the list, so nothing is sorted,
 -- however many sessions were active in the same hour. The predicate of the first index is true for every row;
 -- only lists of all sessions repeat it. It keeps the planner from scanning this index for the few sessions of
@@ -171,11 +182,16 @@ CREATE INDEX IF NOT EXISTS sessions_listed_of_user ON sessions (user_id, status,
 WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS sessions_listed_of_source ON sessions (source, status, listed_at, session_id)
 WHERE source IS NOT NULL;
+CREATE INDEX IF NOT EXISTS sessions_listed_of_parent ON sessions (parent_id, status, listed_at, session_id)
+WHERE parent_id IS NOT NULL;
 
 -- A generic plan is made for the average user, who has few sessions, so the planner would sort all of them.
 -- For a user with 30,000 sessions that takes thousands of buffers. With n_distinct = 10 the planner assumes
 -- that there are ten users, and scans the index instead.
-ALTER TABLE sessions ALTER COLUMN user_id SET (n_distinct = 10), ALTER COLUMN source SET (n_distinct = 10);
+ALTER TABLE sessions
+ALTER COLUMN user_id SET (n_distinct = 10),
+ALTER COLUMN source SET (n_distinct = 10),
+ALTER COLUMN parent_id SET (n_distinct = 10);
 
 CREATE TABLE IF NOT EXISTS messages (
     sequence bigint NOT NULL,
@@ -215,21 +231,47 @@ WHERE agent_id IS NOT NULL;
 -- of 25.
 ALTER TABLE messages ALTER COLUMN session_id SET (n_distinct = -0.02), ALTER COLUMN session_id SET STATISTICS 1;
 
--- One row per removal (a tombstone). A removal that is sent again because its reply was lost finds its row, and
--- does not remove messages that were appended in the meantime. The table stays small: removals are rare, a
--- removal of nothing leaves no row, and each removal deletes its session's rows that are older than an hour.
-CREATE TABLE IF NOT EXISTS removals (
+-- Removed messages: the earlier versions of an answer, for example. They are in a table of their own, so that they
+-- cost the reads of a session nothing. store.purge() deletes old ones.
+CREATE TABLE IF NOT EXISTS removed_messages (
     sequence bigint NOT NULL,
-    messages bigint NOT NULL,
+    created_at timestamptz NOT NULL,
     removed_at timestamptz NOT NULL,
     session_id text COLLATE "C" NOT NULL,
-    removal_id text COLLATE "C" NOT NULL,
+    message_id text COLLATE "C" NOT NULL,
+    role text COLLATE "C" NOT NULL,
+    agent_id text COLLATE "C",
+    content text NOT NULL,
+    metadata jsonb NOT NULL,
 
-    CONSTRAINT removals_pkey PRIMARY KEY (session_id, removal_id),
-    CONSTRAINT removals_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions (session_id)
+    CONSTRAINT removed_messages_pkey PRIMARY KEY (session_id, sequence),
+    CONSTRAINT removed_messages_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions (session_id)
+    ON DELETE CASCADE
+);
+
+-- purge() finds the oldest by it.
+CREATE INDEX IF NOT EXISTS removed_messages_by_age ON removed_messages (removed_at);
+
+-- One row per change of a session that is not an append. With it, a change that is sent again because its reply was
+-- lost is recognised, and a reader of the session can tell what changed behind it. The table stays small: such changes
+-- are rare, a change of nothing leaves no row, and each change deletes its session's rows that are older than an hour.
+CREATE TABLE IF NOT EXISTS changes (
+    revision bigint NOT NULL,
+    first_sequence bigint,
+    last_sequence bigint,
+    messages bigint NOT NULL DEFAULT 0,
+    changed_at timestamptz NOT NULL,
+    session_id text COLLATE "C" NOT NULL,
+    change_id text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+
+    CONSTRAINT changes_pkey PRIMARY KEY (session_id, change_id),
+    CONSTRAINT changes_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions (session_id)
     ON DELETE CASCADE,
-    CONSTRAINT removals_ids_fit CHECK (length(removal_id) BETWEEN 1 AND 255),
-    CONSTRAINT removals_are_counted CHECK (sequence >= 0 AND messages >= 0)
+    CONSTRAINT changes_ids_fit CHECK (length(change_id) BETWEEN 1 AND 255 AND length(kind) BETWEEN 1 AND 255),
+    CONSTRAINT changes_are_counted CHECK (
+        revision > 0 AND messages >= 0 AND first_sequence BETWEEN 0 AND last_sequence
+    )
 );
 
 COMMENT ON TABLE dal_schema IS 'The versions of session-dal''s schema that were applied here.';
@@ -242,10 +284,13 @@ COMMENT ON COLUMN sessions.next_sequence IS 'The number of the next message. It 
 COMMENT ON COLUMN sessions.message_count IS 'The number of stored messages: next_sequence less the removed ones.';
 COMMENT ON COLUMN sessions.updated_at IS 'The time of the last message, removal, or change of status or metadata; reads do not change it. It only decreases if it was more than an hour ahead of the clock.';
 COMMENT ON COLUMN sessions.listed_at IS 'The place in lists by recency: updated_at, refreshed at most once a minute.';
-COMMENT ON COLUMN sessions.created_at IS 'When the first message was stored.';
+COMMENT ON COLUMN sessions.revision IS 'How many times the session was changed by something else than an append.';
+COMMENT ON COLUMN sessions.fork_point IS 'If the session is a fork: it has its parent''s messages before this number.';
+COMMENT ON COLUMN sessions.trashed_from IS 'The status that a trashed session had, and that restore() brings back.';
+COMMENT ON COLUMN sessions.created_at IS 'When the session was stored, in general with its first message.';
 COMMENT ON COLUMN sessions.archived_at IS 'When the session was archived; null before.';
 COMMENT ON COLUMN sessions.session_id IS 'A ULID, or an id that the service chose, such as a chat''s key.';
-COMMENT ON COLUMN sessions.status IS 'active, paused (a mark for the service; messages are still accepted) or archived (final: nothing can be appended or removed).';
+COMMENT ON COLUMN sessions.status IS 'active, paused (a mark for the service; messages are still accepted) or archived (final: nothing can be appended or removed); trashed (out of all lists, until it is restored or deleted); deleted (only this row is left).';
 COMMENT ON COLUMN sessions.source IS 'The origin of the session, such as telegram.';
 COMMENT ON COLUMN sessions.user_id IS 'The user whose session it is.';
 COMMENT ON COLUMN sessions.parent_id IS 'The session that this one continues; it may have been deleted since.';
@@ -262,9 +307,23 @@ COMMENT ON COLUMN messages.agent_id IS 'The agent that speaks; null if none does
 COMMENT ON COLUMN messages.content IS 'The text of the message.';
 COMMENT ON COLUMN messages.metadata IS 'Anything that the service keeps with the message; an object.';
 
-COMMENT ON TABLE removals IS 'One row per removal of messages (a tombstone), so that a repeated removal is recognised.';
-COMMENT ON COLUMN removals.sequence IS 'The number from which on messages were removed.';
-COMMENT ON COLUMN removals.messages IS 'The number of removed messages.';
-COMMENT ON COLUMN removals.removed_at IS 'When the messages were removed.';
-COMMENT ON COLUMN removals.session_id IS 'The session.';
-COMMENT ON COLUMN removals.removal_id IS 'A ULID that identifies the removal.';
+COMMENT ON TABLE removed_messages IS 'Messages that were removed from their sessions, until purge() deletes them.';
+COMMENT ON COLUMN removed_messages.sequence IS 'The message''s number in its session; it is not used again.';
+COMMENT ON COLUMN removed_messages.created_at IS 'When the message was stored.';
+COMMENT ON COLUMN removed_messages.removed_at IS 'When it was removed.';
+COMMENT ON COLUMN removed_messages.session_id IS 'The session.';
+COMMENT ON COLUMN removed_messages.message_id IS 'As in messages.';
+COMMENT ON COLUMN removed_messages.role IS 'As in messages.';
+COMMENT ON COLUMN removed_messages.agent_id IS 'As in messages.';
+COMMENT ON COLUMN removed_messages.content IS 'As in messages.';
+COMMENT ON COLUMN removed_messages.metadata IS 'As in messages.';
+
+COMMENT ON TABLE changes IS 'One row per change of a session that is not an append, for about an hour.';
+COMMENT ON COLUMN changes.revision IS 'The session''s revision after the change.';
+COMMENT ON COLUMN changes.first_sequence IS 'The number of the first message that it changed; null if it changed none.';
+COMMENT ON COLUMN changes.last_sequence IS 'The number of the last message that it changed; null if it changed none.';
+COMMENT ON COLUMN changes.messages IS 'How many messages it changed.';
+COMMENT ON COLUMN changes.changed_at IS 'When the change was made.';
+COMMENT ON COLUMN changes.session_id IS 'The session.';
+COMMENT ON COLUMN changes.change_id IS 'A ULID that identifies the change, so that it is not made twice.';
+COMMENT ON COLUMN changes.kind IS 'What it was: remove, replace, annotate, redact, metadata, pause, resume, archive, trash or restore.';

@@ -105,6 +105,30 @@ class Opening(NamedTuple):
     json_metadata: str
 
 
+class Conditions(NamedTuple):
+    """What an append asks of the session, and what it changes there besides."""
+
+    if_next: int | None = None
+    must_exist: bool = False
+    json_session_changes: str | None = None
+
+    @property
+    def are_own(self) -> bool:
+        """Whether no other append can share the statement."""
+        return self.if_next is not None or self.json_session_changes is not None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the statement."""
+        return {
+            "if_next": self.if_next,
+            "must_exist": self.must_exist or bool(self.if_next),
+            "session_changes": self.json_session_changes,
+        }
+
+
+UNCONDITIONAL = Conditions()
+
+
 @dataclass(slots=True, eq=False)
 class Append:
     """The messages that one call stores in one session, all or none; once sent, the outcome too."""
@@ -113,6 +137,7 @@ class Append:
     owner: str | None
     opening: Opening
     messages: Sequence[CheckedMessage]
+    conditions: Conditions = UNCONDITIONAL
     rows: dict[int, Appended | AppendedOne] = field(default_factory=dict)
     """The rows that the statement returned, by the message's place; none for a refused message."""
     token: Any = None
@@ -176,6 +201,7 @@ class Append:
             "agent_id": message.agent_id,
             "content": message.content,
             "metadata": message.json_metadata,
+            **self.conditions.parameters(),
         }
 
 
@@ -183,7 +209,7 @@ def batch_parameters(appends: Sequence[Append], patience: float | None = None) -
     """Return the parameters of the one statement that stores several appends: all confined to their users, or none.
 
     The sessions are sorted, so that no two statements lock them in different orders. The statement waits for a locked
-    one at most `patience` seconds.
+    one at most `patience` seconds. An append with conditions is sent alone.
     """
     openings: dict[str, Opening] = {}
     for append in appends:
@@ -200,6 +226,7 @@ def batch_parameters(appends: Sequence[Append], patience: float | None = None) -
         "session_metadata": _array([one.json_metadata for _, one in sessions]),
         "confined": appends[0].owner is not None,
         "patience": None if patience is None else f"{patience * 1000:.0f}ms",
+        **appends[0].conditions.parameters(),
         "places": _numbers([places[append.session_id] for append in appends for _ in append.messages]),
         "calls": _numbers([call for call, append in calls for _ in append.messages]),
         "message_ids": _array([one.message_id for one in messages]),

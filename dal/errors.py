@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import psycopg
 from psycopg.pq import DiagnosticField
@@ -45,8 +47,36 @@ class SessionNotFound(DalError, LookupError):
     """No such session is stored: it never had a message, was deleted, or is another user's."""
 
 
+class SessionDeleted(SessionNotFound):
+    """The session was deleted. `create(again=True)` begins another one with its id."""
+
+
+class SessionExists(DalError):
+    """A session with this id is already stored, with other values."""
+
+
 class SessionArchived(DalError):
     """The session is archived, which is final."""
+
+
+class SessionTrashed(DalError):
+    """The session is in the trash. `restore()` brings it back."""
+
+
+class Overtaken(DalError):
+    """The session's next number is not the given `if_next`: somebody else was faster. Nothing was changed.
+
+    `next_sequence` is the session's next number, as read a moment later.
+    """
+
+    def __init__(
+        self, message: str, *, next_sequence: int, query: str | None = None, sqlstate: str | None = None
+    ) -> None:
+        super().__init__(message, query=query, sqlstate=sqlstate)
+        self.next_sequence = next_sequence
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), next_sequence=self.next_sequence), self.args, self.__dict__
 
 
 class MessageConflict(DalError):
@@ -129,7 +159,7 @@ _IN_A_FUNCTION = (*_NO_TABLES, _NO_PRIVILEGE, "23505", "42883")
 _BY_POLICY = ("ExecWithCheckOptions", "check_enable_rls")
 """The server's functions that raise `_NO_PRIVILEGE` for row-level security; the message itself may be translated."""
 
-_SENT_TWICE = ("", "messages_message_id_key", "removals_pkey")
+_SENT_TWICE = ("", "messages_message_id_key", "changes_pkey")
 """Constraints that refuse a row that another transaction is storing too. Citus does not name them."""
 
 _Rule = tuple[type[DalError], str]
@@ -183,7 +213,7 @@ _BY_PLACE: dict[tuple[str, str], _Rule] = {
 
 
 def is_sent_twice(error: psycopg.Error) -> bool:
-    """Return whether another transaction was storing the same message, or the same removal."""
+    """Return whether another transaction was storing the same message, or making the same change."""
     return (
         isinstance(error, psycopg.errors.UniqueViolation)
         and (error.diag.constraint_name or "") in _SENT_TWICE

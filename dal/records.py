@@ -8,10 +8,16 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Literal
 
-Status = Literal["active", "paused", "archived"]
-"""The status of a session. Archived is final."""
+Status = Literal["active", "paused", "archived", "trashed"]
+"""The status of a session. Archived is final; a trashed session can be restored."""
 
-STATUSES: tuple[Status, ...] = ("active", "paused", "archived")
+LISTED: tuple[Status, ...] = ("active", "paused", "archived")
+"""The statuses of the sessions that lists show unless others are asked for."""
+
+STATUSES: tuple[Status, ...] = (*LISTED, "trashed")
+
+DELETED = "deleted"
+"""The status of the row that a deleted session leaves. No method returns such a row."""
 
 Metadata = Mapping[str, Any]
 """Metadata: a mapping of strings to any values that JSON has."""
@@ -47,7 +53,8 @@ class SessionRecord:
     """A stored session.
 
     `next_sequence` is the number of the next message. `message_count` is the number of stored messages, without removed
-    ones. `agent_ids` is the cached list: None until the first `agent_ids()` after the session was archived.
+    ones. `agent_ids` is the cached list: None until the first `agent_ids()` after the session was archived. `revision`
+    counts the changes other than appends. A fork has its parent's messages before `fork_point`.
     """
 
     session_id: str
@@ -62,6 +69,8 @@ class SessionRecord:
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None
+    revision: int
+    fork_point: int | None
 
     def __post_init__(self) -> None:
         if self.agent_ids is not None:
@@ -166,6 +175,8 @@ class OpenedRow:
     session_created_at: datetime
     updated_at: datetime
     archived_at: datetime | None
+    revision: int
+    fork_point: int | None
     agent_ids: list[str]
     sequence: int
     message_id: str

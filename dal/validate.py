@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from dal.errors import InvalidInput
-from dal.records import STATUSES, NewMessage, Status
+from dal.records import LISTED, STATUSES, NewMessage, Status
 
 MAX_ID_LENGTH = 255
 """Characters in an id, a role or a source: two of them must fit into one page of an index."""
@@ -183,9 +183,9 @@ def moment(argument: str, value: object) -> datetime:
 
 
 def statuses(argument: str, value: Status | None) -> list[str]:
-    """Return the statuses of a list: one, or all for None."""
+    """Return the statuses of a list: one, or those that lists show for None."""
     if value is None:
-        return list(STATUSES)
+        return list(LISTED)
     if value not in STATUSES:
         raise InvalidInput(argument, f"is {value!r}; it must be one of {', '.join(STATUSES)}")
     return [value]

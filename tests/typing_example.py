@@ -103,6 +103,9 @@ def query_files(connection: psycopg.Connection) -> None:
         agent_id=None,
         content="hello",
         metadata=Jsonb({"tokens": 7}),
+        if_next=None,
+        must_exist=False,
+        session_changes=None,
     )
     assert_type(stored, Appended | None)
     assert_type(latest.sql, bytes)

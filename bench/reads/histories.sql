@@ -51,4 +51,4 @@ ORDER BY s.session_id, g.n;
 VACUUM ANALYZE sessions, messages;
 
 -- name: clear#
-TRUNCATE sessions, messages, removals;
+TRUNCATE sessions, messages, removed_messages, changes;

@@ -9,11 +9,30 @@ from psycopg import IsolationLevel
 
 from dal import validate
 from dal._async.queries import AsyncQuery, async_queries
-from dal.appends import Append, CheckedMessage, Opening, check_call, check_message, check_new
-from dal.errors import DalError, InvalidInput, PartlyRefused, SessionArchived, SessionNotFound, StatementFailed
+from dal.appends import (
+    UNCONDITIONAL,
+    Append,
+    CheckedMessage,
+    Conditions,
+    Opening,
+    check_call,
+    check_message,
+    check_new,
+)
+from dal.errors import (
+    DalError,
+    InvalidInput,
+    Overtaken,
+    PartlyRefused,
+    SessionArchived,
+    SessionDeleted,
+    SessionNotFound,
+    SessionTrashed,
+    StatementFailed,
+)
 from dal.histories.pages import PAGE
 from dal.ids import new_id
-from dal.records import Message, Metadata, NewMessage, Opened, SessionRecord
+from dal.records import DELETED, Message, Metadata, NewMessage, Opened, SessionRecord
 
 if TYPE_CHECKING:
     from dal._async.backend import AsyncBackend
@@ -28,6 +47,7 @@ class AsyncSession:
 
     __slots__ = (
         "_backend",
+        "_existing",
         "_may_be_stored",
         "_opening",
         "_store",
@@ -48,6 +68,7 @@ class AsyncSession:
         user_id: str | None,
         parent_id: str | None,
         metadata: Metadata | None,
+        existing: bool,
     ) -> None:
         self._store = store
         self._backend = store._backend
@@ -63,13 +84,14 @@ class AsyncSession:
         An append sets it, and so does an `open`, a `record` or a change that finds the session; `delete` clears it. A
         refused append does not change it. So False means "not known", not "not stored".
         """
+        self._existing = existing
         self._may_be_stored = session_id is not None
         self._opening = Opening(self.source, self.user_id, self.parent_id, session_metadata)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}{'' if self.persisted else ', not known to be stored'}>"
 
-    async def append(
+    async def append(  # noqa: PLR0913 - a message's fields
         self,
         role: str,
         content: str,
@@ -77,22 +99,33 @@ class AsyncSession:
         agent_id: str | None = None,
         metadata: Metadata | None = None,
         message_id: str | None = None,
+        session_metadata: Metadata | None = None,
+        if_next: int | None = None,
     ) -> Message:
         """Store a message, and the session with its first one; return the message with its number.
 
         To repeat an append whose reply was lost, use the same message_id: if the message is already stored, this
         returns it. If the stored message has other content, this raises MessageConflict.
+
+        The keys of `session_metadata` are merged into the session's metadata, together with the message or not at all.
+        With `if_next`, the message is stored only if it gets this number; otherwise this raises Overtaken.
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
-        return (await self._append([message]))[0]
+        return (await self._append([message], session_metadata, if_next))[0]
 
-    async def append_all(self, messages: Iterable[NewMessage]) -> tuple[Message, ...]:
+    async def append_all(
+        self,
+        messages: Iterable[NewMessage],
+        *,
+        session_metadata: Metadata | None = None,
+        if_next: int | None = None,
+    ) -> tuple[Message, ...]:
         """Store several messages in order, all or none, as `append` stores one."""
         new = validate.new_messages("messages", messages)
         checked = [check_new(f"messages[{n}].", one, self._backend.sanitize) for n, one in enumerate(new)]
         check_call("messages", checked)
-        return await self._append(checked) if new else ()
+        return await self._append(checked, session_metadata, if_next) if new else ()
 
     async def open(self, latest: int = 20) -> Opened:
         """Read the start of a turn in one round trip: the record, the latest messages, and the agents."""
@@ -147,11 +180,11 @@ class AsyncSession:
     async def remove_from(self, sequence: int) -> int:
         """Remove the messages from a sequence number on, and return how many. Their numbers are not used again."""
         query, least = async_queries.messages.remove_from, validate.number("sequence", sequence, least=0)
-        removed = await self._run(query, sequence=least, removal_id=new_id())
+        removed = await self._run(query, sequence=least, change_id=new_id(), keep=True)
         if removed is None:
             raise self._is_not_found(query.name)
         if removed.is_refused:
-            raise self._is_archived(query.name, "remove from")
+            raise await self._why_nothing(query.name, "remove from")
         count: int = removed.messages
         return count
 
@@ -207,13 +240,27 @@ class AsyncSession:
         """Run a query file on this session, confined to the store's user."""
         return await self._backend.runner.run(query, session_id=self.id, owner=self._backend.owner, **parameters)
 
-    def _prepare(self, messages: Sequence[CheckedMessage]) -> Append:
+    def _prepare(
+        self, messages: Sequence[CheckedMessage], changes: Metadata | None = None, if_next: int | None = None
+    ) -> Append:
         """Make an append that is about to be sent."""
+        opening, conditions = self._opening, UNCONDITIONAL
+        if changes is not None or if_next is not None or self._existing:
+            conditions = Conditions(
+                None if if_next is None else validate.number("if_next", if_next, least=0),
+                self._existing,
+                None if changes is None else validate.metadata("session_metadata", changes),
+            )
+        if changes:  # A new session has them from the beginning.
+            merged = validate.metadata("session_metadata", {**self.metadata, **changes})
+            opening = opening._replace(json_metadata=merged)
         self._may_be_stored = True
-        return Append(self.id, self._backend.owner, self._opening, messages)
+        return Append(self.id, self._backend.owner, opening, messages, conditions)
 
-    async def _append(self, messages: Sequence[CheckedMessage]) -> tuple[Message, ...]:
-        append = self._prepare(messages)
+    async def _append(
+        self, messages: Sequence[CheckedMessage], changes: Metadata | None, if_next: int | None
+    ) -> tuple[Message, ...]:
+        append = self._prepare(messages, changes, if_next)
         await self._backend.appends.send(append)
         if not append.is_stored:
             raise await self._refusal(append)
@@ -222,7 +269,7 @@ class AsyncSession:
 
     async def _refusal(self, append: Append) -> DalError:
         """Return the error of an append that stored nothing."""
-        return append.conflict or await self._why_nothing(append.query, "append to")
+        return append.conflict or await self._why_nothing(append.query, "append to", append.conditions)
 
     async def _record(self, query: AsyncQuery, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is the action that an archived session refuses."""
@@ -231,32 +278,57 @@ class AsyncSession:
             raise self._is_not_found(query.name)
         if record is None:
             raise await self._why_nothing(query.name)
+        if record.status == DELETED:
+            raise self._is_deleted(query.name)
         self.persisted = True
-        if refused is not None and record.status == "archived":
-            raise self._is_archived(query.name, refused)
+        if refused is not None and record.status not in {"active", "paused"}:
+            raise self._is_over(record, query.name, refused)
         return record
 
-    def _is_not_found(self, query: str) -> SessionNotFound:
-        owner = self._backend.owner
-        why = "a session is stored with its first message" if owner is None else "or is another user's"
-        return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
-
-    async def _why_nothing(self, query: str, action: str | None = None) -> DalError:
+    async def _why_nothing(
+        self, query: str, action: str | None = None, conditions: Conditions = UNCONDITIONAL
+    ) -> DalError:
         """Find out why a statement returned no row; `action` is an action that an archived session refuses."""
         found: SessionRecord | None = await self._run(async_queries.sessions.get)
-        if action is not None and (found is None or found.status != "archived"):
+        is_open = found is not None and found.status in {"active", "paused"}
+        if action is not None and (found is None or is_open):
             await self._backend.runner.check()  # Since the check, a temporary table may hide the real one.
-        if found is None and (action is None or self._backend.owner is not None):
+        if found is not None and found.status == DELETED:
+            return self._is_deleted(query)
+        if found is not None and action is not None and not is_open:
+            return self._is_over(found, query, action)
+        next_sequence = 0 if found is None else found.next_sequence
+        if conditions.if_next not in {None, next_sequence} and not (found is None and conditions.must_exist):
+            return Overtaken(
+                f"cannot {action} session {self.id!r}: its next number is {next_sequence}, not {conditions.if_next}; "
+                "read what was appended, and decide again",
+                next_sequence=next_sequence,
+                query=query,
+            )
+        if found is None and (action is None or self._backend.owner is not None or conditions.must_exist):
             return self._is_not_found(query)
-        if found is not None and found.status == "archived" and action is not None:
-            return self._is_archived(query, action)
         return StatementFailed(
             f"session {self.id!r} was not changed as asked: a trigger of your own on sessions or messages "
             "suppressed a row (see pg_trigger), or someone deleted the session at this moment",
             query=query,
         )
 
-    def _is_archived(self, query: str, action: str) -> SessionArchived:
+    def _is_not_found(self, query: str) -> SessionNotFound:
+        owner = self._backend.owner
+        why = "a session is stored with its first message" if owner is None else "or is another user's"
+        return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
+
+    def _is_deleted(self, query: str) -> SessionDeleted:
+        return SessionDeleted(
+            f"session {self.id!r} was deleted; to begin another one with this id, call create(again=True)", query=query
+        )
+
+    def _is_over(self, found: SessionRecord, query: str, action: str) -> DalError:
+        """Return the error of a session that is archived or trashed."""
+        if found.status == "trashed":
+            return SessionTrashed(
+                f"cannot {action} session {self.id!r}: it is in the trash; restore() brings it back", query=query
+            )
         return SessionArchived(
             f"cannot {action} session {self.id!r}: it is archived, which is final; reset() begins a new one",
             query=query,

@@ -176,7 +176,7 @@ class AsyncSessionStore:
         writer = AsyncWriter(runner, waiting=most_waiting)
         return self._make(replace(self._backend, appends=writer), closes=writer)
 
-    def session(
+    def session(  # noqa: PLR0913 - a session's columns
         self,
         session_id: str | None = None,
         *,
@@ -184,13 +184,22 @@ class AsyncSessionStore:
         user_id: str | None = None,
         parent_id: str | None = None,
         metadata: Metadata | None = None,
+        existing: bool = False,
     ) -> AsyncSession:
         """Open a session: a new one, or the one with this session_id, stored or not.
 
         Nothing is sent. The other arguments are stored with the session's first message, and are ignored if the session
-        is already stored.
+        is already stored. With `existing`, an append to a session that is not stored raises SessionNotFound instead.
         """
-        return AsyncSession(self, session_id, source=source, user_id=user_id, parent_id=parent_id, metadata=metadata)
+        return AsyncSession(
+            self,
+            session_id,
+            source=source,
+            user_id=user_id,
+            parent_id=parent_id,
+            metadata=metadata,
+            existing=existing,
+        )
 
     async def append_all(self, messages: Iterable[tuple[AsyncSession, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of sessions in one statement, in the given order.

@@ -47,12 +47,15 @@ class _MessagesAppend(Query):
         content: str,
         metadata: str | Jsonb,
         owner: str | None = None,
+        if_next: int | None,
+        must_exist: bool,
+        session_changes: str | Jsonb | None,
     ) -> records.Appended | None:
         """Append one message to a session. The first append creates the session.
 
-        Returns: Appended; no row if the session is archived and does not contain the message. If the message_id
-          is already stored, nothing changes, and the row has the stored message's number; is_same is false if
-          its content differs. If two equal appends run at the same time, the second waits for the first and
+        Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
+          deleted, or not as if_next and must_exist ask. If the message_id is already stored, nothing changes, and
+          the row has the stored message's number; is_same is false if its content differs. If two equal appends run at the same time, the second waits for the first and
           fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
           with a new session, and ignored for an existing one.
         """
@@ -70,6 +73,9 @@ class _MessagesAppendAll(Query):
         session_metadata: list[str] | list[Jsonb],
         confined: bool,
         patience: str | None,
+        if_next: int | None,
+        must_exist: bool,
+        session_changes: str | Jsonb | None,
         places: list[int],
         calls: list[int],
         message_ids: list[str],
@@ -83,7 +89,7 @@ class _MessagesAppendAll(Query):
 
         Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
           its call was stored, since one of them has is_same = false (its message_id is stored with other
-          content), or the session is archived. A message that a trigger of the service suppressed has no row
+          content), or the session is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a trigger of the service suppressed has no row
           either. A message that was already stored with the same content keeps its number. If two equal appends
           run at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
@@ -141,14 +147,15 @@ class _MessagesRemoveFrom(Query):
         *,
         session_id: str,
         sequence: int,
-        removal_id: str,
+        change_id: str,
+        keep: bool,
         owner: str | None = None,
     ) -> records.Removed | None:
         """Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are
         not used again.
 
         Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed
-          and is_refused is true. The same removal_id again returns the first outcome. If two equal removals run
+          and is_refused is true. The same change_id again returns the first outcome. If two equal removals run
           at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 

@@ -28,6 +28,8 @@ _EACH = 200
 
 _REASONS = {
     "archived": "it is archived, and lacks messages of the file",
+    "trashed": "it is in the trash, and lacks messages of the file",
+    "deleted": "it was deleted",
     "conflict": "a message_id is stored with other content",
     "owner": "it belongs to another user",
 }
@@ -95,7 +97,7 @@ class _Session:
         return (
             session_id, get("source"), get("user_id", owner), get("parent_id"), get("status", "active"), next_sequence,
             self.count, get("agent_ids"), get("metadata", "{}"), get("created_at") or self.first, updated,
-            get("archived_at"), owner,
+            get("archived_at"), get("revision") or 0, get("fork_point"), get("trashed_from"), owner,
         )  # fmt: skip
 
     def _wrong(self, field: str, reason: str) -> InvalidInput:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dal import validate
 from dal.errors import InvalidInput
 from dal.histories.parse import BYTE_ORDER_MARK, can_be_read, parsed, shown
-from dal.records import STATUSES
+from dal.records import LISTED, STATUSES
 
 MAX_LINE = 6 * validate.MAX_TOGETHER + 2**16
 """Bytes of a line: JSON may write a byte of content or metadata as six."""
@@ -132,7 +132,7 @@ class Lines:
             fields.setdefault("status", "active")
         checked = {name: check(name, fields.get(name)) for name, check in checks.items()}
         if kind == "session":
-            _check_archived(checked)
+            _check_status(checked)
         elif checked["message_id"] is None:
             checked["message_id"] = self._derived_id(fields)
         return Line(self._number, kind == "session", checked["session_id"], checked)
@@ -157,6 +157,9 @@ def _checks_of_a_session(owner: str | None) -> Checks:
         "created_at": _moment,
         "updated_at": _moment,
         "archived_at": _moment,
+        "revision": _number,
+        "fork_point": _number,
+        "trashed_from": _trashed_from,
     }
 
 
@@ -173,8 +176,11 @@ def _checks_of_a_message(sanitize: validate.Sanitize) -> Checks:
     }
 
 
-def _check_archived(session: dict[str, Any]) -> None:
-    status = session["status"]
+def _check_status(session: dict[str, Any]) -> None:
+    status, before = session["status"], session["trashed_from"]
+    if (status == "trashed") != (before is not None):
+        raise InvalidInput("trashed_from", f"must be given if and only if the status is trashed; it is {status}")
+    status = before or status
     if (status == "archived") != (session["archived_at"] is not None):
         raise InvalidInput("archived_at", f"must be given if and only if the status is archived; it is {status}")
     if session["agent_ids"] is not None and status != "archived":
@@ -184,6 +190,12 @@ def _check_archived(session: dict[str, Any]) -> None:
 def _status(argument: str, value: object) -> object:
     if value not in STATUSES:
         raise InvalidInput(argument, f"is {short(value)}; it must be one of {', '.join(STATUSES)}")
+    return value
+
+
+def _trashed_from(argument: str, value: object) -> object:
+    if value is not None and value not in LISTED:
+        raise InvalidInput(argument, f"is {short(value)}; it must be one of {', '.join(LISTED)}")
     return value
 
 

@@ -16,6 +16,9 @@ CREATE TEMPORARY TABLE dal_import_sessions (
     created_at timestamptz,
     updated_at timestamptz,
     archived_at timestamptz,
+    revision bigint NOT NULL,
+    fork_point bigint,
+    trashed_from text,
     owner text,
     is_new boolean NOT NULL DEFAULT false
 ) ON COMMIT DROP;

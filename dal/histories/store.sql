@@ -9,7 +9,7 @@ WITH state AS (
         i.is_new,
         s.next_sequence,
         s.updated_at,
-        (s.status = 'archived') AS is_archived,
+        s.status,
         (i.owner IS NOT NULL AND (s.user_id IS NULL OR s.user_id <> i.owner)) AS is_anothers
     FROM pg_temp.dal_import_sessions AS i
     CROSS JOIN LATERAL (
@@ -83,7 +83,7 @@ counted AS (
 refused AS (
     SELECT
         t.session_id,
-        CASE WHEN t.is_anothers THEN 'owner' WHEN d.session_id IS NOT NULL THEN 'conflict' ELSE 'archived' END AS reason
+        CASE WHEN t.is_anothers THEN 'owner' WHEN d.session_id IS NOT NULL THEN 'conflict' ELSE t.status END AS reason
     FROM state AS t
     LEFT JOIN (
         SELECT DISTINCT p.session_id
@@ -91,7 +91,11 @@ refused AS (
         WHERE NOT p.is_same
     ) AS d ON t.session_id = d.session_id
     LEFT JOIN counted AS c ON t.session_id = c.session_id
-    WHERE t.is_anothers OR d.session_id IS NOT NULL OR (t.is_archived AND c.session_id IS NOT NULL)
+    WHERE
+        t.is_anothers
+        OR d.session_id IS NOT NULL
+        OR (t.status NOT IN ('active', 'paused') AND c.session_id IS NOT NULL AND NOT t.is_new)
+        OR (t.status = 'deleted' AND NOT t.is_new)
 ),
 
 others AS (
@@ -146,6 +150,7 @@ ended AS (
     UPDATE sessions AS s SET
         status = i.status,
         archived_at = i.archived_at,
+        trashed_from = i.trashed_from,
         agent_ids = i.agent_ids
     FROM pg_temp.dal_import_sessions AS i
     WHERE s.session_id = i.session_id AND i.is_new AND i.status <> 'active'

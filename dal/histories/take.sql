@@ -5,7 +5,7 @@
 WITH stored AS (
     INSERT INTO sessions AS s (
         session_id, source, user_id, parent_id, metadata, next_sequence, message_count,
-        created_at, updated_at, listed_at
+        created_at, updated_at, listed_at, revision, fork_point
     )
     SELECT
         i.session_id,
@@ -17,7 +17,9 @@ WITH stored AS (
         i.message_count,
         coalesce(i.created_at, transaction_timestamp()),
         coalesce(i.updated_at, transaction_timestamp()),
-        least(i.updated_at, transaction_timestamp())
+        least(i.updated_at, transaction_timestamp()),
+        i.revision,
+        i.fork_point
     FROM pg_temp.dal_import_sessions AS i
     ORDER BY i.session_id
     ON CONFLICT (session_id) DO UPDATE SET

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass
 from time import monotonic
 
-from dal.appends import Append
+from dal.appends import Append, Conditions
 from dal.errors import DalError, DeadlineExceeded, ServerUnavailable, StoreClosed
 
 MOST_MESSAGES, MOST_CHARACTERS = 1000, 2**20
@@ -31,8 +31,8 @@ class Call:
     is_done: bool = False
     is_abandoned: bool = False
     """Whether its caller gave up."""
-    is_resent: bool = False
-    """Whether a batch with it has failed, so that it is sent again, alone."""
+    goes_alone: bool = False
+    """Whether its caller is to send it: it has conditions of its own, or a batch with it has failed."""
     is_unknown: bool = False
     """Whether that batch may have been committed."""
 
@@ -72,7 +72,8 @@ class Batch:
         while lane and len(self.calls) < size:
             append = lane[0].append
             message_ids = append.message_ids
-            if append.owner != owner or not ids.isdisjoint(message_ids) or not self._reserve(append):
+            is_alone = lane[0].goes_alone or append.owner != owner
+            if is_alone or not ids.isdisjoint(message_ids) or not self._reserve(append):
                 break
             ids.update(message_ids)
             self.calls.append(lane.popleft())
@@ -81,12 +82,12 @@ class Batch:
     def _reserve(self, append: Append) -> bool:
         """Reserve room for an append; return False if it does not fit.
 
-        A statement confines all of its sessions to their users, or none.
+        A statement confines all of its sessions to their users, or none, and asks the same of all.
         """
         messages, characters = self._messages + len(append.messages), self._characters + append.characters
         if self.calls and (messages > MOST_MESSAGES or characters > MOST_CHARACTERS):
             return False
-        if self.calls and (self.calls[0].append.owner is None) != (append.owner is None):
+        if self.calls and _kind(self.calls[0].append) != _kind(append):
             return False
         self._messages, self._characters = messages, characters
         return True
@@ -98,7 +99,7 @@ class Batch:
             if self._concerns(call, error):
                 call.end(error)
             else:
-                call.is_resent = True
+                call.goes_alone = True
                 is_known = isinstance(error, DalError) and not getattr(error, "outcome_unknown", False)
                 call.is_unknown = call.is_unknown or not is_known
                 others.append(call)
@@ -110,3 +111,8 @@ class Batch:
         if isinstance(error, DeadlineExceeded):
             return call.deadline is not None and call.deadline <= monotonic()
         return isinstance(error, ServerUnavailable)
+
+
+def _kind(append: Append) -> tuple[bool, Conditions]:
+    """Return what the appends of one statement have in common."""
+    return append.owner is None, append.conditions

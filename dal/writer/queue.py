@@ -49,12 +49,17 @@ class Queue:
         self._is_closed = True
 
     def put(self, call: Call) -> Batch | None:
-        """Queue a call, or let its caller send it: if nothing else is queued, and the last batch had a single call."""
+        """Queue a call, or let its caller send it: if nothing else is queued, and the last batch had a single call.
+
+        A caller also sends a call with conditions of its own, once no other call to the session is in flight.
+        """
         session_id = call.append.session_id
         with self._lock:
             if self._is_closed:
                 raise StoreClosed(CLOSED)
-            if not self._lanes and self._last_size <= 1:
+            call.goes_alone = call.append.conditions.are_own
+            is_free = session_id not in self._lanes if call.goes_alone else not self._lanes and self._last_size <= 1
+            if is_free:
                 self._lanes[session_id] = deque()
                 call.batch = Batch(call)
                 return None
@@ -90,11 +95,12 @@ class Queue:
                 before = len(lane)
                 while lane and (lane[0].deadline or now) < now:
                     lane.popleft().end(DeadlineExceeded(WAITED_TOO_LONG))
-                if lane and batch.load(lane, size):
+                is_next_alone = not lane or lane[0].goes_alone
+                if not is_next_alone and batch.load(lane, size):
                     del self._ready[session_id]
-                elif not lane:
-                    self._release(session_id)
                 self.waiting -= before - len(lane)
+                if is_next_alone:
+                    self._release(session_id)
                 if len(batch.calls) >= size:
                     break
             self._last_size = len(batch.calls)
@@ -120,7 +126,7 @@ class Queue:
         if not lane:
             self._ready.pop(session_id, None)
             del self._lanes[session_id]
-        elif lane[0].is_resent:
+        elif lane[0].goes_alone:
             self.waiting -= 1
             call = lane.popleft()
             call.batch = Batch(call)

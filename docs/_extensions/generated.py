@@ -95,7 +95,7 @@ class HeaderWords(_Markdown):
         return "\n\n".join(f"`<{word}>`\n: {', '.join(f'`{one}`' for one in words[word])}" for word in words)
 
 
-_TABLES = ("sessions", "messages", "removals", "dal_schema")
+_TABLES = ("sessions", "messages", "removed_messages", "changes", "dal_schema")
 """The most interesting table first."""
 
 

@@ -1,4 +1,4 @@
--- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, confined, patience, places, calls, message_ids, roles, agent_ids, contents, metadata)
+-- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, confined, patience, if_next, must_exist, session_changes, places, calls, message_ids, roles, agent_ids, contents, metadata)
 -- Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
 -- All messages of a call are stored, or none of them; calls do not depend on each other.
 --
@@ -11,7 +11,8 @@
 --   null, since with array_nulls = off the server reads an unquoted NULL in an array as the text 'NULL'.
 --   If `confined`, a session of a user other than the given one behaves as if it did not exist. `patience`
 --   is a lock_timeout for this statement only, or null, so that a batch does not wait long for one locked
---   session. It then fails with 55P03, and the writer sends that session's messages separately.
+--   session. It then fails with 55P03, and the writer sends that session's messages separately. `if_next`, `must_exist` and `session_changes` are as in
+--   append, and apply to all given sessions.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the sessions' rows, until the commit, in the order of session_id, so that two of these
 --   statements never deadlock. Waits only for other writers of the same sessions.
@@ -29,7 +30,7 @@
 -- Repeat: safe: as append, it finds the message_ids.
 -- Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
 --   its call was stored, since one of them has is_same = false (its message_id is stored with other
---   content), or the session is archived. A message that a trigger of the service suppressed has no row
+--   content), or the session is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a trigger of the service suppressed has no row
 --   either. A message that was already stored with the same content keeps its number. If two equal appends
 --   run at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
 WITH opening AS (
@@ -156,10 +157,20 @@ session AS (
     INNER JOIN opening AS o ON c.session_id = o.session_id
     CROSS JOIN patience
     WHERE
-        pg_my_temp_schema() = 0
-        OR (
-            to_regclass('pg_temp.sessions') IS DISTINCT FROM to_regclass('sessions')
-            AND to_regclass('pg_temp.messages') IS DISTINCT FROM to_regclass('messages')
+        (
+            NOT :must_exist::boolean
+            OR (
+                SELECT true
+                FROM sessions AS e
+                WHERE e.session_id = o.session_id
+            )
+        )
+        AND (
+            pg_my_temp_schema() = 0
+            OR (
+                to_regclass('pg_temp.sessions') IS DISTINCT FROM to_regclass('sessions')
+                AND to_regclass('pg_temp.messages') IS DISTINCT FROM to_regclass('messages')
+            )
         )
     ORDER BY o.place
     ON CONFLICT (session_id) DO UPDATE SET
@@ -175,8 +186,14 @@ session AS (
                 AND s.listed_at < excluded.updated_at + interval '1 hour'
                 THEN s.listed_at
             ELSE excluded.updated_at
+        END,
+        metadata = CASE
+            WHEN :session_changes::jsonb IS NULL THEN s.metadata ELSE s.metadata || :session_changes::jsonb
         END
-    WHERE s.status <> 'archived' AND (NOT :confined::boolean OR s.user_id = excluded.user_id)
+    WHERE
+        s.status IN ('active', 'paused')
+        AND (NOT :confined::boolean OR s.user_id = excluded.user_id)
+        AND (:if_next::bigint IS NULL OR s.next_sequence = :if_next::bigint)
     RETURNING s.session_id, s.next_sequence, s.updated_at
 ),
 

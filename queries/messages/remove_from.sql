@@ -1,4 +1,4 @@
--- name: remove_from(session_id, sequence, removal_id, owner)^
+-- name: remove_from(session_id, sequence, change_id, keep, owner)^
 -- Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are
 -- not used again.
 --
@@ -7,26 +7,26 @@
 --   A removal is recorded for an hour, so that repeating it does not remove messages that were appended
 --   since. A removal of nothing is not recorded: to repeat it is the same as to send it later. With
 --   `owner`, another user's session behaves as if it did not exist.
--- Index: sessions_pkey, messages_pkey, removals_pkey.
+-- Index: sessions_pkey, messages_pkey, changes_pkey.
 -- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages;
 --   buffers O(n) in the removed messages, at most 3 buffers each;
 --   WAL O(n) in the removed messages, at most 75 WAL bytes each; at most 30 buffers; at most 7 WAL records;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions; any rows of messages FOR UPDATE;
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; any rows of messages FOR UPDATE;
 --   waits for rows of sessions, messages
 -- Never: Seq Scan on sessions
--- Repeat: safe: the repeated statement finds the removal_id, and removes nothing more.
+-- Repeat: safe: the repeated statement finds the change_id, and removes nothing more.
 -- Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed
---   and is_refused is true. The same removal_id again returns the first outcome. If two equal removals run
+--   and is_refused is true. The same change_id again returns the first outcome. If two equal removals run
 --   at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
 WITH prior AS (
     SELECT
-        r.session_id,
-        r.messages
-    FROM removals AS r
-    WHERE r.session_id = :session_id::text AND r.removal_id = :removal_id::text
+        c.session_id,
+        c.messages
+    FROM changes AS c
+    WHERE c.session_id = :session_id::text AND c.change_id = :change_id::text
 ),
 
 session AS MATERIALIZED (
@@ -47,17 +47,40 @@ removed AS (
     WHERE
         m.session_id = :session_id::text
         AND m.sequence >= :sequence::bigint
-        AND s.status <> 'archived'
-    RETURNING m.sequence
+        AND s.status IN ('active', 'paused')
+    RETURNING m.session_id, m.sequence, m.message_id, m.role, m.agent_id, m.content, m.metadata, m.created_at
+),
+
+kept AS (
+    INSERT INTO removed_messages AS k (
+        session_id, sequence, message_id, role, agent_id, content, metadata, created_at, removed_at
+    )
+    SELECT
+        r.session_id,
+        r.sequence,
+        r.message_id,
+        r.role,
+        r.agent_id,
+        r.content,
+        r.metadata,
+        r.created_at,
+        statement_timestamp()
+    FROM removed AS r
+    WHERE :keep::boolean
 ),
 
 total AS (
-    SELECT coalesce(sum(1), 0)::bigint AS messages FROM removed
+    SELECT
+        count(*) AS messages,
+        min(r.sequence) AS first_sequence,
+        max(r.sequence) AS last_sequence
+    FROM removed AS r
 ),
 
 counted AS (
     UPDATE sessions AS s SET
         message_count = s.message_count - t.messages,
+        revision = s.revision + 1,
         updated_at = CASE
             WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
             ELSE greatest(s.updated_at, statement_timestamp())
@@ -71,34 +94,38 @@ counted AS (
         END
     FROM total AS t
     WHERE s.session_id = :session_id::text AND t.messages > 0
-    RETURNING s.session_id
+    RETURNING s.session_id, s.revision
 ),
 
 noted AS (
-    INSERT INTO removals AS r (session_id, removal_id, sequence, messages, removed_at)
+    INSERT INTO changes AS c (
+        session_id, change_id, revision, kind, first_sequence, last_sequence, messages, changed_at
+    )
     SELECT
         s.session_id,
-        :removal_id::text,
-        :sequence::bigint,
+        :change_id::text,
+        s.revision,
+        'remove',
+        t.first_sequence,
+        t.last_sequence,
         t.messages,
         statement_timestamp()
-    FROM session AS s
+    FROM counted AS s
     CROSS JOIN total AS t
-    WHERE t.messages > 0
 ),
 
 pruned AS (
-    DELETE FROM removals AS r
+    DELETE FROM changes AS c
     USING total AS t
     WHERE
-        r.session_id = :session_id::text
-        AND r.removed_at < statement_timestamp() - interval '1 hour'
+        c.session_id = :session_id::text
+        AND c.changed_at < statement_timestamp() - interval '1 hour'
         AND t.messages > 0
 )
 
 SELECT
     t.messages,
-    s.status = 'archived' AS is_refused
+    s.status NOT IN ('active', 'paused') AS is_refused
 FROM session AS s
 CROSS JOIN total AS t
 UNION ALL

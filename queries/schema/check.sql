@@ -28,7 +28,7 @@ WITH ours AS (
             CASE c.relpersistence WHEN 't' THEN 'temporary ' WHEN 'u' THEN 'unlogged ' END,
             CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' ELSE 'other relation' END
         ) AS kind
-    FROM unnest('{dal_schema,sessions,messages,removals}'::text[]) AS w (name)
+    FROM unnest('{dal_schema,sessions,messages,removed_messages,changes}'::text[]) AS w (name)
     INNER JOIN pg_class AS c ON c.oid = to_regclass(w.name)
     INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
 )

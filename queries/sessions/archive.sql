@@ -40,4 +40,6 @@ RETURNING
     s.metadata,
     s.created_at,
     s.updated_at,
-    s.archived_at;
+    s.archived_at,
+    s.revision,
+    s.fork_point;

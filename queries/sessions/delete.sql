@@ -10,7 +10,7 @@
 --   buffers O(n) in the session's messages, at most 2 buffers each;
 --   WAL O(n) in the session's messages, at most 69 WAL bytes each; at most 20 buffers; at most 5 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions, messages, removals; 1 row of sessions FOR UPDATE; any rows of messages FOR UPDATE
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions FOR UPDATE; any rows of messages FOR UPDATE
 -- Never: Seq Scan
 -- Repeat: not safe: another session with this id may have been created since. Check whether one exists.
 -- Returns: Deleted; no row if the session is not stored.

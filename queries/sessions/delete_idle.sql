@@ -17,8 +17,8 @@
 --   buffers O(n) in the deleted sessions, at most 27 buffers each;
 --   WAL O(n) in the deleted sessions, at most 281 WAL bytes each; at most 279 buffers; at most 59 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions, messages, removals; any rows of sessions FOR UPDATE;
---   any rows of messages FOR UPDATE; waits for rows of messages, removals
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
+--   any rows of messages FOR UPDATE; waits for rows of messages, removed_messages, changes
 -- Never: Seq Scan on messages
 -- Repeat: not safe: the ids of the deleted sessions would be lost. Call it again for the remaining ones.
 -- Returns: Deleted; no row if no session has been idle for that long.

@@ -28,8 +28,11 @@ WITH candidate AS (
         s.created_at,
         s.updated_at,
         s.archived_at,
+        s.revision,
+        s.fork_point,
+        s.trashed_from,
         s.listed_at
-    FROM unnest(ARRAY['active', 'paused', 'archived']) AS wanted (status)
+    FROM unnest(ARRAY['active', 'paused', 'archived', 'trashed']) AS wanted (status)
     CROSS JOIN LATERAL (
         SELECT
             s.session_id,
@@ -44,6 +47,9 @@ WITH candidate AS (
             s.created_at,
             s.updated_at,
             s.archived_at,
+            s.revision,
+            s.fork_point,
+            s.trashed_from,
             s.listed_at
         FROM sessions AS s
         WHERE
@@ -86,7 +92,10 @@ FROM (
             c.metadata,
             to_char(c.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
             to_char(c.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at,
-            to_char(c.archived_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS archived_at
+            to_char(c.archived_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS archived_at,
+            c.revision,
+            c.fork_point,
+            c.trashed_from
     ) AS head
     CROSS JOIN LATERAL (
         SELECT concat('{"session":', row_to_json(head)::text, E'}\n') AS line

@@ -23,6 +23,8 @@ SELECT
     s.metadata,
     s.created_at,
     s.updated_at,
-    s.archived_at
+    s.archived_at,
+    s.revision,
+    s.fork_point
 FROM sessions AS s
 WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text);

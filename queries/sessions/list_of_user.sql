@@ -31,6 +31,8 @@ SELECT
     s.created_at,
     s.updated_at,
     s.archived_at,
+    s.revision,
+    s.fork_point,
     s.place,
     s.place > statement_timestamp() + interval '1 hour' AS is_ahead
 FROM unnest((SELECT :statuses::text[])) AS wanted (status)
@@ -48,6 +50,8 @@ CROSS JOIN LATERAL (
         s.created_at,
         s.updated_at,
         s.archived_at,
+        s.revision,
+        s.fork_point,
         p.place
     FROM sessions AS s
     CROSS JOIN LATERAL (

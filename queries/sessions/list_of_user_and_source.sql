@@ -34,6 +34,8 @@ SELECT
     s.created_at,
     s.updated_at,
     s.archived_at,
+    s.revision,
+    s.fork_point,
     s.place,
     s.place > statement_timestamp() + interval '1 hour' AS is_ahead
 FROM unnest((SELECT :statuses::text[])) AS wanted (status)
@@ -51,6 +53,8 @@ CROSS JOIN LATERAL (
         s.created_at,
         s.updated_at,
         s.archived_at,
+        s.revision,
+        s.fork_point,
         p.place
     FROM sessions AS s
     CROSS JOIN LATERAL (

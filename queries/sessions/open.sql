@@ -29,9 +29,14 @@ WITH RECURSIVE session AS (
         s.metadata,
         s.created_at,
         s.updated_at,
-        s.archived_at
+        s.archived_at,
+        s.revision,
+        s.fork_point
     FROM sessions AS s
-    WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
+    WHERE
+        s.session_id = :session_id::text
+        AND s.status <> 'deleted'
+        AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
 ),
 
 agent (session_id, agent_id, sequence) AS (
@@ -110,6 +115,8 @@ SELECT
     s.created_at AS session_created_at,
     s.updated_at,
     s.archived_at,
+    s.revision,
+    s.fork_point,
     CASE WHEN coalesce(m.nth, 1) = 1 THEN coalesce(s.agent_ids, f.agent_ids, '{}') END AS agent_ids,
     m.sequence,
     m.message_id,

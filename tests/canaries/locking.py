@@ -40,10 +40,14 @@ LOCKING = {
         "sessions.agent_ids", "waits for nobody", ("FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE NOWAIT")
     ),
     "a clean-up that waits for writers": quick(
-        "sessions.delete_idle", "waits for rows of messages, removals", ("FOR UPDATE SKIP LOCKED", "FOR UPDATE")
+        "sessions.delete_idle",
+        "waits for rows of messages, removed_messages, changes",
+        ("FOR UPDATE SKIP LOCKED", "FOR UPDATE"),
     ),
     "a clean-up of one user's sessions that waits for writers": quick(
-        "sessions.delete_idle_of_user", "waits for rows of messages, removals", ("FOR UPDATE SKIP LOCKED", "FOR UPDATE")
+        "sessions.delete_idle_of_user",
+        "waits for rows of messages, removed_messages, changes",
+        ("FOR UPDATE SKIP LOCKED", "FOR UPDATE"),
     ),
     "an append that waits for a message": quick(
         "messages.append",

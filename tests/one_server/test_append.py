@@ -258,9 +258,9 @@ def test_an_empty_removal_is_not_recorded(store, connection):
     session = store.session("s")
     session.append("user", "x")
     assert session.remove_from(1) == 0
-    assert connection.execute("SELECT FROM removals").fetchall() == []
+    assert connection.execute("SELECT FROM changes").fetchall() == []
     assert session.remove_from(0) == 1
-    assert len(connection.execute("SELECT FROM removals").fetchall()) == 1
+    assert len(connection.execute("SELECT FROM changes").fetchall()) == 1
 
 
 def test_a_removal_deletes_expired_ones_of_its_session(store, connection):
@@ -268,8 +268,8 @@ def test_a_removal_deletes_expired_ones_of_its_session(store, connection):
         for _ in range(3):
             store.session(name).append("user", "x")
             store.session(name).remove_from(store.session(name).latest(1)[0].sequence)
-    connection.execute("UPDATE removals SET removed_at = removed_at - interval '61 minutes'")
+    connection.execute("UPDATE changes SET changed_at = changed_at - interval '61 minutes'")
     store.session("s").append("user", "x")
     assert store.session("s").remove_from(0) == 1
-    left = connection.execute("SELECT session_id, count(*) FROM removals GROUP BY 1 ORDER BY 1").fetchall()
+    left = connection.execute("SELECT session_id, count(*) FROM changes GROUP BY 1 ORDER BY 1").fetchall()
     assert left == [("other", 3), ("s", 1)], "the same statement deletes those of its own session"

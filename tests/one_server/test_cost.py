@@ -126,7 +126,7 @@ def large_schemas(server):
                 fill(store.session("talk"), messages)
                 store.session("over").append("assistant", "x", agent_id="a")
                 store.session("over").archive()
-                connection.execute("VACUUM ANALYZE sessions, messages, removals")
+                connection.execute("VACUUM ANALYZE sessions, messages, removed_messages, changes")
         return made[messages]
 
     yield large_schema
@@ -186,7 +186,7 @@ def test_updates_of_an_append_are_hot(connect, connection, sync_store, figure):
     shares = {}
     for fillfactor in (100, 90, 70, 50):
         connection.execute(f"ALTER TABLE sessions SET (fillfactor = {fillfactor})")
-        connection.execute("TRUNCATE sessions, messages, removals")
+        connection.execute("TRUNCATE sessions, messages, removed_messages, changes")
         sessions = [sync_store.session(user_id="u1", source="s", metadata={"a": "b" * 100}) for _ in range(200)]
         for session in sessions:
             session.append("user", "x")

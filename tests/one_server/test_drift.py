@@ -14,9 +14,9 @@ from dal.schema import drift
 from dal.schema.check import VERSION
 
 ERRORS = {
-    "DROP TABLE removals": "table removals is missing",
-    "ALTER TABLE removals RENAME TO r; CREATE VIEW removals AS SELECT * FROM r": "removals in schema .* is a view",
-    "ALTER TABLE removals SET UNLOGGED": "removals in schema .* is a unlogged table",
+    "DROP TABLE changes": "table changes is missing",
+    "ALTER TABLE changes RENAME TO r; CREATE VIEW changes AS SELECT * FROM r": "changes in schema .* is a view",
+    "ALTER TABLE changes SET UNLOGGED": "changes in schema .* is a unlogged table",
     "ALTER TABLE messages DROP COLUMN content": "column content of messages is missing; schema.sql makes it text NOT N",
     "ALTER TABLE messages ALTER content TYPE varchar(9)": r"content of messages is character varying\(9\) NOT NULL;",
     'ALTER TABLE messages ALTER role TYPE text COLLATE "default"': "column role of messages is text NOT NULL;",
@@ -115,7 +115,7 @@ def test_irrelevant_changes_are_not_reported(alter, sync_store, found, change):
 def test_the_generated_facts_match_schema_sql_on_this_server(found, tables):
     made = {(one.table_name, one.kind, one.name): one.definition for one in found() if one.kind in drift.KINDS}
     assert made == drift.EXPECTED, "run `uv run .ci/schema_facts.py`"
-    assert {table for table, _, _ in made} == set(drift.TABLES) == {"dal_schema", "sessions", "messages", "removals"}
+    assert {table for table, _, _ in made} == set(drift.TABLES) == {"dal_schema", "sessions", "messages", "removed_messages", "changes"}
 
 
 ERRORS_OF_ANY_VERSION = [
@@ -142,7 +142,7 @@ def test_the_command_lists_errors_and_notes(server, schema, alter, tables):
     assert (noted.returncode, noted.stderr) == (0, "")
     assert noted.stdout.startswith("note: index own of messages is not session-dal's: btree (created_at)\nOK: ")
     alter(
-        "DROP TABLE removals; ALTER TABLE messages "
+        "DROP TABLE changes; ALTER TABLE messages "
         "DROP CONSTRAINT messages_pkey, DROP CONSTRAINT messages_ids_fit, ALTER content DROP NOT NULL"
     )
     for command, left in (("check", 4), ("apply", 3), ("check", 3)):
@@ -188,7 +188,7 @@ def hide(connection, tables):
         DECLARE
             name text;
         BEGIN
-            FOREACH name IN ARRAY '{dal_schema,sessions,messages,removals}'::text[] LOOP
+            FOREACH name IN ARRAY '{dal_schema,sessions,messages,removed_messages,changes}'::text[] LOOP
                 EXECUTE format('CREATE TEMPORARY TABLE %1$I AS TABLE %2$I.%1$I', name, TG_TABLE_SCHEMA);
             END LOOP;
             RETURN NULL;

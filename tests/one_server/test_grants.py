@@ -108,7 +108,7 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
     [
         "CREATE TABLE mine (id integer)",
         "ALTER TABLE sessions ADD COLUMN mine integer",
-        "DROP TABLE removals",
+        "DROP TABLE changes",
         "CREATE INDEX ON messages (role)",
         "TRUNCATE messages",
         "TRUNCATE sessions CASCADE",
@@ -121,7 +121,7 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
         "UPDATE sessions SET session_id = 'other'",
         "UPDATE sessions SET created_at = now()",
         "INSERT INTO sessions (session_id, status) VALUES ('s', 'archived')",
-        "UPDATE removals SET messages = 7",
+        "UPDATE changes SET messages = 7",
         "DELETE FROM dal_schema WHERE version = 1",
         "CREATE TRIGGER t AFTER INSERT ON messages EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "SELECT * FROM elsewhere.sessions",

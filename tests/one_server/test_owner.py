@@ -24,7 +24,7 @@ def all_rows(connection):
     def read():
         return [
             connection.execute(f"SELECT t.*, t.ctid FROM {table} AS t ORDER BY ctid").fetchall()
-            for table in ("sessions", "messages", "removals")
+            for table in ("sessions", "messages", "removed_messages", "changes")
         ]
 
     return read
@@ -187,9 +187,9 @@ def test_lists_exports_and_deletions_are_limited_to_the_user(mine, theirs, store
 
 def test_another_users_removal_is_not_found(mine, theirs, connection):
     given = {"session_id": "theirs", "sequence": 0}
-    (removal,) = connection.execute("SELECT removal_id FROM removals").fetchone()
-    assert dal.queries.messages.remove_from(connection, removal_id=removal, owner="u1", **given) is None
-    assert dal.queries.messages.remove_from(connection, removal_id=removal, **given).messages == 1
+    (removal,) = connection.execute("SELECT change_id FROM changes").fetchone()
+    assert dal.queries.messages.remove_from(connection, change_id=removal, keep=True, owner="u1", **given) is None
+    assert dal.queries.messages.remove_from(connection, change_id=removal, keep=True, **given).messages == 1
 
 
 def test_another_user_id_is_refused(mine):

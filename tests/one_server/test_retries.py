@@ -162,7 +162,7 @@ def test_a_retried_removal_does_not_remove_later_messages(connection, tables):
     session = dal.SessionStore(connection).session("s")
     for n in range(5):
         session.append("user", str(n))
-    removal = {"session_id": "s", "sequence": 2, "removal_id": "r1"}
+    removal = {"session_id": "s", "sequence": 2, "change_id": "r1", "keep": True}
     first = dal.queries.messages.remove_from(connection, **removal)
     session.append("user", "since")
     assert dal.queries.messages.remove_from(connection, **removal) == first

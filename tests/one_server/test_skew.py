@@ -144,7 +144,13 @@ def test_repeated_appends_and_removals_read_no_more(busy, figure):
         for n in range(3):
             append = partial(mine.append, "user", "x", message_id=f"{mode} {n}")
             buffers.setdefault("append", []).append(buffers_twice(busy, append))
-            call = {"session_id": mine.id, "sequence": append().sequence, "removal_id": f"{mode} {n}", "owner": "bot"}
+            call = {
+                "session_id": mine.id,
+                "sequence": append().sequence,
+                "change_id": f"{mode} {n}",
+                "keep": True,
+                "owner": "bot",
+            }
             remove = partial(dal.queries.messages.remove_from, busy, **call)
             buffers.setdefault("removal", []).append(buffers_twice(busy, remove))
     figure("buffers of an append and a removal of a user with 30,000 sessions: first, sent again", str(buffers))

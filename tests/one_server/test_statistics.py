@@ -37,7 +37,7 @@ def costs(server):
         with connection.transaction():
             fixtures.grow(connection, "the removed messages", 0, SIZE // 2)
         old = buffers(connection)
-        connection.execute("ANALYZE sessions, messages, removals")
+        connection.execute("ANALYZE sessions, messages, removed_messages, changes")
         yield old, buffers(connection)
         scratch.drop(connection)
 

@@ -17,6 +17,6 @@ BEGIN
     DROP TRIGGER IF EXISTS sessions_keep_listed_at ON sessions;
     DROP FUNCTION IF EXISTS sessions_keep_listed_at();
     ALTER TABLE sessions DROP COLUMN IF EXISTS active_hour;
-    UPDATE dal_schema SET usable_from = 5 WHERE version >= 5;
+    UPDATE dal_schema SET usable_from = 5 WHERE version >= 5 AND usable_from < 5;
 END
 $$;

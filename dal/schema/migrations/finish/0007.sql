@@ -1,0 +1,16 @@
+-- Drop the objects that only releases made for version 5 and before need: a table and a trigger.
+--
+-- Run: each statement on its own, outside a transaction, when no such release runs any more, and you will not go back
+--   to one. It can be run again.
+-- Locks: sessions (reads and writes), until its commit, which follows at once.
+--
+--     psql --set ON_ERROR_STOP=1 --file 0007.sql
+DO $$
+BEGIN
+    PERFORM set_config('lock_timeout', '500ms', true);
+    DROP TRIGGER IF EXISTS sessions_stay_deleted ON sessions;
+    DROP FUNCTION IF EXISTS sessions_stay_deleted();
+    DROP TABLE IF EXISTS removals;
+    UPDATE dal_schema SET usable_from = 7 WHERE version >= 7;
+END
+$$;
