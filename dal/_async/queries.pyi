@@ -56,9 +56,9 @@ class _MessagesAppend(AsyncQuery):
 
         Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
           deleted, or not as if_next and must_exist ask. If the message_id is already stored, nothing changes, and
-          the row has the stored message's number; is_same is false if its content differs. If two equal appends run at the same time, the second waits for the first and
-          fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
-          with a new session, and ignored for an existing one.
+          the row has the stored message's number; is_same is false if its content differs. If two equal appends
+          run at the same time, the second waits for the first and fails with 23505; it is safe to repeat. source,
+          user_id, parent_id and session_metadata are stored with a new session, and ignored for an existing one.
         """
 
 class _MessagesAppendAll(AsyncQuery):
@@ -89,10 +89,11 @@ class _MessagesAppendAll(AsyncQuery):
         All messages of a call are stored, or none of them; calls do not depend on each other.
 
         Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
-          its call was stored, since one of them has is_same = false (its message_id is stored with other
-          content), or the session is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a trigger of the service suppressed has no row
-          either. A message that was already stored with the same content keeps its number. If two equal appends
-          run at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+          its call was stored, since one of them has is_same = false (its message_id is stored with other content),
+          or the session is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a
+          trigger of the service suppressed has no row either. A message that was already stored with the same
+          content keeps its number. If two equal appends run at the same time, the second waits for the first and
+          fails with 23505; it is safe to repeat.
         """
 
 class _MessagesBefore(AsyncQuery):
@@ -155,9 +156,9 @@ class _MessagesRemoveFrom(AsyncQuery):
         """Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are
         not used again.
 
-        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed
-          and is_refused is true. The same change_id again returns the first outcome. If two equal removals run
-          at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and
+          is_refused is true. The same change_id again returns the first outcome. If two equal removals run at the
+          same time, the second waits for the first and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesStream(AsyncQuery):

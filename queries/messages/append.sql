@@ -3,12 +3,12 @@
 --
 -- One statement: The upsert of the session's row takes the next number and locks the row in one step. So
 --   numbers have no gaps and follow the order of the commits under any concurrency, without retries.
---   max(sequence) + 1 would read a snapshot that is older than the lock. With `owner`, another user's
---   session behaves as if it did not exist. If a temporary table of the connection hides one of these
---   tables, nothing is stored. If `if_next` is not null, a session whose next number is another one takes
---   nothing. If `must_exist`, no session is created; it is set for an if_next above 0, too. The keys of
---   `session_changes` are merged into the metadata of an existing session. A trashed or deleted session
---   has its row, so an append cannot create it again.
+--   max(sequence) + 1 would read a snapshot that is older than the lock. With `owner`, another user's session
+--   behaves as if it did not exist. If a temporary table of the connection hides one of these tables, nothing
+--   is stored. If `if_next` is not null, a session whose next number is another one takes nothing. If
+--   `must_exist`, no session is created; it is set for an if_next above 0, too. The keys of `session_changes`
+--   are merged into the metadata of an existing session. A trashed or deleted session has its row, so an
+--   append cannot create it again.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the session's row, until the commit. Waits only for other writers of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
@@ -22,9 +22,9 @@
 --   was removed in between, it is stored again, as if the removal had been first.
 -- Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
 --   deleted, or not as if_next and must_exist ask. If the message_id is already stored, nothing changes, and
---   the row has the stored message's number; is_same is false if its content differs. If two equal appends run at the same time, the second waits for the first and
---   fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
---   with a new session, and ignored for an existing one.
+--   the row has the stored message's number; is_same is false if its content differs. If two equal appends
+--   run at the same time, the second waits for the first and fails with 23505; it is safe to repeat. source,
+--   user_id, parent_id and session_metadata are stored with a new session, and ignored for an existing one.
 WITH prior AS (
     SELECT
         m.session_id,

@@ -3,15 +3,15 @@
 -- All messages of a call are stored, or none of them; calls do not depend on each other.
 --
 -- One statement: As append, but each session's counter rises by the number of its new messages, and the
---   messages are numbered backwards from it. The arrays up to session_metadata have one element per
---   session, the others one per message: `places` is the position of its session, from 1, and `calls` is
---   the call that it belongs to; all messages of a call are in one session. The arrays are passed through
---   subqueries, so that the planner does not count their elements and replan each call
---   (tests/one_server/test_cost.py checks it). In sources, user_ids, parent_ids and agent_ids, '' means
---   null, since with array_nulls = off the server reads an unquoted NULL in an array as the text 'NULL'.
---   If `confined`, a session of a user other than the given one behaves as if it did not exist. `patience`
---   is a lock_timeout for this statement only, or null, so that a batch does not wait long for one locked
---   session. It then fails with 55P03, and the writer sends that session's messages separately. `if_next`, `must_exist` and `session_changes` are as in
+--   messages are numbered backwards from it. The arrays up to session_metadata have one element per session,
+--   the others one per message: `places` is the position of its session, from 1, and `calls` is the call that
+--   it belongs to; all messages of a call are in one session. The arrays are passed through subqueries, so
+--   that the planner does not count their elements and replan each call (tests/one_server/test_cost.py checks
+--   it). In sources, user_ids, parent_ids and agent_ids, '' means null, since with array_nulls = off the
+--   server reads an unquoted NULL in an array as the text 'NULL'. If `confined`, a session of a user other
+--   than the given one behaves as if it did not exist. `patience` is a lock_timeout for this statement only,
+--   or null, so that a batch does not wait long for one locked session. It then fails with 55P03, and the
+--   writer sends that session's messages separately. `if_next`, `must_exist` and `session_changes` are as in
 --   append, and apply to all given sessions.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the sessions' rows, until the commit, in the order of session_id, so that two of these
@@ -29,10 +29,11 @@
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: as append, it finds the message_ids.
 -- Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
---   its call was stored, since one of them has is_same = false (its message_id is stored with other
---   content), or the session is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a trigger of the service suppressed has no row
---   either. A message that was already stored with the same content keeps its number. If two equal appends
---   run at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+--   its call was stored, since one of them has is_same = false (its message_id is stored with other content),
+--   or the session is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a
+--   trigger of the service suppressed has no row either. A message that was already stored with the same
+--   content keeps its number. If two equal appends run at the same time, the second waits for the first and
+--   fails with 23505; it is safe to repeat.
 WITH opening AS (
     SELECT
         o.place,

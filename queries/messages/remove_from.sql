@@ -3,10 +3,10 @@
 -- not used again.
 --
 -- One statement: It locks the session's row first, as an append does, so no append can run between the
---   removal and the new count. Messages that were appended while this statement waited for the lock stay.
---   A removal is recorded for an hour, so that repeating it does not remove messages that were appended
---   since. A removal of nothing is not recorded: to repeat it is the same as to send it later. With
---   `owner`, another user's session behaves as if it did not exist.
+--   removal and the new count. Messages that were appended while this statement waited for the lock stay. A
+--   removal is recorded for an hour, so that repeating it does not remove messages that were appended since.
+--   A removal of nothing is not recorded: to repeat it is the same as to send it later. With `owner`, another
+--   user's session behaves as if it did not exist.
 -- Index: sessions_pkey, messages_pkey, changes_pkey.
 -- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages;
@@ -18,9 +18,9 @@
 --   waits for rows of sessions, messages
 -- Never: Seq Scan on sessions
 -- Repeat: safe: the repeated statement finds the change_id, and removes nothing more.
--- Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed
---   and is_refused is true. The same change_id again returns the first outcome. If two equal removals run
---   at the same time, the second waits for the first and fails with 23505; it is safe to repeat.
+-- Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and
+--   is_refused is true. The same change_id again returns the first outcome. If two equal removals run at the
+--   same time, the second waits for the first and fails with 23505; it is safe to repeat.
 WITH prior AS (
     SELECT
         c.session_id,
