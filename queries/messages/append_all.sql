@@ -159,7 +159,7 @@ session AS (
     CROSS JOIN patience
     WHERE
         (
-            NOT :must_exist::boolean
+            NOT (SELECT :must_exist::boolean)
             OR (
                 SELECT true
                 FROM sessions AS e

@@ -103,9 +103,9 @@ noted AS (
     )
     SELECT
         s.session_id,
-        :change_id::text,
+        (SELECT :change_id::text) AS change_id,
         s.revision,
-        'remove',
+        'remove' AS kind,
         t.first_sequence,
         t.last_sequence,
         t.messages,

@@ -115,7 +115,8 @@ def test_irrelevant_changes_are_not_reported(alter, sync_store, found, change):
 def test_the_generated_facts_match_schema_sql_on_this_server(found, tables):
     made = {(one.table_name, one.kind, one.name): one.definition for one in found() if one.kind in drift.KINDS}
     assert made == drift.EXPECTED, "run `uv run .ci/schema_facts.py`"
-    assert {table for table, _, _ in made} == set(drift.TABLES) == {"dal_schema", "sessions", "messages", "removed_messages", "changes"}
+    wanted = {"dal_schema", "sessions", "messages", "removed_messages", "changes"}
+    assert {table for table, _, _ in made} == set(drift.TABLES) == wanted
 
 
 ERRORS_OF_ANY_VERSION = [

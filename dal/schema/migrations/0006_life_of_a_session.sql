@@ -130,4 +130,9 @@ FOREIGN KEY (session_id) REFERENCES sessions (session_id) ON DELETE CASCADE;
 ALTER TABLE changes ADD CONSTRAINT changes_session_id_fkey
 FOREIGN KEY (session_id) REFERENCES sessions (session_id) ON DELETE CASCADE;
 
-INSERT INTO dal_schema (version, usable_from) SELECT 6, usable_from FROM dal_schema WHERE version = 5;
+INSERT INTO dal_schema (version, usable_from)
+SELECT
+    6 AS version,
+    s.usable_from
+FROM dal_schema AS s
+WHERE s.version = 5;
