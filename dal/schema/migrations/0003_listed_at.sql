@@ -7,7 +7,7 @@
 -- Run it with the schema's name on the search_path, or use dal schema upgrade:
 --
 --     psql --single-transaction --set ON_ERROR_STOP=1 --file 0003_listed_at.sql
-SET LOCAL lock_timeout = '500ms';
+SET LOCAL lock_timeout = '250ms';
 SET LOCAL statement_timeout = '5s';
 
 -- Only one upgrade at a time, and only from the previous version.

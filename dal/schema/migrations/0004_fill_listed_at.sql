@@ -20,7 +20,7 @@ BEGIN
             HINT = 'Run dal schema upgrade, which runs every missing file.';
     END IF;
     WHILE last IS NOT NULL LOOP
-        PERFORM set_config('lock_timeout', '500ms', true);
+        PERFORM set_config('lock_timeout', '250ms', true);
         SELECT max(s.session_id), array_agg(s.session_id) FILTER (WHERE s.listed_at = '-infinity')
         INTO last, unfilled
         FROM (

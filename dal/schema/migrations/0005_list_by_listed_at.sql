@@ -3,7 +3,8 @@
 -- Run: each statement on its own, outside a transaction. The indexes are built while services write. An index that an
 --   interruption left invalid is built again. Older releases still use the indexes by active_hour, until dal schema
 --   upgrade --finish drops them.
--- Locks: ShareUpdateExclusive on sessions, which blocks neither reads nor writes.
+-- Locks: ShareUpdateExclusive on sessions, which blocks neither reads nor writes. To drop an invalid index, also sessions
+--   (reads and writes), until the commit, which follows at once.
 --
 --     psql --set ON_ERROR_STOP=1 --file 0005_list_by_listed_at.sql
 DO $$
@@ -20,7 +21,7 @@ BEGIN
             HINT = 'Run dal schema upgrade, which runs every missing file.';
     END IF;
     -- If someone is building one of them now, this waits and gives up; run it again then.
-    PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM set_config('lock_timeout', '250ms', true);
     FOR unfinished IN
         SELECT i.indexrelid::regclass::text
         FROM pg_index AS i

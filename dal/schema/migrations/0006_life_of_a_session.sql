@@ -1,14 +1,14 @@
 -- Version 6: deleted sessions leave a row, removed messages are kept, and changes are counted and recorded.
 --
--- Releases made for versions 1 to 5 can still use the tables. Their appends would write to trashed and deleted
---   sessions, so a trigger refuses that, until dal schema upgrade --finish drops it, with the table removals, which
---   only they use.
+-- Releases made for versions 1 to 5 can still use the tables. They would append to trashed and deleted sessions, and
+--   archive deleted ones, so a trigger refuses that, until dal schema upgrade --finish drops it, with the table removals,
+--   which only they use. They delete the row of a session, and leave none.
 -- Locks: sessions (reads and writes), until the commit, which follows at once: existing rows get the defaults without
 --   being rewritten. 0002_removals.sql has the reason for the timeout.
 -- Run it with the schema's name on the search_path, or use dal schema upgrade:
 --
 --     psql --single-transaction --set ON_ERROR_STOP=1 --file 0006_life_of_a_session.sql
-SET LOCAL lock_timeout = '500ms';
+SET LOCAL lock_timeout = '250ms';
 SET LOCAL statement_timeout = '5s';
 
 -- Only one upgrade at a time, and only from the previous version.
@@ -84,7 +84,9 @@ COMMENT ON COLUMN changes.kind IS 'What it was: remove, replace, annotate, redac
 
 CREATE FUNCTION sessions_stay_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN NULL;
+    RAISE EXCEPTION 'session "%" is %, and this release of session-dal is too old to change it', old.session_id, old.status
+    USING ERRCODE = 'object_not_in_prerequisite_state',
+        HINT = 'A newer release trashed or deleted it.';
 END
 $$;
 
@@ -99,27 +101,37 @@ COMMENT ON COLUMN sessions.trashed_from IS 'The status that a trashed session ha
 COMMENT ON COLUMN sessions.created_at IS 'When the session was stored, in general with its first message.';
 COMMENT ON COLUMN sessions.status IS 'active, paused (a mark for the service; messages are still accepted) or archived (final: nothing can be appended or removed); trashed (out of all lists, until it is restored or deleted); deleted (only this row is left).';
 
--- The next migration validates these. Until then they hold for new rows.
+-- The next migration validates these. Until then they hold for new rows. The dropped ones are replaced in the same
+-- transaction by wider ones.
+-- squawk-ignore ban-drop-constraint
 ALTER TABLE sessions DROP CONSTRAINT sessions_status_is_known;
 ALTER TABLE sessions ADD CONSTRAINT sessions_status_is_known
 CHECK (status IN ('active', 'paused', 'archived', 'trashed', 'deleted')) NOT VALID;
 ALTER TABLE sessions ADD CONSTRAINT sessions_trashed_has_its_origin
 CHECK ((status = 'trashed') = (trashed_from IS NOT NULL)) NOT VALID;
+-- squawk-ignore ban-drop-constraint
 ALTER TABLE sessions DROP CONSTRAINT sessions_archived_has_its_time;
 ALTER TABLE sessions ADD CONSTRAINT sessions_archived_has_its_time
 CHECK (
     (coalesce(trashed_from, status) = 'archived') = (archived_at IS NOT NULL)
 ) NOT VALID;
+-- squawk-ignore ban-drop-constraint
 ALTER TABLE sessions DROP CONSTRAINT sessions_only_archived_caches;
 ALTER TABLE sessions ADD CONSTRAINT sessions_only_archived_caches
 CHECK (agent_ids IS NULL OR archived_at IS NOT NULL) NOT VALID;
 
--- A release that knows these statuses never appends to such a session.
+-- Newer releases count each such change in revision, or make the session active again.
 CREATE TRIGGER sessions_stay_deleted BEFORE UPDATE ON sessions FOR EACH ROW
 WHEN (
     old.status IN ('trashed', 'deleted')
-    AND new.status = old.status
-    AND new.next_sequence > old.next_sequence
+    AND new.status <> 'active'
+    AND new.revision = old.revision
+    AND (
+        new.next_sequence <> old.next_sequence
+        OR new.message_count <> old.message_count
+        OR new.status <> old.status
+        OR new.metadata <> old.metadata
+    )
 )
 EXECUTE FUNCTION sessions_stay_deleted();
 

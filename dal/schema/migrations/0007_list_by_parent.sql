@@ -2,7 +2,8 @@
 --
 -- Run: each statement on its own, outside a transaction. The index is built while services write. If an interruption
 --   left it invalid, it is built again.
--- Locks: ShareUpdateExclusive on sessions, which blocks neither reads nor writes.
+-- Locks: ShareUpdateExclusive on sessions, which blocks neither reads nor writes. To drop an invalid index, also sessions
+--   (reads and writes), until the commit, which follows at once.
 --
 --     psql --set ON_ERROR_STOP=1 --file 0007_list_by_parent.sql
 DO $$
@@ -18,7 +19,7 @@ BEGIN
             HINT = 'Run dal schema upgrade, which runs every missing file.';
     END IF;
     -- If someone is building it now, this waits and gives up; run it again then.
-    PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM set_config('lock_timeout', '250ms', true);
     IF EXISTS (
         SELECT FROM pg_index AS i
         WHERE i.indexrelid = to_regclass('sessions_listed_of_parent') AND NOT i.indisvalid
@@ -31,14 +32,6 @@ $$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS sessions_listed_of_parent ON sessions (parent_id, status, listed_at, session_id)
 WHERE parent_id IS NOT NULL;
 
-ALTER TABLE sessions VALIDATE CONSTRAINT sessions_status_is_known;
-
-ALTER TABLE sessions VALIDATE CONSTRAINT sessions_trashed_has_its_origin;
-
-ALTER TABLE sessions VALIDATE CONSTRAINT sessions_archived_has_its_time;
-
-ALTER TABLE sessions VALIDATE CONSTRAINT sessions_only_archived_caches;
-
 DO $$
 BEGIN
     IF NOT EXISTS (
@@ -49,6 +42,12 @@ BEGIN
         USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = 'Another upgrade may be building it; run this file again.';
     END IF;
+    -- The table is scanned once for all of them.
+    ALTER TABLE sessions
+    VALIDATE CONSTRAINT sessions_status_is_known,
+    VALIDATE CONSTRAINT sessions_trashed_has_its_origin,
+    VALIDATE CONSTRAINT sessions_archived_has_its_time,
+    VALIDATE CONSTRAINT sessions_only_archived_caches;
     INSERT INTO dal_schema (version, usable_from) SELECT 7, usable_from FROM dal_schema WHERE version = 6;
 END
 $$;

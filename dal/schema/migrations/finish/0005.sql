@@ -13,7 +13,7 @@ DROP INDEX CONCURRENTLY IF EXISTS sessions_of_source_by_recency;
 
 DO $$
 BEGIN
-    PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM set_config('lock_timeout', '250ms', true);
     DROP TRIGGER IF EXISTS sessions_keep_listed_at ON sessions;
     DROP FUNCTION IF EXISTS sessions_keep_listed_at();
     ALTER TABLE sessions DROP COLUMN IF EXISTS active_hour;
