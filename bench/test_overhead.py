@@ -28,8 +28,9 @@ ROUNDS = 3000
 def test_append_against_a_bare_cursor(server, schema, tables, ledger):
     statement = dal.queries.messages.append
     opening = {"source": None, "user_id": "u1", "parent_id": None, "session_metadata": "{}"}
+    conditions = {"if_next": None, "must_exist": False, "session_changes": None}
     fields = {"owner": None, "role": "user", "agent_id": None, "content": "x" * 200, "metadata": "{}"}
-    given = statement.bind({**opening, **fields, "session_id": "its session", "message_id": "its id"})
+    given = statement.bind({**opening, **conditions, **fields, "session_id": "its session", "message_id": "its id"})
     session, message = given.index("its session"), given.index("its id")
 
     def bare(cursor, name):

@@ -125,7 +125,7 @@ def test_tables_that_change_their_owner_are_refused(owner, stranger):
     store = dal.SessionStore(owner)
     store.apply_schema()
     assert migrations.missing(owner) == []
-    owner.execute(sql.SQL("ALTER TABLE removals OWNER TO {}").format(sql.Identifier(stranger[0])))
+    owner.execute(sql.SQL("ALTER TABLE changes OWNER TO {}").format(sql.Identifier(stranger[0])))
     for attempt in (lambda: store.session("s").latest(), store.apply_schema, lambda: migrations.missing(owner)):
         with pytest.raises(dal.SchemaMismatch, match=stranger[0]):
             attempt()
