@@ -119,6 +119,14 @@ class SessionPage:
 
 
 @dataclass(frozen=True, slots=True)
+class CountedSessions:
+    """The number of sessions with a status."""
+
+    status: Status
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """The outcome of an append; `is_same` is False if the message_id is stored with other content."""
 

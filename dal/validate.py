@@ -182,13 +182,17 @@ def moment(argument: str, value: object) -> datetime:
         raise InvalidInput(argument, "lies outside of the years 1 to 9999") from None
 
 
-def statuses(argument: str, value: Status | None) -> list[str]:
-    """Return the statuses of a list: one, or those that lists show for None."""
+def statuses(argument: str, value: Status | Collection[Status] | None) -> list[str]:
+    """Return the statuses of a list: one, several without duplicates, or those that lists show for None."""
     if value is None:
         return list(LISTED)
-    if value not in STATUSES:
-        raise InvalidInput(argument, f"is {value!r}; it must be one of {', '.join(STATUSES)}")
-    return [value]
+    several = [value] if isinstance(value, str) else _many(argument, value, "statuses")
+    if not several:
+        raise InvalidInput(argument, "is empty; name a status, or pass None for all but trashed")
+    for one in several:
+        if one not in STATUSES:
+            raise InvalidInput(argument, f"is {one!r}; it must be one of {', '.join(STATUSES)}")
+    return list(dict.fromkeys(several))
 
 
 def identifiers(argument: str, value: Collection[str]) -> list[str]:

@@ -9,16 +9,18 @@ from typing import Any
 from dal import validate
 from dal._async.backend import AsyncBackend
 from dal._async.queries import AsyncQuery, async_queries
-from dal.errors import DalError, StatementFailed
+from dal.errors import DalError, InvalidInput, StatementFailed
 from dal.records import SessionPage, Status
 
-_BY_USER_AND_SOURCE: dict[tuple[bool, bool], AsyncQuery] = {
-    (False, False): async_queries.sessions.list,
-    (True, False): async_queries.sessions.list_of_user,
-    (False, True): async_queries.sessions.list_of_source,
-    (True, True): async_queries.sessions.list_of_user_and_source,
+_LISTS: dict[tuple[str, ...], AsyncQuery] = {
+    (): async_queries.sessions.list,
+    ("user_id",): async_queries.sessions.list_of_user,
+    ("source",): async_queries.sessions.list_of_source,
+    ("user_id", "source"): async_queries.sessions.list_of_user_and_source,
+    ("parent_id",): async_queries.sessions.list_of_parent,
+    ("user_id", "parent_id"): async_queries.sessions.list_of_parent,
 }
-"""The query of a list, by whether it has a user and a source."""
+"""The query of a list, by its filters."""
 
 _PATIENCE = "20ms"
 """The lock_timeout of a deletion: far below deadlock_timeout (1 s), so that no append can be the victim of a
@@ -32,7 +34,8 @@ async def list_sessions(  # noqa: PLR0913 - as AsyncSessionStore.sessions
     *,
     user_id: str | None,
     source: str | None,
-    status: Status | None,
+    parent_id: str | None,
+    status: Status | Collection[Status] | None,
     limit: int,
     cursor: str | None,
 ) -> SessionPage:
@@ -45,9 +48,15 @@ async def list_sessions(  # noqa: PLR0913 - as AsyncSessionStore.sessions
         # One more than the page, to see whether there is a next one.
         "limit": validate.number("limit", limit, least=1) + 1,
     }
-    user_id, source = validate.user(user_id, backend.owner), validate.optional_identifier("source", source)
-    wanted |= {name: of for name, of in (("user_id", user_id), ("source", source)) if of is not None}
-    query = _BY_USER_AND_SOURCE[user_id is not None, source is not None]
+    filters = {
+        "user_id": validate.user(user_id, backend.owner),
+        "source": validate.optional_identifier("source", source),
+        "parent_id": validate.optional_identifier("parent_id", parent_id),
+    }
+    query = _LISTS.get(tuple(name for name, value in filters.items() if value is not None))
+    if query is None:
+        raise InvalidInput("source", "cannot be given together with parent_id, since no index has both")
+    wanted |= {name: value for name, value in filters.items() if name in query.parameters}
     rows = await backend.runner.run(query, **wanted)
     if rows and rows[0].is_ahead and await _relisted(backend):
         rows = await backend.runner.run(query, **wanted)
@@ -64,6 +73,15 @@ async def _relisted(backend: AsyncBackend) -> bool:
         return bool(await backend.runner.run(async_queries.sessions.relist, owner=backend.owner))
     except DalError:  # For example, a role that can only read. Only the order is wrong then.
         return False
+
+
+async def count_sessions(backend: AsyncBackend, user_id: str | None) -> dict[Status, int]:
+    """Return the number of a user's sessions of each status."""
+    of = validate.user(user_id, backend.owner)
+    if of is None:
+        raise InvalidInput("user_id", "must be given, unless the store is confined to a user")
+    rows = await backend.runner.run(async_queries.sessions.count_of_user, user_id=of)
+    return {row.status: row.sessions for row in rows}
 
 
 async def list_agents(backend: AsyncBackend, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:

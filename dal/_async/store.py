@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
 from dal._async.backend import AsyncAppends, AsyncBackend
-from dal._async.listing import delete_idle, list_agents, list_sessions
+from dal._async.listing import count_sessions, delete_idle, list_agents, list_sessions
 from dal._async.pool import AsyncOwnPool
 from dal._async.runner import AsyncRunner
 from dal._async.schema import apply
@@ -209,23 +209,40 @@ class AsyncSessionStore:
         """
         return await append_to_each(self, messages)
 
-    async def sessions(
+    async def sessions(  # noqa: PLR0913 - filters
         self,
         *,
         user_id: str | None = None,
         source: str | None = None,
-        status: Status | None = None,
+        parent_id: str | None = None,
+        status: Status | Collection[Status] | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> SessionPage:
         """List sessions, latest activity first: a page of `limit`, with the cursor of the next page.
 
-        A user's sessions are in exact order. In a list of all users, sessions that were active in the same minute may
-        be in any order.
+        `status` is one status or several; without it, trashed sessions are left out. With `parent_id`, it lists the
+        forks of a session, and those begun with it as their parent; it cannot be combined with `source`.
+
+        A user's sessions are in exact order. In other lists, and with `parent_id`, sessions that were active in the
+        same minute may be in any order.
         """
         return await list_sessions(
-            self._backend, user_id=user_id, source=source, status=status, limit=limit, cursor=cursor
+            self._backend,
+            user_id=user_id,
+            source=source,
+            parent_id=parent_id,
+            status=status,
+            limit=limit,
+            cursor=cursor,
         )
+
+    async def count_sessions(self, *, user_id: str | None = None) -> dict[Status, int]:
+        """Count a user's sessions by their status. A store confined to a user counts that user's.
+
+        The result has every status, also with 0. The time grows with the number of the user's sessions.
+        """
+        return await count_sessions(self._backend, user_id)
 
     async def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """List the agents of many sessions at once, each in order of first appearance.

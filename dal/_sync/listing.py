@@ -10,16 +10,18 @@ from typing import Any
 from dal import validate
 from dal._sync.backend import Backend
 from dal._sync.queries import Query, queries
-from dal.errors import DalError, StatementFailed
+from dal.errors import DalError, InvalidInput, StatementFailed
 from dal.records import SessionPage, Status
 
-_BY_USER_AND_SOURCE: dict[tuple[bool, bool], Query] = {
-    (False, False): queries.sessions.list,
-    (True, False): queries.sessions.list_of_user,
-    (False, True): queries.sessions.list_of_source,
-    (True, True): queries.sessions.list_of_user_and_source,
+_LISTS: dict[tuple[str, ...], Query] = {
+    (): queries.sessions.list,
+    ("user_id",): queries.sessions.list_of_user,
+    ("source",): queries.sessions.list_of_source,
+    ("user_id", "source"): queries.sessions.list_of_user_and_source,
+    ("parent_id",): queries.sessions.list_of_parent,
+    ("user_id", "parent_id"): queries.sessions.list_of_parent,
 }
-"""The query of a list, by whether it has a user and a source."""
+"""The query of a list, by its filters."""
 
 _PATIENCE = "20ms"
 """The lock_timeout of a deletion: far below deadlock_timeout (1 s), so that no append can be the victim of a
@@ -33,7 +35,8 @@ def list_sessions(  # noqa: PLR0913 - as SessionStore.sessions
     *,
     user_id: str | None,
     source: str | None,
-    status: Status | None,
+    parent_id: str | None,
+    status: Status | Collection[Status] | None,
     limit: int,
     cursor: str | None,
 ) -> SessionPage:
@@ -46,9 +49,15 @@ def list_sessions(  # noqa: PLR0913 - as SessionStore.sessions
         # One more than the page, to see whether there is a next one.
         "limit": validate.number("limit", limit, least=1) + 1,
     }
-    user_id, source = validate.user(user_id, backend.owner), validate.optional_identifier("source", source)
-    wanted |= {name: of for name, of in (("user_id", user_id), ("source", source)) if of is not None}
-    query = _BY_USER_AND_SOURCE[user_id is not None, source is not None]
+    filters = {
+        "user_id": validate.user(user_id, backend.owner),
+        "source": validate.optional_identifier("source", source),
+        "parent_id": validate.optional_identifier("parent_id", parent_id),
+    }
+    query = _LISTS.get(tuple(name for name, value in filters.items() if value is not None))
+    if query is None:
+        raise InvalidInput("source", "cannot be given together with parent_id, since no index has both")
+    wanted |= {name: value for name, value in filters.items() if name in query.parameters}
     rows = backend.runner.run(query, **wanted)
     if rows and rows[0].is_ahead and _relisted(backend):
         rows = backend.runner.run(query, **wanted)
@@ -65,6 +74,15 @@ def _relisted(backend: Backend) -> bool:
         return bool(backend.runner.run(queries.sessions.relist, owner=backend.owner))
     except DalError:  # For example, a role that can only read. Only the order is wrong then.
         return False
+
+
+def count_sessions(backend: Backend, user_id: str | None) -> dict[Status, int]:
+    """Return the number of a user's sessions of each status."""
+    of = validate.user(user_id, backend.owner)
+    if of is None:
+        raise InvalidInput("user_id", "must be given, unless the store is confined to a user")
+    rows = backend.runner.run(queries.sessions.count_of_user, user_id=of)
+    return {row.status: row.sessions for row in rows}
 
 
 def list_agents(backend: Backend, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:

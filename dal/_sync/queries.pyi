@@ -235,6 +235,13 @@ class _SessionsArchive(Query):
           archived does not change, and keeps its archived_at.
         """
 
+class _SessionsCountOfUser(Query):
+    def __call__(self, connection: Connection[Any], /, *, user_id: str) -> list[records.CountedSessions]:
+        """Count a user's sessions by their status.
+
+        Returns: CountedSessions; one row for each status.
+        """
+
 class _SessionsDelete(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
@@ -319,6 +326,25 @@ class _SessionsExportOfUser(Query):
         Returns: ExportedSession; in the order of the pages; no row after the last session.
         """
 
+class _SessionsFork(Query):
+    def __call__(
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        session_id: str,
+        fork_id: str,
+        fork_point: int | None,
+        metadata: str | Jsonb,
+        owner: str | None = None,
+    ) -> records.SessionRecord | None:
+        """Create a session with the messages of another one before a sequence number. They keep their numbers, ids
+        and times.
+
+        Returns: SessionRecord; the new session; no row if the parent is not stored, trashed or deleted, or if
+          fork_id is taken.
+        """
+
 class _SessionsGet(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
@@ -341,6 +367,26 @@ class _SessionsList(Query):
     ) -> list[records.ListedSession]:
         """List sessions, latest activity first, one page at a time. The first page starts before ('infinity', '');
         each later one before the (place, session_id) of the previous page's last row.
+
+        Returns: ListedSession; latest activity first; no row after the last session.
+        """
+
+class _SessionsListOfParent(Query):
+    def __call__(
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        parent_id: str,
+        user_id: str | None,
+        statuses: list[str],
+        place_before: datetime | str,
+        id_before: str,
+        limit: int,
+    ) -> list[records.ListedSession]:
+        """List the children of a session, latest activity first, one page at a time: its forks, and the sessions
+        that were begun with it as their parent. The first page starts before ('infinity', ''); each later one
+        before the (place, session_id) of the previous page's last row.
 
         Returns: ListedSession; latest activity first; no row after the last session.
         """
@@ -452,13 +498,16 @@ class _Sessions:
     agent_ids: _SessionsAgentIds
     agent_ids_read_only: _SessionsAgentIdsReadOnly
     archive: _SessionsArchive
+    count_of_user: _SessionsCountOfUser
     delete: _SessionsDelete
     delete_idle: _SessionsDeleteIdle
     delete_idle_of_user: _SessionsDeleteIdleOfUser
     export: _SessionsExport
     export_of_user: _SessionsExportOfUser
+    fork: _SessionsFork
     get: _SessionsGet
     list: _SessionsList
+    list_of_parent: _SessionsListOfParent
     list_of_source: _SessionsListOfSource
     list_of_user: _SessionsListOfUser
     list_of_user_and_source: _SessionsListOfUserAndSource

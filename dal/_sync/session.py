@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import IsolationLevel
 
 from dal import validate
+from dal._sync.forking import FORK, store_fork
 from dal._sync.queries import Query, queries
 from dal.appends import (
     UNCONDITIONAL,
@@ -234,6 +235,25 @@ class Session:
             parent_id=stored.session_id if stored else self.parent_id,
             metadata=metadata,
         )
+
+    def fork(
+        self, at: int | None = None, *, session_id: str | None = None, metadata: Metadata | None = None
+    ) -> Session:
+        """Store a new session with this one's messages before the number `at`, by default all, and return it.
+
+        The messages keep their numbers, ids and times. The new session has the same source and user, this one as its
+        parent, and metadata of its own. An archived session can be forked, too. To repeat a fork whose reply was lost,
+        use the same session_id and `at`: if that fork is already stored, this returns it. If the session_id is taken by
+        another session, this raises SessionExists.
+        """
+        fork = self._store.session(session_id)
+        given = validate.optional_metadata("metadata", metadata)
+        record = store_fork(self._backend, self.id, at, fork.id, given)
+        if record is None:
+            raise self._why_nothing(FORK.name, "fork")
+        fork.source, fork.user_id, fork.parent_id = record.source, record.user_id, record.parent_id
+        fork.metadata, fork.persisted = dict(record.metadata), True
+        return fork
 
     def _run(self, query: Query, **parameters: Any) -> Any:
         """Run a query file on this session, confined to the store's user."""

@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from dal import validate
 from dal._sync.backend import Appends, Backend
-from dal._sync.listing import delete_idle, list_agents, list_sessions
+from dal._sync.listing import count_sessions, delete_idle, list_agents, list_sessions
 from dal._sync.pool import OwnPool
 from dal._sync.runner import Runner
 from dal._sync.schema import apply
@@ -208,21 +208,40 @@ class SessionStore:
         """
         return append_to_each(self, messages)
 
-    def sessions(
+    def sessions(  # noqa: PLR0913 - filters
         self,
         *,
         user_id: str | None = None,
         source: str | None = None,
-        status: Status | None = None,
+        parent_id: str | None = None,
+        status: Status | Collection[Status] | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> SessionPage:
         """List sessions, latest activity first: a page of `limit`, with the cursor of the next page.
 
-        A user's sessions are in exact order. In a list of all users, sessions that were active in the same minute may
-        be in any order.
+        `status` is one status or several; without it, trashed sessions are left out. With `parent_id`, it lists the
+        forks of a session, and those begun with it as their parent; it cannot be combined with `source`.
+
+        A user's sessions are in exact order. In other lists, and with `parent_id`, sessions that were active in the
+        same minute may be in any order.
         """
-        return list_sessions(self._backend, user_id=user_id, source=source, status=status, limit=limit, cursor=cursor)
+        return list_sessions(
+            self._backend,
+            user_id=user_id,
+            source=source,
+            parent_id=parent_id,
+            status=status,
+            limit=limit,
+            cursor=cursor,
+        )
+
+    def count_sessions(self, *, user_id: str | None = None) -> dict[Status, int]:
+        """Count a user's sessions by their status. A store confined to a user counts that user's.
+
+        The result has every status, also with 0. The time grows with the number of the user's sessions.
+        """
+        return count_sessions(self._backend, user_id)
 
     def agent_ids(self, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """List the agents of many sessions at once, each in order of first appearance.
