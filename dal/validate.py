@@ -187,12 +187,12 @@ def statuses(argument: str, value: Status | Collection[Status] | None) -> list[s
     if value is None:
         return list(LISTED)
     several = [value] if isinstance(value, str) else _many(argument, value, "statuses")
-    if not several:
-        raise InvalidInput(argument, "is empty; name a status, or pass None for all but trashed")
     for one in several:
         if one not in STATUSES:
             raise InvalidInput(argument, f"is {one!r}; it must be one of {', '.join(STATUSES)}")
-    return list(dict.fromkeys(several))
+    if not several:
+        raise InvalidInput(argument, "is empty; pass None for all but trashed")
+    return [status for status in STATUSES if status in several]
 
 
 def identifiers(argument: str, value: Collection[str]) -> list[str]:

@@ -251,7 +251,7 @@ class AsyncSession:
         given = validate.optional_metadata("metadata", metadata)
         record = await store_fork(self._backend, self.id, at, fork.id, given)
         if record is None:
-            raise await self._why_nothing(FORK.name, "fork")
+            raise await self._why_nothing(FORK.name, "fork", Conditions(must_exist=True))
         fork.source, fork.user_id, fork.parent_id = record.source, record.user_id, record.parent_id
         fork.metadata, fork.persisted = dict(record.metadata), True
         return fork

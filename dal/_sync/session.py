@@ -250,7 +250,7 @@ class Session:
         given = validate.optional_metadata("metadata", metadata)
         record = store_fork(self._backend, self.id, at, fork.id, given)
         if record is None:
-            raise self._why_nothing(FORK.name, "fork")
+            raise self._why_nothing(FORK.name, "fork", Conditions(must_exist=True))
         fork.source, fork.user_id, fork.parent_id = record.source, record.user_id, record.parent_id
         fork.metadata, fork.persisted = dict(record.metadata), True
         return fork

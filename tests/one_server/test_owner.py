@@ -33,7 +33,7 @@ def all_rows(connection):
 @pytest.fixture(params=["u2", None], ids=["another's", "nobody's"])
 def theirs(request, store):
     """A session of another user, with messages, an agent and a removal."""
-    session = store.session("theirs", user_id=request.param, source="telegram")
+    session = store.session("theirs", user_id=request.param, source="telegram", parent_id="before")
     session.append("user", "secret", message_id="m1")
     session.append("assistant", "secret too", agent_id="planner", message_id="m2")
     session.remove_from(1)
@@ -63,6 +63,7 @@ REFUSED = {
         [NewMessage(role="user", content="guess", message_id="m1"), NewMessage(role="user", content="x")]
     ),
     "remove_from": lambda session: session.remove_from(0),
+    "fork": lambda session: session.fork(),
     "record": lambda session: session.record(),
     "pause": lambda session: session.pause(),
     "resume": lambda session: session.resume(),
@@ -76,6 +77,11 @@ STORE = {
     "append_all": (lambda mine: mine.append_all([(unwrap(mine.session("theirs")), NEW)]), dal.PartlyRefused),
     "sessions": (lambda mine: mine.sessions().sessions, ()),
     "sessions of a source": (lambda mine: mine.sessions(source="telegram").sessions, ()),
+    "sessions of a parent": (lambda mine: mine.sessions(parent_id="before").sessions, ()),
+    "count_sessions": (
+        lambda mine: mine.count_sessions(),
+        {"active": 0, "paused": 0, "archived": 0, "trashed": 0},
+    ),
     "agent_ids": (lambda mine: mine.agent_ids(["theirs"]), {"theirs": ()}),
     "delete_idle": (lambda mine: mine.delete_idle(TOMORROW), ()),
     "export": (lambda mine: list(mine.export()), []),
@@ -173,7 +179,7 @@ def test_a_reset_does_not_continue_another_users_session(mine, theirs, all_rows)
 
 def test_lists_exports_and_deletions_are_limited_to_the_user(mine, theirs, store, all_rows):
     mine.session("mine").append("user", "x")
-    for given in ({}, {"source": "telegram"}, {"status": "active"}, {"user_id": "u1"}):
+    for given in ({}, {"source": "telegram"}, {"status": "active"}, {"user_id": "u1"}, {"parent_id": "before"}):
         assert {record.session_id for record in mine.sessions(**given)} <= {"mine"}
     assert [record.session_id for record in mine.sessions()] == ["mine"]
     theirs.archive()
@@ -196,6 +202,7 @@ def test_another_user_id_is_refused(mine):
     for operation in (
         lambda: mine.session("s", user_id="u2"),
         lambda: mine.sessions(user_id="u2"),
+        lambda: mine.count_sessions(user_id="u2"),
         lambda: mine.for_user("u2"),
     ):
         with pytest.raises(dal.InvalidInput, match="user_id: is 'u2', and this store is confined to user 'u1'"):
@@ -222,6 +229,11 @@ def test_the_users_own_sessions_work(mine, store):
     assert session.resume().status == "active"
     assert session.update_metadata({"title": "x"}).metadata == {"title": "x"}
     assert session.remove_from(2) == 1
+    fork = session.fork()
+    assert (fork.user_id, fork.source, fork.append("user", "d").sequence) == ("u1", "web", 3)
+    assert [record.session_id for record in mine.sessions(parent_id=session.id)] == [fork.id]
+    assert mine.count_sessions()["active"] == 2
+    assert fork.delete()
     new = session.reset()
     assert (new.parent_id, new.user_id, new.source) == (session.id, "u1", "web")
     with pytest.raises(dal.SessionArchived):

@@ -49,6 +49,7 @@ RETRIED = {
     "update_metadata": (lambda session: session.update_metadata({"title": "x"}), 1),
     "pause": (lambda session: session.pause(), 1),
     "archive": (lambda session: session.archive(), 1),
+    "fork": (lambda session: session.fork(), 1),
     "reset": (lambda session: session.reset(), 1),
     "agent_ids": (lambda session: session.agent_ids(), 1),
 }

@@ -94,9 +94,12 @@ def use_every_branch(store):
     read_only_backend = replace(unwrap(store)._backend, read_only=True)
     store._make(read_only_backend, closes=None).agent_ids([HOSTILE])
     cursor = f"2999-01-01T00:00:00+00:00/{HOSTILE}"
-    for filters in ({}, {"user_id": HOSTILE}, {"source": HOSTILE}, {"user_id": HOSTILE, "source": HOSTILE}):
+    for filters in ({}, {"user_id": HOSTILE}, {"source": HOSTILE}, {"user_id": HOSTILE, "source": HOSTILE},
+                    {"parent_id": HOSTILE, "user_id": HOSTILE}):  # fmt: skip
         store.sessions(**filters)
         store.sessions(**filters, status="paused", limit=3, cursor=cursor)
+    store.count_sessions(user_id=HOSTILE)
+    session.fork(1, metadata={HOSTILE: HOSTILE})
     session.reset(metadata={HOSTILE: 1}).reset()
     for refused in (session.pause, session.resume, lambda: session.remove_from(0), lambda: session.append("u", "x")):
         with suppress(dal.SessionArchived):
