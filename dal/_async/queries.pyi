@@ -240,7 +240,7 @@ class _SessionsCountOfUser(AsyncQuery):
     async def __call__(self, connection: AsyncConnection[Any], /, *, user_id: str) -> list[records.CountedSessions]:
         """Count a user's sessions by their status.
 
-        Returns: CountedSessions; one row for each status.
+        Returns: CountedSessions; one row for each status, with 0 if no row has it.
         """
 
 class _SessionsDelete(AsyncQuery):

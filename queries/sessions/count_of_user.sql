@@ -10,7 +10,7 @@
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.
--- Returns: CountedSessions; one row for each status.
+-- Returns: CountedSessions; one row for each status, with 0 if no row has it.
 SELECT
     wanted.status,
     counted.sessions

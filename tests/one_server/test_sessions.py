@@ -140,6 +140,37 @@ def test_listing_by_recency_with_every_filter(listed, user_id, source, status):
     assert [one for page in pages for one in page] == expected
 
 
+@pytest.mark.parametrize("user_id", [None, "u1"])
+@pytest.mark.parametrize(
+    "status",
+    [["paused"], ("archived", "paused", "paused"), {"active", "archived"}, dal.records.STATUSES],
+)
+def test_listing_of_several_statuses(listed, user_id, status):
+    everything = [record for record in listed.sessions(user_id=user_id) if record.status in status]
+    pages = list(pages_of(listed, 2, user_id=user_id, status=status))
+    assert [one for page in pages for one in page] == [record.session_id for record in everything]
+
+
+def test_trashed_sessions_are_listed_only_on_request(listed, connection):
+    connection.execute(
+        "UPDATE sessions SET status = 'trashed', trashed_from = status WHERE session_id IN ('s01', 's02')"
+    )
+    for wanted in ({}, {"user_id": "u1"}, {"source": "from1"}, {"user_id": "u1", "source": "from1"}):
+        assert not {"s01", "s02"} & set(ids(listed.sessions(**wanted)))
+        assert "s01" in ids(listed.sessions(**wanted, status="trashed"))
+    assert ids(listed.sessions(status=["trashed", "active"], limit=100))[-2:] == ["s01", "s00"]
+
+
+def test_sessions_are_counted_by_status(listed, connection):
+    assert listed.count_sessions(user_id="u0") == {"active": 3, "paused": 0, "archived": 3, "trashed": 0}
+    assert listed.for_user("u1").count_sessions() == {"active": 3, "paused": 3, "archived": 0, "trashed": 0}
+    connection.execute("UPDATE sessions SET status = 'trashed', trashed_from = status WHERE session_id = 's01'")
+    assert listed.count_sessions(user_id="u1") == {"active": 3, "paused": 2, "archived": 0, "trashed": 1}
+    assert sum(listed.count_sessions(user_id="nobody").values()) == 0
+    with pytest.raises(dal.InvalidInput, match="user_id: must be given"):
+        listed.count_sessions()
+
+
 def test_pages_are_complete_with_equal_times(listed, connection):
     connection.execute("UPDATE sessions SET updated_at = '2026-01-01 00:30+00', listed_at = '2026-01-01 00:30+00'")
     found = [one for page in pages_of(listed, 5) for one in page]
