@@ -239,7 +239,7 @@ class _SessionsCountOfUser(Query):
     def __call__(self, connection: Connection[Any], /, *, user_id: str) -> list[records.CountedSessions]:
         """Count a user's sessions by their status.
 
-        Returns: CountedSessions; one row for each status.
+        Returns: CountedSessions; one row for each status, with 0 if no row has it.
         """
 
 class _SessionsDelete(Query):
