@@ -1,6 +1,7 @@
 """A probe: calls on one store, each of which meets a fault, while the fleet writes."""
 
 import time
+from contextlib import closing
 from itertools import count
 
 from faults.writers import Call, Log
@@ -47,15 +48,15 @@ class Probe:
 
     def calls_of(self, name, count):
         """Yield calls of another process or thread, with its own log and keys, to shared sessions."""
-        log = Log(self.fleet.folder, f"{self.generation}.{name}")
-        for n in range(count):
-            yield Call(log, f"{self.generation}-{n % 3}", [self._key(name, n)], timeout=self.timeout)
+        with closing(Log(self.fleet.folder, f"{self.generation}.{name}")) as log:
+            for n in range(count):
+                yield Call(log, f"{self.generation}-{n % 3}", [self._key(name, n)], timeout=self.timeout)
 
     def calls_of_user(self, name, count):
         """Yield calls to a session of this user."""
-        log = Log(self.fleet.folder, f"{self.generation}.{name}.own")
-        for n in range(count):
-            yield Call(log, f"{self.generation}-of.{name}", [self._key(f"{name}.own", n)], timeout=self.timeout)
+        with closing(Log(self.fleet.folder, f"{self.generation}.{name}.own")) as log:
+            for n in range(count):
+                yield Call(log, f"{self.generation}-of.{name}", [self._key(f"{name}.own", n)], timeout=self.timeout)
 
     def _key(self, name, n):
         return f"{self.generation}.{name}.{n:05}"

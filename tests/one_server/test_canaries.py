@@ -1,6 +1,9 @@
 """Canaries: known-bad versions of our queries. The gate must fail each one for the promise that it breaks."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cache, partial
@@ -16,6 +19,7 @@ from dal.conninfo import with_schema
 from dal.gate.measure import scratch
 from dal.gate.measure.gate import Gate, default_sizes
 from dal.gate.measure.judge import Outcome, judge
+from dal.gate.measure.neighbours import Neighbours
 from dal.gate.measure.snapshot import Patience, held_snapshot
 from dal.gate.measure.subjects import Subject, load
 from dal.sql import QUERIES, SCHEMA
@@ -71,12 +75,12 @@ def narrowed(subject, breaks, axis=""):
 def measure(server):
     """Measure queries, with SQL that changes the schema."""
 
-    def measure(subjects, patch="", fixtures=fixtures, sizes=default_sizes):
+    def measure(subjects, patch="", fixtures=fixtures, sizes=default_sizes, begin=lambda _: None):
         conninfo = with_schema(server.conninfo, f"test_{ULID()}".lower())
         text = SCHEMA.read_text(encoding="utf-8") + patch
         connect = partial(psycopg.connect, conninfo, autocommit=True)
         try:
-            return Gate(connect, text, fixtures, sizes=sizes).measure(subjects)
+            return Gate(connect, text, fixtures, sizes=sizes, begin=begin).measure(subjects)
         finally:
             with connect() as connection:
                 scratch.drop(connection)
@@ -155,6 +159,41 @@ def test_a_neighbours_snapshot_causes_no_false_alarm(server, measure, monkeypatc
     with held_snapshot(server.conninfo):
         measured = measure(writers, sizes=quick_sizes)
     assert [verdict for result in measured for verdict in judge(result) if verdict.outcome is Outcome.BROKEN] == []
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_seems_broken_beside_others_is_measured_again(server, measure, monkeypatch, beside):
+    steps, verdicts = [], iter([True, False])
+    monkeypatch.setattr("dal.gate.measure.gate.Patience", partial(Patience, 0))
+    monkeypatch.setattr("dal.gate.measure.gate._seems_broken", lambda _: next(verdicts))
+    with held_snapshot(server.conninfo) if beside else nullcontext():
+        measure([narrowed(OURS["messages.get"], "at most * buffers")], sizes=quick_sizes, begin=steps.append)
+    assert [step for step in steps if "again" in step] == ["1 of 1 queries again, beside no other gate"] * beside
+
+
+def test_a_gate_measures_alone_only_once_the_others_have_finished(server):
+    events, (one, other, third) = [], [psycopg.connect(server.conninfo, autocommit=True) for _ in range(3)]
+
+    def alone():
+        with Neighbours(other).alone():
+            events.append("alone")
+            time.sleep(0.3)
+            events.append("no longer alone")
+
+    def late():
+        with Neighbours(third).beside():
+            events.append("the third is beside")
+
+    with one, other, third, ThreadPoolExecutor() as pool:
+        with Neighbours(one).beside():
+            waits = [pool.submit(alone)]
+            time.sleep(0.3)
+            waits.append(pool.submit(late))
+            time.sleep(0.3)
+            events.append("the first has finished")
+        for wait in waits:
+            wait.result(10)
+    assert events == ["the first has finished", "alone", "no longer alone", "the third is beside"]
 
 
 def test_each_canary_changes_its_query_or_the_schema():
