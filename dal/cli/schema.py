@@ -63,7 +63,7 @@ def upgrade(
 ) -> None:
     """Upgrade the tables of an older release, while services write.
 
-    Each step waits at most half a second for its locks, and is tried again up to 19 times.
+    Each step waits at most a quarter of a second for each lock, and is tried again up to 19 times.
 
     Example: [bold]dal schema upgrade --schema agents[/bold], with the database in DAL_DSN
     """

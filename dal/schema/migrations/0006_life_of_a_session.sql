@@ -120,11 +120,10 @@ ALTER TABLE sessions DROP CONSTRAINT sessions_only_archived_caches;
 ALTER TABLE sessions ADD CONSTRAINT sessions_only_archived_caches
 CHECK (agent_ids IS NULL OR archived_at IS NOT NULL) NOT VALID;
 
--- Newer releases count each such change in revision, or make the session active again.
+-- Newer releases count each such change in revision.
 CREATE TRIGGER sessions_stay_deleted BEFORE UPDATE ON sessions FOR EACH ROW
 WHEN (
     old.status IN ('trashed', 'deleted')
-    AND new.status <> 'active'
     AND new.revision = old.revision
     AND (
         new.next_sequence <> old.next_sequence
