@@ -30,7 +30,18 @@ if TYPE_CHECKING:
         StoreClosed,
     )
     from dal.observe import Hook, Operation
-    from dal.records import Imported, Message, Metadata, NewMessage, Opened, SessionPage, SessionRecord, Status
+    from dal.records import (
+        Change,
+        Imported,
+        Message,
+        Metadata,
+        NewMessage,
+        Opened,
+        RemovedMessage,
+        SessionPage,
+        SessionRecord,
+        Status,
+    )
     from dal.validate import Sanitize
 
 _MODULES = ("dal.errors", "dal.records", "dal.validate", "dal.observe", "dal.{side}.session", "dal.{side}.store")
@@ -42,6 +53,7 @@ pytest loads the plugin in dal.gate wherever this package is installed, and shou
 __all__ = [
     "AsyncSession",
     "AsyncSessionStore",
+    "Change",
     "DalError",
     "DeadlineExceeded",
     "Hook",
@@ -55,6 +67,7 @@ __all__ = [
     "Operation",
     "Overtaken",
     "PartlyRefused",
+    "RemovedMessage",
     "Sanitize",
     "SchemaMismatch",
     "ServerUnavailable",

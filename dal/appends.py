@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from dal import validate
 from dal.errors import InvalidInput, MessageConflict
 from dal.ids import new_id
-from dal.records import Appended, AppendedOne, Message, Metadata, NewMessage
+from dal.records import Appended, AppendedOne, Message, Metadata, NewMessage, ReplacedRow
 
 
 class CheckedMessage(NamedTuple):
@@ -138,7 +138,7 @@ class Append:
     opening: Opening
     messages: Sequence[CheckedMessage]
     conditions: Conditions = UNCONDITIONAL
-    rows: dict[int, Appended | AppendedOne] = field(default_factory=dict)
+    rows: dict[int, Appended | AppendedOne | ReplacedRow] = field(default_factory=dict)
     """The rows that the statement returned, by the message's place; none for a refused message."""
     token: Any = None
     """The hook's token for it, if a writer sends it."""
@@ -229,6 +229,13 @@ def batch_parameters(appends: Sequence[Append], patience: float | None = None) -
         **appends[0].conditions.parameters(),
         "places": _numbers([places[append.session_id] for append in appends for _ in append.messages]),
         "calls": _numbers([call for call, append in calls for _ in append.messages]),
+        **message_columns(messages),
+    }
+
+
+def message_columns(messages: Sequence[CheckedMessage]) -> dict[str, Any]:
+    """Return the parameters of a statement that stores several messages: an array per column."""
+    return {
         "message_ids": _array([one.message_id for one in messages]),
         "roles": _array([one.role for one in messages]),
         "agent_ids": _array([one.agent_id for one in messages]),
@@ -253,7 +260,7 @@ def _array(elements: Iterable[str | None]) -> str:
     return "{" + ",".join(['"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in listed]) + "}"
 
 
-def distribute_rows(appends: Sequence[Append], rows: Sequence[AppendedOne]) -> None:
+def distribute_rows(appends: Sequence[Append], rows: Iterable[AppendedOne | ReplacedRow]) -> None:
     """Hand each append its rows of that statement."""
     places = [(append, n) for append in appends for n in range(len(append.messages))]
     for row in rows:

@@ -37,6 +37,30 @@ class Message:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RemovedMessage(Message):
+    """A message that was removed from its session, and kept."""
+
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a session that is not an append.
+
+    `revision` is the session's revision after it. `kind` is remove, replace, annotate, redact, metadata, pause, resume,
+    archive, trash or restore. A change of messages has the number of the first and of the last one, and how many they
+    are: the messages that a removal or a replacement took away.
+    """
+
+    revision: int
+    kind: str
+    first_sequence: int | None
+    last_sequence: int | None
+    messages: int
+    changed_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
     """A message to append. Without a message_id, it gets a ULID."""
@@ -161,10 +185,47 @@ class Relisted:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """The number of removed messages; `is_refused` is True if the session is archived."""
+    """The number of removed messages, or the reason why none was removed."""
 
     messages: int
     is_refused: bool
+    """Whether the session is archived, trashed or deleted, or its next number is not the given one."""
+    is_stale: bool
+    """Whether the session was changed while the statement waited for it, so that it must run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedRow(Removed):
+    """A removed message, with the outcome of the removal; the columns of the message may all be null."""
+
+    session_id: str
+    sequence: int
+    message_id: str
+    role: str
+    agent_id: str | None
+    content: str
+    metadata: Metadata = field(hash=False)
+    created_at: datetime
+
+    @property
+    def message(self) -> Message:
+        """The message of the row, if there is one."""
+        return Message(*_message_of(self))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedRow:
+    """A new message, with the outcome of the replacement; the columns of the message may all be null.
+
+    `is_same` is False if a message that stays has its id. The others are as in Removed.
+    """
+
+    is_refused: bool
+    is_stale: bool
+    position: int
+    sequence: int
+    created_at: datetime
+    is_same: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,18 @@ def number(argument: str, value: object, *, least: int, most: int = MAX_NUMBER) 
     return int(value)  # Not a subclass, as in `text`.
 
 
+def next_number(if_next: int | None) -> int | None:
+    """Return the next number that a change requires, or None."""
+    return None if if_next is None else number("if_next", if_next, least=0)
+
+
+def flag(argument: str, value: object) -> bool:
+    """Return True or False."""
+    if not isinstance(value, bool):
+        raise InvalidInput(argument, f"must be True or False, not {type(value).__name__}")
+    return value
+
+
 def seconds(argument: str, value: float | None) -> float | None:
     """Return a duration above 0 that fits a setting of the server, or None."""
     if value is not None and not (isinstance(value, int | float) and 0 < value <= MAX_SECONDS):

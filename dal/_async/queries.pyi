@@ -151,14 +151,74 @@ class _MessagesRemoveFrom(AsyncQuery):
         sequence: int,
         change_id: str,
         keep: bool,
+        if_next: int,
         owner: str | None = None,
     ) -> records.Removed | None:
-        """Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are
-        not used again.
+        """Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are not
+        used again.
 
-        Returns: Removed; no row if the session is not stored. If the session is archived, nothing is removed and
-          is_refused is true. The same change_id again returns the first outcome. If two equal removals run at the
-          same time, the second waits for the first and fails with 23505; it is safe to repeat.
+        Returns: Removed; no row if the session is not stored, or if nothing could be kept. If the session is
+          archived, trashed or deleted, or not as if_next asks, nothing is removed and is_refused is true. The same
+          change_id again returns the first outcome.
+        """
+
+class _MessagesRemoveLast(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        n: int,
+        change_id: str,
+        keep: bool,
+        if_next: int,
+        owner: str | None = None,
+    ) -> list[records.RemovedRow]:
+        """Remove the last messages, and return them. Their numbers are not used again.
+
+        Returns: RemovedRow; in reading order; no row if the session is not stored, or if nothing could be kept.
+          Each has the number of removed messages; if none was removed, there is one row without a message. If the
+          session is archived, trashed or deleted, or not as if_next asks, nothing is removed and is_refused is
+          true.
+        """
+
+class _MessagesRemoved(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, before: int, limit: int, owner: str | None = None
+    ) -> list[records.RemovedMessage]:
+        """Read a page of the removed messages of a session, in reading order: those with the highest numbers before
+        a number.
+
+        Returns: RemovedMessage; in reading order; no row if nothing was removed and kept, or if the session is
+          not stored.
+        """
+
+class _MessagesReplaceFrom(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        sequence: int,
+        change_id: str,
+        keep: bool,
+        if_next: int,
+        session_changes: str | Jsonb | None,
+        message_ids: list[str],
+        roles: list[str],
+        agent_ids: list[str] | list[str | None],
+        contents: list[str],
+        metadata: list[str] | list[Jsonb],
+        owner: str | None = None,
+    ) -> list[records.ReplacedRow]:
+        """Remove the messages from a sequence number on, and append others in their place, for example a new answer.
+
+        Returns: ReplacedRow; in the given order; no row if the session is not stored, or if nothing could be
+          stored or kept. One row per new message; if none was stored, there is one row without a position. If the
+          session is archived, trashed or deleted, or not as if_next asks, nothing changes and is_refused is true.
+          If a message that stays has a given id, nothing changes, and is_same is false for that one.
         """
 
 class _MessagesStream(AsyncQuery):
@@ -179,6 +239,9 @@ class _Messages:
     get: _MessagesGet
     latest: _MessagesLatest
     remove_from: _MessagesRemoveFrom
+    remove_last: _MessagesRemoveLast
+    removed: _MessagesRemoved
+    replace_from: _MessagesReplaceFrom
     stream: _MessagesStream
 
 class _SchemaCheck(AsyncQuery):
@@ -234,6 +297,16 @@ class _SessionsArchive(AsyncQuery):
 
         Returns: SessionRecord; the current row; no row if the session is not stored. A session that was already
           archived does not change, and keeps its archived_at.
+        """
+
+class _SessionsChanges(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, after: int, limit: int, owner: str | None = None
+    ) -> list[records.Change]:
+        """Read the changes of a session after a revision, in order. Appends are not among them.
+
+        Returns: Change; by revision; no row if nothing changed since, or if the session is not stored. If rows
+          are missing, the first one has a revision of more than after + 1.
         """
 
 class _SessionsCountOfUser(AsyncQuery):
@@ -501,6 +574,7 @@ class _Sessions:
     agent_ids: _SessionsAgentIds
     agent_ids_read_only: _SessionsAgentIdsReadOnly
     archive: _SessionsArchive
+    changes: _SessionsChanges
     count_of_user: _SessionsCountOfUser
     delete: _SessionsDelete
     delete_idle: _SessionsDeleteIdle

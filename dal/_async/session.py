@@ -10,6 +10,7 @@ from psycopg import IsolationLevel
 from dal import validate
 from dal._async.forking import FORK, store_fork
 from dal._async.queries import AsyncQuery, async_queries
+from dal._async.removing import remove_from, remove_last, replace_from
 from dal.appends import (
     UNCONDITIONAL,
     Append,
@@ -33,7 +34,17 @@ from dal.errors import (
 )
 from dal.histories.pages import PAGE
 from dal.ids import new_id
-from dal.records import DELETED, Message, Metadata, NewMessage, Opened, SessionRecord
+from dal.records import (
+    DELETED,
+    Change,
+    Message,
+    Metadata,
+    NewMessage,
+    Opened,
+    RemovedMessage,
+    SessionRecord,
+)
+from dal.retries import Attempts
 
 if TYPE_CHECKING:
     from dal._async.backend import AsyncBackend
@@ -113,7 +124,7 @@ class AsyncSession:
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
-        return (await self._append([message], session_metadata, if_next))[0]
+        return (await self._send(self._prepare([message], session_metadata, if_next)))[0]
 
     async def append_all(
         self,
@@ -123,10 +134,8 @@ class AsyncSession:
         if_next: int | None = None,
     ) -> tuple[Message, ...]:
         """Store several messages in order, all or none, as `append` stores one."""
-        new = validate.new_messages("messages", messages)
-        checked = [check_new(f"messages[{n}].", one, self._backend.sanitize) for n, one in enumerate(new)]
-        check_call("messages", checked)
-        return await self._append(checked, session_metadata, if_next) if new else ()
+        append = self._checked(messages, session_metadata, if_next)
+        return await self._send(append) if append.messages else ()
 
     async def open(self, latest: int = 20) -> Opened:
         """Read the start of a turn in one round trip: the record, the latest messages, and the agents."""
@@ -178,16 +187,57 @@ class AsyncSession:
         found: Message | None = await self._run(async_queries.messages.get, message_id=checked)
         return found
 
-    async def remove_from(self, sequence: int) -> int:
-        """Remove the messages from a sequence number on, and return how many. Their numbers are not used again."""
-        query, least = async_queries.messages.remove_from, validate.number("sequence", sequence, least=0)
-        removed = await self._run(query, sequence=least, change_id=new_id(), keep=True)
-        if removed is None:
-            raise self._is_not_found(query.name)
-        if removed.is_refused:
-            raise await self._why_nothing(query.name, "remove from")
-        count: int = removed.messages
-        return count
+    async def remove_from(self, sequence: int, *, if_next: int | None = None, keep: bool = True) -> int:
+        """Remove the messages from a sequence number on, and return how many. Their numbers are not used again.
+
+        `removed` lists them; with `keep=False` they are deleted at once. Messages that others append at the same moment
+        stay. With `if_next`, nothing is removed unless the session's next number is this one; otherwise this raises
+        Overtaken.
+        """
+        return await remove_from(self, sequence, if_next=if_next, keep=keep)
+
+    async def remove_last(self, n: int = 1, *, if_next: int | None = None, keep: bool = True) -> tuple[Message, ...]:
+        """Remove the last `n` messages, or as many as there are, and return them in reading order.
+
+        No two calls return the same message. The rest is as in `remove_from`.
+        """
+        return await remove_last(self, n, if_next=if_next, keep=keep)
+
+    async def replace_from(
+        self,
+        sequence: int,
+        messages: Iterable[NewMessage],
+        *,
+        session_metadata: Metadata | None = None,
+        if_next: int | None = None,
+        keep: bool = True,
+    ) -> tuple[Message, ...]:
+        """Remove the messages from a sequence number on, append others in their place, and return these.
+
+        Both happen at once, or not at all. The new messages get new numbers, and may have the ids of the removed ones.
+        Of two replacements at the same time, the later one replaces the messages of the other, unless `if_next` refuses
+        that. The rest is as in `remove_from` and `append_all`.
+        """
+        return await replace_from(self, sequence, self._checked(messages, session_metadata, if_next), keep=keep)
+
+    async def removed(self, *, before: int | None = None, limit: int = 100) -> tuple[RemovedMessage, ...]:
+        """Read removed messages in reading order: those with the highest numbers, or with the highest before a number.
+
+        `store.purge` deletes them.
+        """
+        most = validate.number("limit", limit, least=0)
+        end = validate.MAX_NUMBER if before is None else validate.number("before", before, least=0)
+        return tuple(await self._run(async_queries.messages.removed, before=end, limit=most))
+
+    async def changes(self, *, after: int = 0, limit: int = 100) -> tuple[Change, ...]:
+        """Read the changes after a revision, in order. Appends are not among them.
+
+        They are kept for about an hour. If the first one has a revision of more than after + 1, older ones are missing:
+        then read the session anew.
+        """
+        most = validate.number("limit", limit, least=0)
+        revision = validate.number("after", after, least=0)
+        return tuple(await self._run(async_queries.sessions.changes, after=revision, limit=most))
 
     async def agent_ids(self) -> tuple[str, ...]:
         """List the agents of the session, in order of first appearance."""
@@ -256,9 +306,10 @@ class AsyncSession:
         fork.metadata, fork.persisted = dict(record.metadata), True
         return fork
 
-    async def _run(self, query: AsyncQuery, **parameters: Any) -> Any:
+    async def _run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file on this session, confined to the store's user."""
-        return await self._backend.runner.run(query, session_id=self.id, owner=self._backend.owner, **parameters)
+        backend = self._backend
+        return await backend.runner.run(query, attempts, session_id=self.id, owner=backend.owner, **parameters)
 
     def _prepare(
         self, messages: Sequence[CheckedMessage], changes: Metadata | None = None, if_next: int | None = None
@@ -267,7 +318,7 @@ class AsyncSession:
         opening, conditions = self._opening, UNCONDITIONAL
         if changes is not None or if_next is not None or self._existing:
             conditions = Conditions(
-                None if if_next is None else validate.number("if_next", if_next, least=0),
+                validate.next_number(if_next),
                 self._existing,
                 None if changes is None else validate.metadata("session_metadata", changes),
             )
@@ -277,10 +328,14 @@ class AsyncSession:
         self._may_be_stored = True
         return Append(self.id, self._backend.owner, opening, messages, conditions)
 
-    async def _append(
-        self, messages: Sequence[CheckedMessage], changes: Metadata | None, if_next: int | None
-    ) -> tuple[Message, ...]:
-        append = self._prepare(messages, changes, if_next)
+    def _checked(self, messages: Iterable[NewMessage], changes: Metadata | None, if_next: int | None) -> Append:
+        """Check the messages of a call, and make an append of them."""
+        new = validate.new_messages("messages", messages)
+        checked = [check_new(f"messages[{n}].", one, self._backend.sanitize) for n, one in enumerate(new)]
+        check_call("messages", checked)
+        return self._prepare(checked, changes, if_next)
+
+    async def _send(self, append: Append) -> tuple[Message, ...]:
         await self._backend.appends.send(append)
         if not append.is_stored:
             raise await self._refusal(append)

@@ -11,7 +11,19 @@ import dal
 from dal.schema import grants
 from dal.schema.check import SchemaCheck
 
-READS = {"agent_ids", "count_sessions", "latest", "message", "messages", "open", "record", "check_schema", "sessions"}
+READS = {
+    "agent_ids",
+    "changes",
+    "count_sessions",
+    "latest",
+    "message",
+    "messages",
+    "open",
+    "record",
+    "removed",
+    "check_schema",
+    "sessions",
+}
 """The methods that a read-only role can call."""
 
 PRIVILEGES = """

@@ -48,6 +48,8 @@ HIDDEN = {
     "messages backwards": (lambda session: session.messages(before=9), ()),
     "message": (lambda session: session.message("m1"), None),
     "agent_ids": (lambda session: session.agent_ids(), ()),
+    "removed": (lambda session: session.removed(), ()),
+    "changes": (lambda session: session.changes(), ()),
     "delete": (lambda session: session.delete(), False),
     "reset": (lambda session: session.reset().parent_id, None),
 }
@@ -64,6 +66,8 @@ REFUSED = {
     ),
     "remove_from": lambda session: session.remove_from(0),
     "fork": lambda session: session.fork(),
+    "remove_last": lambda session: session.remove_last(),
+    "replace_from": lambda session: session.replace_from(0, [NewMessage(role="user", content="x")]),
     "record": lambda session: session.record(),
     "pause": lambda session: session.pause(),
     "resume": lambda session: session.resume(),
@@ -192,7 +196,7 @@ def test_lists_exports_and_deletions_are_limited_to_the_user(mine, theirs, store
 
 
 def test_another_users_removal_is_not_found(mine, theirs, connection):
-    given = {"session_id": "theirs", "sequence": 0}
+    given = {"session_id": "theirs", "sequence": 0, "if_next": None}
     (removal,) = connection.execute("SELECT change_id FROM changes").fetchone()
     assert dal.queries.messages.remove_from(connection, change_id=removal, keep=True, owner="u1", **given) is None
     assert dal.queries.messages.remove_from(connection, change_id=removal, keep=True, **given).messages == 1
@@ -234,6 +238,11 @@ def test_the_users_own_sessions_work(mine, store):
     assert [record.session_id for record in mine.sessions(parent_id=session.id)] == [fork.id]
     assert mine.count_sessions()["active"] == 2
     assert fork.delete()
+    assert [m.content for m in session.replace_from(1, [NewMessage(role="a", content="d", agent_id="b")])] == ["d"]
+    assert [m.content for m in session.removed()] == ["b", "c"]
+    assert [m.content for m in session.remove_last()] == ["d"]
+    assert [change.kind for change in session.changes()] == ["remove", "replace", "remove"]
+    assert session.append("a", "b", agent_id="b").sequence == 4
     new = session.reset()
     assert (new.parent_id, new.user_id, new.source) == (session.id, "u1", "web")
     with pytest.raises(dal.SessionArchived):

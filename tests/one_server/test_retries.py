@@ -46,6 +46,8 @@ RETRIED = {
     "append_all": (lambda session: session.append_all([dal.NewMessage(role="user", content="x")] * 2), 3),
     "latest": (lambda session: session.latest(), 1),
     "remove_from": (lambda session: session.remove_from(0), 1),
+    "remove_last": (lambda session: session.remove_last(), 1),
+    "replace_from": (lambda session: session.replace_from(0, [dal.NewMessage(role="user", content="x")] * 2), 3),
     "update_metadata": (lambda session: session.update_metadata({"title": "x"}), 1),
     "pause": (lambda session: session.pause(), 1),
     "archive": (lambda session: session.archive(), 1),
@@ -163,7 +165,7 @@ def test_a_retried_removal_does_not_remove_later_messages(connection, tables):
     session = dal.SessionStore(connection).session("s")
     for n in range(5):
         session.append("user", str(n))
-    removal = {"session_id": "s", "sequence": 2, "change_id": "r1", "keep": True}
+    removal = {"session_id": "s", "sequence": 2, "change_id": "r1", "keep": True, "if_next": None}
     first = dal.queries.messages.remove_from(connection, **removal)
     session.append("user", "since")
     assert dal.queries.messages.remove_from(connection, **removal) == first

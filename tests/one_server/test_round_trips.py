@@ -18,6 +18,7 @@ SESSION_CALLS = {
     "append": lambda session: session.append("user", "hello", metadata={"tokens": 7}),
     "append_all": lambda session: session.append_all([NewMessage(role="user", content="x") for _ in range(100)]),
     "archive": lambda session: session.archive(),
+    "changes": lambda session: session.changes(after=0, limit=100),
     "delete": lambda session: session.delete(),
     "fork": lambda session: session.fork(1),
     "latest": lambda session: session.latest(20),
@@ -27,6 +28,9 @@ SESSION_CALLS = {
     "pause": lambda session: session.pause(),
     "record": lambda session: session.record(),
     "remove_from": lambda session: session.remove_from(1),
+    "remove_last": lambda session: session.remove_last(),
+    "removed": lambda session: session.removed(limit=100),
+    "replace_from": lambda session: session.replace_from(0, [NewMessage(role="user", content="x")] * 2),
     "reset": lambda session: session.reset(),
     "resume": lambda session: session.resume(),
     "update_metadata": lambda session: session.update_metadata({"title": "x"}),
@@ -103,8 +107,9 @@ def test_a_method_of_a_store_is_one_round_trip(warm_store, raw, method):
         lambda session: session.messages(before=5),
         lambda session: session.append("user", "again", message_id="m0"),
         lambda session: session.append_all([NewMessage(role="user", content="first", message_id="m0")]),
+        lambda session: session.remove_last(5),
     ],
-    ids=["messages before", "append refused", "append_all again"],
+    ids=["messages before", "append refused", "append_all again", "remove_last of nothing"],
 )
 def test_variants_of_methods_are_one_round_trip(warm_store, raw, read):
     session = warm_store.session("s")
@@ -192,6 +197,9 @@ def test_lazy_sessions_send_nothing(warm_store, raw):
 PAGES = {"messages.export", "sessions.export", "sessions.export_of_user"}
 """Queries that read the whole page anyway, and may count it."""
 
+REMOVALS = {"messages.remove_from", "messages.remove_last", "messages.replace_from"}
+"""Queries that count the rows that they have removed."""
+
 
 COUNTS = {"sessions.count_of_user", "sessions.fork"}
 """Queries that count what they were asked to count, or copy."""
@@ -204,5 +212,5 @@ DELETIONS = {"sessions.delete_idle", "sessions.delete_idle_of_user"}
 @pytest.mark.parametrize("statement", list(dal.queries))
 def test_no_query_uses_count_max_or_offset(statement):
     sql = dal.queries[statement].sql.lower()
-    assert statement in PAGES | COUNTS or (b"count(" not in sql and b"max(" not in sql)
+    assert statement in PAGES | COUNTS | REMOVALS or (b"count(" not in sql and b"max(" not in sql)
     assert statement in DELETIONS or b"offset" not in sql

@@ -149,6 +149,7 @@ def test_repeated_appends_and_removals_read_no_more(busy, figure):
                 "sequence": append().sequence,
                 "change_id": f"{mode} {n}",
                 "keep": True,
+                "if_next": None,
                 "owner": "bot",
             }
             remove = partial(dal.queries.messages.remove_from, busy, **call)

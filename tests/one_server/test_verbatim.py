@@ -65,6 +65,14 @@ def use_histories(store):
         store.import_(exported)
 
 
+def use_removals(session):
+    session.remove_from(2)
+    session.replace_from(2, [NewMessage(role=HOSTILE, content=HOSTILE, agent_id=HOSTILE)], session_metadata={"x": 1})
+    session.remove_last(2, keep=False)
+    session.removed()
+    session.changes()
+
+
 def use_every_branch(store):
     """Call every method, with arguments that reach every branch."""
     for prepare in (store.apply_schema, store.check_schema):
@@ -84,7 +92,7 @@ def use_every_branch(store):
     for page in ({}, {"after": 0, "limit": 1}, {"before": 2, "limit": 1}):
         session.messages(**page)
     session.message(HOSTILE)
-    session.remove_from(2)
+    use_removals(session)
     session.record()
     session.pause()
     session.resume()
@@ -195,7 +203,7 @@ def test_every_statement_is_the_text_of_a_query_file(recorded_store, server, opt
 
 
 def test_every_method_is_called():
-    codes = use_every_branch.__code__, use_histories.__code__
+    codes = use_every_branch.__code__, use_histories.__code__, use_removals.__code__
     nested = {name for code in codes for one in code.co_consts if hasattr(one, "co_names") for name in one.co_names}
     used = nested | {name for code in codes for name in code.co_names}
     elsewhere = {"close", "connect", "connection", "using"}

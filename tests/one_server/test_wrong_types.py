@@ -30,6 +30,7 @@ WRONG_VALUES = {
     "optional metadata": NOT_METADATA,
     "number": [None, *NOT_NUMBER],
     "optional number": NOT_NUMBER,
+    "flag": [None, "true", 0, 1, 1.5, [], {}, object(), bool],
     "moment": [None, "2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None),
                NOW.replace(tzinfo=NoOffset()), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))],
     "optional moment": ["2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None)],
@@ -44,15 +45,24 @@ SESSION = {
     # method: the type of each argument
     "append": {
         "role": "text", "content": "text", "agent_id": "optional text", "metadata": "optional metadata",
-        "message_id": "optional text",
+        "message_id": "optional text", "session_metadata": "optional metadata", "if_next": "optional number",
     },
-    "append_all": {"messages": "messages"},
+    "append_all": {
+        "messages": "messages", "session_metadata": "optional metadata", "if_next": "optional number",
+    },
     "latest": {"limit": "number"},
     "open": {"latest": "number"},
     "messages": {"after": "optional number", "before": "optional number", "limit": "number"},
     "message": {"message_id": "text"},
-    "remove_from": {"sequence": "number"},
     "fork": {"at": "optional number", "session_id": "optional text", "metadata": "optional metadata"},
+    "remove_from": {"sequence": "number", "if_next": "optional number", "keep": "flag"},
+    "remove_last": {"n": "number", "if_next": "optional number", "keep": "flag"},
+    "replace_from": {
+        "sequence": "number", "messages": "messages", "session_metadata": "optional metadata",
+        "if_next": "optional number", "keep": "flag",
+    },
+    "removed": {"before": "optional number", "limit": "number"},
+    "changes": {"after": "number", "limit": "number"},
     "update_metadata": {"metadata": "metadata"},
     "reset": {"metadata": "optional metadata"},
     **{method: {} for method in ("agent_ids", "archive", "delete", "pause", "record", "resume", "stream")},
@@ -78,7 +88,14 @@ STORE = {
     "writer": {"waiting": "number"},
     **{method: {} for method in ("apply_schema", "check_schema", "close", "connection", "transaction")},
 }  # fmt: skip
-VALID = {"role": "user", "content": "x", "message_id": "m", "sequence": 0, "before": NOW}
+VALID = {
+    "messages": [NewMessage(role="u", content="x")],
+    "role": "user",
+    "content": "x",
+    "message_id": "m",
+    "sequence": 0,
+    "before": NOW,
+}
 
 CASES = [
     (receiver, method, argument, value)
