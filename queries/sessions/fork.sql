@@ -5,8 +5,10 @@
 -- One statement: The parent's counters and messages come from one snapshot, so the fork is the parent as it
 --   was at one moment, and appends and removals that run meanwhile are in it as a whole or not at all. The
 --   lock is taken in a CTE of its own, and the counters are read beside it: a row that was waited for would
---   be newer than the snapshot. With `owner`, another user's session behaves as if it did not exist. If a
---   temporary table of the connection hides one of these tables, nothing is stored.
+--   be newer than the snapshot. fork_point is compared in a subquery: with statistics from before a bulk
+--   load, the planner would expect that all messages are before it, take any index that begins with
+--   session_id, and read the whole session. With `owner`, another user's session behaves as if it did not
+--   exist. If a temporary table of the connection hides one of these tables, nothing is stored.
 -- Index: sessions_pkey, messages_pkey; the insert writes to all indexes of both tables.
 -- Rows locked: the parent's row FOR KEY SHARE, until the commit, which blocks no append or removal. A
 --   deletion waits for the fork, and the fork for a deletion.
@@ -39,7 +41,7 @@ WITH parent AS MATERIALIZED (
 counted AS (
     SELECT count(*) AS messages
     FROM messages AS m
-    WHERE m.session_id = (SELECT :session_id::text) AND m.sequence < :fork_point::bigint
+    WHERE m.session_id = (SELECT :session_id::text) AND m.sequence < (SELECT :fork_point::bigint)
 ),
 
 forked AS (
@@ -108,7 +110,7 @@ copied AS (
             SELECT f.parent_id
             FROM forked AS f
         )
-        AND m.sequence < :fork_point::bigint
+        AND m.sequence < (SELECT :fork_point::bigint)
 )
 
 SELECT

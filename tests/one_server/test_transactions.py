@@ -171,6 +171,9 @@ def test_queries_can_be_called_directly(side, server, options, tables):
         agent_id=None,
         content="x",
         metadata="{}",
+        if_next=None,
+        must_exist=False,
+        session_changes=None,
     )
     assert (appended.sequence, appended.is_same) == (0, True)
     assert queries.sessions.get(raw, session_id="s").next_sequence == 1
