@@ -113,7 +113,23 @@ class ListedSession(SessionRecord):
     @property
     def record(self) -> SessionRecord:
         """Return the session alone."""
-        return SessionRecord(*[getattr(self, name) for name in SessionRecord.__match_args__])
+        return _session_alone(self)
+
+
+def _session_alone(row: SessionRecord) -> SessionRecord:
+    return SessionRecord(*[getattr(row, name) for name in SessionRecord.__match_args__])
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedSession(SessionRecord):
+    """The session that `create` stored or found; `is_same` is False if it has other values than the given ones."""
+
+    is_same: bool
+
+    @property
+    def record(self) -> SessionRecord:
+        """Return the session alone."""
+        return _session_alone(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +190,17 @@ class Deleted:
     """A deleted session."""
 
     session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge removed: tombstones of deleted sessions, and removed messages."""
+
+    tombstones: int
+    removed_messages: int
+
+    def __bool__(self) -> bool:
+        return bool(self.tombstones or self.removed_messages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Statements over many sessions: lists, their agents, and the deletion of idle ones."""
+"""Statements over many sessions: lists, their agents, the deletion of idle ones, and the purge of what is left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dal import validate
 from dal._async.backend import AsyncBackend
 from dal._async.queries import AsyncQuery, async_queries
 from dal.errors import DalError, InvalidInput, StatementFailed
-from dal.records import SessionPage, Status
+from dal.records import Purged, SessionPage, Status
 
 _LISTS: dict[tuple[str, ...], AsyncQuery] = {
     (): async_queries.sessions.list,
@@ -122,3 +122,12 @@ async def delete_idle(backend: AsyncBackend, before: datetime, most: int) -> tup
             passed_over, limit = (passed_over, limit // 2) if limit > 1 else (passed_over + 1, most)
         else:
             return tuple([row.session_id for row in rows])
+
+
+async def purge(backend: AsyncBackend, before: datetime, most: int) -> Purged:
+    """Remove at most `most` tombstones, and as many removed messages, that are older than `before`."""
+    wanted = {"before": validate.moment("before", before), "limit": validate.number("limit", most, least=1)}
+    if backend.owner is not None:
+        raise StatementFailed("a tombstone does not say whose session it was; use purge() of a store for all users")
+    purged: Purged = await backend.runner.run(async_queries.sessions.purge, **wanted)
+    return purged

@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
 from dal._async.backend import AsyncAppends, AsyncBackend
-from dal._async.listing import count_sessions, delete_idle, list_agents, list_sessions
+from dal._async.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._async.pool import AsyncOwnPool
 from dal._async.runner import AsyncRunner
 from dal._async.schema import apply
@@ -24,7 +24,7 @@ from dal.errors import StatementFailed
 from dal.histories._async.export import export
 from dal.histories._async.imports import import_lines
 from dal.observe import Hook, Observer
-from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
+from dal.records import Imported, Message, Metadata, NewMessage, Purged, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema.check import SchemaCheck
 from dal.writer._async.writer import AsyncWriter
@@ -258,6 +258,14 @@ class AsyncSessionStore:
         yours that refers to messages. Call it until it returns nothing.
         """
         return await delete_idle(self._backend, before, limit)
+
+    async def purge(self, before: datetime, limit: int = 1000) -> Purged:
+        """Remove the tombstones and the removed messages that are older than `before`: at most `limit` of each.
+
+        It skips locked rows, and tombstones that are younger than an hour. Call it until it removes nothing: the result
+        is false then. Afterwards, the id of a purged session is like one that was never used.
+        """
+        return await purge(self._backend, before, limit)
 
     def export(
         self,

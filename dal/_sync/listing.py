@@ -1,5 +1,5 @@
 # Generated from dal/_async/listing.py by .ci/async_to_sync.py: change that file, and run it.
-"""Statements over many sessions: lists, their agents, and the deletion of idle ones."""
+"""Statements over many sessions: lists, their agents, the deletion of idle ones, and the purge of what is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dal import validate
 from dal._sync.backend import Backend
 from dal._sync.queries import Query, queries
 from dal.errors import DalError, InvalidInput, StatementFailed
-from dal.records import SessionPage, Status
+from dal.records import Purged, SessionPage, Status
 
 _LISTS: dict[tuple[str, ...], Query] = {
     (): queries.sessions.list,
@@ -123,3 +123,12 @@ def delete_idle(backend: Backend, before: datetime, most: int) -> tuple[str, ...
             passed_over, limit = (passed_over, limit // 2) if limit > 1 else (passed_over + 1, most)
         else:
             return tuple([row.session_id for row in rows])
+
+
+def purge(backend: Backend, before: datetime, most: int) -> Purged:
+    """Remove at most `most` tombstones, and as many removed messages, that are older than `before`."""
+    wanted = {"before": validate.moment("before", before), "limit": validate.number("limit", most, least=1)}
+    if backend.owner is not None:
+        raise StatementFailed("a tombstone does not say whose session it was; use purge() of a store for all users")
+    purged: Purged = backend.runner.run(queries.sessions.purge, **wanted)
+    return purged

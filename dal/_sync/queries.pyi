@@ -315,13 +315,36 @@ class _SessionsCountOfUser(Query):
         Returns: CountedSessions; one row for each status, with 0 if no row has it.
         """
 
+class _SessionsCreate(Query):
+    def __call__(
+        self,
+        connection: Connection[Any],
+        /,
+        *,
+        session_id: str,
+        source: str | None,
+        user_id: str | None,
+        parent_id: str | None,
+        session_metadata: str | Jsonb,
+        again: bool,
+        owner: str | None = None,
+    ) -> records.CreatedSession | None:
+        """Store a session without a message. With `again`, begin another session with the id of a deleted one; its
+        numbers continue.
+
+        Returns: CreatedSession; the stored row. If the session was stored before, it does not change, and
+          is_same is false if its source, user_id, parent_id or metadata differ. No row if the session was deleted
+          and `again` is not set, or was created by another transaction at this moment; repeat the statement to see
+          that one.
+        """
+
 class _SessionsDelete(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
     ) -> records.Deleted | None:
-        """Delete a session and all its messages.
+        """Delete a session and all its messages. A tombstone is left, so that its id is not used again by accident.
 
-        Returns: Deleted; no row if the session is not stored.
+        Returns: Deleted; no row if the session is not stored, or was deleted before.
         """
 
 class _SessionsDeleteIdle(Query):
@@ -337,6 +360,7 @@ class _SessionsDeleteIdle(Query):
     ) -> list[records.Deleted]:
         """Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
         most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
+        Each leaves a tombstone, as a session that delete deletes.
 
         Returns: Deleted; no row if no session has been idle for that long.
         """
@@ -347,7 +371,7 @@ class _SessionsDeleteIdleOfUser(Query):
         connection: Connection[Any],
         /,
         *,
-        user_id: str,
+        user_id: str | None,
         idle_since: datetime | str,
         passed_over: int,
         limit: int,
@@ -355,6 +379,7 @@ class _SessionsDeleteIdleOfUser(Query):
     ) -> list[records.Deleted]:
         """Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
         first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
+        Each leaves a tombstone, as a session that delete deletes.
 
         Returns: Deleted; no row if no session of the user has been idle for that long.
         """
@@ -540,6 +565,14 @@ class _SessionsPause(Query):
           archived, as its status shows; a paused one stays paused.
         """
 
+class _SessionsPurge(Query):
+    def __call__(self, connection: Connection[Any], /, *, before: datetime | str, limit: int) -> records.Purged | None:
+        """Remove old tombstones of deleted sessions, and old removed messages: at most `limit` of each. Call it until
+        it removes nothing, so that no statement runs for hours.
+
+        Returns: Purged; how many rows were removed.
+        """
+
 class _SessionsRelist(Query):
     def __call__(self, connection: Connection[Any], /, *, owner: str | None = None) -> list[records.Relisted]:
         """Move sessions whose place in lists is in the future to the present time.
@@ -573,6 +606,7 @@ class _Sessions:
     archive: _SessionsArchive
     changes: _SessionsChanges
     count_of_user: _SessionsCountOfUser
+    create: _SessionsCreate
     delete: _SessionsDelete
     delete_idle: _SessionsDeleteIdle
     delete_idle_of_user: _SessionsDeleteIdleOfUser
@@ -587,6 +621,7 @@ class _Sessions:
     list_of_user_and_source: _SessionsListOfUserAndSource
     open: _SessionsOpen
     pause: _SessionsPause
+    purge: _SessionsPurge
     relist: _SessionsRelist
     resume: _SessionsResume
     update_metadata: _SessionsUpdateMetadata

@@ -29,6 +29,7 @@ from dal.errors import (
     PartlyRefused,
     SessionArchived,
     SessionDeleted,
+    SessionExists,
     SessionNotFound,
     SessionTrashed,
     StatementFailed,
@@ -38,6 +39,7 @@ from dal.ids import new_id
 from dal.records import (
     DELETED,
     Change,
+    CreatedSession,
     Message,
     Metadata,
     NewMessage,
@@ -97,7 +99,7 @@ class Session:
         An append sets it, and so does an `open`, a `record` or a change that finds the session; `delete` clears it. A
         refused append does not change it. So False means "not known", not "not stored".
         """
-        self._existing = existing
+        self._existing = validate.flag("existing", existing)
         self._may_be_stored = session_id is not None
         self._opening = Opening(self.source, self.user_id, self.parent_id, session_metadata)
 
@@ -263,11 +265,44 @@ class Session:
         checked = validate.metadata("metadata", metadata)
         return self._record(queries.sessions.update_metadata, metadata=checked)
 
+    def create(self, *, again: bool = False) -> SessionRecord:
+        """Store the session without a message, and return its record.
+
+        If it is already stored with the same source, user, parent and metadata, this returns its record; if with other
+        values, it raises SessionExists. If it was deleted, it raises SessionDeleted. With `again`, it then begins
+        another session with this id, whose numbers continue those of the deleted one. A store that is confined to a
+        user cannot do that, since it cannot know whose the deleted session was.
+        """
+        query, opening = queries.sessions.create, self._opening._asdict()
+        wanted = {
+            **opening,
+            "session_metadata": opening.pop("json_metadata"),
+            "again": validate.flag("again", again) and self._backend.owner is None,
+        }
+        self._may_be_stored = True
+        created: CreatedSession | None = None
+        for _ in range(2):  # If another transaction created it at this moment, only a second statement sees it.
+            created = created or self._run(query, **wanted)
+        if created is None:
+            raise self._why_nothing(query.name, "create")
+        if not created.is_same:
+            raise self._exists(query.name)
+        self.persisted = True
+        return created.record
+
     def delete(self) -> bool:
-        """Delete the session and its messages; return False if it was not stored."""
+        """Delete the session and its messages. A tombstone keeps an append in flight from creating it again.
+
+        Return False if the session was never stored. If it was deleted before, return True again, so that a repeated
+        delete has the same outcome. But a store that is confined to a user cannot know whose the deleted session was,
+        and returns False.
+        """
         deleted = self._run(queries.sessions.delete)
         self.persisted = False
-        return deleted is not None
+        if deleted is not None:
+            return True
+        found: SessionRecord | None = self._run(queries.sessions.get)
+        return found is not None and found.status == DELETED
 
     def reset(self, *, metadata: Metadata | None = None) -> Session:
         """Archive this session if it is stored, and return a new one that continues it.
@@ -393,6 +428,13 @@ class Session:
     def _is_deleted(self, query: str) -> SessionDeleted:
         return SessionDeleted(
             f"session {self.id!r} was deleted; to begin another one with this id, call create(again=True)", query=query
+        )
+
+    def _exists(self, query: str) -> SessionExists:
+        return SessionExists(
+            f"session {self.id!r} is already stored with another source, user, parent or metadata; give the same "
+            "values, or another id",
+            query=query,
         )
 
     def _is_over(self, found: SessionRecord, query: str, action: str) -> DalError:

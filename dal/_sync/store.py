@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from dal import validate
 from dal._sync.backend import Appends, Backend
-from dal._sync.listing import count_sessions, delete_idle, list_agents, list_sessions
+from dal._sync.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._sync.pool import OwnPool
 from dal._sync.runner import Runner
 from dal._sync.schema import apply
@@ -25,7 +25,7 @@ from dal.errors import StatementFailed
 from dal.histories._sync.export import export
 from dal.histories._sync.imports import import_lines
 from dal.observe import Hook, Observer
-from dal.records import Imported, Message, Metadata, NewMessage, SessionPage, Status
+from dal.records import Imported, Message, Metadata, NewMessage, Purged, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema.check import SchemaCheck
 from dal.writer._sync.writer import Writer
@@ -257,6 +257,14 @@ class SessionStore:
         yours that refers to messages. Call it until it returns nothing.
         """
         return delete_idle(self._backend, before, limit)
+
+    def purge(self, before: datetime, limit: int = 1000) -> Purged:
+        """Remove the tombstones and the removed messages that are older than `before`: at most `limit` of each.
+
+        It skips locked rows, and tombstones that are younger than an hour. Call it until it removes nothing: the result
+        is false then. Afterwards, the id of a purged session is like one that was never used.
+        """
+        return purge(self._backend, before, limit)
 
     def export(
         self,
