@@ -274,10 +274,12 @@ class AsyncSession:
         another session with this id, whose numbers continue those of the deleted one. A store that is confined to a
         user cannot do that, since it cannot know whose the deleted session was.
         """
-        query, opening = async_queries.sessions.create, self._opening._asdict()
+        query, opening = async_queries.sessions.create, self._opening
         wanted = {
-            **opening,
-            "session_metadata": opening.pop("json_metadata"),
+            "source": opening.source,
+            "user_id": opening.user_id,
+            "parent_id": opening.parent_id,
+            "session_metadata": opening.json_metadata,
             "again": validate.flag("again", again) and self._backend.owner is None,
         }
         self._may_be_stored = True
