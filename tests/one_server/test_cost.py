@@ -255,7 +255,7 @@ def test_the_order_of_columns_keeps_metadata_out_of_the_wal(connection, sync_sto
     connection.execute("CHECKPOINT")
     session.append("user", "x")
     ours = wal(connection, lambda: session.append("user", "x"))
-    session.delete()
+    connection.execute("DELETE FROM sessions")
     connection.execute("ALTER TABLE sessions DROP COLUMN updated_at CASCADE")
     connection.execute("ALTER TABLE sessions ADD COLUMN updated_at timestamptz NOT NULL")
     session.append("user", "x")
@@ -329,6 +329,7 @@ CALLS = {
     "sessions.agent_ids_read_only": lambda store, session: read_only_store(store).agent_ids(["talk"]),
     "sessions.archive": lambda store, session: store.session("over").archive(),
     "sessions.changes": lambda store, session: session.changes(),
+    "sessions.create": lambda store, session: store.session("created").create(),
     "sessions.delete": lambda store, session: store.session("none").delete(),
     "sessions.delete_idle": lambda store, session: store.delete_idle(datetime(2000, 1, 1, tzinfo=UTC), 5),
     "sessions.delete_idle_of_user": lambda store, session: store.for_user("u1").delete_idle(
@@ -343,6 +344,7 @@ CALLS = {
     "sessions.list_of_user_and_source": lambda store, session: store.sessions(user_id="u1", source="s1", limit=5),
     "sessions.open": lambda store, session: session.open(5),
     "sessions.pause": lambda store, session: session.pause(),
+    "sessions.purge": lambda store, session: store.purge(datetime(2000, 1, 1, tzinfo=UTC), 5),
     "sessions.relist": query_call("sessions.relist"),
     "sessions.resume": lambda store, session: session.resume(),
     "sessions.update_metadata": lambda store, session: session.update_metadata({"a": 1}),
@@ -368,6 +370,7 @@ CUSTOM_PLANS = {
     "sessions.list_of_source": "a limit",
     "sessions.list_of_user": "a limit",
     "sessions.list_of_user_and_source": "a limit",
+    "sessions.purge": "a limit",
 }
 """Queries that may use custom plans, and the value that matters."""
 

@@ -68,6 +68,7 @@ REFUSED = {
     "fork": lambda session: session.fork(),
     "remove_last": lambda session: session.remove_last(),
     "replace_from": lambda session: session.replace_from(0, [NewMessage(role="user", content="x")]),
+    "create": lambda session: session.create(),
     "record": lambda session: session.record(),
     "pause": lambda session: session.pause(),
     "resume": lambda session: session.resume(),
@@ -88,6 +89,7 @@ STORE = {
     ),
     "agent_ids": (lambda mine: mine.agent_ids(["theirs"]), {"theirs": ()}),
     "delete_idle": (lambda mine: mine.delete_idle(TOMORROW), ()),
+    "purge": (lambda mine: mine.purge(TOMORROW), dal.StatementFailed),
     "export": (lambda mine: list(mine.export()), []),
     "import_": (lambda mine: mine.import_([APPEND]).refused, {"theirs": "it belongs to another user"}),
     "for_user": (lambda mine: mine.for_user("u1").session("theirs").delete(), False),
@@ -281,5 +283,6 @@ def test_every_query_is_confined():
         "sessions.export",  # A confined store sends export_of_user,
         "sessions.list",  # list_of_user,
         "sessions.list_of_source",  # list_of_user_and_source,
-        "sessions.delete_idle",  # and delete_idle_of_user.
+        "sessions.delete_idle",  # and delete_idle_of_user. It sends no
+        "sessions.purge",
     }

@@ -52,6 +52,7 @@ RETRIED = {
     "pause": (lambda session: session.pause(), 1),
     "archive": (lambda session: session.archive(), 1),
     "fork": (lambda session: session.fork(), 1),
+    "create": (lambda session: session.create(), 1),
     "reset": (lambda session: session.reset(), 1),
     "agent_ids": (lambda session: session.agent_ids(), 1),
 }
@@ -69,8 +70,8 @@ def test_an_operation_is_applied_once_after_a_lost_connection(pooled, kill, name
 
 @pytest.mark.parametrize(
     "operation",
-    [lambda store: store.session("s").delete(), lambda store: store.delete_idle(LONG_AGO)],
-    ids=["delete", "delete_idle"],
+    [lambda store: store.delete_idle(LONG_AGO), lambda store: store.purge(LONG_AGO)],
+    ids=["delete_idle", "purge"],
 )
 def test_the_outcome_of_a_deletion_is_unknown_after_a_lost_connection(pooled, kill, operation):
     pooled.session("s").append("user", "hello")
@@ -79,6 +80,17 @@ def test_the_outcome_of_a_deletion_is_unknown_after_a_lost_connection(pooled, ki
         operation(pooled)
     assert refused.value.outcome_unknown
     assert pooled.session("s").record().message_count == 1
+
+
+def test_a_delete_is_repeated_after_a_lost_connection(pooled, kill):
+    session = pooled.session("s")
+    session.append("user", "hello")
+    kill()
+    assert session.delete() is True
+    kill()
+    assert session.delete() is True
+    with pytest.raises(dal.SessionDeleted):
+        session.record()
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def test_delete_removes_the_messages(store, connection):
     assert session.delete() is True
     assert not session.persisted
     assert connection.execute("SELECT FROM messages").fetchall() == []
-    assert session.delete() is False
-    assert session.append("user", "anew").sequence == 0
+    with pytest.raises(dal.SessionDeleted):
+        session.append("user", "anew")
 
 
 def test_reset_archives_and_continues(store):

@@ -126,6 +126,7 @@ def use_every_branch(store):
     with suppress(dal.StatementFailed), store.writer() as writer:  # A store on a connection has no writer.
         writer.session("many").append("user", HOSTILE)
     store.delete_idle(OLD, 10)
+    store.purge(OLD, 10)
     use_histories(store)
     mine = store.for_user(HOSTILE)
     mine.sessions()
@@ -135,6 +136,7 @@ def use_every_branch(store):
     mine.delete_idle(OLD, 10)
     for _ in range(2):
         session.delete()
+    session.create(again=True)
 
 
 @pytest.fixture(params=["connection", "pool", "own pool", "no autocommit"])

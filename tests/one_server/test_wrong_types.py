@@ -34,6 +34,7 @@ WRONG_VALUES = {
     "moment": [None, "2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None),
                NOW.replace(tzinfo=NoOffset()), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))],
     "optional moment": ["2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None)],
+    "flag": [None, 0, 1, "yes", "", [], object(), bool],
     "lines": [None, 7, "x", b"x", object(), [None], [7], [["x"]], {"x": 1}],
     "status": [*NOT_TEXT, "", "Active", (), ("active", "Active"), ["active", None]],
     "texts": [None, 7, "x", b"x", object(), ["x", None], [7], [b"x"], {"x": 1, 2: 3}, list],
@@ -50,6 +51,7 @@ SESSION = {
     "append_all": {
         "messages": "messages", "session_metadata": "optional metadata", "if_next": "optional number",
     },
+    "create": {"again": "flag"},
     "latest": {"limit": "number"},
     "open": {"latest": "number"},
     "messages": {"after": "optional number", "before": "optional number", "limit": "number"},
@@ -70,7 +72,7 @@ SESSION = {
 STORE = {
     "session": {
         "session_id": "optional text", "source": "optional text", "user_id": "optional text",
-        "parent_id": "optional text", "metadata": "optional metadata",
+        "parent_id": "optional text", "metadata": "optional metadata", "existing": "flag",
     },
     "sessions": {
         "user_id": "optional text", "source": "optional text", "parent_id": "optional text", "status": "status",
@@ -81,6 +83,7 @@ STORE = {
     "agent_ids": {"session_ids": "texts"},
     "for_user": {"user_id": "text"},
     "delete_idle": {"before": "moment", "limit": "number"},
+    "purge": {"before": "moment", "limit": "number"},
     "export": {
         "user_id": "optional text", "source": "optional text", "since": "optional moment", "until": "optional moment",
     },
