@@ -34,7 +34,6 @@ WRONG_VALUES = {
     "moment": [None, "2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None),
                NOW.replace(tzinfo=NoOffset()), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))],
     "optional moment": ["2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None)],
-    "flag": [None, 0, 1, "yes", "", [], object(), bool],
     "lines": [None, 7, "x", b"x", object(), [None], [7], [["x"]], {"x": 1}],
     "status": [*NOT_TEXT, "", "Active", (), ("active", "Active"), ["active", None]],
     "texts": [None, 7, "x", b"x", object(), ["x", None], [7], [b"x"], {"x": 1, 2: 3}, list],
