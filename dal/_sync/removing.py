@@ -70,7 +70,9 @@ def _run(
         found = session._run(query, attempts, **parameters)
         rows: Sequence[Any] = found if query.many else [found] * (found is not None)
         if not rows or rows[0].is_refused:
-            raise session._why_nothing(query.name, action, Conditions(if_next, must_exist=True))
+            reason = session._why_nothing(query.name, action, Conditions(if_next, must_exist=True))
+            stored_since = not rows and isinstance(reason, StatementFailed)
+            raise session._is_not_found(query.name) if stored_since else reason
         if not rows[0].is_stale:
             return rows
 

@@ -370,3 +370,18 @@ def test_a_stale_statement_has_changed_nothing(session, connect, connection):
     assert (row.messages, row.is_refused, row.is_stale, row.sequence) == (0, False, True, None)
     assert len(session.messages()) == 5
     assert connection.execute("SELECT count(*) FROM changes WHERE change_id = 'c1'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_session_that_is_stored_a_moment_later_is_not_found(store, side, monkeypatch, connection, change):
+    session = store.session("later")
+    kind = type(unwrap(session))
+    why_nothing = kind._why_nothing
+
+    def stored_first(*args):
+        dal.SessionStore(connection).session("later").append("user", "x")
+        return why_nothing(*args)
+
+    monkeypatch.setattr(kind, "_why_nothing", stored_first)
+    with pytest.raises(dal.SessionNotFound):
+        CHANGES[change](session)
