@@ -57,6 +57,9 @@ class Stored:
     status: str = "active"
     next_sequence: int = 0
     lines: tuple[Line, ...] = ()
+    removed: tuple[Line, ...] = ()
+    removals: tuple[tuple[str, int | None, int | None, int], ...] = ()
+    """The removals and replacements: the kind, the first and the last number, and how many messages were removed."""
     cached: tuple[str, ...] | None = None
     updated_at: datetime | None = None
     listed_at: datetime | None = None
@@ -138,16 +141,34 @@ class Model:
     def message(self, handle, message_id):
         return next((line for line in self._lines(handle) if line.message_id == message_id), None)
 
-    def remove_from(self, handle, sequence):
-        stored = self._found(handle)
-        self.locked.add(handle.id)
-        if stored.status == "archived":
-            raise dal.SessionArchived("")
-        left = tuple(line for line in stored.lines if line.sequence < sequence)
-        removed = len(stored.lines) - len(left)
-        if removed:
-            self._write(replace(stored, lines=left, touched=True))
-        return removed
+    def remove_from(self, handle, sequence, *, if_next=None, keep=True):
+        stored = self._to_remove(handle, if_next)
+        return len(self._remove(stored, lambda line: line.sequence >= sequence, keep=keep))
+
+    def remove_last(self, handle, n=1, *, if_next=None, keep=True):
+        stored = self._to_remove(handle, if_next)
+        last = stored.lines[-n:]
+        return self._remove(stored, lambda line: line in last, keep=keep)
+
+    def replace_from(self, handle, sequence, new, *, if_next=None, keep=True):
+        if self._is_invalid(new):
+            raise dal.InvalidInput("messages", "")
+        handle.may_be_stored = True
+        stored = self._to_remove(handle, if_next)
+        if {line.message_id for line in stored.lines if line.sequence < sequence} & {one.message_id for one in new}:
+            raise dal.MessageConflict("")
+        self._remove(stored, lambda line: line.sequence >= sequence, keep=keep, kind="replace")
+        handle.persisted = True
+        return self._append(handle, new) if new else ()
+
+    def removed(self, handle, before=1 << 62, limit=100):
+        stored = self.sessions.get(handle.id)
+        lines = [line for line in (stored.removed if stored else ()) if line.sequence < before]
+        return tuple(sorted(lines, key=lambda line: line.sequence)[max(0, len(lines) - limit) :])
+
+    def removals(self, handle):
+        stored = self.sessions.get(handle.id)
+        return stored.removals if stored else ()
 
     def agent_ids(self, session_ids):
         found = {}
@@ -270,6 +291,27 @@ class Model:
             self._write(replace(stored, lines=tuple(lines), next_sequence=next_sequence, touched=True))
         handle.persisted = True
         return tuple(outcome)
+
+    def _to_remove(self, handle, if_next):
+        """Return a session from which messages may be removed."""
+        stored = self._found(handle)
+        self.locked.add(handle.id)
+        if stored.status == "archived":
+            raise dal.SessionArchived("")
+        if if_next not in {None, stored.next_sequence}:
+            raise dal.Overtaken("", next_sequence=stored.next_sequence)
+        return stored
+
+    def _remove(self, stored, is_removed, *, keep, kind="remove"):
+        """Remove lines, and return them."""
+        removed = tuple(line for line in stored.lines if is_removed(line))
+        left = tuple(line for line in stored.lines if not is_removed(line))
+        numbers = [line.sequence for line in removed] or [None]
+        if removed or kind == "replace":
+            change = kind, numbers[0], numbers[-1], len(removed)
+            kept = stored.removed + (removed if keep else ())
+            self._write(replace(stored, lines=left, removed=kept, removals=(*stored.removals, change), touched=True))
+        return removed
 
     def _change(self, handle, allowed):
         stored = self.record(handle)

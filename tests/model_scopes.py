@@ -20,7 +20,7 @@ def with_lock_timeout(options):
 MESSAGE_COLUMNS = "session_id, sequence, message_id, role, agent_id, content, metadata, created_at"
 SESSION_COLUMNS = (
     "session_id, source, user_id, parent_id, status, next_sequence, message_count, agent_ids, metadata, "
-    "created_at, updated_at, archived_at"
+    "created_at, updated_at, archived_at, revision, fork_point"
 )
 
 

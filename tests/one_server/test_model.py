@@ -67,7 +67,11 @@ READS = st.one_of(
     st.tuples(st.just("message"), st.tuples(MESSAGE_IDS), st.just({})),
     st.tuples(st.just("open"), st.tuples(LIMITS), st.just({})),
     st.tuples(st.just("record"), st.just(()), st.just({})),
+    st.tuples(st.just("removed"), st.just(()), st.fixed_dictionaries({"limit": LIMITS})),
+    st.tuples(st.just("removed"), st.just(()), st.fixed_dictionaries({"limit": LIMITS, "before": NUMBERS})),
 )
+NEXT = st.none() | NUMBERS
+"""The condition if_next."""
 SCOPES = st.sampled_from(range(4))
 CHANGES = st.sampled_from(
     [
@@ -75,6 +79,7 @@ CHANGES = st.sampled_from(
         ("archive", (), {}),
         ("delete", (), {}),
         ("remove_from", (1,), {}),
+        ("remove_last", (1,), {}),
         ("update_metadata", ({"a": 7},), {}),
     ]
 )
@@ -168,9 +173,23 @@ class Machine(RuleBasedStateMachine):
         )
         assert comparable(result) == comparable(refusal or tuple(expected))
 
-    @rule(handle=handles, inside=st.booleans(), sequence=NUMBERS)
-    def remove_from(self, handle, inside, sequence):
-        self._same(self._in(handle, inside, writes=True), "remove_from", sequence)
+    @rule(handle=handles, inside=st.booleans(), sequence=NUMBERS, if_next=NEXT, keep=st.booleans())
+    def remove_from(self, handle, inside, sequence, *, if_next=None, keep=True):
+        self._same(self._in(handle, inside, writes=True), "remove_from", sequence, if_next=if_next, keep=keep)
+
+    @rule(handle=handles, inside=st.booleans(), n=st.integers(1, 4), if_next=NEXT, keep=st.booleans())
+    def remove_last(self, handle, inside, n, *, if_next=None, keep=True):
+        self._same(self._in(handle, inside, writes=True), "remove_last", n, if_next=if_next, keep=keep)
+
+    @rule(handle=handles, inside=st.booleans(), sequence=NUMBERS, new=st.lists(NEW, max_size=3), if_next=NEXT,
+          keep=st.booleans())  # fmt: skip
+    def replace_from(self, handle, inside, sequence, new, *, if_next=None, keep=True):
+        def expect(model, result):
+            ided = [with_id(one, result and result[n], n) for n, one in enumerate(new)]
+            return model.replace_from(handle.model, sequence, ided, if_next=if_next, keep=keep)
+
+        handle = self._in(handle, inside, writes=True)
+        self._same(handle, "replace_from", sequence, new, if_next=if_next, keep=keep, expect=expect)
 
     @rule(handle=handles, inside=st.booleans(), method=st.sampled_from(["pause", "resume", "archive", "delete"]))
     def change(self, handle, inside, method):
@@ -194,6 +213,15 @@ class Machine(RuleBasedStateMachine):
     def read(self, handle, inside, read):
         method, args, options = read
         self._same(self._in(handle, inside), method, *args, **options)
+
+    @rule(handle=handles, inside=st.booleans())
+    def changes(self, handle, inside):
+        handle = self._in(handle, inside)
+        listed = handle.scope.call(handle.real, "changes", limit=1000)
+        of_messages = [one for one in listed if one.kind in {"remove", "replace"}]
+        found = tuple((one.kind, one.first_sequence, one.last_sequence, one.messages) for one in of_messages)
+        assert found == handle.scope.model.removals(handle.model)
+        assert [one.revision for one in listed] == list(range(1, len(listed) + 1))
 
     @rule(handle=handles, inside=st.booleans())
     def agents_of_one(self, handle, inside):
@@ -404,6 +432,7 @@ def test_every_method_is_in_the_machine(stores, server, options):
                 ("messages", (), {"after": 0}),
                 ("message", ("m0",), {}),
                 ("record", (), {}),
+                ("removed", (), {"limit": 5}),
             )
             for read in reads:
                 run("read", handle, False, read)
@@ -416,7 +445,10 @@ def test_every_method_is_in_the_machine(stores, server, options):
             for method in ("apply_schema", "check_schema"):
                 run("schema", scope, method)
             run("append_to_many", scope, False, [("s0", new)], None)
+            run("replace_from", handle, False, 1, [dal.NewMessage(role="user", content="z")])
+            run("remove_last", handle, False, 1)
             run("remove_from", handle, False, 1)
+            run("changes", handle, False)
             for method in ("pause", "resume", "archive"):
                 run("change", handle, False, method)
             for user in ("u1", "stranger"):
