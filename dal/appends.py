@@ -117,13 +117,10 @@ class Conditions(NamedTuple):
         """Whether no other append can share the statement."""
         return self.if_next is not None or self.json_session_changes is not None
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters of the statement."""
-        return {
-            "if_next": self.if_next,
-            "must_exist": self.must_exist or bool(self.if_next),
-            "session_changes": self.json_session_changes,
-        }
+    @property
+    def creates_none(self) -> bool:
+        """Whether the session must be stored already. Above 0, if_next says so, too."""
+        return self.must_exist or bool(self.if_next)
 
 
 UNCONDITIONAL = Conditions()
@@ -201,7 +198,9 @@ class Append:
             "agent_id": message.agent_id,
             "content": message.content,
             "metadata": message.json_metadata,
-            **self.conditions.parameters(),
+            "if_next": self.conditions.if_next,
+            "must_exist": self.conditions.creates_none,
+            "session_changes": self.conditions.json_session_changes,
         }
 
 
@@ -209,26 +208,29 @@ def batch_parameters(appends: Sequence[Append], patience: float | None = None) -
     """Return the parameters of the one statement that stores several appends: all confined to their users, or none.
 
     The sessions are sorted, so that no two statements lock them in different orders. The statement waits for a locked
-    one at most `patience` seconds. An append with conditions is sent alone.
+    one at most `patience` seconds. An append with conditions of its own is sent alone.
     """
-    openings: dict[str, Opening] = {}
+    firsts: dict[str, Append] = {}
     for append in appends:
-        openings.setdefault(append.session_id, append.opening)
-    sessions = sorted(openings.items())
-    places = {session_id: str(place) for place, (session_id, _) in enumerate(sessions, 1)}
+        firsts.setdefault(append.session_id, append)
+    sessions = [firsts[session_id] for session_id in sorted(firsts)]
+    openings, conditions = [one.opening for one in sessions], appends[0].conditions
+    places = {one.session_id: str(place) for place, one in enumerate(sessions, 1)}
     calls = [(str(call), append) for call, append in enumerate(appends)]
     messages = [message for append in appends for message in append.messages]
     return {
         "session_ids": _array(places),
-        "sources": _array([one.source for _, one in sessions]),
-        "user_ids": _array([one.user_id for _, one in sessions]),
-        "parent_ids": _array([one.parent_id for _, one in sessions]),
-        "session_metadata": _array([one.json_metadata for _, one in sessions]),
+        "sources": _array([one.source for one in openings]),
+        "user_ids": _array([one.user_id for one in openings]),
+        "parent_ids": _array([one.parent_id for one in openings]),
+        "session_metadata": _array([one.json_metadata for one in openings]),
+        "must_exist": _unquoted(["t" if one.conditions.creates_none else "f" for one in sessions]),
         "confined": appends[0].owner is not None,
         "patience": None if patience is None else f"{patience * 1000:.0f}ms",
-        **appends[0].conditions.parameters(),
-        "places": _numbers([places[append.session_id] for append in appends for _ in append.messages]),
-        "calls": _numbers([call for call, append in calls for _ in append.messages]),
+        "if_next": conditions.if_next,
+        "session_changes": conditions.json_session_changes,
+        "places": _unquoted([places[append.session_id] for append in appends for _ in append.messages]),
+        "calls": _unquoted([call for call, append in calls for _ in append.messages]),
         **message_columns(messages),
     }
 
@@ -244,7 +246,8 @@ def message_columns(messages: Sequence[CheckedMessage]) -> dict[str, Any]:
     }
 
 
-def _numbers(elements: Iterable[str]) -> str:
+def _unquoted(elements: Iterable[str]) -> str:
+    """Write an array of numbers or booleans as PostgreSQL reads it."""
     return "{" + ",".join(elements) + "}"
 
 

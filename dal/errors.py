@@ -83,6 +83,10 @@ class MessageConflict(DalError):
     """A message with this id is already stored, with other content."""
 
 
+class MessageNotFound(DalError, LookupError):
+    """The session has no message with this id: it was never stored, or was removed."""
+
+
 class PartlyRefused(DalError):
     """Some sessions refused their messages; the messages of the others are stored.
 

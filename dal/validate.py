@@ -207,6 +207,11 @@ def statuses(argument: str, value: Status | Collection[Status] | None) -> list[s
     return [status for status in STATUSES if status in several]
 
 
+def keys(argument: str, value: Iterable[str]) -> list[str]:
+    """Return keys of metadata."""
+    return [text(f"{argument}[{n}]", one) for n, one in enumerate(_many(argument, value, "keys"))]
+
+
 def identifiers(argument: str, value: Collection[str]) -> list[str]:
     """Return ids without duplicates, in their order."""
     several = _many(argument, value, "ids")

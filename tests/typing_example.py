@@ -85,6 +85,13 @@ def store_options(pool: ConnectionPool) -> None:
     assert_type(opened.record, dal.SessionRecord | None)
     metadata: dal.Metadata = session.metadata
     assert_type(session.update_metadata(metadata), dal.SessionRecord)
+    assert_type(session.update_metadata({}, remove=["title"], touch=False), dal.SessionRecord)
+    assert_type(session.annotate("m", {"rating": 5}), dal.Message)
+    assert_type(session.redact("m"), dal.Message)
+    try:
+        assert_type(session.append("user", "hello", if_next=7, session_metadata={"title": "x"}), dal.Message)
+    except dal.Overtaken as overtaken:
+        assert_type(overtaken.next_sequence, int)
     assert_type(session.stream(), Generator[dal.Message, None, None])
     assert_type(store.export(since=datetime.now(UTC)), Generator[bytes, None, None])
     assert_type(store.import_([b"{}", "{}"]), dal.Imported)

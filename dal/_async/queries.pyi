@@ -31,6 +31,26 @@ class _MessagesAfter(AsyncQuery):
         Returns: Message; in reading order; no row after the last message, or if the session is not stored.
         """
 
+class _MessagesAnnotate(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        message_id: str,
+        metadata: str | Jsonb,
+        change_id: str,
+        owner: str | None = None,
+    ) -> records.Message | None:
+        """Merge keys into a message's metadata; an existing key gets the new value. This works in archived sessions,
+        too, since feedback often comes after a session has ended.
+
+        Returns: Message; as it is stored now; no row if the session is not stored, does not contain the message,
+          or is trashed or deleted. If two equal changes run at the same time, the second waits for the first and
+          fails with 23505; it is safe to repeat.
+        """
+
 class _MessagesAppend(AsyncQuery):
     async def __call__(
         self,
@@ -56,9 +76,10 @@ class _MessagesAppend(AsyncQuery):
 
         Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
           deleted, or not as if_next and must_exist ask. If the message_id is already stored, nothing changes, and
-          the row has the stored message's number; is_same is false if its content differs. If two equal appends
-          run at the same time, the second waits for the first and fails with 23505; it is safe to repeat. source,
-          user_id, parent_id and session_metadata are stored with a new session, and ignored for an existing one.
+          the row has the stored message's number; is_same is false if its content differs, but not if keys were
+          added to its metadata since. If two equal appends run at the same time, the second waits for the first
+          and fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
+          with a new session, and ignored for an existing one.
         """
 
 class _MessagesAppendAll(AsyncQuery):
@@ -72,10 +93,10 @@ class _MessagesAppendAll(AsyncQuery):
         user_ids: list[str] | list[str | None],
         parent_ids: list[str] | list[str | None],
         session_metadata: list[str] | list[Jsonb],
+        must_exist: list[bool],
         confined: bool,
         patience: str | None,
         if_next: int | None,
-        must_exist: bool,
         session_changes: str | Jsonb | None,
         places: list[int],
         calls: list[int],
@@ -139,6 +160,26 @@ class _MessagesLatest(AsyncQuery):
         """Read the latest messages of a session, in reading order, for the start of a turn.
 
         Returns: Message; in reading order; no row if the session is not stored.
+        """
+
+class _MessagesRedact(AsyncQuery):
+    async def __call__(
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        message_id: str,
+        content: str,
+        change_id: str,
+        owner: str | None = None,
+    ) -> records.Message | None:
+        """Overwrite a message's content and clear its metadata, in its removed versions too. This works in archived and
+        trashed sessions, too.
+
+        Returns: Message; as it is stored now, or else its last removed version; no row if the session is not
+          stored, or has no such message. If two equal changes run at the same time, the second waits for the first
+          and fails with 23505; it is safe to repeat.
         """
 
 class _MessagesRemoveFrom(AsyncQuery):
@@ -232,12 +273,14 @@ class _MessagesStream(AsyncQuery):
 
 class _Messages:
     after: _MessagesAfter
+    annotate: _MessagesAnnotate
     append: _MessagesAppend
     append_all: _MessagesAppendAll
     before: _MessagesBefore
     export: _MessagesExport
     get: _MessagesGet
     latest: _MessagesLatest
+    redact: _MessagesRedact
     remove_from: _MessagesRemoveFrom
     remove_last: _MessagesRemoveLast
     removed: _MessagesRemoved
@@ -597,12 +640,23 @@ class _SessionsResume(AsyncQuery):
 
 class _SessionsUpdateMetadata(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, metadata: str | Jsonb, owner: str | None = None
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        metadata: str | Jsonb,
+        remove: list[str],
+        touch: bool,
+        change_id: str,
+        owner: str | None = None,
     ) -> records.SessionRecord | None:
-        """Merge keys into a session's metadata; an existing key gets the new value. This works for every status,
-        since titles and ratings are often added after a session has ended.
+        """Remove keys from a session's metadata, then merge others into it; an existing key gets the new value. This
+        works for archived sessions, too, since titles and ratings are often added after a session has ended.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored.
+        Returns: SessionRecord; the current row; no row if the session is not stored. A trashed or deleted
+          session stays as it is, as its status shows. If two equal changes run at the same time, the second waits
+          for the first and fails with 23505; it is safe to repeat.
         """
 
 class _Sessions:

@@ -24,6 +24,7 @@ from dal.appends import (
 from dal.errors import (
     DalError,
     InvalidInput,
+    MessageNotFound,
     Overtaken,
     PartlyRefused,
     SessionArchived,
@@ -135,8 +136,10 @@ class AsyncSession:
         session_metadata: Metadata | None = None,
         if_next: int | None = None,
     ) -> tuple[Message, ...]:
-        """Store several messages in order, all or none, as `append` stores one."""
+        """Store several messages in order, all or none, as `append` stores one; `if_next` is the first one's number."""
         append = self._checked(messages, session_metadata, if_next)
+        if not append.messages and session_metadata is not None:
+            raise InvalidInput("messages", "is empty; without a message, call update_metadata")
         return await self._send(append) if append.messages else ()
 
     async def open(self, latest: int = 20) -> Opened:
@@ -261,10 +264,43 @@ class AsyncSession:
         """End the session for good: no more messages can be appended or removed."""
         return await self._record(async_queries.sessions.archive)
 
-    async def update_metadata(self, metadata: Metadata) -> SessionRecord:
-        """Merge these keys into the session's metadata, whatever its status."""
-        checked = validate.metadata("metadata", metadata)
-        return await self._record(async_queries.sessions.update_metadata, metadata=checked)
+    async def update_metadata(
+        self, metadata: Metadata, *, remove: Iterable[str] = (), touch: bool = True
+    ) -> SessionRecord:
+        """Remove keys from the session's metadata and merge others into it; this works for archived sessions, too.
+
+        Without `touch`, the session keeps its updated_at and its place in lists: for titles that are generated in the
+        background.
+        """
+        query = async_queries.sessions.update_metadata
+        record = await self._record(
+            query,
+            change_id=new_id(),
+            metadata=validate.metadata("metadata", metadata),
+            remove=validate.keys("remove", remove),
+            touch=validate.flag("touch", touch),
+        )
+        if record.status == "trashed":
+            raise self._is_over(record, query.name, "update the metadata of")
+        return record
+
+    async def annotate(self, message_id: str, metadata: Metadata) -> Message:
+        """Merge these keys into a message's metadata, and return it as it is stored now.
+
+        It is for what is known later, such as feedback or usage, so it works for archived sessions, too. The session
+        keeps its place in lists.
+        """
+        changes = validate.metadata("metadata", metadata)
+        return await self._change_message(async_queries.messages.annotate, message_id, metadata=changes)
+
+    async def redact(self, message_id: str, content: str = "") -> Message:
+        """Overwrite a message's content and clear its metadata, and return it as it is stored now.
+
+        Its removed versions are overwritten, too. It works for archived and trashed sessions. The session keeps its
+        place in lists. Copies in forks are messages of their own.
+        """
+        new = validate.content("content", content, self._backend.sanitize)
+        return await self._change_message(async_queries.messages.redact, message_id, content=new)
 
     async def create(self, *, again: bool = False) -> SessionRecord:
         """Store the session without a message, and return its record.
@@ -383,6 +419,30 @@ class AsyncSession:
         """Return the error of an append that stored nothing."""
         return append.conflict or await self._why_nothing(append.query, "append to", append.conditions)
 
+    async def _change_message(self, query: AsyncQuery, message_id: str, **changes: Any) -> Message:
+        """Change a stored message, and return it as it is stored now.
+
+        If the message is removed while the statement waits for the session, only a second one sees where it is kept.
+        """
+        changes |= {"message_id": validate.identifier("message_id", message_id), "change_id": new_id()}
+        message: Message | None = await self._run(query, **changes) or await self._run(query, **changes)
+        if message is None:
+            raise await self._why_unchanged(query, message_id)
+        self.persisted = True
+        return message
+
+    async def _why_unchanged(self, query: AsyncQuery, message_id: str) -> DalError:
+        found: SessionRecord | None = await self._run(async_queries.sessions.get)
+        if found is None:
+            return self._is_not_found(query.name)
+        if found.status == DELETED:
+            return self._is_deleted(query.name)
+        if found.status == "trashed" and query is async_queries.messages.annotate:
+            return self._is_over(found, query.name, "annotate a message of")
+        return MessageNotFound(
+            f"session {self.id!r} has no message {message_id!r}: it was never stored, or was removed", query=query.name
+        )
+
     async def _record(self, query: AsyncQuery, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is the action that an archived session refuses."""
         record: SessionRecord | None = await self._run(query, **parameters)
@@ -410,10 +470,12 @@ class AsyncSession:
         if found is not None and action is not None and not is_open:
             return self._is_over(found, query, action)
         next_sequence = 0 if found is None else found.next_sequence
-        if conditions.if_next not in {None, next_sequence} and not (found is None and conditions.must_exist):
+        # With if_next=0, a session that is not stored would have been created.
+        is_overtaken = found is not None or (conditions.if_next != 0 and not conditions.must_exist)
+        if conditions.if_next is not None and is_overtaken:
             return Overtaken(
-                f"cannot {action} session {self.id!r}: its next number is {next_sequence}, not {conditions.if_next}; "
-                "read what was appended, and decide again",
+                f"cannot {action} session {self.id!r}: its next number was not {conditions.if_next}, and is "
+                f"{next_sequence} now; read what was appended, and decide again",
                 next_sequence=next_sequence,
                 query=query,
             )

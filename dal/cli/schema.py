@@ -97,7 +97,7 @@ def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
 
 
 @app.command()
-def grants(
+def grants(  # noqa: PLR0913 - the options of a command
     role: Annotated[str, typer.Argument(metavar="ROLE", help="The role of a service or an analyst.")],
     *,
     schema: Schema = None,
@@ -105,6 +105,10 @@ def grants(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Only the privileges to read, for an analyst.")
     ] = False,
+    annotate: Annotated[
+        bool, typer.Option("--annotate", help="Also to annotate stored messages, for a service.")
+    ] = False,
+    redact: Annotated[bool, typer.Option("--redact", help="Also to redact stored messages, for a service.")] = False,
     apply: Annotated[
         bool, typer.Option("--apply", help="Run the SQL, as the owner of the tables, instead of printing it.")
     ] = False,
@@ -115,7 +119,7 @@ def grants(
     """
     with connected(dsn, schema) as connection:
         _checked(connection)
-        text = privileges.grants(connection, role, read_only=read_only)
+        text = privileges.grants(connection, role, read_only=read_only, annotate=annotate, redact=redact)
         if not apply:
             sys.stdout.write(text.as_string(connection))
             return

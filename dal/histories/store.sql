@@ -33,7 +33,7 @@ there AS (
             m.role = g.role
             AND m.agent_id IS NOT DISTINCT FROM g.agent_id
             AND m.content = g.content
-            AND m.metadata = g.metadata
+            AND m.metadata || g.metadata = m.metadata
         ) AS is_same
     FROM pg_temp.dal_import_messages AS g
     INNER JOIN state AS t ON g.session_id = t.session_id

@@ -16,12 +16,14 @@ class QueryHeader(NamedTuple):
 
 HEADERS = {
     "messages.after": QueryHeader(records.Message, repeatable=True),
+    "messages.annotate": QueryHeader(records.Message, repeatable=True),
     "messages.append": QueryHeader(records.Appended, repeatable=True),
     "messages.append_all": QueryHeader(records.AppendedOne, repeatable=True),
     "messages.before": QueryHeader(records.Message, repeatable=True),
     "messages.export": QueryHeader(records.ExportedMessage, repeatable=True),
     "messages.get": QueryHeader(records.Message, repeatable=True),
     "messages.latest": QueryHeader(records.Message, repeatable=True),
+    "messages.redact": QueryHeader(records.Message, repeatable=True),
     "messages.remove_from": QueryHeader(records.Removed, repeatable=True),
     "messages.remove_last": QueryHeader(records.RemovedRow, repeatable=True),
     "messages.removed": QueryHeader(records.RemovedMessage, repeatable=True),

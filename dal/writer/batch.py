@@ -68,12 +68,11 @@ class Batch:
 
         Return whether it took any. A statement has each message_id of a session once.
         """
-        before, owner, ids = len(self.calls), lane[0].append.owner, set[str]()
+        before, kind, ids = len(self.calls), _kind(lane[0]), set[str]()
         while lane and len(self.calls) < size:
             append = lane[0].append
             message_ids = append.message_ids
-            is_alone = lane[0].goes_alone or append.owner != owner
-            if is_alone or not ids.isdisjoint(message_ids) or not self._reserve(append):
+            if _kind(lane[0]) != kind or not ids.isdisjoint(message_ids) or not self._reserve(append):
                 break
             ids.update(message_ids)
             self.calls.append(lane.popleft())
@@ -82,12 +81,12 @@ class Batch:
     def _reserve(self, append: Append) -> bool:
         """Reserve room for an append; return False if it does not fit.
 
-        A statement confines all of its sessions to their users, or none, and asks the same of all.
+        A statement confines all of its sessions to their users, or none.
         """
         messages, characters = self._messages + len(append.messages), self._characters + append.characters
         if self.calls and (messages > MOST_MESSAGES or characters > MOST_CHARACTERS):
             return False
-        if self.calls and _kind(self.calls[0].append) != _kind(append):
+        if self.calls and (self.calls[0].append.owner is None) != (append.owner is None):
             return False
         self._messages, self._characters = messages, characters
         return True
@@ -113,6 +112,6 @@ class Batch:
         return isinstance(error, ServerUnavailable)
 
 
-def _kind(append: Append) -> tuple[bool, Conditions]:
-    """Return what the appends of one statement have in common."""
-    return append.owner is None, append.conditions
+def _kind(call: Call) -> tuple[bool, str | None, Conditions]:
+    """Return what the calls to one session have in common if they share a statement."""
+    return call.goes_alone, call.append.owner, call.append.conditions

@@ -59,6 +59,7 @@ class Queue:
                 raise StoreClosed(CLOSED)
             call.goes_alone = call.append.conditions.are_own
             is_free = session_id not in self._lanes if call.goes_alone else not self._lanes and self._last_size <= 1
+            self._expected_back -= self._expected_back > 0
             if is_free:
                 self._lanes[session_id] = deque()
                 call.batch = Batch(call)
@@ -68,7 +69,6 @@ class Queue:
                 lane = self._lanes[session_id] = self._ready[session_id] = deque()
             lane.append(call)
             self.waiting += 1
-            self._expected_back -= self._expected_back > 0
             return self._next()
 
     def leave(self, call: Call) -> None:
@@ -123,16 +123,17 @@ class Queue:
     def _release(self, session_id: str) -> None:
         """Make the next call of a session ready, once none of its calls is in flight."""
         lane = self._lanes[session_id]
-        if not lane:
-            self._ready.pop(session_id, None)
-            del self._lanes[session_id]
-        elif lane[0].goes_alone:
-            self.waiting -= 1
-            call = lane.popleft()
-            call.batch = Batch(call)
-            call.wake()
-        else:
+        if lane and not lane[0].goes_alone:
             self._ready[session_id] = lane
+            return
+        self._ready.pop(session_id, None)
+        if not lane:
+            del self._lanes[session_id]
+            return
+        call = lane.popleft()
+        self.waiting -= 1
+        call.batch = Batch(call)
+        call.wake()
 
     def _next(self) -> Batch | None:
         if self._current is not None or not self._ready:

@@ -22,9 +22,10 @@
 --   was removed in between, it is stored again, as if the removal had been first.
 -- Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
 --   deleted, or not as if_next and must_exist ask. If the message_id is already stored, nothing changes, and
---   the row has the stored message's number; is_same is false if its content differs. If two equal appends
---   run at the same time, the second waits for the first and fails with 23505; it is safe to repeat. source,
---   user_id, parent_id and session_metadata are stored with a new session, and ignored for an existing one.
+--   the row has the stored message's number; is_same is false if its content differs, but not if keys were
+--   added to its metadata since. If two equal appends run at the same time, the second waits for the first
+--   and fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
+--   with a new session, and ignored for an existing one.
 WITH prior AS (
     SELECT
         m.session_id,
@@ -34,7 +35,7 @@ WITH prior AS (
             m.role = :role::text
             AND m.agent_id IS NOT DISTINCT FROM :agent_id::text
             AND m.content = :content::text
-            AND m.metadata = :metadata::jsonb
+            AND m.metadata || :metadata::jsonb = m.metadata
         ) AS is_same
     FROM messages AS m
     WHERE m.session_id = :session_id::text AND m.message_id = :message_id::text

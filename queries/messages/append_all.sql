@@ -1,9 +1,9 @@
--- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, confined, patience, if_next, must_exist, session_changes, places, calls, message_ids, roles, agent_ids, contents, metadata)
+-- name: append_all(session_ids, sources, user_ids, parent_ids, session_metadata, must_exist, confined, patience, if_next, session_changes, places, calls, message_ids, roles, agent_ids, contents, metadata)
 -- Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
 -- All messages of a call are stored, or none of them; calls do not depend on each other.
 --
 -- One statement: As append, but each session's counter rises by the number of its new messages, and the
---   messages are numbered backwards from it. The arrays up to session_metadata have one element per session,
+--   messages are numbered backwards from it. The arrays up to must_exist have one element per session,
 --   the others one per message: `places` is the position of its session, from 1, and `calls` is the call that
 --   it belongs to; all messages of a call are in one session. The arrays are passed through subqueries, so
 --   that the planner does not count their elements and replan each call (tests/one_server/test_cost.py checks
@@ -11,8 +11,8 @@
 --   server reads an unquoted NULL in an array as the text 'NULL'. If `confined`, a session of a user other
 --   than the given one behaves as if it did not exist. `patience` is a lock_timeout for this statement only,
 --   or null, so that a batch does not wait long for one locked session. It then fails with 55P03, and the
---   writer sends that session's messages separately. `if_next`, `must_exist` and `session_changes` are as in
---   append, and apply to all given sessions.
+--   writer sends that session's messages separately. As in append, no session is created whose element of
+--   `must_exist` is true; `if_next` and `session_changes` apply to all given sessions.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the sessions' rows, until the commit, in the order of session_id, so that two of these
 --   statements never deadlock. Waits only for other writers of the same sessions.
@@ -41,14 +41,16 @@ WITH opening AS (
         nullif(o.source, '') AS source,
         nullif(o.user_id, '') AS user_id,
         nullif(o.parent_id, '') AS parent_id,
-        o.metadata
+        o.metadata,
+        o.must_exist
     FROM unnest(
         (SELECT :session_ids::text[]),
         (SELECT :sources::text[]),
         (SELECT :user_ids::text[]),
         (SELECT :parent_ids::text[]),
-        (SELECT :session_metadata::jsonb[])
-    ) WITH ORDINALITY AS o (session_id, source, user_id, parent_id, metadata, place)
+        (SELECT :session_metadata::jsonb[]),
+        (SELECT :must_exist::boolean[])
+    ) WITH ORDINALITY AS o (session_id, source, user_id, parent_id, metadata, must_exist, place)
 ),
 
 given AS (
@@ -86,7 +88,7 @@ prior AS (
             m.role = g.role
             AND m.agent_id IS NOT DISTINCT FROM g.agent_id
             AND m.content = g.content
-            AND m.metadata = g.metadata
+            AND m.metadata || g.metadata = m.metadata
         ) AS is_same
     FROM given AS g
     CROSS JOIN LATERAL (
@@ -159,7 +161,7 @@ session AS (
     CROSS JOIN patience
     WHERE
         (
-            NOT (SELECT :must_exist::boolean)
+            NOT o.must_exist
             OR (
                 SELECT true
                 FROM sessions AS e

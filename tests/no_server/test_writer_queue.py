@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dal
-from dal.appends import Append, CheckedMessage, Opening
+from dal.appends import UNCONDITIONAL, Append, CheckedMessage, Conditions, Opening, batch_parameters
 from dal.writer.batch import Call
 from dal.writer.batch_size import WORTHWHILE, BatchSize
 from dal.writer.queue import Queue
@@ -28,9 +28,14 @@ class QueuedCall(Call):
         self.woken += 1
 
 
-def call_to(session_id, deadline=None, message_id=None, owner=None):
+def call_to(session_id, deadline=None, message_id=None, owner=None, conditions=UNCONDITIONAL):
     message = CheckedMessage(message_id or f"{next(NUMBERS)}", "user", None, "x", None, "{}")
-    return QueuedCall(Append(session_id, owner, Opening(None, None, None, "{}"), [message]), deadline)
+    return QueuedCall(Append(session_id, owner, Opening(None, None, None, "{}"), [message], conditions), deadline)
+
+
+EXISTING = Conditions(must_exist=True)
+OWN = [Conditions(if_next=0), Conditions(if_next=7), Conditions(json_session_changes="{}")]
+"""Conditions of appends that cannot share a statement."""
 
 
 class Harness:
@@ -209,6 +214,65 @@ def test_calls_with_and_without_an_owner_are_sent_in_separate_batches(harness):
     assert [harness.send(), harness.send()] == [[mine, yours], [nobodys]]
 
 
+@pytest.mark.parametrize("conditions", OWN)
+def test_a_call_with_conditions_is_sent_by_its_caller_beside_the_batch(harness, conditions):
+    (ordinary,) = harness.put_to("other")
+    batch = harness.fill()
+    (own,) = harness.put(call_to("s", conditions=conditions))
+    assert (batch.calls, own.batch.calls, harness.queue.waiting) == ([ordinary], [own], 0)
+    (behind,) = harness.put_to("s")
+    harness.finish(batch)
+    assert harness.following is None, "calls to its session wait for it"
+    harness.finish(own.batch)
+    assert (own.is_done, harness.send()) == (True, [behind])
+    assert not harness.queue
+
+
+@pytest.mark.parametrize("conditions", OWN)
+def test_a_call_with_conditions_waits_for_earlier_calls_of_its_session(harness, conditions):
+    before, own, after = harness.put(call_to("s"), call_to("s", conditions=conditions), call_to("s"))
+    batch = harness.fill()
+    assert (batch.calls, own.batch, own.woken) == ([before], None, 0)
+    harness.finish(batch)
+    assert (own.batch.calls, own.woken, harness.following) == ([own], 1, None)
+    harness.finish(own.batch)
+    assert harness.send() == [after]
+    assert not harness.queue
+
+
+@pytest.mark.parametrize("end", ["expires", "leaves"])
+@pytest.mark.parametrize("followers", [0, 1])
+def test_a_call_with_conditions_is_sent_once_the_one_before_it_has_ended(harness, end, followers):
+    first = call_to("s", time.monotonic() - 1 if end == "expires" else None)
+    _, own, *after = harness.put(first, call_to("s", conditions=OWN[0]), *(call_to("s") for _ in range(followers)))
+    if end == "leaves":
+        harness.queue.leave(first)
+    harness.finish(harness.fill())
+    assert (own.batch.calls, own.woken) == ([own], 1)
+    assert harness.following is None
+    harness.finish(own.batch)
+    assert (harness.send() if after else []) == after
+    assert (bool(harness.queue), harness.queue.waiting, harness.following) == (False, 0, None)
+
+
+def test_a_caller_of_the_last_batch_is_not_waited_for_while_it_sends_a_call_of_its_own(harness):
+    harness.put_to("first", "second")
+    harness.send()
+    harness.put(call_to("first", conditions=OWN[0]))
+    harness.put_to("second")
+    assert harness.queue.is_complete
+
+
+def test_sessions_that_must_exist_share_a_batch_with_others_but_not_with_themselves(harness):
+    existing, new, mixed = call_to("a", conditions=EXISTING), call_to("b"), call_to("a")
+    harness.put(existing, new, mixed)
+    batch = harness.fill()
+    assert batch.calls == [existing, new]
+    assert batch_parameters([call.append for call in batch.calls])["must_exist"] == "{t,f}"
+    harness.finish(batch)
+    assert harness.send() == [mixed]
+
+
 def test_a_message_is_in_a_batch_once(harness):
     first, again = harness.put(call_to("s", message_id="m"), call_to("s", message_id="m"))
     assert [harness.send(), harness.send()] == [[first], [again]]
@@ -293,6 +357,7 @@ class Simulation(Harness):
 
     def check(self, batch):
         """Calls to one session are sent in order, and never in two batches at a time."""
+        assert len(batch.calls) <= 1 or not any(call.append.conditions.are_own for call in batch.calls)
         sessions = [call.append.session_id for one in self.in_flight for call in one.calls if one is not batch]
         for session_id in {call.append.session_id for call in batch.calls}:
             assert session_id not in sessions
@@ -301,7 +366,9 @@ class Simulation(Harness):
             assert queued[: len(batched)] == batched
 
     def add_call(self):
-        call = call_to(self.draw(st.sampled_from("abcde")))
+        conditions = self.draw(st.sampled_from([UNCONDITIONAL] * 3 + [EXISTING] + OWN))
+        deadline = self.draw(st.sampled_from([None] * 4 + [0.005, 0.05]))
+        call = call_to(self.draw(st.sampled_from("abc")), deadline, conditions=conditions)
         self.calls.append(call)
         self.put(call)
 
@@ -353,7 +420,7 @@ def test_no_call_is_lost_or_overtaken_in_any_order_of_events(data):
             + [simulation.fill_next] * 2
             + [simulation.give_up, simulation.change_distance, simulation.finish_one]
         )
-        for event in data.draw(st.lists(st.sampled_from(events), min_size=5, max_size=80)):
+        for event in data.draw(st.lists(st.sampled_from(events), min_size=30, max_size=80)):
             event()
         simulation.finish_all()
         assert not simulation.queue

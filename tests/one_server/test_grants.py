@@ -49,9 +49,9 @@ def command(server, schema):
     return lambda *arguments: run("schema", "grants", *arguments, "--schema", schema, "--dsn", server.conninfo)
 
 
-def grant(connection, role, *, read_only=False):
+def grant(connection, role, **options):
     with connection.transaction():
-        connection.execute(grants.grants(connection, role, read_only=read_only))
+        connection.execute(grants.grants(connection, role, **options))
 
 
 def privileges(connection, role):
@@ -79,11 +79,16 @@ def errors_by_method(store, owner):
     return found
 
 
-def test_every_method_works_for_a_service(side, connection, sync_store, role):
+@pytest.mark.parametrize(
+    ("allowed", "refused"),
+    [((), {"annotate", "redact"}), (("annotate",), {"redact"}), (("redact",), set()), (("annotate", "redact"), set())],
+    ids=["", "annotate", "redact", "both"],
+)
+def test_every_method_works_for_a_service(side, connection, sync_store, role, allowed, refused):  # noqa: PLR0917 - fixtures
     name, conninfo = role
-    grant(connection, name)
+    grant(connection, name, **dict.fromkeys(allowed, True))
     with side.connect_store(conninfo) as store:
-        assert set(errors_by_method(store, sync_store)) == {"apply_schema"}
+        assert set(errors_by_method(store, sync_store)) == {"apply_schema"} | refused
         with store.transaction() as inside:
             session = inside.session(f"new-{ULID()}")
             assert session.append("user", "x").sequence == 0
@@ -98,7 +103,7 @@ def test_every_method_works_for_a_service(side, connection, sync_store, role):
 
 def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
     name, conninfo = role
-    grant(connection, name)
+    grant(connection, name, redact=True)
     with dal.SessionStore.connect(conninfo) as store:
         given = privileges(connection, name)
         for table, privilege, column in given:
@@ -111,10 +116,10 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
             assert set(errors_by_method(store, sync_store)) - {"apply_schema"}, (table, privilege, column)
             connection.execute(sql.SQL("GRANT {} TO {}").format(where, sql.Identifier(name)))
     assert privileges(connection, name) == given
-    assert len(given) == 5 + 13 + 10 + 8 + 1 + 2 + 4
+    assert len(given) == 5 + 13 + 10 + 8 + 1 + 2 + 4 + 4
 
 
-@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("kind", [{}, {"read_only": True}], ids=["service", "analyst"])
 @pytest.mark.parametrize(
     "forbidden",
     [
@@ -128,6 +133,9 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
         "UPDATE dal_schema SET version = 99",
         "DELETE FROM dal_schema",
         "UPDATE messages SET content = 'other'",
+        "UPDATE messages SET metadata = 'null'",
+        "UPDATE removed_messages SET content = 'other'",
+        "SELECT FROM messages FOR UPDATE",
         "UPDATE messages SET sequence = 7",
         "UPDATE sessions SET user_id = 'me'",
         "UPDATE sessions SET session_id = 'other'",
@@ -140,9 +148,9 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
         "CREATE SCHEMA mine",
     ],
 )
-def test_privileges_that_no_role_has(connection, sync_store, role, forbidden, read_only):
+def test_privileges_that_no_role_has(connection, sync_store, role, forbidden, kind):
     name, conninfo = role
-    grant(connection, name, read_only=read_only)
+    grant(connection, name, **kind)
     other = sql.Identifier(f"other_{ULID()}")
     if "elsewhere" in forbidden:
         connection.execute(sql.SQL("CREATE SCHEMA {0}; CREATE TABLE {0}.sessions (id integer)").format(other))
@@ -233,14 +241,14 @@ def test_a_read_only_server_can_list_agents(side, server, options, sync_store):
 
 def test_printed_and_applied_grants_are_the_same(command, schema, connection, tables, make_role):
     (printed, _), (applied, _) = make_role(), make_role()
-    for read_only in ((), ("--read-only",)):
-        shown = command(printed, *read_only)
+    for kind in ((), ("--annotate", "--redact"), ("--read-only",)):
+        shown = command(printed, *kind)
         assert (shown.returncode, shown.stderr) == (0, "")
         before = privileges(connection, printed)
-        assert before == ([] if not read_only else privileges(connection, applied)), "printing grants nothing"
+        assert before == ([] if not kind else privileges(connection, applied)), "printing grants nothing"
         connection.execute(shown.stdout.encode())
         for _ in range(2):
-            done = command(applied, *read_only, "--apply")
+            done = command(applied, *kind, "--apply")
             assert (done.returncode, done.stderr) == (0, "")
             assert f"Granted to {applied}, in schema {schema}" in done.stdout
         assert privileges(connection, printed) == privileges(connection, applied)
@@ -256,6 +264,11 @@ def test_role_names_are_quoted(command, tables, make_role, suffix):
     assert (done.returncode, done.stderr) == (0, "")
     with dal.SessionStore.connect(conninfo) as store:
         assert store.session().append("user", "x").sequence == 0
+
+
+@pytest.mark.parametrize("option", ["--annotate", "--redact"])
+def test_a_role_that_only_reads_cannot_change_messages(command, tables, role, option):
+    assert_fails(command(role[0], "--read-only", option), "read_only: does not go with annotate or redact")
 
 
 @pytest.mark.parametrize("name", ["nobody at all", "PUBLIC", "public", "CURRENT_USER"])

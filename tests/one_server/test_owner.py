@@ -74,6 +74,11 @@ REFUSED = {
     "resume": lambda session: session.resume(),
     "archive": lambda session: session.archive(),
     "update_metadata": lambda session: session.update_metadata({"title": "mine"}),
+    "annotate": lambda session: session.annotate("m1", {"rating": 5}),
+    "annotate of none": lambda session: session.annotate("none", {"rating": 5}),
+    "redact": lambda session: session.redact("m1"),
+    "redact of a removed message": lambda session: session.redact("m2"),
+    "append with conditions": lambda session: session.append("user", "x", if_next=0, session_metadata={"title": "x"}),
 }
 APPEND = '{"message": {"session_id": "theirs", "role": "user", "content": "x"}}'
 STORE = {
@@ -234,6 +239,8 @@ def test_the_users_own_sessions_work(mine, store):
     assert session.pause().status == "paused"
     assert session.resume().status == "active"
     assert session.update_metadata({"title": "x"}).metadata == {"title": "x"}
+    assert session.annotate("m", {"rating": 5}).metadata == {"rating": 5}
+    assert session.redact("m").content == ""
     assert session.remove_from(2) == 1
     fork = session.fork()
     assert (fork.user_id, fork.source, fork.append("user", "d").sequence) == ("u1", "web", 3)

@@ -143,7 +143,7 @@ def test_a_value_in_the_primary_message_is_withheld(state, primary_message, reda
     assert str(error) == error.diag.message_primary == redacted
 
 
-def refuse(store):
+def refuse(store):  # noqa: C901 - one function for each error
     """Yield the errors with which the store itself refuses content."""
 
     def invalid():
@@ -171,7 +171,13 @@ def refuse(store):
             session = inside.session()
         session.append("user", SECRET)
 
-    for operation in (invalid, not_found, archived, conflict, partly, closed):
+    def overtaken():
+        store.session("live").append("user", SECRET, if_next=7, session_metadata={"title": SECRET})
+
+    def no_message():
+        store.session("live").redact("none", SECRET)
+
+    for operation in (invalid, not_found, archived, conflict, partly, closed, overtaken, no_message):
         with pytest.raises(dal.DalError) as refused:
             operation()
         yield refused.value

@@ -15,6 +15,7 @@ OLD = datetime(2000, 1, 1, tzinfo=UTC)
 
 SESSION_CALLS = {
     "agent_ids": lambda session: session.agent_ids(),
+    "annotate": lambda session: session.annotate("m0", {"rating": 5}),
     "append": lambda session: session.append("user", "hello", metadata={"tokens": 7}),
     "append_all": lambda session: session.append_all([NewMessage(role="user", content="x") for _ in range(100)]),
     "archive": lambda session: session.archive(),
@@ -28,6 +29,7 @@ SESSION_CALLS = {
     "open": lambda session: session.open(latest=20),
     "pause": lambda session: session.pause(),
     "record": lambda session: session.record(),
+    "redact": lambda session: session.redact("m0"),
     "remove_from": lambda session: session.remove_from(1),
     "remove_last": lambda session: session.remove_last(),
     "removed": lambda session: session.removed(limit=100),
@@ -117,10 +119,18 @@ def test_a_method_of_a_store_is_one_round_trip(warm_store, raw, method):
         lambda session: session.create(),
         lambda session: session.messages(before=5),
         lambda session: session.append("user", "again", message_id="m0"),
+        lambda session: session.append("user", "x", message_id="m1", if_next=1, session_metadata={"a": 1}),
         lambda session: session.append_all([NewMessage(role="user", content="first", message_id="m0")]),
         lambda session: session.remove_last(5),
     ],
-    ids=["create again", "messages before", "append refused", "append_all again", "remove_last of nothing"],
+    ids=[
+        "create again",
+        "messages before",
+        "append refused",
+        "append with conditions",
+        "append_all again",
+        "remove_last of nothing",
+    ],
 )
 def test_variants_of_methods_are_one_round_trip(warm_store, raw, read):
     session = warm_store.session("s")
@@ -212,8 +222,8 @@ REMOVALS = {"messages.remove_from", "messages.remove_last", "messages.replace_fr
 """Queries that count the rows that they have removed."""
 
 
-COUNTS = {"sessions.count_of_user", "sessions.fork", "sessions.purge"}
-"""Queries that count what they were asked to count, copy or delete."""
+COUNTS = {"messages.redact", "sessions.count_of_user", "sessions.fork", "sessions.purge"}
+"""Queries that count what they were asked to count, copy, change or delete."""
 
 
 DELETIONS = {"sessions.delete_idle", "sessions.delete_idle_of_user"}

@@ -73,6 +73,16 @@ def use_removals(session):
     session.changes()
 
 
+def change_messages(session):
+    session.annotate(HOSTILE, {HOSTILE: HOSTILE})
+    for asked in ({"if_next": 1}, {"session_metadata": {HOSTILE: HOSTILE}}):
+        with suppress(dal.Overtaken):
+            session.append(HOSTILE, HOSTILE, **asked)
+    session.redact(HOSTILE, HOSTILE)
+    with suppress(dal.MessageNotFound):
+        session.redact("none")
+
+
 def use_every_branch(store):  # noqa: PLR0915 - a line per method
     """Call every method, with arguments that reach every branch."""
     for prepare in (store.apply_schema, store.check_schema):
@@ -96,7 +106,8 @@ def use_every_branch(store):  # noqa: PLR0915 - a line per method
     session.record()
     session.pause()
     session.resume()
-    session.update_metadata({HOSTILE: None})
+    session.update_metadata({HOSTILE: None}, remove=[HOSTILE], touch=False)
+    change_messages(session)
     for ids in ([HOSTILE, "other"], []):
         store.agent_ids(ids)
     read_only_backend = replace(unwrap(store)._backend, read_only=True)

@@ -51,6 +51,8 @@ SESSION = {
         "messages": "messages", "session_metadata": "optional metadata", "if_next": "optional number",
     },
     "create": {"again": "flag"},
+    "annotate": {"message_id": "text", "metadata": "metadata"},
+    "redact": {"message_id": "text", "content": "text"},
     "latest": {"limit": "number"},
     "open": {"latest": "number"},
     "messages": {"after": "optional number", "before": "optional number", "limit": "number"},
@@ -64,7 +66,7 @@ SESSION = {
     },
     "removed": {"before": "optional number", "limit": "number"},
     "changes": {"after": "number", "limit": "number"},
-    "update_metadata": {"metadata": "metadata"},
+    "update_metadata": {"metadata": "metadata", "remove": "texts", "touch": "flag"},
     "reset": {"metadata": "optional metadata"},
     **{method: {} for method in ("agent_ids", "archive", "delete", "pause", "record", "resume", "stream")},
 }  # fmt: skip
@@ -92,6 +94,7 @@ STORE = {
 }  # fmt: skip
 VALID = {
     "messages": [NewMessage(role="u", content="x")],
+    "metadata": {},
     "role": "user",
     "content": "x",
     "message_id": "m",

@@ -16,8 +16,20 @@ _FOLDER = Path(__file__).parent
 _statements: Any = aiosql.from_path(_FOLDER, "psycopg")
 
 
-def grants(connection: psycopg.Connection[Any], role: str, *, read_only: bool) -> sql.Composed:
-    """Return the SQL that grants a role the privileges that a service, or an analyst, needs on the tables."""
+def grants(
+    connection: psycopg.Connection[Any],
+    role: str,
+    *,
+    read_only: bool = False,
+    annotate: bool = False,
+    redact: bool = False,
+) -> sql.Composed:
+    """Return the SQL that grants a role the privileges that a service, or an analyst, needs on the tables.
+
+    A service can change stored messages only with `annotate` or `redact`.
+    """
+    if read_only and (annotate or redact):
+        raise InvalidInput("read_only", "does not go with annotate or redact, which write")
     schema, is_known, is_owner = _statements.role(connection, wanted=role)
     if not is_known:
         raise InvalidInput("role", f"no role is named {role!r}; create it first, as with CREATE ROLE")
@@ -25,5 +37,7 @@ def grants(connection: psycopg.Connection[Any], role: str, *, read_only: bool) -
         raise InvalidInput(
             "role", f"{role!r} owns the tables, or is a superuser or a member of the owner: it needs no grants"
         )
-    text: Any = (_FOLDER / f"{'read_only' if read_only else 'service'}.template").read_text(encoding="utf-8")
+    wanted = {"read_only": read_only, "service": not read_only, "annotate": annotate, "redact": redact}
+    templates = [_FOLDER / f"{name}.template" for name, is_wanted in wanted.items() if is_wanted]
+    text: Any = "".join(template.read_text(encoding="utf-8") for template in templates)
     return sql.SQL(text).format(schema=sql.Identifier(schema), role=sql.Identifier(role))
