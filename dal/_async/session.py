@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import IsolationLevel
 
 from dal import validate
+from dal._async.annotating import change_message
 from dal._async.forking import FORK, store_fork
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.removing import remove_from, remove_last, replace_from
@@ -24,7 +25,6 @@ from dal.appends import (
 from dal.errors import (
     DalError,
     InvalidInput,
-    MessageNotFound,
     Overtaken,
     PartlyRefused,
     SessionArchived,
@@ -291,7 +291,7 @@ class AsyncSession:
         keeps its place in lists.
         """
         changes = validate.metadata("metadata", metadata)
-        return await self._change_message(async_queries.messages.annotate, message_id, metadata=changes)
+        return await change_message(self, async_queries.messages.annotate, message_id, metadata=changes)
 
     async def redact(self, message_id: str, content: str = "") -> Message:
         """Overwrite a message's content and clear its metadata, and return it as it is stored now.
@@ -300,7 +300,7 @@ class AsyncSession:
         place in lists. Copies in forks are messages of their own.
         """
         new = validate.content("content", content, self._backend.sanitize)
-        return await self._change_message(async_queries.messages.redact, message_id, content=new)
+        return await change_message(self, async_queries.messages.redact, message_id, content=new)
 
     async def create(self, *, again: bool = False) -> SessionRecord:
         """Store the session without a message, and return its record.
@@ -418,30 +418,6 @@ class AsyncSession:
     async def _refusal(self, append: Append) -> DalError:
         """Return the error of an append that stored nothing."""
         return append.conflict or await self._why_nothing(append.query, "append to", append.conditions)
-
-    async def _change_message(self, query: AsyncQuery, message_id: str, **changes: Any) -> Message:
-        """Change a stored message, and return it as it is stored now.
-
-        If the message is removed while the statement waits for the session, only a second one sees where it is kept.
-        """
-        changes |= {"message_id": validate.identifier("message_id", message_id), "change_id": new_id()}
-        message: Message | None = await self._run(query, **changes) or await self._run(query, **changes)
-        if message is None:
-            raise await self._why_unchanged(query, message_id)
-        self.persisted = True
-        return message
-
-    async def _why_unchanged(self, query: AsyncQuery, message_id: str) -> DalError:
-        found: SessionRecord | None = await self._run(async_queries.sessions.get)
-        if found is None:
-            return self._is_not_found(query.name)
-        if found.status == DELETED:
-            return self._is_deleted(query.name)
-        if found.status == "trashed" and query is async_queries.messages.annotate:
-            return self._is_over(found, query.name, "annotate a message of")
-        return MessageNotFound(
-            f"session {self.id!r} has no message {message_id!r}: it was never stored, or was removed", query=query.name
-        )
 
     async def _record(self, query: AsyncQuery, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is the action that an archived session refuses."""

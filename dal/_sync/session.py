@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import IsolationLevel
 
 from dal import validate
+from dal._sync.annotating import change_message
 from dal._sync.forking import FORK, store_fork
 from dal._sync.queries import Query, queries
 from dal._sync.removing import remove_from, remove_last, replace_from
@@ -25,7 +26,6 @@ from dal.appends import (
 from dal.errors import (
     DalError,
     InvalidInput,
-    MessageNotFound,
     Overtaken,
     PartlyRefused,
     SessionArchived,
@@ -288,7 +288,7 @@ class Session:
         keeps its place in lists.
         """
         changes = validate.metadata("metadata", metadata)
-        return self._change_message(queries.messages.annotate, message_id, metadata=changes)
+        return change_message(self, queries.messages.annotate, message_id, metadata=changes)
 
     def redact(self, message_id: str, content: str = "") -> Message:
         """Overwrite a message's content and clear its metadata, and return it as it is stored now.
@@ -297,7 +297,7 @@ class Session:
         place in lists. Copies in forks are messages of their own.
         """
         new = validate.content("content", content, self._backend.sanitize)
-        return self._change_message(queries.messages.redact, message_id, content=new)
+        return change_message(self, queries.messages.redact, message_id, content=new)
 
     def create(self, *, again: bool = False) -> SessionRecord:
         """Store the session without a message, and return its record.
@@ -415,30 +415,6 @@ class Session:
     def _refusal(self, append: Append) -> DalError:
         """Return the error of an append that stored nothing."""
         return append.conflict or self._why_nothing(append.query, "append to", append.conditions)
-
-    def _change_message(self, query: Query, message_id: str, **changes: Any) -> Message:
-        """Change a stored message, and return it as it is stored now.
-
-        If the message is removed while the statement waits for the session, only a second one sees where it is kept.
-        """
-        changes |= {"message_id": validate.identifier("message_id", message_id), "change_id": new_id()}
-        message: Message | None = self._run(query, **changes) or self._run(query, **changes)
-        if message is None:
-            raise self._why_unchanged(query, message_id)
-        self.persisted = True
-        return message
-
-    def _why_unchanged(self, query: Query, message_id: str) -> DalError:
-        found: SessionRecord | None = self._run(queries.sessions.get)
-        if found is None:
-            return self._is_not_found(query.name)
-        if found.status == DELETED:
-            return self._is_deleted(query.name)
-        if found.status == "trashed" and query is queries.messages.annotate:
-            return self._is_over(found, query.name, "annotate a message of")
-        return MessageNotFound(
-            f"session {self.id!r} has no message {message_id!r}: it was never stored, or was removed", query=query.name
-        )
 
     def _record(self, query: Query, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
         """Run a query that returns the session's row; `refused` is the action that an archived session refuses."""

@@ -73,7 +73,8 @@ def use_removals(session):
     session.changes()
 
 
-def change_messages(session):
+def use_changes(session):
+    session.update_metadata({HOSTILE: None}, remove=[HOSTILE], touch=False)
     session.annotate(HOSTILE, {HOSTILE: HOSTILE})
     for asked in ({"if_next": 1}, {"session_metadata": {HOSTILE: HOSTILE}}):
         with suppress(dal.Overtaken):
@@ -106,8 +107,7 @@ def use_every_branch(store):  # noqa: PLR0915 - a line per method
     session.record()
     session.pause()
     session.resume()
-    session.update_metadata({HOSTILE: None}, remove=[HOSTILE], touch=False)
-    change_messages(session)
+    use_changes(session)
     for ids in ([HOSTILE, "other"], []):
         store.agent_ids(ids)
     read_only_backend = replace(unwrap(store)._backend, read_only=True)
@@ -216,7 +216,7 @@ def test_every_statement_is_the_text_of_a_query_file(recorded_store, server, opt
 
 
 def test_every_method_is_called():
-    codes = use_every_branch.__code__, use_histories.__code__, use_removals.__code__
+    codes = [one.__code__ for one in (use_every_branch, use_histories, use_removals, use_changes)]
     nested = {name for code in codes for one in code.co_consts if hasattr(one, "co_names") for name in one.co_names}
     used = nested | {name for code in codes for name in code.co_names}
     elsewhere = {"close", "connect", "connection", "using"}
