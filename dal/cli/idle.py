@@ -1,4 +1,4 @@
-"""`dal delete-idle`: delete sessions without activity, a few at a time."""
+"""`dal delete-idle` and `dal purge`: delete sessions without activity, and what they leave, a few at a time."""
 
 from __future__ import annotations
 
@@ -71,6 +71,51 @@ def delete_idle(  # noqa: PLR0913 - options
         if any(_idle(store, since)):
             print_error("sessions that are in use were skipped; run it again")
             raise typer.Exit(NEGATIVE)
+
+
+def purge(
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before", metavar="TIME", help="Removed or deleted before TIME. A TIME without an offset is in UTC."
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="DURATION", help="Removed or deleted this long ago: 30m, 12h, 90d or 8w."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Remove what old changes leave: removed messages, and the tombstones of deleted sessions.
+
+    It removes up to 500 of each in a transaction, and skips what is in use. A tombstone stays for at least an hour.
+    Exit status: 1 if you do not confirm.
+
+    Examples: [bold]dal purge --older-than 30d[/bold], with the database in DAL_DSN,
+    [bold]dal purge --before 2026-01-01 --yes[/bold]
+    """
+    since = _since(before, older_than)
+    with connected(dsn, schema) as connection:
+        if not yes:
+            where = place(connection, schema)
+            _confirm(f"removed messages and tombstones of before {in_utc(since)} UTC, in {where}")
+        _purge(SessionStore(connection), since)
+
+
+def _purge(store: SessionStore, since: datetime) -> None:
+    """Remove them, and say how many, even if it is interrupted."""
+    messages = tombstones = 0
+    try:
+        with progress() as report:
+            while purged := store.purge(since, _STEP):
+                messages += purged.removed_messages
+                tombstones += purged.tombstones
+                report(f"{messages:,} messages and {tombstones:,} tombstones purged", None)
+    finally:
+        say(f"Purged {messages:,} removed messages and {tombstones:,} tombstones.")
 
 
 def _since(before: str | None, older_than: str | None) -> datetime:

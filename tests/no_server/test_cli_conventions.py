@@ -164,6 +164,8 @@ FAILING = (
     ("show", "s", "--dsn", UNREACHABLE),
     ("delete-idle", "--older-than", "1d", "--dsn", UNREACHABLE),
     ("delete-idle", "--dsn", UNREACHABLE),
+    ("purge", "--older-than", "1d", "--dsn", UNREACHABLE),
+    ("purge", "--dsn", UNREACHABLE),
     ("export", "--dsn", UNREACHABLE),
     ("import", os.devnull, "--dsn", UNREACHABLE),
     ("demo", "--dsn", UNREACHABLE),

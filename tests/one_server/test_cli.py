@@ -18,6 +18,7 @@ from dal.sql import SCHEMA
 COMMANDS = (
     ("check",),
     ("delete-idle",),
+    ("purge",),
     ("demo",),
     ("export",),
     ("import",),

@@ -17,7 +17,7 @@ import dal
 from dal import NewMessage
 
 PAIRS, CHUNK = 4, 50
-"""Pairs of a writer and a deleter, each with a connection of its own, and the sessions that a pair races for at once."""
+"""Pairs of a writer and a deleter, each with a connection of its own; the sessions that a pair is given at once."""
 
 NEW = NewMessage(role="user", content="x")
 

@@ -9,6 +9,7 @@ import pytest
 import test_agent_ids
 import test_append
 import test_concurrency
+import test_deletes
 import test_input
 import test_read
 import test_sessions
@@ -18,7 +19,16 @@ from ulid import ULID
 
 import dal
 
-MODULES = (test_transactions, test_agent_ids, test_append, test_concurrency, test_input, test_read, test_sessions)
+MODULES = (
+    test_transactions,
+    test_agent_ids,
+    test_append,
+    test_concurrency,
+    test_deletes,
+    test_input,
+    test_read,
+    test_sessions,
+)
 
 EXCLUDED = {
     "test_an_invalid_connection_string_is_not_shown": "sends nothing",
@@ -28,6 +38,10 @@ EXCLUDED = {
     "test_a_store_with_its_own_pool_cannot_be_used_after_closing": "connects with a schema, and so with options",
     "test_each_append_is_one_statement": "connects with options",
     "test_an_exhausted_pool_is_an_error": "connects with a schema, and so with options",
+    "test_a_writer_refuses_appends_to_a_deleted_session_only": "connects with a schema, and so with options",
+    "test_a_read_only_store_returns_nothing_of_a_deleted_session": "connects with a schema, and so with options",
+    "test_an_existing_session_is_never_created": "connects with a schema, and so with options",
+    "test_a_temporary_table_does_not_take_a_created_session": "creates a table that other clients would see",
     "test_errors_can_be_pickled": "sends nothing",
     "test_invalid_input_is_refused_with_nothing_sent": "sends nothing",
 }
