@@ -140,7 +140,7 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
         "UPDATE sessions SET user_id = 'me'",
         "UPDATE sessions SET session_id = 'other'",
         "UPDATE sessions SET created_at = now()",
-        "INSERT INTO sessions (session_id, agent_ids) VALUES ('s', '{}')",
+        "INSERT INTO sessions (session_id, archived_at) VALUES ('s', now())",
         "UPDATE changes SET messages = 7",
         "DELETE FROM dal_schema WHERE version = 1",
         "CREATE TRIGGER t AFTER INSERT ON messages EXECUTE FUNCTION suppress_redundant_updates_trigger()",
