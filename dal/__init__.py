@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dal.observe import Hook, Operation
     from dal.records import (
         Change,
+        Erased,
         Imported,
         Message,
         Metadata,
@@ -58,6 +59,7 @@ __all__ = [
     "Change",
     "DalError",
     "DeadlineExceeded",
+    "Erased",
     "Hook",
     "Imported",
     "InvalidInput",

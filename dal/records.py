@@ -204,6 +204,30 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasureStep:
+    """The outcome of one step of an erasure: the sessions that it found, and what it deleted of them."""
+
+    found: int
+    sessions: int
+    messages: int
+    removed_messages: int
+    forks: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The receipt of an erasure: how much was deleted.
+
+    `forks` has the ids of other users' sessions that begin with messages of the deleted ones. They still have them.
+    """
+
+    sessions: int = 0
+    messages: int = 0
+    removed_messages: int = 0
+    forks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Relisted:
     """A session that was moved to the current time in lists."""
 

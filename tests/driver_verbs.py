@@ -27,6 +27,8 @@ def call_every_method(side, conninfo, schema):
         assert session.remove_from(9) == 2
         assert session.agent_ids() == ("b", "a")
         assert session.pause().status == "paused"
+        assert session.trash().status == "trashed"
+        assert session.restore().status == "paused"
         assert session.resume().metadata == {"n": 1.5, "big": 2**70}
         assert session.update_metadata({"n": None}).metadata == {"n": None, "big": 2**70}
         assert [record.session_id for record in store.sessions(user_id="u1", source="here")] == [session.id]

@@ -55,6 +55,7 @@ class Stored:
     parent_id: str | None
     metadata: dict
     status: str = "active"
+    trashed_from: str | None = None
     next_sequence: int = 0
     lines: tuple[Line, ...] = ()
     removed: tuple[Line, ...] = ()
@@ -69,6 +70,9 @@ class Stored:
 
     def agents(self):
         return tuple(dict.fromkeys(line.agent_id for line in self.lines if line.agent_id is not None))
+
+    def is_archived(self):
+        return "archived" in {self.status, self.trashed_from}
 
     def line(self, message_id):
         return next((line for line in self.lines if line.message_id == message_id), None)
@@ -194,13 +198,32 @@ class Model:
     def archive(self, handle):
         stored = self.record(handle)
         self.locked.add(handle.id)
+        if stored.status == "trashed":
+            raise dal.SessionTrashed("")
         if stored.status != "archived":
             stored = self._write(replace(stored, status="archived", touched=True, listed_at=None))
+        return stored
+
+    def trash(self, handle):
+        stored = self.record(handle)
+        self.locked.add(handle.id)
+        if stored.status != "trashed":
+            stored = self._write(replace(stored, status="trashed", trashed_from=stored.status))
+        return stored
+
+    def restore(self, handle):
+        stored = self.record(handle)
+        self.locked.add(handle.id)
+        if stored.status == "trashed":
+            back = {"status": stored.trashed_from, "trashed_from": None, "listed_at": stored.updated_at}
+            stored = self._write(replace(stored, **back))
         return stored
 
     def update_metadata(self, handle, metadata):
         stored = self.record(handle)
         self.locked.add(handle.id)
+        if stored.status == "trashed":
+            raise dal.SessionTrashed("")
         return self._write(replace(stored, metadata=stored.metadata | metadata, touched=True))
 
     def delete(self, handle):
@@ -215,9 +238,7 @@ class Model:
         """Return the new handle, without its id."""
         stored = self.sessions.get(handle.id) if handle.may_be_stored else None
         if stored:
-            persisted = handle.persisted
             self.archive(handle)
-            handle.persisted = persisted  # A reset does not read the session that it archives.
         origin = stored or handle
         return Handle(
             "", origin.source, origin.user_id, handle.id if stored else handle.parent_id, metadata or {}, False
@@ -230,7 +251,10 @@ class Model:
             return (stored.updated_at if "user_id" in wanted else stored.listed_at), stored.session_id
 
         rows = [
-            stored for stored in self.all() if all(getattr(stored, name) == value for name, value in wanted.items())
+            stored
+            for stored in self.all()
+            if all(getattr(stored, name) == value for name, value in wanted.items())
+            and ("status" in wanted or stored.status != "trashed")
         ]
         if cursor is not None:
             moment, _, session_id = cursor.partition("/")
@@ -241,13 +265,21 @@ class Model:
 
     def delete_idle(self, before, limit, deleted):
         """Among sessions that were idle equally long, take those that the server reports as `deleted`."""
-        idle = [stored for stored in self.all() if stored.updated_at < before]
+        idle = [stored for stored in self.all() if stored.updated_at < before and stored.status != "trashed"]
         idle.sort(key=lambda one: (one.listed_at, one.session_id not in deleted, one.session_id not in self.held))
         taken = [stored.session_id for stored in idle[:limit] if stored.session_id not in self.held]
         for session_id in taken:
             self.locked.add(session_id)
             self.sessions[session_id] = None
         return taken
+
+    def empty_trash(self):
+        return [stored.session_id for stored in self.all() if stored.status == "trashed" and self._delete(stored)]
+
+    def erase_user(self, user_id):
+        """Return the number of deleted sessions, and of their messages."""
+        erased = [stored for stored in self.all() if stored.user_id == user_id and self._delete(stored)]
+        return len(erased), sum(len(stored.lines) for stored in erased)
 
     def settle(self, session_id, updated_at):
         """Copy the server's updated_at, which must not fall."""
@@ -285,8 +317,7 @@ class Model:
         added = len(lines) - len(stored.lines)
         if added:
             self.locked.add(handle.id)
-            if stored.status == "archived":
-                raise dal.SessionArchived("")
+            self._require_open(stored)
             next_sequence = stored.next_sequence + added
             self._write(replace(stored, lines=tuple(lines), next_sequence=next_sequence, touched=True))
         handle.persisted = True
@@ -296,8 +327,7 @@ class Model:
         """Return a session from which messages may be removed."""
         stored = self._found(handle)
         self.locked.add(handle.id)
-        if stored.status == "archived":
-            raise dal.SessionArchived("")
+        self._require_open(stored)
         if if_next not in {None, stored.next_sequence}:
             raise dal.Overtaken("", next_sequence=stored.next_sequence)
         return stored
@@ -316,11 +346,24 @@ class Model:
     def _change(self, handle, allowed):
         stored = self.record(handle)
         self.locked.add(handle.id)
-        if stored.status == "archived":
-            raise dal.SessionArchived("")
+        self._require_open(stored)
         if stored.status in allowed:
             stored = self._write(replace(stored, status=allowed[stored.status], touched=True, listed_at=None))
         return stored
+
+    def _require_open(self, stored):
+        if stored.status == "trashed":
+            raise dal.SessionTrashed("")
+        if stored.status == "archived":
+            raise dal.SessionArchived("")
+
+    def _delete(self, stored):
+        """Delete a session, unless another transaction has locked it."""
+        if stored.session_id in self.held:
+            return False
+        self.locked.add(stored.session_id)
+        self.sessions[stored.session_id] = None
+        return True
 
     def _found(self, handle):
         stored = self.sessions.get(handle.id)

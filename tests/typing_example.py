@@ -38,6 +38,9 @@ def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
     assert_type(session.replace_from(3, new, session_metadata={"a": 1}, if_next=5), tuple[dal.Message, ...])
     assert_type(session.removed(before=7, limit=5), tuple[dal.RemovedMessage, ...])
     assert_type(session.changes(after=2, limit=5)[0], dal.Change)
+    assert_type(session.archive(if_next=3), dal.SessionRecord)
+    assert_type(session.trash(), dal.SessionRecord)
+    assert_type(session.restore(), dal.SessionRecord)
     assert_type(session.reset(), dal.Session)
     assert_type(session.fork(3, session_id="f", metadata={}), dal.Session)
     assert_type(store.session("chat-2", existing=True), dal.Session)
@@ -53,6 +56,7 @@ def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
     assert_type([record.session_id for record in page], list[str])
     assert_type(store.agent_ids(["a"]), dict[str, tuple[str, ...]])
     assert_type(store.delete_idle(datetime.now(UTC), 100), tuple[str, ...])
+    assert_type(store.erase_user("u1", 10, progress=print), dal.Erased)
     with store.transaction() as inside:
         assert_type(inside, dal.SessionStore)
     assert_type(store.using(connection), dal.SessionStore)
@@ -107,7 +111,9 @@ def query_files(connection: psycopg.Connection) -> None:
     assert_type(latest(connection, session_id="chat-1", limit=20), list[dal.Message])
     assert_type(dal.queries.sessions.get(connection, session_id="chat-1"), dal.SessionRecord | None)
     idle = datetime.now(UTC)
-    deleted = dal.queries.sessions.delete_idle(connection, idle_since=idle, passed_over=0, limit=5, patience=None)
+    deleted = dal.queries.sessions.delete_idle(
+        connection, idle_since=idle, statuses=["active"], passed_over=0, limit=5, patience=None
+    )
     assert_type(deleted, list[Deleted])
     stored = dal.queries.messages.append(
         connection,

@@ -97,7 +97,7 @@ async def list_agents(backend: AsyncBackend, session_ids: Collection[str]) -> di
     return {session_id: found.get(session_id, ()) for session_id in wanted}
 
 
-async def delete_idle(backend: AsyncBackend, before: datetime, most: int) -> tuple[str, ...]:
+async def delete_idle(backend: AsyncBackend, before: datetime, most: int, status: Status | None) -> tuple[str, ...]:
     """Delete at most `most` sessions, without waiting for locks, and return their ids.
 
     The statement skips sessions whose row is locked. A locked row that refers to a session, such as one of a
@@ -105,7 +105,10 @@ async def delete_idle(backend: AsyncBackend, before: datetime, most: int) -> tup
     sessions, down to the one that cannot be deleted, and skip that one.
     In a transaction of the caller's the statement waits for locks, since a lock_timeout would outlast it.
     """
-    wanted: dict[str, Any] = {"idle_since": validate.moment("before", before)}
+    wanted: dict[str, Any] = {
+        "idle_since": validate.moment("before", before),
+        "statuses": validate.statuses("status", status),
+    }
     query: AsyncQuery = async_queries.sessions.delete_idle
     if backend.owner is not None:
         wanted["user_id"] = backend.owner

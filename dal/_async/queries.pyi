@@ -334,12 +334,20 @@ class _SessionsAgentIdsReadOnly(AsyncQuery):
 
 class _SessionsArchive(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
+        self,
+        connection: AsyncConnection[Any],
+        /,
+        *,
+        session_id: str,
+        change_id: str,
+        if_next: int | None,
+        owner: str | None = None,
     ) -> records.SessionRecord | None:
         """Archive a session, which is final: nothing can be appended to it or removed from it afterwards.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. A session that was already
-          archived does not change, and keeps its archived_at.
+        Returns: SessionRecord; the current row; no row if the session is not stored. Its status is archived, or
+          the one that cannot be archived. A session that was already archived keeps its archived_at. If two equal
+          changes run at the same time, the second may fail with 23505; it is safe to repeat.
         """
 
 class _SessionsChanges(AsyncQuery):
@@ -398,6 +406,7 @@ class _SessionsDeleteIdle(AsyncQuery):
         /,
         *,
         idle_since: datetime | str,
+        statuses: list[str],
         passed_over: int,
         limit: int,
         patience: str | None,
@@ -417,6 +426,7 @@ class _SessionsDeleteIdleOfUser(AsyncQuery):
         *,
         user_id: str | None,
         idle_since: datetime | str,
+        statuses: list[str],
         passed_over: int,
         limit: int,
         patience: str | None,
@@ -426,6 +436,18 @@ class _SessionsDeleteIdleOfUser(AsyncQuery):
         Each leaves a tombstone, as a session that delete deletes.
 
         Returns: Deleted; no row if no session of the user has been idle for that long.
+        """
+
+class _SessionsEraseUser(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, user_id: str | None, limit: int
+    ) -> records.ErasureStep | None:
+        """Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
+        deleted. Call it until it finds nothing.
+
+        Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
+          the user's sessions, up to the limit; `forks` has the ids of other users' forks of the deleted sessions,
+          and of forks of those.
         """
 
 class _SessionsExport(AsyncQuery):
@@ -601,12 +623,13 @@ class _SessionsOpen(AsyncQuery):
 
 class _SessionsPause(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
+        self, connection: AsyncConnection[Any], /, *, session_id: str, change_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Mark an active session as paused. It still accepts messages; the service decides what a pause means.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
-          archived, as its status shows; a paused one stays paused.
+        Returns: SessionRecord; the current row; no row if the session is not stored. Its status is paused, or
+          the one that cannot be paused. If two equal changes run at the same time, the second may fail with 23505;
+          it is safe to repeat.
         """
 
 class _SessionsPurge(AsyncQuery):
@@ -628,14 +651,36 @@ class _SessionsRelist(AsyncQuery):
         Returns: Relisted; no row if no place was in the future.
         """
 
+class _SessionsRestore(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, change_id: str, owner: str | None = None
+    ) -> records.SessionRecord | None:
+        """Take a session out of the trash. It is as it was before: its status, its times and its place in lists.
+
+        Returns: SessionRecord; the current row; no row if the session is not stored. A session that is not in
+          the trash does not change. If two equal changes run at the same time, the second may fail with 23505; it
+          is safe to repeat.
+        """
+
 class _SessionsResume(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
+        self, connection: AsyncConnection[Any], /, *, session_id: str, change_id: str, owner: str | None = None
     ) -> records.SessionRecord | None:
         """Mark a paused session as active again.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. An archived session stays
-          archived, as its status shows; an active one stays active.
+        Returns: SessionRecord; the current row; no row if the session is not stored. Its status is active, or
+          the one that cannot be resumed. If two equal changes run at the same time, the second may fail with
+          23505; it is safe to repeat.
+        """
+
+class _SessionsTrash(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, change_id: str, owner: str | None = None
+    ) -> records.SessionRecord | None:
+        """Put a session into the trash: no list shows it, and nothing changes it, until it is restored or deleted.
+
+        Returns: SessionRecord; the current row; no row if the session is not stored. Its status is trashed, or
+          deleted. If two equal changes run at the same time, the second may fail with 23505; it is safe to repeat.
         """
 
 class _SessionsUpdateMetadata(AsyncQuery):
@@ -669,6 +714,7 @@ class _Sessions:
     delete: _SessionsDelete
     delete_idle: _SessionsDeleteIdle
     delete_idle_of_user: _SessionsDeleteIdleOfUser
+    erase_user: _SessionsEraseUser
     export: _SessionsExport
     export_of_user: _SessionsExportOfUser
     fork: _SessionsFork
@@ -682,7 +728,9 @@ class _Sessions:
     pause: _SessionsPause
     purge: _SessionsPurge
     relist: _SessionsRelist
+    restore: _SessionsRestore
     resume: _SessionsResume
+    trash: _SessionsTrash
     update_metadata: _SessionsUpdateMetadata
 
 class _Library:

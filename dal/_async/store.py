@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
 from dal._async.backend import AsyncAppends, AsyncBackend
+from dal._async.erasing import erase_user
 from dal._async.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._async.pool import AsyncOwnPool
 from dal._async.runner import AsyncRunner
@@ -24,7 +25,7 @@ from dal.errors import StatementFailed
 from dal.histories._async.export import export
 from dal.histories._async.imports import import_lines
 from dal.observe import Hook, Observer
-from dal.records import Imported, Message, Metadata, NewMessage, Purged, SessionPage, Status
+from dal.records import Erased, Imported, Message, Metadata, NewMessage, Purged, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema.check import SchemaCheck
 from dal.writer._async.writer import AsyncWriter
@@ -251,13 +252,29 @@ class AsyncSessionStore:
         """
         return await list_agents(self._backend, session_ids)
 
-    async def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
+    async def delete_idle(
+        self, before: datetime, limit: int = 1000, *, status: Status | None = None
+    ) -> tuple[str, ...]:
         """Delete at most `limit` sessions without activity since `before`, and return their ids.
+
+        Trashed sessions are left out, unless `status` is "trashed": then it deletes those trashed before that time.
 
         It skips sessions that are being written to, and sessions with a locked row in another table, such as one of
         yours that refers to messages. Call it until it returns nothing.
         """
-        return await delete_idle(self._backend, before, limit)
+        return await delete_idle(self._backend, before, limit, status)
+
+    async def erase_user(
+        self, user_id: str, limit: int = 100, *, progress: Callable[[Erased], object] | None = None
+    ) -> Erased:
+        """Delete everything that is stored of a user, and return a receipt.
+
+        Each statement deletes at most `limit` whole sessions, of any status, with their removed messages and changes.
+        It waits for those who write to them. Only tombstones are left, without the user's id. After each statement,
+        `progress` is called with what was deleted so far. If it is interrupted, call it again for the rest; the receipt
+        then lacks what was deleted before. Stop the user's own calls first: a session that is begun afterwards stays.
+        """
+        return await erase_user(self._backend, user_id, limit, progress)
 
     async def purge(self, before: datetime, limit: int = 1000) -> Purged:
         """Remove the tombstones and the removed messages that are older than `before`: at most `limit` of each.

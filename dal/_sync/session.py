@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg import IsolationLevel
@@ -39,6 +39,7 @@ from dal.histories.pages import PAGE
 from dal.ids import new_id
 from dal.records import (
     DELETED,
+    LISTED,
     Change,
     CreatedSession,
     Message,
@@ -253,15 +254,30 @@ class Session:
 
     def pause(self) -> SessionRecord:
         """Mark the session as paused; messages are still accepted."""
-        return self._record(queries.sessions.pause, refused="pause")
+        return self._change(queries.sessions.pause, ("paused",), refusing=("archived", "trashed"))
 
     def resume(self) -> SessionRecord:
         """Mark the session as active again."""
-        return self._record(queries.sessions.resume, refused="resume")
+        return self._change(queries.sessions.resume, ("active",), refusing=("archived", "trashed"))
 
-    def archive(self) -> SessionRecord:
-        """End the session for good: no more messages can be appended or removed."""
-        return self._record(queries.sessions.archive)
+    def archive(self, *, if_next: int | None = None) -> SessionRecord:
+        """End the session for good: no more messages can be appended or removed.
+
+        With `if_next`, the session is archived only if this is its next number; otherwise this raises Overtaken.
+        """
+        wanted = validate.next_number(if_next)
+        return self._change(queries.sessions.archive, ("archived",), refusing=("trashed",), if_next=wanted)
+
+    def trash(self) -> SessionRecord:
+        """Put the session into the trash: lists leave it out, and nothing can change it until it is restored.
+
+        It can still be read by its id, and deleted. `store.delete_idle(before, status="trashed")` empties the trash.
+        """
+        return self._change(queries.sessions.trash, ("trashed",))
+
+    def restore(self) -> SessionRecord:
+        """Take the session out of the trash. It is as it was before: its status, its times and its place in lists."""
+        return self._change(queries.sessions.restore, LISTED)
 
     def update_metadata(self, metadata: Metadata, *, remove: Iterable[str] = (), touch: bool = True) -> SessionRecord:
         """Remove keys from the session's metadata and merge others into it; this works for archived sessions, too.
@@ -349,7 +365,8 @@ class Session:
         validate.optional_metadata("metadata", metadata)  # Before the archive.
         stored: SessionRecord | None = None
         if self._may_be_stored:
-            stored = self._run(queries.sessions.archive)
+            archive = queries.sessions.archive
+            stored = self._change_if_stored(archive, ("archived",), refusing=("trashed",), if_next=None)
         return self._store.session(
             source=stored.source if stored else self.source,
             user_id=stored.user_id if stored else self.user_id,
@@ -416,8 +433,8 @@ class Session:
         """Return the error of an append that stored nothing."""
         return append.conflict or self._why_nothing(append.query, "append to", append.conditions)
 
-    def _record(self, query: Query, *, refused: str | None = None, **parameters: Any) -> SessionRecord:
-        """Run a query that returns the session's row; `refused` is the action that an archived session refuses."""
+    def _record(self, query: Query, **parameters: Any) -> SessionRecord:
+        """Run a query that returns the session's row."""
         record: SessionRecord | None = self._run(query, **parameters)
         if record is None and query is queries.sessions.get:
             raise self._is_not_found(query.name)
@@ -426,8 +443,33 @@ class Session:
         if record.status == DELETED:
             raise self._is_deleted(query.name)
         self.persisted = True
-        if refused is not None and record.status not in {"active", "paused"}:
-            raise self._is_over(record, query.name, refused)
+        return record
+
+    def _change(
+        self, query: Query, becomes: Collection[str], *, refusing: Collection[str] = (), **conditions: Any
+    ) -> SessionRecord:
+        """Change the session's status, which `becomes` one of these; some statuses are `refusing` the change."""
+        record = self._change_if_stored(query, becomes, refusing=refusing, **conditions)
+        if record is None:
+            raise self._why_nothing(query.name)
+        return record
+
+    def _change_if_stored(
+        self, query: Query, becomes: Collection[str], *, refusing: Collection[str], **conditions: Any
+    ) -> SessionRecord | None:
+        record: SessionRecord | None = self._run(query, change_id=new_id(), **conditions)
+        if record is None:
+            return None
+        if record.status == DELETED:
+            raise self._is_deleted(query.name)
+        self.persisted = True
+        action, if_next = query.name.removeprefix("sessions."), conditions.get("if_next")
+        if record.status in refusing:
+            raise self._is_over(record, query.name, action)
+        if if_next not in {None, record.next_sequence}:
+            raise self._is_overtaken(record.next_sequence, if_next, query.name, action)
+        if record.status not in becomes:
+            raise self._is_suppressed(query.name)
         return record
 
     def _why_nothing(self, query: str, action: str | None = None, conditions: Conditions = UNCONDITIONAL) -> DalError:
@@ -444,19 +486,10 @@ class Session:
         # With if_next=0, a session that is not stored would have been created.
         is_overtaken = found is not None or (conditions.if_next != 0 and not conditions.must_exist)
         if conditions.if_next is not None and is_overtaken:
-            return Overtaken(
-                f"cannot {action} session {self.id!r}: its next number was not {conditions.if_next}, and is "
-                f"{next_sequence} now; read what was appended, and decide again",
-                next_sequence=next_sequence,
-                query=query,
-            )
+            return self._is_overtaken(next_sequence, conditions.if_next, query, action)
         if found is None and (action is None or self._backend.owner is not None or conditions.must_exist):
             return self._is_not_found(query)
-        return StatementFailed(
-            f"session {self.id!r} was not changed as asked: a trigger of your own on sessions or messages "
-            "suppressed a row (see pg_trigger), or someone deleted the session at this moment",
-            query=query,
-        )
+        return self._is_suppressed(query)
 
     def _is_not_found(self, query: str) -> SessionNotFound:
         owner = self._backend.owner
@@ -472,6 +505,21 @@ class Session:
         return SessionExists(
             f"session {self.id!r} is already stored with another source, user, parent or metadata; give the same "
             "values, or another id",
+            query=query,
+        )
+
+    def _is_overtaken(self, next_sequence: int, if_next: int | None, query: str, action: str | None) -> Overtaken:
+        return Overtaken(
+            f"cannot {action} session {self.id!r}: its next number was not {if_next}, and is {next_sequence} now; "
+            "read what was appended, and decide again",
+            next_sequence=next_sequence,
+            query=query,
+        )
+
+    def _is_suppressed(self, query: str) -> StatementFailed:
+        return StatementFailed(
+            f"session {self.id!r} was not changed as asked: a trigger of your own on sessions or messages "
+            "suppressed a row (see pg_trigger), or someone else changed or deleted the session at this moment",
             query=query,
         )
 

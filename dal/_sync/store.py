@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from dal import validate
 from dal._sync.backend import Appends, Backend
+from dal._sync.erasing import erase_user
 from dal._sync.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._sync.pool import OwnPool
 from dal._sync.runner import Runner
@@ -25,7 +26,7 @@ from dal.errors import StatementFailed
 from dal.histories._sync.export import export
 from dal.histories._sync.imports import import_lines
 from dal.observe import Hook, Observer
-from dal.records import Imported, Message, Metadata, NewMessage, Purged, SessionPage, Status
+from dal.records import Erased, Imported, Message, Metadata, NewMessage, Purged, SessionPage, Status
 from dal.retries import RETRIES
 from dal.schema.check import SchemaCheck
 from dal.writer._sync.writer import Writer
@@ -250,13 +251,27 @@ class SessionStore:
         """
         return list_agents(self._backend, session_ids)
 
-    def delete_idle(self, before: datetime, limit: int = 1000) -> tuple[str, ...]:
+    def delete_idle(self, before: datetime, limit: int = 1000, *, status: Status | None = None) -> tuple[str, ...]:
         """Delete at most `limit` sessions without activity since `before`, and return their ids.
+
+        Trashed sessions are left out, unless `status` is "trashed": then it deletes those trashed before that time.
 
         It skips sessions that are being written to, and sessions with a locked row in another table, such as one of
         yours that refers to messages. Call it until it returns nothing.
         """
-        return delete_idle(self._backend, before, limit)
+        return delete_idle(self._backend, before, limit, status)
+
+    def erase_user(
+        self, user_id: str, limit: int = 100, *, progress: Callable[[Erased], object] | None = None
+    ) -> Erased:
+        """Delete everything that is stored of a user, and return a receipt.
+
+        Each statement deletes at most `limit` whole sessions, of any status, with their removed messages and changes.
+        It waits for those who write to them. Only tombstones are left, without the user's id. After each statement,
+        `progress` is called with what was deleted so far. If it is interrupted, call it again for the rest; the receipt
+        then lacks what was deleted before. Stop the user's own calls first: a session that is begun afterwards stays.
+        """
+        return erase_user(self._backend, user_id, limit, progress)
 
     def purge(self, before: datetime, limit: int = 1000) -> Purged:
         """Remove the tombstones and the removed messages that are older than `before`: at most `limit` of each.

@@ -13,7 +13,7 @@ import psycopg
 import typer
 from typer.core import TyperGroup
 
-from dal.cli import histories, idle, queries, schema, serve, sessions, show
+from dal.cli import erase, histories, idle, queries, schema, serve, sessions, show
 from dal.cli.help import below, improve
 from dal.cli.verbosity import set_quiet, set_verbose
 from dal.demo.command import demo
@@ -99,6 +99,7 @@ app.command(rich_help_panel=_DATABASE)(sessions.sessions)
 app.command(rich_help_panel=_DATABASE)(show.show)
 app.command("delete-idle", rich_help_panel=_DATABASE)(idle.delete_idle)
 app.command(rich_help_panel=_DATABASE)(idle.purge)
+app.command("erase-user", rich_help_panel=_DATABASE)(erase.erase_user)
 app.command(rich_help_panel=_DATABASE)(histories.export)
 app.command("import", rich_help_panel=_DATABASE)(histories.import_)
 app.command(rich_help_panel=_GATE)(queries.queries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
@@ -10,14 +9,14 @@ from typing import Annotated
 import typer
 
 from dal._sync.store import SessionStore
+from dal.cli.confirm import confirm, count
 from dal.cli.connection import connected, place
-from dal.cli.options import Dsn, Schema, User
+from dal.cli.options import Dsn, Schema, User, Yes
 from dal.cli.progress import progress
 from dal.cli.render import in_utc
 from dal.cli.times import ago, moment
-from dal.errors import InvalidInput
 from dal.gate.cli.exits import NEGATIVE
-from dal.gate.cli.output import errors, out, print_error, say
+from dal.gate.cli.output import out, print_error, say
 from dal.records import SessionRecord
 from dal.validate import make_cursor
 
@@ -44,7 +43,7 @@ def delete_idle(  # noqa: PLR0913 - options
     ] = None,
     user: User = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete sessions without activity since some time, with their messages.
 
@@ -60,13 +59,13 @@ def delete_idle(  # noqa: PLR0913 - options
         store = store if user is None else store.for_user(user)
         total = None
         if dry_run or not yes:
-            total, messages = _count(store, since)
+            total, messages = count(_idle(store, since))
             what = f"{total:,} sessions with {messages:,} messages, without activity since {in_utc(since)} UTC, "
             what += f"in {place(connection, schema)}"
             if dry_run:
                 out.print(f"Would delete {what}.", soft_wrap=True)
                 return
-            _confirm(what)
+            confirm(what)
         _delete(store, since, total)
         if any(_idle(store, since)):
             print_error("sessions that are in use were skipped; run it again")
@@ -87,7 +86,7 @@ def purge(
         str | None,
         typer.Option("--older-than", metavar="DURATION", help="Removed or deleted this long ago: 30m, 12h, 90d or 8w."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove what old changes leave: removed messages, and the tombstones of deleted sessions.
 
@@ -101,7 +100,7 @@ def purge(
     with connected(dsn, schema) as connection:
         if not yes:
             where = place(connection, schema)
-            _confirm(f"removed messages and tombstones of before {in_utc(since)} UTC, in {where}")
+            confirm(f"removed messages and tombstones of before {in_utc(since)} UTC, in {where}")
         _purge(SessionStore(connection), since)
 
 
@@ -126,18 +125,6 @@ def _since(before: str | None, older_than: str | None) -> datetime:
     raise typer.BadParameter("give either --before or --older-than")
 
 
-def _count(store: SessionStore, since: datetime) -> tuple[int, int]:
-    """Return how many sessions are idle, and how many messages they have."""
-    sessions = messages = 0
-    with progress() as report:
-        for record in _idle(store, since):
-            sessions += 1
-            messages += record.message_count
-            if sessions % _PAGE == 0:
-                report(f"{sessions:,} sessions found", None)
-    return sessions, messages
-
-
 def _idle(store: SessionStore, since: datetime) -> Iterator[SessionRecord]:
     """Yield the idle sessions: the list is in the order of activity, so they are its end."""
     cursor: str | None = make_cursor(since, "0")
@@ -145,15 +132,6 @@ def _idle(store: SessionStore, since: datetime) -> Iterator[SessionRecord]:
         page = store.sessions(limit=_PAGE, cursor=cursor)
         yield from (record for record in page if record.updated_at < since)
         cursor = page.cursor
-
-
-def _confirm(what: str) -> None:
-    """Ask on the terminal; typer's own question writes to stdout too."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise InvalidInput("--yes", "is needed: stdin is not a terminal, so nobody can confirm")
-    errors.print(f"Delete {what}? [y/N] ", end="", soft_wrap=True)
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise typer.Abort
 
 
 def _delete(store: SessionStore, since: datetime, total: int | None) -> None:

@@ -33,6 +33,7 @@ Schema = Annotated[
     ),
 ]
 User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Only this user's sessions.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Source = Annotated[
     str | None, typer.Option("--source", metavar="NAME", help="Only sessions from this source, such as telegram.")
 ]

@@ -41,6 +41,7 @@ HEADERS = {
     "sessions.delete": QueryHeader(records.Deleted, repeatable=True),
     "sessions.delete_idle": QueryHeader(records.Deleted, repeatable=False),
     "sessions.delete_idle_of_user": QueryHeader(records.Deleted, repeatable=False),
+    "sessions.erase_user": QueryHeader(records.ErasureStep, repeatable=False),
     "sessions.export": QueryHeader(records.ExportedSession, repeatable=True),
     "sessions.export_of_user": QueryHeader(records.ExportedSession, repeatable=True),
     "sessions.fork": QueryHeader(records.SessionRecord, repeatable=True),
@@ -54,6 +55,8 @@ HEADERS = {
     "sessions.pause": QueryHeader(records.SessionRecord, repeatable=True),
     "sessions.purge": QueryHeader(records.Purged, repeatable=False),
     "sessions.relist": QueryHeader(records.Relisted, repeatable=True),
+    "sessions.restore": QueryHeader(records.SessionRecord, repeatable=True),
     "sessions.resume": QueryHeader(records.SessionRecord, repeatable=True),
+    "sessions.trash": QueryHeader(records.SessionRecord, repeatable=True),
     "sessions.update_metadata": QueryHeader(records.SessionRecord, repeatable=True),
 }

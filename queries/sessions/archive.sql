@@ -1,45 +1,100 @@
--- name: archive(session_id, owner)^
+-- name: archive(session_id, change_id, if_next, owner)^
 -- Archive a session, which is final: nothing can be appended to it or removed from it afterwards.
 --
--- One statement: The update uses the newest version of the row, even if the status changed after the
---   statement began. If the status must not change, it writes the old values back. With `owner`, another
---   user's session behaves as if it did not exist.
--- Index: sessions_pkey; a change of status writes to the indexes of the lists.
+-- One statement: It locks the session's row first, and so reads its newest version. Only if the status is
+--   active or paused, it changes the row and records the change for an hour; otherwise it returns the row as
+--   it is. If `if_next` is not null, a session whose next number is another one does not change. With
+--   `owner`, another user's session behaves as if it did not exist. The server checks constraints before it
+--   notices that the row that it has read is an old version, so the new values must suit that one, too.
+-- Index: sessions_pkey, changes_pkey; a change of status writes to the indexes of the lists.
 -- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
---   WAL O(1) in the session's messages; at most 22 buffers; at most 7 WAL records; at most 10 ms of CPU;
+--   WAL O(1) in the session's messages; at most 44 buffers; at most 11 WAL records; at most 10 ms of CPU;
 --   no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions; 1 row of sessions
--- Never: Seq Scan
--- Repeat: safe: archived is final.
--- Returns: SessionRecord; the current row; no row if the session is not stored. A session that was already
---   archived does not change, and keeps its archived_at.
-UPDATE sessions AS s SET
-    status = 'archived',
-    archived_at = CASE
-        WHEN s.status = 'archived' THEN s.archived_at
-        WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
-        ELSE greatest(s.updated_at, statement_timestamp())
-    END,
-    updated_at = CASE
-        WHEN s.status = 'archived' THEN s.updated_at
-        WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
-        ELSE greatest(s.updated_at, statement_timestamp())
-    END,
-    listed_at = CASE WHEN s.status = 'archived' THEN s.listed_at ELSE statement_timestamp() END
-WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
-RETURNING
+-- Locks: RowExclusive on sessions, changes; 1 row of sessions
+-- Never: Seq Scan on sessions
+-- Repeat: safe: the repeated statement finds the change_id, and changes nothing.
+-- Returns: SessionRecord; the current row; no row if the session is not stored. Its status is archived, or
+--   the one that cannot be archived. A session that was already archived keeps its archived_at. If two equal
+--   changes run at the same time, the second may fail with 23505; it is safe to repeat.
+WITH session AS MATERIALIZED (
+    SELECT
+        s.session_id,
+        s.source,
+        s.user_id,
+        s.parent_id,
+        s.status,
+        s.next_sequence,
+        s.message_count,
+        s.agent_ids,
+        s.metadata,
+        s.created_at,
+        s.updated_at,
+        s.archived_at,
+        s.revision,
+        s.fork_point,
+        CASE
+            WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
+            ELSE greatest(s.updated_at, statement_timestamp())
+        END AS moment
+    FROM sessions AS s
+    WHERE s.session_id = :session_id::text AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
+    FOR NO KEY UPDATE
+),
+
+changed AS (
+    UPDATE sessions AS s SET
+        status = 'archived',
+        archived_at = l.moment,
+        trashed_from = NULL,
+        updated_at = l.moment,
+        listed_at = statement_timestamp(),
+        revision = s.revision + 1
+    FROM session AS l
+    WHERE
+        s.session_id = l.session_id
+        AND l.status IN ('active', 'paused')
+        AND (:if_next::bigint IS NULL OR l.next_sequence = :if_next::bigint)
+        AND NOT EXISTS (
+            SELECT FROM changes AS c
+            WHERE c.session_id = :session_id::text AND c.change_id = :change_id::text
+        )
+    RETURNING s.session_id, s.status, s.updated_at, s.archived_at, s.revision
+),
+
+noted AS (
+    INSERT INTO changes AS c (session_id, change_id, revision, kind, changed_at)
+    SELECT
+        s.session_id,
+        (SELECT :change_id::text) AS change_id,
+        s.revision,
+        'archive' AS kind,
+        statement_timestamp()
+    FROM changed AS s
+),
+
+pruned AS (
+    DELETE FROM changes AS c
+    WHERE
+        c.session_id = :session_id::text
+        AND c.changed_at < statement_timestamp() - interval '1 hour'
+        AND EXISTS (SELECT FROM changed)
+)
+
+SELECT
     s.session_id,
     s.source,
     s.user_id,
     s.parent_id,
-    s.status,
+    coalesce(c.status, s.status) AS status,
     s.next_sequence,
     s.message_count,
     s.agent_ids,
     s.metadata,
     s.created_at,
-    s.updated_at,
-    s.archived_at,
-    s.revision,
-    s.fork_point;
+    coalesce(c.updated_at, s.updated_at) AS updated_at,
+    coalesce(c.archived_at, s.archived_at) AS archived_at,
+    coalesce(c.revision, s.revision) AS revision,
+    s.fork_point
+FROM session AS s
+LEFT JOIN changed AS c ON s.session_id = c.session_id;

@@ -1,4 +1,4 @@
--- name: delete_idle(idle_since, passed_over, limit, patience)
+-- name: delete_idle(idle_since, statuses, passed_over, limit, patience)
 -- Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
 -- most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
 -- Each leaves a tombstone, as a session that delete deletes.
@@ -10,7 +10,8 @@
 --   statement fails with 55P03 and deletes nothing. The store halves `limit`, and finally skips that session:
 --   the scan begins after `passed_over` sessions. A session whose place is in the future, because a clock was
 --   ahead, gets the present time as its place, and its idle time starts from there. If only updated_at is in
---   the future, as after an import, its place decides.
+--   the future, as after an import, its place decides. A trashed session is idle since it was trashed, which
+--   is its place.
 -- Index: sessions_listed, forwards; sessions_pkey, and messages_pkey for the messages; the insert of
 --   tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
@@ -30,7 +31,7 @@ WITH patience AS (
 
 ahead AS (
     SELECT a.session_id
-    FROM unnest(ARRAY['active', 'paused', 'archived']) AS wanted (status)
+    FROM unnest((SELECT :statuses::text[])) AS wanted (status)
     CROSS JOIN LATERAL (
         SELECT s.session_id
         FROM sessions AS s
@@ -52,11 +53,14 @@ relisted AS (
 ),
 
 candidate AS (
-    SELECT c.session_id
-    FROM unnest(ARRAY['active', 'paused', 'archived']) AS wanted (status)
+    SELECT
+        c.session_id,
+        c.status
+    FROM unnest((SELECT :statuses::text[])) AS wanted (status)
     CROSS JOIN LATERAL (
         SELECT
             s.session_id,
+            s.status,
             s.listed_at
         FROM sessions AS s
         WHERE
@@ -64,7 +68,7 @@ candidate AS (
             AND s.status <> ''
             AND s.listed_at < :idle_since::timestamptz
             AND CASE
-                WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN s.listed_at
+                WHEN s.status = 'trashed' OR s.updated_at > statement_timestamp() + interval '1 hour' THEN s.listed_at
                 ELSE s.updated_at
             END < :idle_since::timestamptz
         ORDER BY s.listed_at, s.session_id
@@ -84,8 +88,9 @@ idle AS MATERIALIZED (
         FROM sessions AS s
         WHERE
             s.session_id = c.session_id
+            AND s.status = c.status
             AND CASE
-                WHEN s.updated_at > statement_timestamp() + interval '1 hour' THEN s.listed_at
+                WHEN s.status = 'trashed' OR s.updated_at > statement_timestamp() + interval '1 hour' THEN s.listed_at
                 ELSE s.updated_at
             END < :idle_since::timestamptz
         FOR UPDATE SKIP LOCKED

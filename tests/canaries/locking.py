@@ -9,13 +9,6 @@ _LAST = """last AS MATERIALIZED (
 
 prior AS ("""
 
-_HELD = """WITH held AS MATERIALIZED (
-    SELECT h.session_id FROM sessions AS h WHERE h.session_id = :session_id::text
-    FOR UPDATE
-)
-
-UPDATE sessions AS s SET"""
-
 _HOLD = """
 CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     PERFORM FROM messages WHERE session_id = NEW.session_id ORDER BY sequence LIMIT 1 FOR SHARE;
@@ -64,11 +57,7 @@ LOCKING = {
     "a change of status that blocks foreign keys": quick(
         "sessions.pause",
         "1 row of sessions locked",
-        (
-            "UPDATE sessions AS s SET",
-            _HELD,
-        ),
-        ("WHERE s.session_id = :session_id::text", "WHERE s.session_id = (SELECT h.session_id FROM held AS h)"),
+        ("FOR NO KEY UPDATE", "FOR UPDATE"),
     ),
     "a cache that blocks foreign keys": quick(
         "sessions.agent_ids", "any rows of sessions locked FOR NO KEY UPDATE", ("NO KEY UPDATE SKIP", "UPDATE SKIP")

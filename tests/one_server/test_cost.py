@@ -126,6 +126,8 @@ def large_schemas(server):
                 fill(store.session("talk"), messages)
                 store.session("over").append("assistant", "x", agent_id="a")
                 store.session("over").archive()
+                store.session("trashed").append("assistant", "x")
+                store.session("trashed").trash()
                 connection.execute("VACUUM ANALYZE sessions, messages, removed_messages, changes")
         return made[messages]
 
@@ -335,6 +337,7 @@ CALLS = {
     "sessions.delete_idle_of_user": lambda store, session: store.for_user("u1").delete_idle(
         datetime(2000, 1, 1, tzinfo=UTC), 5
     ),
+    "sessions.erase_user": lambda store, session: store.erase_user("nobody", 5),
     "sessions.export": query_call("sessions.export", **PAGE),
     "sessions.export_of_user": query_call("sessions.export_of_user", user_id="u1", **PAGE),
     "sessions.get": lambda store, session: session.record(),
@@ -346,7 +349,9 @@ CALLS = {
     "sessions.pause": lambda store, session: session.pause(),
     "sessions.purge": lambda store, session: store.purge(datetime(2000, 1, 1, tzinfo=UTC), 5),
     "sessions.relist": query_call("sessions.relist"),
+    "sessions.restore": lambda store, session: session.restore(),
     "sessions.resume": lambda store, session: session.resume(),
+    "sessions.trash": lambda store, session: store.session("trashed").trash(),
     "sessions.update_metadata": lambda store, session: session.update_metadata({"a": 1}),
 }
 
@@ -364,6 +369,7 @@ CUSTOM_PLANS = {
     "sessions.changes": "a revision",
     "sessions.delete_idle": "a limit",
     "sessions.delete_idle_of_user": "a limit",
+    "sessions.erase_user": "a limit",
     "sessions.export": "a limit",
     "sessions.export_of_user": "a limit",
     "sessions.list": "a limit",

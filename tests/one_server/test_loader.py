@@ -91,7 +91,9 @@ def test_missing_and_unknown_arguments_are_refused(side, server):
 def test_a_query_runs_when_called_and_returns_a_list(side, server, options, tables, connection):
     raw = side.connect(server.conninfo, **options)
     side.store(raw).session("s").append("user", "x")
-    side.queries.sessions.delete_idle(raw, idle_since="infinity", passed_over=0, limit=10, patience=None)
+    side.queries.sessions.delete_idle(
+        raw, idle_since="infinity", statuses=["active"], passed_over=0, limit=10, patience=None
+    )
     assert connection.execute("SELECT FROM sessions").fetchall() == []
     assert side.queries.messages.latest(raw, session_id="s", limit=1) == []
     raw.close()

@@ -78,12 +78,15 @@ CHANGES = st.sampled_from(
     [
         ("pause", (), {}),
         ("archive", (), {}),
+        ("trash", (), {}),
+        ("restore", (), {}),
         ("delete", (), {}),
         ("remove_from", (1,), {}),
         ("remove_last", (1,), {}),
         ("update_metadata", ({"a": 7},), {}),
     ]
 )
+METHODS = ["pause", "resume", "archive", "trash", "restore", "delete"]
 POOLED, SINGLE = (0, 2), (1, 3)
 
 
@@ -192,7 +195,7 @@ class Machine(RuleBasedStateMachine):
         handle = self._in(handle, inside, writes=True)
         self._same(handle, "replace_from", sequence, new, if_next=if_next, keep=keep, expect=expect)
 
-    @rule(handle=handles, inside=st.booleans(), method=st.sampled_from(["pause", "resume", "archive", "delete"]))
+    @rule(handle=handles, inside=st.booleans(), method=st.sampled_from(METHODS))
     def change(self, handle, inside, method):
         self._same(self._in(handle, inside, writes=True), method)
 
@@ -207,6 +210,22 @@ class Machine(RuleBasedStateMachine):
         before = [datetime(2000, 1, 1, tzinfo=UTC), *known][nth % (len(known) + 1)]
         deleted = scope.call_store("delete_idle", before + timedelta(microseconds=1), limit)
         assert sorted(deleted) == sorted(scope.model.delete_idle(before + timedelta(microseconds=1), limit, deleted))
+
+    @rule(scope=SCOPES, inside=st.booleans())
+    def empty_trash(self, scope, inside):
+        scope = self._at(scope, inside)
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        assert sorted(scope.call_store("delete_idle", tomorrow, status="trashed")) == sorted(scope.model.empty_trash())
+
+    @rule(scope=SCOPES, inside=st.booleans(), user=st.sampled_from(["u1", "u2"]), limit=st.integers(1, 3))
+    def erase_user(self, scope, inside, user, limit):
+        held = self.inside and any(
+            stored and stored.user_id == user and session_id in self.inside.model.locked
+            for session_id, stored in self.inside.model.sessions.items()
+        )
+        scope = self.inside if held else self._at(scope, inside)
+        receipt = scope.call_store("erase_user", user, limit)
+        assert (receipt.sessions, receipt.messages) == scope.model.erase_user(user)
 
     # Reading
 
@@ -238,12 +257,17 @@ class Machine(RuleBasedStateMachine):
           limit=st.integers(1, 4), follow=st.booleans())  # fmt: skip
     def sessions(self, scope, inside, limit, follow, **wanted):
         scope = self._at(scope, inside)
+        if wanted["status"] == "trashed":  # The model does not know when a session was trashed.
+            limit, follow = 100, False
         key = tuple(wanted.values())
         cursor = self.cursors.get(key) if follow else None
         page = scope.call_store("sessions", limit=limit, cursor=cursor, **wanted)
         wanted = {name: value for name, value in wanted.items() if value is not None}
         rows, more = scope.model.sessions_page(wanted, limit, cursor)
-        assert comparable(page.sessions) == comparable(rows)
+        if wanted.get("status") == "trashed":
+            assert sorted(map(comparable, page.sessions)) == sorted(map(comparable, rows))
+        else:
+            assert comparable(page.sessions) == comparable(rows)
         assert (page.cursor is not None) == more
         self.cursors[key] = page.cursor
 
@@ -351,7 +375,7 @@ class Machine(RuleBasedStateMachine):
             assert comparable(record) == comparable(stored)
             assert comparable(messages) == comparable(stored.lines)
             assert record.agent_ids in {None, stored.agents()}
-            assert (record.archived_at is not None) == (record.status == "archived")
+            assert (record.archived_at is not None) == stored.is_archived()
             times = [message.created_at for message in messages]
             assert times == sorted(times)
             model.settle(session_id, record.updated_at)
@@ -450,7 +474,7 @@ def test_every_method_is_in_the_machine(stores, server, options):
             run("remove_last", handle, False, 1)
             run("remove_from", handle, False, 1)
             run("changes", handle, False)
-            for method in ("pause", "resume", "archive"):
+            for method in ("pause", "resume", "trash", "restore", "archive"):
                 run("change", handle, False, method)
             for user in ("u1", "stranger"):
                 run("confined", handle, False, user, ("record", (), {}))
@@ -458,6 +482,8 @@ def test_every_method_is_in_the_machine(stores, server, options):
             run("reset", handle, None)
             run("change", handle, False, "delete")
             run("delete_idle", scope, False, 1, 0)
+            run("empty_trash", scope, False)
+            run("erase_user", scope, False, "u1", 1)
             if scope in POOLED:
                 run("reconnect", scope)
     kinds = dal.Session, dal.AsyncSession, dal.SessionStore, dal.AsyncSessionStore

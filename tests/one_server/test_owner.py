@@ -73,6 +73,8 @@ REFUSED = {
     "pause": lambda session: session.pause(),
     "resume": lambda session: session.resume(),
     "archive": lambda session: session.archive(),
+    "trash": lambda session: session.trash(),
+    "restore": lambda session: session.restore(),
     "update_metadata": lambda session: session.update_metadata({"title": "mine"}),
     "annotate": lambda session: session.annotate("m1", {"rating": 5}),
     "annotate of none": lambda session: session.annotate("none", {"rating": 5}),
@@ -95,6 +97,8 @@ STORE = {
     "agent_ids": (lambda mine: mine.agent_ids(["theirs"]), {"theirs": ()}),
     "delete_idle": (lambda mine: mine.delete_idle(TOMORROW), ()),
     "purge": (lambda mine: mine.purge(TOMORROW), dal.StatementFailed),
+    "erase_user": (lambda mine: mine.erase_user("u1"), dal.Erased()),
+    "erase_user of another": (lambda mine: mine.erase_user("u2"), dal.InvalidInput),
     "export": (lambda mine: list(mine.export()), []),
     "import_": (lambda mine: mine.import_([APPEND]).refused, {"theirs": "it belongs to another user"}),
     "for_user": (lambda mine: mine.for_user("u1").session("theirs").delete(), False),
@@ -215,6 +219,7 @@ def test_another_user_id_is_refused(mine):
         lambda: mine.sessions(user_id="u2"),
         lambda: mine.count_sessions(user_id="u2"),
         lambda: mine.for_user("u2"),
+        lambda: mine.erase_user("u2"),
     ):
         with pytest.raises(dal.InvalidInput, match="user_id: is 'u2', and this store is confined to user 'u1'"):
             operation()
@@ -241,6 +246,8 @@ def test_the_users_own_sessions_work(mine, store):
     assert session.update_metadata({"title": "x"}).metadata == {"title": "x"}
     assert session.annotate("m", {"rating": 5}).metadata == {"rating": 5}
     assert session.redact("m").content == ""
+    assert session.trash().status == "trashed"
+    assert session.restore().status == "active"
     assert session.remove_from(2) == 1
     fork = session.fork()
     assert (fork.user_id, fork.source, fork.append("user", "d").sequence) == ("u1", "web", 3)

@@ -56,6 +56,8 @@ RETRIED = {
     "archive": (lambda session: session.archive(), 1),
     "fork": (lambda session: session.fork(), 1),
     "create": (lambda session: session.create(), 1),
+    "trash": (lambda session: session.trash(), 1),
+    "restore": (lambda session: session.restore(), 1),
     "reset": (lambda session: session.reset(), 1),
     "agent_ids": (lambda session: session.agent_ids(), 1),
 }
@@ -73,8 +75,12 @@ def test_an_operation_is_applied_once_after_a_lost_connection(pooled, kill, name
 
 @pytest.mark.parametrize(
     "operation",
-    [lambda store: store.delete_idle(LONG_AGO), lambda store: store.purge(LONG_AGO)],
-    ids=["delete_idle", "purge"],
+    [
+        lambda store: store.delete_idle(LONG_AGO),
+        lambda store: store.purge(LONG_AGO),
+        lambda store: store.erase_user("nobody"),
+    ],
+    ids=["delete_idle", "purge", "erase_user"],
 )
 def test_the_outcome_of_a_deletion_is_unknown_after_a_lost_connection(pooled, kill, operation):
     pooled.session("s").append("user", "hello")

@@ -35,7 +35,9 @@ SESSION_CALLS = {
     "removed": lambda session: session.removed(limit=100),
     "replace_from": lambda session: session.replace_from(0, [NewMessage(role="user", content="x")] * 2),
     "reset": lambda session: session.reset(),
+    "restore": lambda session: session.restore(),
     "resume": lambda session: session.resume(),
+    "trash": lambda session: session.trash(),
     "update_metadata": lambda session: session.update_metadata({"title": "x"}),
 }
 
@@ -49,6 +51,7 @@ STORE_CALLS = {
     "check_schema": lambda store: store.check_schema(),
     "delete_idle": lambda store: store.delete_idle(OLD, 10),
     "purge": lambda store: store.purge(OLD, 10),
+    "erase_user": lambda store: store.erase_user("u1"),
     "sessions": lambda store: store.sessions(user_id="u1", limit=10),
 }
 
@@ -222,7 +225,13 @@ REMOVALS = {"messages.remove_from", "messages.remove_last", "messages.replace_fr
 """Queries that count the rows that they have removed."""
 
 
-COUNTS = {"messages.redact", "sessions.count_of_user", "sessions.fork", "sessions.purge"}
+COUNTS = {
+    "messages.redact",
+    "sessions.count_of_user",
+    "sessions.erase_user",
+    "sessions.fork",
+    "sessions.purge",
+}
 """Queries that count what they were asked to count, copy, change or delete."""
 
 

@@ -120,7 +120,13 @@ DELETIONS = {
 
 @pytest.mark.parametrize("name", DELETIONS)
 def test_deleting_idle_sessions_costs_the_same_in_a_busy_hour(busy, quiet, name, figure):
-    parameters = {"idle_since": NOON + timedelta(minutes=50), "passed_over": 0, "limit": 5, "patience": None}
+    parameters = {
+        "idle_since": NOON + timedelta(minutes=50),
+        "statuses": ["active"],
+        "passed_over": 0,
+        "limit": 5,
+        "patience": None,
+    }
     parameters |= DELETIONS[name]
     hours = {"busy": busy, "quiet": quiet}
     # Each is rolled back, so all delete the same sessions.

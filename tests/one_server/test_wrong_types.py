@@ -36,6 +36,7 @@ WRONG_VALUES = {
     "optional moment": ["2026-01-01", 1767225600, date(2026, 1, 1), NOW.replace(tzinfo=None)],
     "lines": [None, 7, "x", b"x", object(), [None], [7], [["x"]], {"x": 1}],
     "status": [*NOT_TEXT, "", "Active", (), ("active", "Active"), ["active", None]],
+    "callback": [7, "x", object()],
     "texts": [None, 7, "x", b"x", object(), ["x", None], [7], [b"x"], {"x": 1, 2: 3}, list],
     "messages": [None, 7, "x", b"x", object(), ["x"], [None], [("user", "x")], [{"role": "user"}],
                  NewMessage(role="u", content="x")],
@@ -68,7 +69,8 @@ SESSION = {
     "changes": {"after": "number", "limit": "number"},
     "update_metadata": {"metadata": "metadata", "remove": "texts", "touch": "flag"},
     "reset": {"metadata": "optional metadata"},
-    **{method: {} for method in ("agent_ids", "archive", "delete", "pause", "record", "resume", "stream")},
+    "archive": {"if_next": "optional number"},
+    **{method: {} for method in ("agent_ids", "delete", "pause", "record", "restore", "resume", "stream", "trash")},
 }  # fmt: skip
 STORE = {
     "session": {
@@ -83,8 +85,9 @@ STORE = {
     "append_all": {"messages": "messages"},
     "agent_ids": {"session_ids": "texts"},
     "for_user": {"user_id": "text"},
-    "delete_idle": {"before": "moment", "limit": "number"},
     "purge": {"before": "moment", "limit": "number"},
+    "delete_idle": {"before": "moment", "limit": "number", "status": "status"},
+    "erase_user": {"user_id": "text", "limit": "number", "progress": "callback"},
     "export": {
         "user_id": "optional text", "source": "optional text", "since": "optional moment", "until": "optional moment",
     },
@@ -100,6 +103,7 @@ VALID = {
     "message_id": "m",
     "sequence": 0,
     "before": NOW,
+    "user_id": "none",
 }
 
 CASES = [

@@ -14,6 +14,7 @@ import test_input
 import test_read
 import test_sessions
 import test_transactions
+import test_trash
 from psycopg import sql
 from ulid import ULID
 
@@ -28,6 +29,7 @@ MODULES = (
     test_input,
     test_read,
     test_sessions,
+    test_trash,
 )
 
 EXCLUDED = {

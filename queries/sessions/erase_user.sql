@@ -1,0 +1,120 @@
+-- name: erase_user(user_id, limit)^
+-- Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
+-- deleted. Call it until it finds nothing.
+--
+-- One statement: It locks the sessions in the order of their ids, as append_all does, so that the two
+--   cannot deadlock. A session that was changed while this statement waited for its lock is left for the next
+--   call, whose snapshot has the change; otherwise its removed messages could not be counted. The foreign
+--   keys delete the messages, the removed messages and the changes. A tombstone without the user's id is left
+--   of each session. The search for forks compares with BETWEEN, since the planner assumes that ten sessions
+--   are the parents of all others (schema.sql), and would read the whole table to find equal ids.
+-- Index: sessions_listed_of_user, sessions_listed_of_parent, removed_messages_pkey; sessions_pkey, and
+--   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
+-- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.
+-- Promises: 1 round trip; buffers O(log n) in the sessions;
+--   buffers O(n) in the deleted sessions, at most 33 buffers each;
+--   WAL O(n) in the deleted sessions, at most 575 WAL bytes each; at most 360 buffers; at most 80 WAL records;
+--   at most 10 ms of CPU; no sleeps; no temporary bytes
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
+--   any rows of messages FOR UPDATE; waits for rows of sessions, messages, removed_messages, changes
+-- Never: Seq Scan on sessions; Seq Scan on messages
+-- Repeat: not safe: the counts of what was deleted would be lost. Call it again for the remaining sessions.
+-- Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
+--   the user's sessions, up to the limit; `forks` has the ids of other users' forks of the deleted sessions,
+--   and of forks of those.
+WITH RECURSIVE candidate AS MATERIALIZED (
+    SELECT
+        c.session_id,
+        c.revision
+    FROM (
+        SELECT
+            s.session_id,
+            s.revision
+        FROM sessions AS s
+        WHERE s.user_id = :user_id::text
+        ORDER BY s.status, s.listed_at, s.session_id
+        LIMIT :limit::bigint
+    ) AS c
+    ORDER BY c.session_id
+),
+
+unchanged AS MATERIALIZED (
+    SELECT l.session_id
+    FROM candidate AS c
+    CROSS JOIN LATERAL (
+        SELECT
+            s.session_id,
+            s.revision
+        FROM sessions AS s
+        WHERE s.session_id = c.session_id AND s.user_id = :user_id::text
+        FOR UPDATE
+    ) AS l
+    WHERE l.revision = c.revision
+),
+
+deleted AS (
+    DELETE FROM sessions AS s
+    WHERE s.session_id = any(array(SELECT u.session_id FROM unchanged AS u))
+    RETURNING s.session_id, s.next_sequence, s.message_count, s.revision, s.created_at, s.updated_at
+),
+
+tombstone AS (
+    INSERT INTO sessions (
+        session_id, status, metadata, next_sequence, message_count, revision, created_at, updated_at, listed_at
+    )
+    SELECT
+        d.session_id,
+        'deleted',
+        '{}',
+        d.next_sequence,
+        0,
+        d.revision + 1,
+        d.created_at,
+        CASE
+            WHEN d.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
+            ELSE greatest(d.updated_at, statement_timestamp())
+        END,
+        statement_timestamp()
+    FROM deleted AS d
+),
+
+fork (session_id) AS (
+    SELECT s.session_id
+    FROM unchanged AS u
+    CROSS JOIN sessions AS s
+    WHERE
+        s.parent_id BETWEEN u.session_id AND u.session_id
+        AND s.fork_point IS NOT NULL
+        AND s.user_id IS DISTINCT FROM :user_id::text
+    UNION
+    SELECT s.session_id
+    FROM fork AS f
+    CROSS JOIN sessions AS s
+    WHERE
+        s.parent_id BETWEEN f.session_id AND f.session_id
+        AND s.fork_point IS NOT NULL
+        AND s.user_id IS DISTINCT FROM :user_id::text
+)
+
+SELECT
+    (
+        SELECT count(*)
+        FROM candidate
+    ) AS found,
+    count(*) AS sessions,
+    coalesce(sum(d.message_count), 0)::bigint AS messages,
+    (
+        SELECT coalesce(sum(k.messages), 0)::bigint
+        FROM unchanged AS u
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS messages
+            FROM removed_messages AS r
+            WHERE r.session_id = u.session_id
+        ) AS k
+    ) AS removed_messages,
+    array(
+        SELECT f.session_id
+        FROM fork AS f
+        ORDER BY f.session_id
+    ) AS forks
+FROM deleted AS d;
