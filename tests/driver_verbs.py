@@ -40,8 +40,9 @@ def call_every_method(side, conninfo, schema):
         assert_raises(dal.SessionArchived, lambda: session.append("user", "y"))
         assert session.agent_ids() == session.record().agent_ids == ("b", "a")
         assert session.delete()
-        store.session("idle").append("user", "x")
-        assert "idle" in store.delete_idle(datetime.now(UTC))
+        idle = store.session(f"idle-{side.name}")
+        idle.append("user", "x")
+        assert idle.id in store.delete_idle(datetime.now(UTC))
         store.session(f"left-{side.name}").append("user", "x")
 
 

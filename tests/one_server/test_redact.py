@@ -158,6 +158,22 @@ def refuse(store):  # noqa: C901 - one function for each error
         session.archive()
         session.append("user", SECRET)
 
+    def trashed():
+        session = store.session("trashed")
+        session.append("user", SECRET)
+        session.trash()
+        session.append("user", SECRET)
+
+    def deleted():
+        session = store.session("deleted")
+        session.append("user", SECRET)
+        session.delete()
+        session.append("user", SECRET)
+
+    def exists():
+        store.session("exists").append("user", SECRET)
+        store.session("exists", metadata={"title": SECRET}).create()
+
     def conflict():
         for content in (SECRET, f"{SECRET}!"):
             store.session("conflict").append("user", content, message_id="m")
@@ -177,7 +193,8 @@ def refuse(store):  # noqa: C901 - one function for each error
     def no_message():
         store.session("live").redact("none", SECRET)
 
-    for operation in (invalid, not_found, archived, conflict, partly, closed, overtaken, no_message):
+    refusals = (invalid, not_found, archived, trashed, deleted, exists, conflict, partly, closed, overtaken, no_message)
+    for operation in refusals:
         with pytest.raises(dal.DalError) as refused:
             operation()
         yield refused.value
