@@ -49,9 +49,9 @@ message AS MATERIALIZED (
         CASE
             WHEN EXISTS (SELECT FROM prior) THEN m.metadata ELSE m.metadata || :metadata::jsonb
         END AS wanted
-    FROM session AS s
-    INNER JOIN messages AS m ON m.session_id = :session_id::text AND m.message_id = :message_id::text
-    FOR NO KEY UPDATE OF m
+    FROM messages AS m
+    WHERE m.session_id = (SELECT s.session_id FROM session AS s) AND m.message_id = :message_id::text
+    FOR NO KEY UPDATE
 ),
 
 annotated AS (

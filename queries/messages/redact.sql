@@ -51,9 +51,9 @@ stored AS MATERIALIZED (
         m.content,
         m.metadata,
         m.created_at
-    FROM session AS s
-    INNER JOIN messages AS m ON m.session_id = :session_id::text AND m.message_id = :message_id::text
-    FOR NO KEY UPDATE OF m
+    FROM messages AS m
+    WHERE m.session_id = (SELECT s.session_id FROM session AS s) AND m.message_id = :message_id::text
+    FOR NO KEY UPDATE
 ),
 
 removed AS MATERIALIZED (
@@ -64,10 +64,12 @@ removed AS MATERIALIZED (
         m.content,
         m.metadata,
         m.created_at
-    FROM session AS s
-    INNER JOIN removed_messages AS m ON m.session_id = :session_id::text AND m.message_id = :message_id::text
-    WHERE EXISTS (SELECT FROM stored) OR NOT EXISTS (SELECT FROM shown)
-    FOR NO KEY UPDATE OF m
+    FROM removed_messages AS m
+    WHERE
+        m.session_id = (SELECT s.session_id FROM session AS s)
+        AND m.message_id = :message_id::text
+        AND (EXISTS (SELECT FROM stored) OR NOT EXISTS (SELECT FROM shown))
+    FOR NO KEY UPDATE
 ),
 
 redacted AS (
