@@ -11,15 +11,15 @@ import dal
 
 
 @pytest.fixture
-def session(store):
+def chat(store):
     """A session with a message, a removed one, and one that was removed and stored again."""
-    session = store.session("s", metadata={"a": 1, "b": 2})
-    session.append("user", "question", message_id="m0", metadata={"tokens": 7})
-    session.append("assistant", "first answer", message_id="m1", metadata={"tokens": 8}, agent_id="bot")
-    session.append("user", "thanks", message_id="m2")
-    session.remove_from(1)
-    session.append("assistant", "answer", message_id="m1", metadata={"tokens": 9})
-    return session
+    chat = store.session("s", metadata={"a": 1, "b": 2})
+    chat.append("user", "question", message_id="m0", metadata={"tokens": 7})
+    chat.append("assistant", "first answer", message_id="m1", metadata={"tokens": 8}, agent_id="bot")
+    chat.append("user", "thanks", message_id="m2")
+    chat.remove_from(1)
+    chat.append("assistant", "answer", message_id="m1", metadata={"tokens": 9})
+    return chat
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def changes(connection):
 
 
 CALLS = {
-    "annotate": lambda session: session.annotate("m0", {"rating": 5}),
-    "redact": lambda session: session.redact("m1", "[removed]"),
-    "update_metadata": lambda session: session.update_metadata({"title": "x"}, remove=["a"]),
-    "update_metadata without touch": lambda session: session.update_metadata({"title": "x"}, touch=False),
+    "annotate": lambda chat: chat.annotate("m0", {"rating": 5}),
+    "redact": lambda chat: chat.redact("m1", "[removed]"),
+    "update_metadata": lambda chat: chat.update_metadata({"title": "x"}, remove=["a"]),
+    "update_metadata without touch": lambda chat: chat.update_metadata({"title": "x"}, touch=False),
 }
 CHANGES = {"annotate": ("annotate", 2, 0, 0, 1), "redact": ("redact", 2, 1, 3, 2)}
 """The row of a change, if it is not one of the session's metadata."""
@@ -50,122 +50,122 @@ def call(request):
     return request.param, CALLS[request.param]
 
 
-def test_annotations_are_merged(session):
-    assert session.annotate("m0", {"rating": 5, "tokens": 8}) == session.message("m0")
-    assert session.message("m0").metadata == {"tokens": 8, "rating": 5}
-    assert session.annotate("m0", {"rating": None}).metadata == {"tokens": 8, "rating": None}
-    assert session.message("m1").metadata == {"tokens": 9}
+def test_annotations_are_merged(chat):
+    assert chat.annotate("m0", {"rating": 5, "tokens": 8}) == chat.message("m0")
+    assert chat.message("m0").metadata == {"tokens": 8, "rating": 5}
+    assert chat.annotate("m0", {"rating": None}).metadata == {"tokens": 8, "rating": None}
+    assert chat.message("m1").metadata == {"tokens": 9}
 
 
-def test_a_message_can_be_sent_again_after_it_was_annotated(session):
-    message = session.append("user", "x", message_id="m3", metadata={"n": 1})
-    session.annotate("m3", {"rating": 5})
-    assert session.append("user", "x", message_id="m3", metadata={"n": 1}).sequence == message.sequence
+def test_a_message_can_be_sent_again_after_it_was_annotated(chat):
+    message = chat.append("user", "x", message_id="m3", metadata={"n": 1})
+    chat.annotate("m3", {"rating": 5})
+    assert chat.append("user", "x", message_id="m3", metadata={"n": 1}).sequence == message.sequence
     again = dal.NewMessage(role="user", content="x", message_id="m3", metadata={"n": 1})
-    assert session.append_all([again])[0].sequence == message.sequence
+    assert chat.append_all([again])[0].sequence == message.sequence
     with pytest.raises(dal.MessageConflict):
-        session.append("user", "x", message_id="m3", metadata={"n": 2})
+        chat.append("user", "x", message_id="m3", metadata={"n": 2})
 
 
-def test_a_redacted_message_leaves_no_trace(session, connection):
-    message = session.redact("m1")
-    assert message == session.message("m1")
+def test_a_redacted_message_leaves_no_trace(chat, connection):
+    message = chat.redact("m1")
+    assert message == chat.message("m1")
     assert (message.content, message.metadata, message.sequence, message.agent_id) == ("", {}, 3, None)
     kept = connection.execute("SELECT message_id, content, metadata FROM removed_messages ORDER BY sequence").fetchall()
     assert kept == [("m1", "", {}), ("m2", "thanks", {})]
-    assert session.message("m0").content == "question"
+    assert chat.message("m0").content == "question"
     for conflicting in ("answer", "first answer"):
         with pytest.raises(dal.MessageConflict):
-            session.append("assistant", conflicting, message_id="m1", metadata={"tokens": 9})
+            chat.append("assistant", conflicting, message_id="m1", metadata={"tokens": 9})
 
 
-def test_a_removed_message_can_be_redacted(session, connection):
-    message = session.redact("m2", "[removed]")
+def test_a_removed_message_can_be_redacted(chat, connection):
+    message = chat.redact("m2", "[removed]")
     assert (message.sequence, message.content) == (2, "[removed]")
     assert connection.execute("SELECT content FROM removed_messages WHERE message_id = 'm2'").fetchall() == [
         ("[removed]",)
     ]
-    assert session.message("m2") is None
+    assert chat.message("m2") is None
 
 
-def test_a_redaction_replaces_what_the_store_sanitizes(side, store, server, schema, session):
+def test_a_redaction_replaces_what_the_store_sanitizes(side, store, server, schema, chat):
     with pytest.raises(dal.InvalidInput, match="content: holds a NUL"):
-        session.redact("m0", "\0")
+        chat.redact("m0", "\0")
     with side.connect_store(server.conninfo, schema=schema, sanitize="replace") as other:
         assert other.session("s").redact("m0", "\0").content == "\ufffd"
 
 
-def test_metadata_is_removed_and_merged(session):
-    record = session.update_metadata({"b": 3, "c": 4}, remove=["a", "b", "none"])
-    assert record == session.record()
+def test_metadata_is_removed_and_merged(chat):
+    record = chat.update_metadata({"b": 3, "c": 4}, remove=["a", "b", "none"])
+    assert record == chat.record()
     assert record.metadata == {"b": 3, "c": 4}, "a given key stays, even if it is also removed"
-    assert session.update_metadata({}, remove=("c",)).metadata == {"b": 3}
+    assert chat.update_metadata({}, remove=("c",)).metadata == {"b": 3}
 
 
-def test_each_change_is_counted_and_recorded_once(session, call, changes):
+def test_each_change_is_counted_and_recorded_once(chat, call, changes):
     name, operation = call
     for _ in range(3):
-        operation(session)
-        assert session.record().revision == 2, "the first change is the removal"
+        operation(chat)
+        assert chat.record().revision == 2, "the first change is the removal"
         assert changes() == [CHANGES.get(name, ("metadata", 2, None, None, 0))]
 
 
-def test_only_a_touch_moves_the_session(session, call, connection):
+def test_only_a_touch_moves_the_session(chat, call, connection):
     name, operation = call
     connection.execute(
         "UPDATE sessions SET updated_at = updated_at - interval '1 day', listed_at = now() - interval '1 day'"
     )
-    before = session.record().updated_at
-    operation(session)
-    moved = session.record().updated_at - before > timedelta(hours=23)
+    before = chat.record().updated_at
+    operation(chat)
+    moved = chat.record().updated_at - before > timedelta(hours=23)
     (listed,) = connection.execute("SELECT listed_at > now() - interval '1 hour' FROM sessions").fetchone()
     assert (moved, listed) == ((True, True) if name == "update_metadata" else (False, False))
 
 
-def test_archived_sessions_can_be_changed_and_deleted_ones_not(session, call, connection):
+def test_archived_sessions_can_be_changed_and_deleted_ones_not(chat, call, connection):
     _, operation = call
-    session.archive()
-    operation(session)
+    chat.archive()
+    operation(chat)
     connection.execute(
         "DELETE FROM messages; DELETE FROM removed_messages; UPDATE sessions SET status = 'deleted', archived_at = NULL"
     )
     with pytest.raises(dal.SessionDeleted):
-        operation(session)
+        operation(chat)
 
 
-def test_of_trashed_sessions_only_messages_can_be_redacted(session, call, connection, changes):
+def test_of_trashed_sessions_only_messages_can_be_redacted(chat, call, connection, changes):
     name, operation = call
     connection.execute("UPDATE sessions SET status = 'trashed', trashed_from = 'active'")
     if name == "redact":
-        assert operation(session).content == "[removed]"
+        assert operation(chat).content == "[removed]"
         return
     with pytest.raises(dal.SessionTrashed, match="it is in the trash"):
-        operation(session)
+        operation(chat)
     assert changes() == []
 
 
-def test_a_message_that_is_not_stored_is_not_found(session, store):
+def test_a_message_that_is_not_stored_is_not_found(chat, store):
     for change in (lambda one: one.annotate("m9", {}), lambda one: one.redact("m9")):
         with pytest.raises(dal.MessageNotFound, match="session 's' has no message 'm9'"):
-            change(session)
+            change(chat)
         with pytest.raises(dal.SessionNotFound):
             change(store.session("none"))
     with pytest.raises(dal.MessageNotFound):
-        session.annotate("m2", {"rating": 5})
+        chat.annotate("m2", {"rating": 5})
 
 
-def test_a_change_is_made_once_after_a_lost_reply(side, server, schema, session, call, changes):  # noqa: PLR0917 - fixtures
+def test_a_change_is_made_once_after_a_lost_reply(side, server, schema, chat, call, changes):  # noqa: PLR0917 - fixtures
     _, operation = call
     with Proxy(server.conninfo) as proxy, side.connect_store(proxy.conninfo, schema=schema, max_size=1) as store:
         store.session("s").record()
         lost = proxy.arm(Fault("cut", REPLY, message=0))
         changed = operation(store.session("s"))
         assert lost.fired.is_set()
-    assert changed in {session.record(), session.message("m0"), session.message("m1")}
+    assert changed in {chat.record(), chat.message("m0"), chat.message("m1")}
     assert len(changes()) == 1
 
 
-def test_a_repeated_statement_does_not_undo_later_changes(session, connection):
+def test_a_repeated_statement_does_not_undo_later_changes(chat, connection):
     """The reply was lost; before the repetition, somebody else changed the same."""
     given = {"session_id": "s", "change_id": "c1"}
     message = given | {"message_id": "m0"}
@@ -175,24 +175,24 @@ def test_a_repeated_statement_does_not_undo_later_changes(session, connection):
         (dal.queries.messages.redact, message | {"content": "x", "change_id": "c3"}),
     ]
     others = [
-        lambda: session.update_metadata({"a": 9}),
-        lambda: session.annotate("m0", {"tokens": 9}),
-        lambda: session.redact("m0", "y"),
+        lambda: chat.update_metadata({"a": 9}),
+        lambda: chat.annotate("m0", {"tokens": 9}),
+        lambda: chat.redact("m0", "y"),
     ]
     for (query, parameters), other in zip(statements, others, strict=True):
         query(connection, **parameters)
-        changed, revision = other(), session.record().revision
+        changed, revision = other(), chat.record().revision
         assert query(connection, **parameters) == changed
-        assert session.record().revision == revision
+        assert chat.record().revision == revision
 
 
-def test_each_change_deletes_old_rows_of_its_session(session, call, connection):
+def test_each_change_deletes_old_rows_of_its_session(chat, call, connection):
     for n in range(5):
-        session.update_metadata({"n": n})
+        chat.update_metadata({"n": n})
     connection.execute("UPDATE changes SET changed_at = changed_at - interval '61 minutes'")
     left = []
     for n in range(4):
-        session.update_metadata({"n": -n - 1})
+        chat.update_metadata({"n": -n - 1})
         left.append(connection.execute("SELECT count(*) FROM changes").fetchone()[0])
     assert left == [5, 4, 3, 4]
 
@@ -214,29 +214,27 @@ def meanwhile(connect):
     return meanwhile
 
 
-def test_concurrent_changes_are_all_kept(session, meanwhile):
-    annotated = meanwhile(lambda one: one.annotate("m0", {"a": 1}), lambda: session.annotate("m0", {"b": 2}))
+def test_concurrent_changes_are_all_kept(chat, meanwhile):
+    annotated = meanwhile(lambda one: one.annotate("m0", {"a": 1}), lambda: chat.annotate("m0", {"b": 2}))
     assert annotated.metadata == {"tokens": 7, "a": 1, "b": 2}
-    record = meanwhile(
-        lambda one: one.update_metadata({"c": 1}), lambda: session.update_metadata({"d": 2}, remove=["a"])
-    )
+    record = meanwhile(lambda one: one.update_metadata({"c": 1}), lambda: chat.update_metadata({"d": 2}, remove=["a"]))
     assert record.metadata == {"b": 2, "c": 1, "d": 2}
-    same = meanwhile(lambda one: one.update_metadata({"e": 1}), lambda: session.update_metadata({"e": 1}))
+    same = meanwhile(lambda one: one.update_metadata({"e": 1}), lambda: chat.update_metadata({"e": 1}))
     assert (same.metadata["e"], same.revision) == (1, record.revision + 1)
 
 
-def test_a_message_that_is_removed_meanwhile_is_redacted_where_it_is_kept(session, meanwhile, connection):
+def test_a_message_that_is_removed_meanwhile_is_redacted_where_it_is_kept(chat, meanwhile, connection):
     """The first statement's snapshot shows it where it was."""
-    message = meanwhile(lambda one: one.remove_from(3), lambda: session.redact("m1", "x"))
+    message = meanwhile(lambda one: one.remove_from(3), lambda: chat.redact("m1", "x"))
     assert (message.sequence, message.content) == (3, "x")
     kept = connection.execute("SELECT content FROM removed_messages WHERE message_id = 'm1'").fetchall()
     assert kept == [("x",), ("x",)]
 
 
-def test_a_message_that_is_removed_meanwhile_is_not_annotated(session, meanwhile):
+def test_a_message_that_is_removed_meanwhile_is_not_annotated(chat, meanwhile):
     with pytest.raises(dal.MessageNotFound):
-        meanwhile(lambda one: one.remove_from(3), lambda: session.annotate("m1", {"rating": 5}))
+        meanwhile(lambda one: one.remove_from(3), lambda: chat.annotate("m1", {"rating": 5}))
 
 
-def test_a_session_that_is_archived_meanwhile_is_annotated(session, meanwhile):
-    assert meanwhile(lambda one: one.archive(), lambda: session.annotate("m0", {"a": 1})).metadata["a"] == 1
+def test_a_session_that_is_archived_meanwhile_is_annotated(chat, meanwhile):
+    assert meanwhile(lambda one: one.archive(), lambda: chat.annotate("m0", {"a": 1})).metadata["a"] == 1

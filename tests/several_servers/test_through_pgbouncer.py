@@ -7,10 +7,12 @@ import bouncer
 import psycopg
 import pytest
 import test_agent_ids
+import test_annotate
 import test_append
 import test_concurrency
 import test_deletes
 import test_input
+import test_one_turn
 import test_read
 import test_sessions
 import test_transactions
@@ -23,10 +25,12 @@ import dal
 MODULES = (
     test_transactions,
     test_agent_ids,
+    test_annotate,
     test_append,
     test_concurrency,
     test_deletes,
     test_input,
+    test_one_turn,
     test_read,
     test_sessions,
     test_trash,
@@ -44,6 +48,10 @@ EXCLUDED = {
     "test_a_read_only_store_returns_nothing_of_a_deleted_session": "connects with a schema, and so with options",
     "test_an_existing_session_is_never_created": "connects with a schema, and so with options",
     "test_a_temporary_table_does_not_take_a_created_session": "creates a table that other clients would see",
+    "test_a_redaction_replaces_what_the_store_sanitizes": "connects with a schema, and so with options",
+    "test_a_change_is_made_once_after_a_lost_reply": "connects with a schema, and so with options",
+    "test_a_retry_after_a_lost_reply_is_not_overtaken": "connects with a schema, and so with options",
+    "test_of_rivals_with_the_same_number_exactly_one_wins": "connects with a schema, and so with options",
     "test_errors_can_be_pickled": "sends nothing",
     "test_invalid_input_is_refused_with_nothing_sent": "sends nothing",
 }
