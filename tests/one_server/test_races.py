@@ -66,7 +66,7 @@ def test_two_devices_regenerate_an_answer(side, devices, rounds, if_next, figure
 
 
 @pytest.fixture
-def race(connect):
+def together(connect):
     """Run functions at the same time, each with a store on its own connection; return their results."""
 
     def run(*functions):
@@ -89,7 +89,7 @@ def appends(rounds):
 
 
 @rounds(100, 3000)
-def test_messages_are_popped_while_others_append(race, connection, rounds, figure):
+def test_messages_are_popped_while_others_append(together, connection, rounds, figure):
     """Each acknowledged message is popped once, or still there."""
     done = threading.Event()
 
@@ -108,7 +108,7 @@ def test_messages_are_popped_while_others_append(race, connection, rounds, figur
                 continue
         return popped
 
-    first, second, *popped = race(append, append, pop, pop, pop)
+    first, second, *popped = together(append, append, pop, pop, pop)
     session = dal.SessionStore(connection).session("s")
     stored = Counter(one.sequence for one in (*first, *second))
     found = Counter(one.sequence for by in popped for one in by)
@@ -126,7 +126,7 @@ def test_messages_are_popped_while_others_append(race, connection, rounds, figur
 
 
 @rounds(100, 2000)
-def test_answers_are_replaced_while_others_append(race, connection, rounds, figure):
+def test_answers_are_replaced_while_others_append(together, connection, rounds, figure):
     """Each acknowledged message is stored or was removed by a replacement, and never both."""
 
     def replace(name):
@@ -143,7 +143,7 @@ def test_answers_are_replaced_while_others_append(race, connection, rounds, figu
 
         return run
 
-    results = race(appends(rounds), appends(rounds), replace("x"), replace("y"))
+    results = together(appends(rounds), appends(rounds), replace("x"), replace("y"))
     acknowledged = {one.sequence: one.content for result in results for one in result}
     assert len(acknowledged) == sum(map(len, results)), "no number is given twice"
     session = dal.SessionStore(connection).session("s")
@@ -187,7 +187,7 @@ class Follower:
 
 
 @rounds(100, 2000)
-def test_a_reader_follows_a_session(race, connect, connection, rounds, figure):
+def test_a_reader_follows_a_session(together, connect, connection, rounds, figure):
     """In the end it has the messages of the session, although changes were pruned meanwhile."""
     follower, pruning, done = Follower(), connect(), threading.Event()
 
@@ -209,7 +209,7 @@ def test_a_reader_follows_a_session(race, connect, connection, rounds, figure):
             polls += 1
         return polls
 
-    _, polls = race(write, follow)
+    _, polls = together(write, follow)
     session = dal.SessionStore(connection).session("s")
     follower.poll(session)
     follower.poll(session)

@@ -30,6 +30,11 @@ def test_every_method(side, bouncer, monkeypatch):
             assert session.messages(after=0, limit=1)[0].content == "y"
             assert session.messages(before=1) == (first,) == (session.message(first.message_id),)
             assert session.remove_from(2) == 1
+            assert session.replace_from(1, [NewMessage(role="user", content="w")], if_next=3)[0].sequence == 3
+            assert [message.content for message in session.remove_last()] == ["w"]
+            assert [message.content for message in session.removed()] == ["y", "z", "w"]
+            assert len(session.changes()) == 3
+            session.append("user", "y")
             assert session.agent_ids() == ("a",)
             assert session.pause().status == "paused"
             assert session.resume().status == "active"

@@ -13,7 +13,9 @@ import test_concurrency
 import test_deletes
 import test_input
 import test_one_turn
+import test_races
 import test_read
+import test_removing
 import test_sessions
 import test_transactions
 import test_trash
@@ -34,6 +36,8 @@ MODULES = (
     test_read,
     test_sessions,
     test_trash,
+    test_removing,
+    test_races,
 )
 
 EXCLUDED = {
@@ -52,6 +56,9 @@ EXCLUDED = {
     "test_a_change_is_made_once_after_a_lost_reply": "connects with a schema, and so with options",
     "test_a_retry_after_a_lost_reply_is_not_overtaken": "connects with a schema, and so with options",
     "test_of_rivals_with_the_same_number_exactly_one_wins": "connects with a schema, and so with options",
+    "test_nothing_is_removed_if_a_temporary_table_would_take_it": "creates a temporary table that others would see",
+    "test_a_change_is_made_once_although_the_connection_is_lost": "cuts the connection behind a proxy of its own",
+    "test_what_was_not_kept_cannot_be_returned_after_a_lost_reply": "cuts the connection behind a proxy of its own",
     "test_errors_can_be_pickled": "sends nothing",
     "test_invalid_input_is_refused_with_nothing_sent": "sends nothing",
 }
