@@ -17,6 +17,18 @@ def canonical(metadata):
     return json.dumps(metadata, sort_keys=True)
 
 
+def as_jsonb(value):
+    """Return metadata in a form that is equal where PostgreSQL's jsonb is: 1 and 1.0 are, 1 and true are not."""
+    match value:
+        case dict():
+            return {key: as_jsonb(one) for key, one in value.items()}
+        case list():
+            return [as_jsonb(one) for one in value]
+        case bool():
+            return "bool", value
+    return value
+
+
 @dataclass
 class Handle:
     """The state of a session object in memory."""
@@ -68,6 +80,9 @@ class Stored:
     touched: bool = True
     """Whether the current operation moves updated_at."""
 
+    def opening(self):
+        return self.source, self.user_id, self.parent_id, as_jsonb(self.metadata)
+
     def agents(self):
         return tuple(dict.fromkeys(line.agent_id for line in self.lines if line.agent_id is not None))
 
@@ -78,12 +93,22 @@ class Stored:
         return next((line for line in self.lines if line.message_id == message_id), None)
 
 
+@dataclass(frozen=True)
+class Tombstone:
+    """What a deleted session leaves. It is false, as if nothing were stored."""
+
+    next_sequence: int
+
+    def __bool__(self):
+        return False
+
+
 class Model:
     """The methods, on the committed sessions."""
 
     def __init__(self):
         self.sessions = {}
-        """By id; None if it was deleted."""
+        """By id; a Tombstone if it was deleted."""
         self.locked = set()
         """The sessions whose rows the current operation locks; a transaction holds them until it ends."""
         self.held = set()
@@ -131,7 +156,7 @@ class Model:
 
     def open(self, handle, latest):
         stored = self.sessions.get(handle.id)
-        if stored is None:
+        if not stored:
             return (None, (), ())
         handle.persisted = True
         return (stored, self.latest(handle, latest), stored.agents())
@@ -228,11 +253,25 @@ class Model:
 
     def delete(self, handle):
         handle.persisted = False
-        if self.sessions.get(handle.id) is None:
-            return False
-        self.locked.add(handle.id)
-        self.sessions[handle.id] = None
+        stored = self.sessions.get(handle.id)
+        if not stored:
+            return isinstance(stored, Tombstone)
+        self._bury(stored)
         return True
+
+    def create(self, handle, *, again=False):
+        handle.may_be_stored = True
+        stored = self.sessions.get(handle.id)
+        if isinstance(stored, Tombstone) and not again:
+            raise dal.SessionDeleted("")
+        new = Stored(handle.id, handle.source, handle.user_id, handle.parent_id, handle.metadata)
+        if not stored:
+            self.locked.add(handle.id)
+            stored = self._write(replace(new, next_sequence=stored.next_sequence if stored is not None else 0))
+        if stored.opening() != new.opening():
+            raise dal.SessionExists("")
+        handle.persisted = True
+        return stored
 
     def reset(self, handle, metadata):
         """Return the new handle, without its id."""
@@ -269,8 +308,7 @@ class Model:
         idle.sort(key=lambda one: (one.listed_at, one.session_id not in deleted, one.session_id not in self.held))
         taken = [stored.session_id for stored in idle[:limit] if stored.session_id not in self.held]
         for session_id in taken:
-            self.locked.add(session_id)
-            self.sessions[session_id] = None
+            self._bury(self.sessions[session_id])
         return taken
 
     def empty_trash(self):
@@ -301,6 +339,7 @@ class Model:
         if self._is_invalid(new):
             raise dal.InvalidInput("messages", "")
         handle.may_be_stored = True
+        self._refuse_tombstone(handle)
         stored = self.sessions.get(handle.id) or Stored(
             handle.id, handle.source, handle.user_id, handle.parent_id, handle.metadata
         )
@@ -361,15 +400,24 @@ class Model:
         """Delete a session, unless another transaction has locked it."""
         if stored.session_id in self.held:
             return False
-        self.locked.add(stored.session_id)
-        self.sessions[stored.session_id] = None
+        self._bury(stored)
         return True
 
     def _found(self, handle):
+        self._refuse_tombstone(handle)
         stored = self.sessions.get(handle.id)
         if stored is None:
             raise dal.SessionNotFound("")
         return stored
+
+    def _refuse_tombstone(self, handle):
+        if isinstance(self.sessions.get(handle.id), Tombstone):
+            self.locked.add(handle.id)  # An append that is refused locks the row.
+            raise dal.SessionDeleted("")
+
+    def _bury(self, stored):
+        self.locked.add(stored.session_id)
+        self.sessions[stored.session_id] = Tombstone(stored.next_sequence)
 
     def _lines(self, handle):
         stored = self.sessions.get(handle.id)

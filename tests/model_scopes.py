@@ -43,7 +43,7 @@ class CommittedRows:
     def rows(self):
         sessions = self.connection.cursor(row_factory=args_row(dal.SessionRecord))
         messages = self.connection.cursor(row_factory=args_row(dal.Message))
-        sessions.execute(f"SELECT {SESSION_COLUMNS} FROM sessions")
+        sessions.execute(f"SELECT {SESSION_COLUMNS} FROM sessions WHERE status <> 'deleted'")
         messages.execute(f"SELECT {MESSAGE_COLUMNS} FROM messages ORDER BY session_id, sequence")
         rows = {record.session_id: (record, []) for record in sessions}
         for message in messages:

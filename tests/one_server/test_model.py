@@ -227,6 +227,16 @@ class Machine(RuleBasedStateMachine):
         receipt = scope.call_store("erase_user", user, limit)
         assert (receipt.sessions, receipt.messages) == scope.model.erase_user(user)
 
+    @rule(handle=handles, inside=st.booleans(), again=st.booleans())
+    def create(self, handle, inside, again):
+        self._same(self._in(handle, inside, writes=True), "create", again=again)
+
+    @rule(scope=SCOPES, inside=st.booleans())
+    def purge(self, scope, inside):
+        """Nothing is old enough."""
+        scope = self._at(scope, inside)
+        assert scope.call_store("purge", datetime(2000, 1, 1, tzinfo=UTC)) == dal.Purged(0, 0)
+
     # Reading
 
     @rule(handle=handles, inside=st.booleans(), read=READS)
@@ -481,9 +491,11 @@ def test_every_method_is_in_the_machine(stores, server, options):
             run("agents_of_one", handle, False)
             run("reset", handle, None)
             run("change", handle, False, "delete")
+            run("create", handle, False, True)
             run("delete_idle", scope, False, 1, 0)
             run("empty_trash", scope, False)
             run("erase_user", scope, False, "u1", 1)
+            run("purge", scope, False)
             if scope in POOLED:
                 run("reconnect", scope)
     kinds = dal.Session, dal.AsyncSession, dal.SessionStore, dal.AsyncSessionStore
