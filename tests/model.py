@@ -275,6 +275,8 @@ class Model:
 
     def reset(self, handle, metadata):
         """Return the new handle, without its id."""
+        if handle.may_be_stored:
+            self._refuse_tombstone(handle)
         stored = self.sessions.get(handle.id) if handle.may_be_stored else None
         if stored:
             self.archive(handle)

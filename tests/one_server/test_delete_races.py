@@ -41,12 +41,6 @@ def appended_to_each(store, session_id):
         raise error.outcomes[0] from None
 
 
-def reset(store, session_id):
-    if store.session(session_id).reset().parent_id != session_id:
-        raise dal.SessionDeleted("")
-    return 0
-
-
 def of_session(write):
     return lambda store, session_id: write(store.session(session_id))
 
@@ -58,7 +52,7 @@ WRITES = {
     "append_all of a store": appended_to_each,
     "writer": of_session(lambda session: len([session.append("user", "x")])),
     "import": imported,
-    "reset": reset,
+    "reset": of_session(lambda session: 0 * len(session.reset().id)),
     "create": of_session(lambda session: 0 * session.create().revision),
     "update_metadata": of_session(lambda session: 0 * session.update_metadata({"a": 1}).revision),
 }

@@ -52,6 +52,13 @@ def test_a_tombstone_has_only_the_id_the_counters_and_the_times(deleted, connect
         assert rows(connection, table) == []
 
 
+def fork_of_another(store):
+    other = store.session("other")
+    if not other.messages():
+        other.append("user", "x")
+    return other
+
+
 WRITES = {
     "append": lambda session, _: session.append("user", "late"),
     "append_all": lambda session, _: session.append_all([NEW, NEW]),
@@ -65,17 +72,24 @@ WRITES = {
     "archive": lambda session, _: session.archive(),
     "update_metadata": lambda session, _: session.update_metadata({"title": "again"}),
     "create": lambda session, _: session.create(),
+    "reset": lambda session, _: session.reset(),
+    "fork": lambda session, _: session.fork(),
+    "fork with its id": lambda _, store: fork_of_another(store).fork(session_id="s"),
+    "trash": lambda session, _: session.trash(),
+    "restore": lambda session, _: session.restore(),
+    "remove_last": lambda session, _: session.remove_last(),
+    "replace_from": lambda session, _: session.replace_from(0, [NEW]),
 }
 
 
 @pytest.mark.parametrize("name", WRITES)
 def test_a_deleted_session_refuses_everything(store, deleted, connection, name):
     before = rows(connection, "sessions")
-    with pytest.raises(dal.SessionDeleted, match="was deleted; to begin another one with this id, call create"):
+    with pytest.raises(dal.SessionDeleted, match="session 's' was deleted; "):
         WRITES[name](deleted, store)
     assert not deleted.persisted
-    assert rows(connection, "sessions") == before
-    assert rows(connection, "messages") == []
+    assert rows(connection, "sessions")[:1] == before
+    assert connection.execute("SELECT count(*) FROM messages WHERE session_id = 's'").fetchone() == (0,)
 
 
 def test_appends_to_several_sessions_are_refused_for_the_deleted_one_only(store, deleted):
@@ -98,6 +112,11 @@ def test_a_writer_refuses_appends_to_a_deleted_session_only(side, server, schema
 
 
 READS = {
+    "removed": (lambda session, _: session.removed(), ()),
+    "changes": (lambda session, _: session.changes(), ()),
+    "children": (lambda _, store: store.sessions(parent_id="p").sessions, ()),
+    "trashed sessions": (lambda _, store: store.sessions(status="trashed").sessions, ()),
+    "counts": (lambda _, store: {*store.count_sessions(user_id="u1").values()}, {0}),
     "open": (lambda session, _: session.open(), dal.Opened(None, (), ())),
     "latest": (lambda session, _: session.latest(), ()),
     "messages": (lambda session, _: session.messages(), ()),
@@ -110,7 +129,6 @@ READS = {
     "export": (lambda _, store: list(store.export()), []),
     "export of the user": (lambda _, store: list(store.export(user_id="u1")), []),
     "delete_idle": (lambda _, store: store.delete_idle(SOON), ()),
-    "reset": (lambda session, _: session.reset().parent_id, "p"),
 }
 
 

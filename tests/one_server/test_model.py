@@ -131,8 +131,11 @@ class Machine(RuleBasedStateMachine):
         # Not within the transaction: the new session object would end with it.
         if self._is_held(handle):
             return multiple()
-        real = handle.scope.call(handle.real, "reset", metadata=metadata)
-        model = handle.scope.model.reset(handle.model, metadata)
+        real, refusal = outcome(lambda: handle.scope.call(handle.real, "reset", metadata=metadata))
+        model, expected = outcome(lambda: handle.scope.model.reset(handle.model, metadata))
+        assert refusal == expected
+        if refusal:
+            return multiple()
         model.id = real.id
         return self._opened(Opened(handle.scope, real, model))
 
