@@ -24,6 +24,7 @@ class StatusChoice(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     ARCHIVED = "archived"
+    TRASHED = "trashed"
 
 
 def sessions(  # noqa: PLR0913 - options
@@ -32,9 +33,19 @@ def sessions(  # noqa: PLR0913 - options
     dsn: Dsn = None,
     user: User = None,
     source: Source = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            "--parent", metavar="ID", help="Only this session's forks, and others that name it as their parent."
+        ),
+    ] = None,
     status: Annotated[
-        StatusChoice | None,
-        typer.Option("--status", metavar="STATUS", help="Only those that are active, paused or archived."),
+        list[StatusChoice] | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only those that are active, paused, archived or trashed. Repeat it for several. Default: not trashed.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most this many sessions.")] = 50,
     cursor: Annotated[
@@ -46,13 +57,13 @@ def sessions(  # noqa: PLR0913 - options
 
     With --format json it prints a line for each session. If there are more, stderr has the cursor of the next page.
 
-    Examples: [bold]dal sessions --user u1 --status archived[/bold], with the database in DAL_DSN,
+    Examples: [bold]dal sessions --user u1 --status active --status paused[/bold], with the database in DAL_DSN,
     [bold]dal sessions --limit 1000 --format json | jq -r .session_id[/bold]
     """
     with connected(dsn, schema) as connection:
         store = SessionStore(connection, read_only=True)
-        wanted = cast("Status | None", status)
-        page = store.sessions(user_id=user, source=source, status=wanted, limit=limit, cursor=cursor)
+        wanted = cast("list[Status] | None", status or None)
+        page = store.sessions(user_id=user, source=source, parent_id=parent, status=wanted, limit=limit, cursor=cursor)
     if form is Format.JSON:
         for record in page:
             print(as_json(asdict(record)))

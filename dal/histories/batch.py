@@ -88,6 +88,8 @@ class _Session:
             next_sequence = self.last + 1
         elif next_sequence <= self.last:
             raise self._wrong("next_sequence", f"is {next_sequence}, but the last message has {self.last}")
+        if (get("fork_point") or 0) > next_sequence:
+            raise self._wrong("fork_point", f"is {get('fork_point')}, but the next number is {next_sequence}")
         if updated is None:
             updated = self.created
         elif self.created is not None and updated < self.created:

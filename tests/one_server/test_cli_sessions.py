@@ -89,12 +89,26 @@ def test_sessions_are_a_table(three, run):
         (("--user", "u1"), ["first", "third"]),
         (("--source", "telegram"), ["second", "third"]),
         (("--status", "archived"), ["second"]),
+        (("--status", "archived", "--status", "paused"), ["second"]),
+        (("--status", "archived", "--status", "active"), ["first", "second", "third"]),
+        (("--status", "trashed"), []),
+        (("--parent", "first"), []),
         (("--user", "u1", "--source", "telegram", "--status", "active"), ["third"]),
     ],
     ids=str,
 )
 def test_sessions_are_filtered_as_in_python(three, run, filters, expected):
     assert listed(run("sessions", *filters, "--format", "json")) == set(expected)
+
+
+def test_children_are_listed(three, run):
+    fork = three.session("first").fork()
+    fork.pause()
+    three.session("first").fork()
+    assert len(listed(run("sessions", "--parent", "first", "--format", "json"))) == 2
+    paused = run("sessions", "--parent", "first", "--user", "u1", "--status", "paused", "--format", "json")
+    assert listed(paused) == {fork.id}
+    assert_fails(run("sessions", "--parent", "first", "--source", "web"), "source: cannot be given together")
 
 
 def test_a_line_of_json_has_all_fields_of_a_session(three, run):

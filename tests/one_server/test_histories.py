@@ -28,7 +28,7 @@ ODD = {"n": 2**200, "f": 1e23, "small": -1.5e-9, "ü": ["☃", None, True, {"a":
 COLUMNS = {
     "sessions": (
         "session_id, source, user_id, parent_id, status, next_sequence, message_count, agent_ids, metadata::text, "
-        "created_at, updated_at, archived_at"
+        "created_at, updated_at, archived_at, revision, fork_point, trashed_from"
     ),
     "messages": "session_id, sequence, message_id, role, agent_id, content, metadata::text, created_at",
 }
@@ -79,6 +79,7 @@ def make_all_kinds(store):
         odd.append("user", f'line\n{n}\t"\\ \\N ☃ \u2028 \x7f', agent_id=[None, "b", "a"][n % 3], metadata=ODD)
     odd.remove_from(4)
     odd.append("tool", "", metadata={"after": "a gap"})
+    odd.fork(3, session_id="fork")
     for name in ("archived", "cached", "silent and cached"):
         session = store.session(name, source="web", user_id="u2")
         session.append("user", "x", agent_id=None if "silent" in name else "z")
@@ -281,12 +282,12 @@ def test_every_kind_of_session_round_trips(store, other, rows):
     make_all_kinds(store)
     data = exported(store)
     done = other.import_([data])
-    assert (done.sessions, done.messages, done.already_there, dict(done.refused)) == (6, 12, 0, {})
+    assert (done.sessions, done.messages, done.already_there, dict(done.refused)) == (7, 15, 0, {})
     assert rows(other) == rows(store)
     assert exported(other) == data
     assert exported(store) == data
     again = other.import_([data])
-    assert (again.sessions, again.messages, again.already_there, dict(again.refused)) == (0, 0, 12, {})
+    assert (again.sessions, again.messages, again.already_there, dict(again.refused)) == (0, 0, 15, {})
     assert rows(other) == rows(store)
     assert other.session("odd").append("user", "x").sequence == 8
 
@@ -304,7 +305,7 @@ def test_twenty_thousand_messages_round_trip(store, other, rows, monkeypatch):
         fill(store.session(f"s{n}", metadata={"n": n}), count, agent_id=f"a{n}")
     make_all_kinds(store)
     done = other.import_(store.export() if isinstance(store, dal.SessionStore) else [exported(store)])
-    assert done.messages == 20_012
+    assert done.messages == 20_015
     assert rows(other) == rows(store)
 
 
@@ -327,7 +328,7 @@ def test_an_import_accepts_any_kind_of_chunks(store, other, rows, tmp_path):
     }
     for name, chunks in inputs.items():
         done = other.import_(chunks)
-        assert (done.sessions, done.messages) == (6, 12), name
+        assert (done.sessions, done.messages) == (7, 15), name
         assert rows(other) == rows(store), name
         forget(other)
     for name in ("a file", "a file of text"):
@@ -672,6 +673,20 @@ INVALID_LINES = [
     ({"session": {"session_id": "t", "message_count": 2}}, "line 2: message_count: is 2, but 0 messages follow"),
     ({"session": {"session_id": "t", "next_sequence": "x"}}, "line 2: next_sequence: must be an int"),
     (with_message(next_sequence=7), "line 2: next_sequence: is 7, but the last message has 7"),
+    (with_message(fork_point=9), "line 2: fork_point: is 9, but the next number is 8"),
+    ({"session": {"session_id": "t", "fork_point": -1}}, "line 2: fork_point: is -1"),
+    ({"session": {"session_id": "t", "revision": "1"}}, "line 2: revision: must be an int"),
+    ({"session": {"session_id": "t", "status": "deleted"}}, "line 2: status: is 'deleted'"),
+    ({"session": {"session_id": "t", "status": "trashed"}}, "line 2: trashed_from: must be given if and only if"),
+    ({"session": {"session_id": "t", "trashed_from": "active"}}, "line 2: trashed_from: must be given if and only if"),
+    (
+        {"session": {"session_id": "t", "status": "trashed", "trashed_from": "trashed"}},
+        "line 2: trashed_from: is 'trashed'; it must be one of active",
+    ),
+    (
+        {"session": {"session_id": "t", "status": "trashed", "trashed_from": "archived"}},
+        "line 2: archived_at: must be given if and only if the status is archived",
+    ),
     (with_message(updated_at="2026-01-31T11:59:59Z"), "line 2: updated_at: is earlier than the last message"),
     ({"session": {"session_id": "t", "agent_ids": "a"}}, "line 2: agent_ids: must be a list, not str"),
     ("{" + " " * MAX_LINE, f"line 2: is longer than {MAX_LINE} bytes"),

@@ -49,14 +49,14 @@ def test_an_exported_file_can_be_imported(store, other, rows, schema_option, tmp
     for options in ((), ("--force",)):
         done = program.run("export", path, *options, *schema_option(store))
         assert (done.returncode, done.stdout) == (0, "")
-        assert done.stderr == "Exported 6 sessions with 12 messages.\n"
+        assert done.stderr == "Exported 7 sessions with 15 messages.\n"
     assert [one.name for one in tmp_path.iterdir()] == [name]
     data = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
     assert data == exported(store)
-    for new, there in ((12, 0), (0, 12)):
+    for new, there in ((15, 0), (0, 15)):
         done = program.run("import", path, *schema_option(other))
         assert (done.returncode, done.stdout) == (0, "")
-        sessions = 6 if new else 0
+        sessions = 7 if new else 0
         told = f"Imported {sessions} new sessions, and {new} messages; {there} messages were there already.\n"
         assert done.stderr == told
     assert rows(other) == rows(store)
@@ -79,10 +79,10 @@ def test_an_export_can_be_filtered(store, schema_option):
         assert done.returncode == 0, done.stderr
         return done.stdout.count('{"session":')
 
-    assert exported_ids("--user", "u1") == 2
+    assert exported_ids("--user", "u1") == 3
     assert exported_ids("--user", "u2", "--source", "web") == 3
     assert exported_ids("--since", "2020-01-01", "--until", "2020-01-02T00:00+01:00") == 0
-    assert exported_ids("--since", "2020-01-01") == 6
+    assert exported_ids("--since", "2020-01-01") == 7
     assert_fails(
         program.run("export", "--since", "yesterday", *schema_option(store)), "--since: 'yesterday' is not a time"
     )
