@@ -44,7 +44,7 @@ def sessions(  # noqa: PLR0913 - options
         typer.Option(
             "--status",
             metavar="STATUS",
-            help="Only those that are active, paused, archived or trashed. Repeat it for several. Default: not trashed.",
+            help="Only active, paused, archived or trashed ones. Repeat it for several. Default: all but trashed.",
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most this many sessions.")] = 50,
