@@ -5,7 +5,7 @@ library's own error. Times come from the server: `settle` copies them from its r
 """
 
 import json
-from collections import ChainMap
+from collections import ChainMap, Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -74,6 +74,7 @@ class Stored:
     removals: tuple[tuple[str, int | None, int | None, int], ...] = ()
     """The removals and replacements: the kind, the first and the last number, and how many messages were removed."""
     cached: tuple[str, ...] | None = None
+    fork_point: int | None = None
     updated_at: datetime | None = None
     listed_at: datetime | None = None
     """The position in lists; None if the current operation moves it in any case."""
@@ -285,17 +286,40 @@ class Model:
             "", origin.source, origin.user_id, handle.id if stored else handle.parent_id, metadata or {}, False
         )
 
+    def fork(self, handle, at, session_id, metadata):
+        """Return the new handle; without a session_id, it has no id."""
+        parent, there = self.sessions.get(handle.id), self.sessions.get(session_id)
+        made = there if there and there.parent_id == handle.id and there.fork_point is not None else None
+        if made is None or (at is not None and made.fork_point != min(at, parent.next_sequence if parent else at)):
+            parent = self._found(handle)
+            if there:
+                raise dal.SessionExists("")
+            end = parent.next_sequence if at is None else min(at, parent.next_sequence)
+            lines = tuple(line for line in parent.lines if line.sequence < end)
+            made = Stored(
+                session_id, parent.source, parent.user_id, handle.id, metadata or {}, next_sequence=end,
+                lines=lines, fork_point=end,
+            )  # fmt: skip
+            self._write(made)
+        return Handle(session_id, made.source, made.user_id, handle.id, made.metadata, True, persisted=True)
+
+    def count_sessions(self, user_id):
+        counted = Counter(stored.status for stored in self.all() if stored.user_id == user_id)
+        return {status: counted[status] for status in dal.records.STATUSES}
+
     def sessions_page(self, wanted, limit, cursor):
         """Return a page, and whether more sessions follow."""
+        wanted = dict(wanted)
+        statuses = wanted.pop("status", dal.records.LISTED)
+        is_exact = "user_id" in wanted and "parent_id" not in wanted
 
         def position(stored):
-            return (stored.updated_at if "user_id" in wanted else stored.listed_at), stored.session_id
+            return (stored.updated_at if is_exact else stored.listed_at), stored.session_id
 
         rows = [
             stored
             for stored in self.all()
-            if all(getattr(stored, name) == value for name, value in wanted.items())
-            and ("status" in wanted or stored.status != "trashed")
+            if stored.status in statuses and all(getattr(stored, name) == value for name, value in wanted.items())
         ]
         if cursor is not None:
             moment, _, session_id = cursor.partition("/")

@@ -109,7 +109,8 @@ def comparable(value):
 
 
 def _session(value):
-    return value.session_id, value.source, value.user_id, value.parent_id, value.status, canonical(value.metadata)
+    origin = value.source, value.user_id, value.parent_id, value.fork_point
+    return value.session_id, origin, value.status, canonical(value.metadata)
 
 
 def with_id(new, stored, n=0):

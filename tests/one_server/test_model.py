@@ -58,7 +58,8 @@ NEW = st.builds(
     metadata=st.none() | METADATA,
     message_id=st.none() | MESSAGE_IDS,
 )
-STATUSES = st.sampled_from([None, *dal.records.STATUSES])
+STATUS = st.sampled_from(dal.records.STATUSES)
+STATUSES = st.none() | STATUS | st.lists(STATUS, min_size=1, max_size=3).map(tuple)
 
 READS = st.one_of(
     st.tuples(st.just("latest"), st.tuples(LIMITS), st.just({})),
@@ -138,6 +139,17 @@ class Machine(RuleBasedStateMachine):
             return multiple()
         model.id = real.id
         return self._opened(Opened(handle.scope, real, model))
+
+    @precondition(lambda self: not self.inside)  # As a reset; and it locks the parent in a way that few others notice.
+    @rule(target=handles, handle=handles, at=st.none() | NUMBERS, session_id=st.none() | IDS | st.just("fork"),
+          metadata=st.none() | METADATA)  # fmt: skip
+    def fork(self, handle, at, session_id, metadata):
+        model, options = handle.scope.model, {"session_id": session_id, "metadata": metadata}
+        real, error = outcome(lambda: handle.scope.call(handle.real, "fork", at, **options))
+        options["session_id"] = real.id if real else session_id
+        expected, refusal = outcome(lambda: model.fork(handle.model, at, **options))
+        assert error == refusal
+        return multiple() if error else self._opened(Opened(handle.scope, real, expected))
 
     # Writing
 
@@ -266,9 +278,16 @@ class Machine(RuleBasedStateMachine):
         scope = self._at(scope, inside)
         assert scope.call_store("agent_ids", ids) == scope.model.agent_ids(ids)
 
-    @rule(scope=SCOPES, inside=st.booleans(), user_id=USERS, source=SOURCES, status=STATUSES,
+    @rule(scope=SCOPES, inside=st.booleans(), user_id=USERS.filter(bool))
+    def count_sessions(self, scope, inside, user_id):
+        scope = self._at(scope, inside)
+        assert scope.call_store("count_sessions", user_id=user_id) == scope.model.count_sessions(user_id)
+
+    @rule(scope=SCOPES, inside=st.booleans(), user_id=USERS, source=SOURCES, parent_id=st.none() | IDS, status=STATUSES,
           limit=st.integers(1, 4), follow=st.booleans())  # fmt: skip
     def sessions(self, scope, inside, limit, follow, **wanted):
+        if wanted["parent_id"] is not None:
+            wanted["source"] = None
         scope = self._at(scope, inside)
         if wanted["status"] == "trashed":  # The model does not know when a session was trashed.
             limit, follow = 100, False
@@ -276,6 +295,8 @@ class Machine(RuleBasedStateMachine):
         cursor = self.cursors.get(key) if follow else None
         page = scope.call_store("sessions", limit=limit, cursor=cursor, **wanted)
         wanted = {name: value for name, value in wanted.items() if value is not None}
+        if isinstance(wanted.get("status"), str):
+            wanted["status"] = (wanted["status"],)
         rows, more = scope.model.sessions_page(wanted, limit, cursor)
         if wanted.get("status") == "trashed":
             assert sorted(map(comparable, page.sessions)) == sorted(map(comparable, rows))
@@ -479,7 +500,10 @@ def test_every_method_is_in_the_machine(stores, server, options):
                 run("update_metadata", handle, True, {"b": commit})
                 run("end_transaction", commit)
             run("agents_of_many", scope, False, ["s0", "s1"])
-            run("sessions", scope, False, 3, False, user_id="u1", source=None, status=None)
+            run("sessions", scope, False, 3, False, user_id="u1", source=None, parent_id=None, status=None)
+            run("count_sessions", scope, False, "u1")
+            for session_id in (None, "fork", "fork"):
+                run("fork", handle, 1, session_id, {"title": "x"})
             for method in ("apply_schema", "check_schema"):
                 run("schema", scope, method)
             run("append_to_many", scope, False, [("s0", new)], None)
