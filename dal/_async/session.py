@@ -387,13 +387,14 @@ class AsyncSession:
         use the same session_id and `at`: if that fork is already stored, this returns it. If the session_id is taken by
         another session, this raises SessionExists.
         """
-        fork = self._store.session(session_id)
+        fork_id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         given = validate.optional_metadata("metadata", metadata)
-        record = await store_fork(self._backend, self.id, at, fork.id, given)
+        record = await store_fork(self._backend, self.id, at, fork_id, given)
         if record is None:
             raise await self._why_nothing(FORK.name, "fork", Conditions(must_exist=True))
-        fork.source, fork.user_id, fork.parent_id = record.source, record.user_id, record.parent_id
-        fork.metadata, fork.persisted = dict(record.metadata), True
+        opening = {name: getattr(record, name) for name in ("source", "user_id", "parent_id", "metadata")}
+        fork = self._store.session(fork_id, **opening)
+        fork.persisted = True
         return fork
 
     async def _run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:

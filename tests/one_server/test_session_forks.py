@@ -66,6 +66,8 @@ def test_a_fork_of_a_fork(session):
     assert again.parent_id == fork.id
     assert [message.sequence for message in again.messages()] == [0, 1, 2, 3, 4]
     assert again.latest(1)[0].content == "another way"
+    assert again.reset().parent_id == again.id
+    assert again.record().status == "archived"
 
 
 def test_an_archived_session_can_be_forked(session):
