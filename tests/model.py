@@ -292,6 +292,8 @@ class Model:
         made = there if there and there.parent_id == handle.id and there.fork_point is not None else None
         if made is None or (at is not None and made.fork_point != min(at, parent.next_sequence if parent else at)):
             parent = self._found(handle)
+            if parent.status == "trashed":
+                raise dal.SessionTrashed("")
             if there:
                 raise dal.SessionExists("")
             end = parent.next_sequence if at is None else min(at, parent.next_sequence)

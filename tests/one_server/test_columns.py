@@ -111,15 +111,13 @@ def import_(store):
 WRITERS = (append, append_all, append_all_of_many, through_a_writer, in_a_transaction, fork)
 
 
-def write(store, connection, writer):
+def write(store, writer):
     """Write a session, archive it and put it in the trash, so that every column has a value."""
     writer(store)
     if writer is not import_:
         store.session("s").archive()
         store.session("s").agent_ids()
-        connection.execute(
-            "UPDATE sessions SET status = 'trashed', trashed_from = 'archived', revision = 2 WHERE session_id = 's'"
-        )
+        store.session("s").trash()
 
 
 def fields_of(record):
@@ -151,8 +149,8 @@ def as_record(row):
 
 
 @pytest.mark.parametrize("writer", [*WRITERS, import_], ids=lambda writer: writer.__name__)
-def test_every_column_is_written_and_read(store, connection, stored, writer):
-    write(store, connection, writer)
+def test_every_column_is_written_and_read(store, stored, writer):
+    write(store, writer)
     rows = {"session": stored("sessions", writer), "message": stored("messages", writer)}
     expected = IMPORTED if writer is import_ else {"session": SESSION, "message": MESSAGE}
     for kind, row in rows.items():
@@ -170,19 +168,19 @@ def test_the_imported_lines_have_every_column(columns):
 
 
 @pytest.mark.parametrize("writer", [append, import_], ids=lambda writer: writer.__name__)
-def test_every_column_survives_an_export_and_an_import(store, other, connection, stored, writer):  # noqa: F811
-    write(store, connection, writer)
+def test_every_column_survives_an_export_and_an_import(store, other, stored, writer):  # noqa: F811
+    write(store, writer)
     rows = {"session": stored("sessions", writer), "message": stored("messages", writer)}
     lines = [json.loads(line) for line in exported(store).splitlines()]
     for line, (kind, row) in zip(lines, rows.items(), strict=True):
         assert line[kind].keys() == row.keys()
         assert {name: parse(value) for name, value in line[kind].items()} == row
     assert other.import_([exported(store)]).messages == 1
-    with psycopg.connect(pool_of(other).conninfo, row_factory=dict_row) as reading:
+    with psycopg.connect(pool_of(other).conninfo, row_factory=dict_row) as connection:
         for table, row in (("sessions", rows["session"]), ("messages", rows["message"])):
             names = sql.SQL(", ").join(map(sql.Identifier, row))
             query = sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(table))
-            assert reading.execute(query).fetchall() == [row]
+            assert connection.execute(query).fetchall() == [row]
 
 
 def parse(value):

@@ -12,11 +12,6 @@ import pytest
 import dal
 from dal import NewMessage
 
-TRASH = "UPDATE sessions SET status = 'trashed', trashed_from = 'active' WHERE session_id = 's'"
-DELETE = (
-    "UPDATE sessions SET status = 'deleted', source = NULL, user_id = NULL, message_count = 0 WHERE session_id = %s"
-)
-
 
 @pytest.fixture
 def session(store):
@@ -78,11 +73,10 @@ def test_an_archived_session_can_be_forked(session):
 def test_a_session_that_is_not_stored_trashed_or_deleted_cannot_be_forked(store, session, connection):
     with pytest.raises(dal.SessionNotFound, match="session 'none' is not stored"):
         store.session("none").fork()
-    connection.execute(TRASH)
+    session.trash()
     with pytest.raises(dal.SessionTrashed, match="cannot fork session 's'"):
         session.fork()
-    connection.execute("UPDATE sessions SET trashed_from = NULL, status = 'active'")
-    connection.execute(DELETE, ["s"])
+    session.delete()
     with pytest.raises(dal.SessionDeleted, match="session 's' was deleted"):
         session.fork()
     assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
@@ -97,7 +91,7 @@ def test_a_repeated_fork_is_made_once(session, connection, at):
     again = session.fork(at, session_id="f")
     assert (again.id, again.parent_id, again.persisted) == ("f", "s", True)
     assert fork.latest(1)[0].content == "since then"
-    connection.execute(TRASH)
+    session.delete()
     assert session.fork(at, session_id="f").id == "f"
     assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (2,)
 
@@ -117,10 +111,10 @@ def test_an_id_that_is_taken_is_refused(store, session, connection):
         with pytest.raises(dal.SessionExists, match=f"session '{session_id}' is already stored"):
             parent.fork(at, session_id=session_id)
     assert connection.execute("SELECT * FROM sessions ORDER BY session_id").fetchall() == before
-    connection.execute(DELETE, ["other"])
+    store.session("other").delete()
     with pytest.raises(dal.SessionDeleted, match="session 'other' was deleted; give the fork another id"):
         session.fork(session_id="other")
-    assert store.session("other").messages()[0].content == "x"
+    assert store.session("other").messages() == ()
 
 
 def test_a_confined_store_does_not_fork_onto_another_users_session(store, session, connection):
