@@ -16,6 +16,7 @@ import test_one_turn
 import test_races
 import test_read
 import test_removing
+import test_session_forks
 import test_sessions
 import test_transactions
 import test_trash
@@ -34,6 +35,7 @@ MODULES = (
     test_input,
     test_one_turn,
     test_read,
+    test_session_forks,
     test_sessions,
     test_trash,
     test_removing,
@@ -59,6 +61,9 @@ EXCLUDED = {
     "test_nothing_is_removed_if_a_temporary_table_would_take_it": "creates a temporary table that others would see",
     "test_a_change_is_made_once_although_the_connection_is_lost": "cuts the connection behind a proxy of its own",
     "test_what_was_not_kept_cannot_be_returned_after_a_lost_reply": "cuts the connection behind a proxy of its own",
+    "test_a_fork_and_an_append_do_not_wait_for_each_other": "sets parameters that would affect other clients",
+    "test_a_deletion_waits_for_a_fork": "sets parameters that would affect other clients",
+    "test_a_fork_that_a_temporary_table_hides_is_refused": "creates a table that other clients would see",
     "test_errors_can_be_pickled": "sends nothing",
     "test_invalid_input_is_refused_with_nothing_sent": "sends nothing",
 }
