@@ -14,48 +14,48 @@ from dal import NewMessage
 
 
 @pytest.fixture
-def session(store):
+def parent(store):
     """A session with six messages, without number 4, and with two agents."""
-    session = store.session("s", source="telegram", user_id="u1", metadata={"title": "x"})
+    parent = store.session("s", source="telegram", user_id="u1", metadata={"title": "x"})
     for n in range(6):
         agent = [None, "b", "a"][n % 3]
-        session.append("user", f"message {n}", agent_id=agent, metadata={"n": n}, message_id=f"m{n}")
+        parent.append("user", f"message {n}", agent_id=agent, metadata={"n": n}, message_id=f"m{n}")
         if n == 4:
-            session.remove_from(4)
-    return session
+            parent.remove_from(4)
+    return parent
 
 
 def copies(messages, session_id):
     return tuple(replace(message, session_id=session_id) for message in messages)
 
 
-def test_a_fork_has_the_messages_before_a_number(session):
-    before = session.record()
-    fork = session.fork(3, metadata={"title": "y"})
+def test_a_fork_has_the_messages_before_a_number(parent):
+    before = parent.record()
+    fork = parent.fork(3, metadata={"title": "y"})
     assert fork.persisted
     assert (fork.source, fork.user_id, fork.parent_id, fork.metadata) == ("telegram", "u1", "s", {"title": "y"})
-    assert fork.messages() == copies(session.messages(limit=3), fork.id)
+    assert fork.messages() == copies(parent.messages(limit=3), fork.id)
     record = fork.record()
     assert (record.source, record.user_id, record.parent_id, record.fork_point) == ("telegram", "u1", "s", 3)
     assert (record.next_sequence, record.message_count, record.status) == (3, 3, "active")
     assert (record.metadata, record.revision, record.archived_at) == ({"title": "y"}, 0, None)
     assert record.created_at > before.updated_at
-    assert session.record() == before, "the parent does not change"
+    assert parent.record() == before, "the parent does not change"
     assert fork.agent_ids() == ("b", "a")
     assert fork.append("user", "another way").sequence == 3
-    assert session.append("user", "on").sequence == 6
-    assert [len(one.messages()) for one in (fork, session)] == [4, 6]
+    assert parent.append("user", "on").sequence == 6
+    assert [len(one.messages()) for one in (fork, parent)] == [4, 6]
 
 
 @pytest.mark.parametrize(("at", "fork_point", "messages"), [(None, 6, 5), (6, 6, 5), (99, 6, 5), (5, 5, 4), (0, 0, 0)])
-def test_a_fork_ends_before_the_number_or_with_its_parent(session, at, fork_point, messages):
-    record = session.fork(at).record()
+def test_a_fork_ends_before_the_number_or_with_its_parent(parent, at, fork_point, messages):
+    record = parent.fork(at).record()
     assert (record.fork_point, record.next_sequence, record.message_count) == (fork_point, fork_point, messages)
-    assert len(session.messages()) == 5
+    assert len(parent.messages()) == 5
 
 
-def test_a_fork_of_a_fork(session):
-    fork = session.fork(4)
+def test_a_fork_of_a_fork(parent):
+    fork = parent.fork(4)
     fork.append("user", "another way")
     again = fork.fork()
     assert again.parent_id == fork.id
@@ -65,59 +65,59 @@ def test_a_fork_of_a_fork(session):
     assert again.record().status == "archived"
 
 
-def test_an_archived_session_can_be_forked(session):
-    session.archive()
-    assert session.fork().append("user", "on").sequence == 6
+def test_an_archived_session_can_be_forked(parent):
+    parent.archive()
+    assert parent.fork().append("user", "on").sequence == 6
 
 
-def test_a_session_that_is_not_stored_trashed_or_deleted_cannot_be_forked(store, session, connection):
+def test_a_session_that_is_not_stored_trashed_or_deleted_cannot_be_forked(store, parent, connection):
     with pytest.raises(dal.SessionNotFound, match="session 'none' is not stored"):
         store.session("none").fork()
-    session.trash()
+    parent.trash()
     with pytest.raises(dal.SessionTrashed, match="cannot fork session 's'"):
-        session.fork()
-    session.delete()
+        parent.fork()
+    parent.delete()
     with pytest.raises(dal.SessionDeleted, match="session 's' was deleted"):
-        session.fork()
+        parent.fork()
     assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("at", [None, 3, 99])
-def test_a_repeated_fork_is_made_once(session, connection, at):
-    fork = session.fork(at, session_id="f")
+def test_a_repeated_fork_is_made_once(parent, connection, at):
+    fork = parent.fork(at, session_id="f")
     fork.append("user", "since then")
     if at != 99:
-        session.append("user", "since then")
-    again = session.fork(at, session_id="f")
+        parent.append("user", "since then")
+    again = parent.fork(at, session_id="f")
     assert (again.id, again.parent_id, again.persisted) == ("f", "s", True)
     assert fork.latest(1)[0].content == "since then"
-    session.delete()
-    assert session.fork(at, session_id="f").id == "f"
+    parent.delete()
+    assert parent.fork(at, session_id="f").id == "f"
     assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (2,)
 
 
-def test_an_id_that_is_taken_is_refused(store, session, connection):
-    session.fork(3, session_id="f")
+def test_an_id_that_is_taken_is_refused(store, parent, connection):
+    parent.fork(3, session_id="f")
     store.session("child", parent_id="s").append("user", "x")
     store.session("other").append("user", "x")
     before = connection.execute("SELECT * FROM sessions ORDER BY session_id").fetchall()
-    for parent, at, session_id in (
-        (session, 2, "f"),
-        (session, None, "s"),
-        (session, None, "child"),
-        (session, 1, "other"),
+    for other, at, session_id in (
+        (parent, 2, "f"),
+        (parent, None, "s"),
+        (parent, None, "child"),
+        (parent, 1, "other"),
         (store.session("other"), None, "f"),
     ):
         with pytest.raises(dal.SessionExists, match=f"session '{session_id}' is already stored"):
-            parent.fork(at, session_id=session_id)
+            other.fork(at, session_id=session_id)
     assert connection.execute("SELECT * FROM sessions ORDER BY session_id").fetchall() == before
     store.session("other").delete()
     with pytest.raises(dal.SessionDeleted, match="session 'other' was deleted; give the fork another id"):
-        session.fork(session_id="other")
+        parent.fork(session_id="other")
     assert store.session("other").messages() == ()
 
 
-def test_a_confined_store_does_not_fork_onto_another_users_session(store, session, connection):
+def test_a_confined_store_does_not_fork_onto_another_users_session(store, parent, connection):
     store.session("theirs", user_id="u2").append("user", "secret")
     mine = store.for_user("u1").session("s")
     with pytest.raises(dal.SessionExists):
@@ -126,7 +126,7 @@ def test_a_confined_store_does_not_fork_onto_another_users_session(store, sessio
     assert connection.execute("SELECT count(*) FROM messages WHERE session_id = 'theirs'").fetchone() == (1,)
 
 
-def test_a_fork_that_a_temporary_table_hides_is_refused(side, server, options, session):
+def test_a_fork_that_a_temporary_table_hides_is_refused(side, server, options, parent):
     raw = side.connect(server.conninfo, **options)
     mine = side.store(raw)
     mine.check_schema()
@@ -136,8 +136,8 @@ def test_a_fork_that_a_temporary_table_hides_is_refused(side, server, options, s
     raw.close()
 
 
-def test_children_are_listed(store, session):
-    fork, later = session.fork(3), session.fork(4)
+def test_children_are_listed(store, parent):
+    fork, later = parent.fork(3), parent.fork(4)
     store.session("child", parent_id="s", user_id="u2").append("user", "x")
     later.archive()
     for wanted, expected in (
@@ -164,13 +164,13 @@ def test_a_fork_and_an_append_do_not_wait_for_each_other(connect, sync_store):
     for connection in (forking, appending):
         connection.execute("SET lock_timeout = 100")
         connection.commit()
-    session = sync_store.session("s")
-    session.append_all([NewMessage(role="user", content="x")] * 3)
+    parent = sync_store.session("s")
+    parent.append_all([NewMessage(role="user", content="x")] * 3)
     dal.SessionStore(appending).session("s").append("user", "not committed")
     fork = dal.SessionStore(forking).session("s").fork()
     dal.SessionStore(appending).session("s").remove_from(1)
     appending.commit()
-    assert session.append("user", "while the fork is not committed").sequence == 4
+    assert parent.append("user", "while the fork is not committed").sequence == 4
     forking.commit()
     record = sync_store.session(fork.id).record()
     assert (record.next_sequence, record.message_count) == (3, 3)
@@ -262,24 +262,24 @@ class Race:
         return dal.SessionStore(self.connect()).session("s")
 
     def _append(self):
-        session = self._session()
+        parent = self._session()
         while time.monotonic() < self.ends:
-            for message in session.append_all([NewMessage(role="user", content="x")] * random.randint(1, 3)):
+            for message in parent.append_all([NewMessage(role="user", content="x")] * random.randint(1, 3)):
                 self.appended[message.sequence] = message
             self.known = max(self.known, message.sequence)
 
     def _remove(self):
-        session = self._session()
+        parent = self._session()
         while time.monotonic() < self.ends:
             time.sleep(random.random() / 100)
-            self.removed.append(session.remove_from(max(0, self.known - random.randint(0, 3))))
+            self.removed.append(parent.remove_from(max(0, self.known - random.randint(0, 3))))
 
     def _fork(self):
-        session = self._session()
+        parent = self._session()
         while time.monotonic() < self.ends:
             known, first = self.known, len(self.removed)
             at = random.choice([None, random.randint(0, known)])
-            self.forks.append(Fork(session.fork(at).id, at, known, first, len(self.removed) + 1))
+            self.forks.append(Fork(parent.fork(at).id, at, known, first, len(self.removed) + 1))
 
     def wrong_forks(self, connection):
         """Return the forks that equal the parent at none of the moments while they were made."""
@@ -321,13 +321,13 @@ def test_forks_during_appends_and_removals(connect, connection, tables, figure, 
     )
 
 
-def fork_until_deleted(session, deleted):
+def fork_until_deleted(parent, deleted):
     """Fork as often as possible; return the ids."""
     made = []
     while True:
         began_late = deleted.is_set()
         try:
-            made.append(session.fork().id)
+            made.append(parent.fork().id)
         except dal.SessionNotFound:
             return made
         assert not began_late, "a fork of a deleted session"
@@ -340,12 +340,12 @@ def test_forks_during_a_deletion(connect, connection, tables, figure, rounds):
     forked = 0
     with ThreadPoolExecutor() as threads:
         for n in range(rounds):
-            session, deleted = stores[0].session(f"s{n}"), threading.Event()
-            session.append_all([NewMessage(role="user", content="x")] * 20)
-            forks = [threads.submit(fork_until_deleted, store.session(session.id), deleted) for store in stores[1:]]
+            parent, deleted = stores[0].session(f"s{n}"), threading.Event()
+            parent.append_all([NewMessage(role="user", content="x")] * 20)
+            forks = [threads.submit(fork_until_deleted, store.session(parent.id), deleted) for store in stores[1:]]
             time.sleep(random.random() / 50)
-            assert session.delete()
-            children = connection.execute("SELECT session_id FROM sessions WHERE parent_id = %s", [session.id])
+            assert parent.delete()
+            children = connection.execute("SELECT session_id FROM sessions WHERE parent_id = %s", [parent.id])
             found = {session_id for (session_id,) in children}
             deleted.set()
             assert found == {one for made in forks for one in made.result()}, "an erasure would have missed a fork"
