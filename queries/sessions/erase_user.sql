@@ -6,8 +6,8 @@
 --   cannot deadlock. A session that was changed while this statement waited for its lock is left for the next
 --   call, whose snapshot has the change; otherwise its removed messages could not be counted. The foreign
 --   keys delete the messages, the removed messages and the changes. A tombstone without the user's id is left
---   of each session. The search for forks compares with BETWEEN, since the planner assumes that ten sessions
---   are the parents of all others (schema.sql), and would read the whole table to find equal ids.
+--   of each session. OFFSET 0 keeps the search for the forks of each session by itself: joined, the planner
+--   would read the whole table for it.
 -- Index: sessions_listed_of_user, sessions_listed_of_parent, removed_messages_pkey; sessions_pkey, and
 --   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.
@@ -79,21 +79,29 @@ tombstone AS (
 ),
 
 fork (session_id) AS (
-    SELECT s.session_id
+    SELECT c.session_id
     FROM unchanged AS u
-    CROSS JOIN sessions AS s
-    WHERE
-        s.parent_id BETWEEN u.session_id AND u.session_id
-        AND s.fork_point IS NOT NULL
-        AND s.user_id IS DISTINCT FROM :user_id::text
+    CROSS JOIN LATERAL (
+        SELECT s.session_id
+        FROM sessions AS s
+        WHERE
+            s.parent_id = u.session_id
+            AND s.fork_point IS NOT NULL
+            AND s.user_id IS DISTINCT FROM :user_id::text
+        OFFSET 0
+    ) AS c
     UNION
-    SELECT s.session_id
+    SELECT c.session_id
     FROM fork AS f
-    CROSS JOIN sessions AS s
-    WHERE
-        s.parent_id BETWEEN f.session_id AND f.session_id
-        AND s.fork_point IS NOT NULL
-        AND s.user_id IS DISTINCT FROM :user_id::text
+    CROSS JOIN LATERAL (
+        SELECT s.session_id
+        FROM sessions AS s
+        WHERE
+            s.parent_id = f.session_id
+            AND s.fork_point IS NOT NULL
+            AND s.user_id IS DISTINCT FROM :user_id::text
+        OFFSET 0
+    ) AS c
 )
 
 SELECT
