@@ -66,8 +66,11 @@ def use_histories(store):
 
 
 def use_removals(session):
-    session.remove_from(2)
-    session.replace_from(2, [NewMessage(role=HOSTILE, content=HOSTILE, agent_id=HOSTILE)], session_metadata={"x": 1})
+    third = session.messages(limit=3)[2].sequence
+    session.remove_from(third)
+    session.replace_from(
+        third, [NewMessage(role=HOSTILE, content=HOSTILE, agent_id=HOSTILE)], session_metadata={"x": 1}
+    )
     session.remove_last(2, keep=False)
     session.removed()
     session.changes()
