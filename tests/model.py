@@ -130,11 +130,13 @@ class Model:
     def all(self):
         return [stored for stored in self.sessions.values() if stored]
 
-    def append(self, handle, new):
-        return self._append(handle, [new])[0]
+    def append(self, handle, new, **asked):
+        return self._append(handle, [new], **asked)[0]
 
-    def append_all(self, handle, new):
-        return self._append(handle, new) if new else ()
+    def append_all(self, handle, new, *, if_next=None, session_metadata=None):
+        if not new and session_metadata is not None:
+            raise dal.InvalidInput("messages", "")
+        return self._append(handle, new, if_next=if_next, session_metadata=session_metadata) if new else ()
 
     def append_to_many(self, pairs):
         """Return for each message its line, or the class of the error that its session raised."""
@@ -245,12 +247,26 @@ class Model:
             stored = self._write(replace(stored, **back))
         return stored
 
-    def update_metadata(self, handle, metadata):
+    def update_metadata(self, handle, metadata, *, remove=(), touch=True):
         stored = self.record(handle)
         self.locked.add(handle.id)
         if stored.status == "trashed":
             raise dal.SessionTrashed("")
-        return self._write(replace(stored, metadata=stored.metadata | metadata, touched=True))
+        left = {key: value for key, value in stored.metadata.items() if key not in remove}
+        changed = canonical(left | metadata) != canonical(stored.metadata)
+        return self._write(replace(stored, metadata=left | metadata, touched=stored.touched or (touch and changed)))
+
+    def annotate(self, handle, message_id, metadata):
+        stored = self._found(handle)
+        if stored.status == "trashed":
+            raise dal.SessionTrashed("")
+        return self._rewrite(handle, stored.line(message_id), metadata=lambda line: line.metadata | metadata)
+
+    def redact(self, handle, message_id, content):
+        stored = self._found(handle)
+        removed = [line for line in stored.removed if line.message_id == message_id]
+        line = stored.line(message_id) or max(removed, key=lambda line: line.sequence, default=None)
+        return self._rewrite(handle, line, metadata=lambda _: {}, content=lambda _: content)
 
     def delete(self, handle):
         handle.persisted = False
@@ -363,30 +379,49 @@ class Model:
         ids = [one.message_id for one in new]
         return len(set(ids)) < len(ids) or any("\0" in one.content for one in new)
 
-    def _append(self, handle, new):
+    def _rewrite(self, handle, found, **changes):
+        """Change a message and its removed versions; return what it is now."""
+        self.locked.add(handle.id)
+        if found is None:
+            raise dal.MessageNotFound("")
+        stored = self.record(handle)
+
+        def changed(line):
+            if line.message_id != found.message_id:
+                return line
+            return replace(line, **{name: change(line) for name, change in changes.items()})
+
+        removed = tuple(map(changed, stored.removed)) if "content" in changes else stored.removed
+        self._write(replace(stored, lines=tuple(map(changed, stored.lines)), removed=removed))
+        return changed(found)
+
+    def _append(self, handle, new, *, if_next=None, session_metadata=None):
         if self._is_invalid(new):
             raise dal.InvalidInput("messages", "")
         handle.may_be_stored = True
         self._refuse_tombstone(handle)
-        stored = self.sessions.get(handle.id) or Stored(
-            handle.id, handle.source, handle.user_id, handle.parent_id, handle.metadata
-        )
+        known = self.sessions.get(handle.id)
+        stored = known or Stored(handle.id, handle.source, handle.user_id, handle.parent_id, handle.metadata)
         outcome, lines = [], list(stored.lines)
         for one in new:
             prior = stored.line(one.message_id)
             sequence = prior.sequence if prior else stored.next_sequence + len(lines) - len(stored.lines)
             line = Line(sequence, one.message_id, one.role, one.agent_id, one.content, dict(one.metadata or {}))
-            if prior and prior.says() != line.says():
+            if prior and prior.says() != replace(line, metadata=prior.metadata | line.metadata).says():
                 raise dal.MessageConflict("")
             if not prior:
                 lines.append(line)
             outcome.append(line)
         added = len(lines) - len(stored.lines)
         if added:
-            self.locked.add(handle.id)
+            if known:
+                self.locked.add(handle.id)
             self._require_open(stored)
-            next_sequence = stored.next_sequence + added
-            self._write(replace(stored, lines=tuple(lines), next_sequence=next_sequence, touched=True))
+            if if_next not in {None, stored.next_sequence}:
+                raise dal.Overtaken("", next_sequence=stored.next_sequence)
+            self.locked.add(handle.id)
+            written = {"lines": tuple(lines), "next_sequence": stored.next_sequence + added, "touched": True}
+            self._write(replace(stored, metadata=stored.metadata | (session_metadata or {}), **written))
         handle.persisted = True
         return tuple(outcome)
 

@@ -58,7 +58,7 @@ annotated AS (
     UPDATE messages AS m SET
         metadata = o.wanted
     FROM message AS o
-    WHERE m.session_id = :session_id::text AND m.sequence = o.sequence AND o.wanted <> o.metadata
+    WHERE m.session_id = :session_id::text AND m.sequence = o.sequence AND o.wanted::text <> o.metadata::text
     RETURNING m.sequence
 ),
 

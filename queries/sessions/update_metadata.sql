@@ -71,7 +71,7 @@ updated AS (
             ELSE statement_timestamp()
         END
     FROM session AS o
-    WHERE s.session_id = :session_id::text AND o.wanted <> o.metadata
+    WHERE s.session_id = :session_id::text AND o.wanted::text <> o.metadata::text
     RETURNING s.metadata, s.updated_at, s.revision
 ),
 

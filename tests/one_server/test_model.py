@@ -72,8 +72,12 @@ READS = st.one_of(
     st.tuples(st.just("removed"), st.just(()), st.fixed_dictionaries({"limit": LIMITS})),
     st.tuples(st.just("removed"), st.just(()), st.fixed_dictionaries({"limit": LIMITS, "before": NUMBERS})),
 )
+KEYS = st.lists(st.sampled_from(["a", "b", "é"]), max_size=2)
 NEXT = st.none() | NUMBERS
 """The condition if_next."""
+NOTHING = {"if_next": None, "session_metadata": None}
+ASKED = st.fixed_dictionaries({"if_next": NEXT, "session_metadata": st.none() | METADATA}) | st.just(NOTHING)
+"""The conditions of an append, and its changes to the session."""
 SCOPES = st.sampled_from(range(4))
 CHANGES = st.sampled_from(
     [
@@ -85,6 +89,8 @@ CHANGES = st.sampled_from(
         ("remove_from", (1,), {}),
         ("remove_last", (1,), {}),
         ("update_metadata", ({"a": 7},), {}),
+        ("annotate", ("m0", {"a": 7}), {}),
+        ("redact", ("m0", "z"), {}),
     ]
 )
 METHODS = ["pause", "resume", "archive", "trash", "restore", "delete"]
@@ -153,20 +159,21 @@ class Machine(RuleBasedStateMachine):
 
     # Writing
 
-    @rule(handle=handles, inside=st.booleans(), new=NEW)
-    def append(self, handle, inside, new):
+    @rule(handle=handles, inside=st.booleans(), new=NEW, asked=ASKED)
+    def append(self, handle, inside, new, asked=NOTHING):
         handle = self._in(handle, inside, writes=True)
         options = {"agent_id": new.agent_id, "metadata": new.metadata, "message_id": new.message_id}
-        self._same(handle, "append", new.role, new.content, **options,
-                   expect=lambda model, result: model.append(handle.model, with_id(new, result)))  # fmt: skip
+        self._same(handle, "append", new.role, new.content, **options, **asked,
+                   expect=lambda model, result: model.append(handle.model, with_id(new, result), **asked))  # fmt: skip
 
-    @rule(handle=handles, inside=st.booleans(), new=st.lists(NEW, max_size=4))
-    def append_all(self, handle, inside, new):
+    @rule(handle=handles, inside=st.booleans(), new=st.lists(NEW, max_size=4), asked=ASKED)
+    def append_all(self, handle, inside, new, asked=NOTHING):
         def expect(model, result):
-            return model.append_all(handle.model, [with_id(one, result and result[n], n) for n, one in enumerate(new)])
+            ided = [with_id(one, result and result[n], n) for n, one in enumerate(new)]
+            return model.append_all(handle.model, ided, **asked)
 
         handle = self._in(handle, inside, writes=True)
-        self._same(handle, "append_all", new, expect=expect)
+        self._same(handle, "append_all", new, expect=expect, **asked)
 
     @rule(scope=SCOPES, inside=st.booleans(), new=st.lists(st.tuples(IDS, NEW), max_size=6), user_id=USERS)
     def append_to_many(self, scope, inside, new, user_id):
@@ -214,9 +221,17 @@ class Machine(RuleBasedStateMachine):
     def change(self, handle, inside, method):
         self._same(self._in(handle, inside, writes=True), method)
 
-    @rule(handle=handles, inside=st.booleans(), metadata=METADATA)
-    def update_metadata(self, handle, inside, metadata):
-        self._same(self._in(handle, inside, writes=True), "update_metadata", metadata)
+    @rule(handle=handles, inside=st.booleans(), metadata=METADATA, remove=KEYS, touch=st.booleans())
+    def update_metadata(self, handle, inside, metadata, *, remove=(), touch=True):
+        self._same(self._in(handle, inside, writes=True), "update_metadata", metadata, remove=remove, touch=touch)
+
+    @rule(handle=handles, inside=st.booleans(), message_id=MESSAGE_IDS, metadata=METADATA)
+    def annotate(self, handle, inside, message_id, metadata):
+        self._same(self._in(handle, inside, writes=True), "annotate", message_id, metadata)
+
+    @rule(handle=handles, inside=st.booleans(), message_id=MESSAGE_IDS, content=st.sampled_from(["", "x", "z"]))
+    def redact(self, handle, inside, message_id, content):
+        self._same(self._in(handle, inside, writes=True), "redact", message_id, content)
 
     @rule(scope=SCOPES, inside=st.booleans(), limit=st.integers(1, 3), nth=st.integers(0, 5))
     def delete_idle(self, scope, inside, limit, nth):
@@ -507,6 +522,8 @@ def test_every_method_is_in_the_machine(stores, server, options):
             for method in ("apply_schema", "check_schema"):
                 run("schema", scope, method)
             run("append_to_many", scope, False, [("s0", new)], None)
+            run("annotate", handle, False, "m0", {"a": 1})
+            run("redact", handle, False, "m0", "z")
             run("replace_from", handle, False, 1, [dal.NewMessage(role="user", content="z")])
             run("remove_last", handle, False, 1)
             run("remove_from", handle, False, 1)
