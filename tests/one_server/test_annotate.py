@@ -102,6 +102,12 @@ def test_metadata_is_removed_and_merged(chat):
     assert chat.update_metadata({}, remove=("c",)).metadata == {"b": 3}
 
 
+def test_numbers_that_jsonb_holds_for_equal_are_different(chat):
+    assert repr(chat.update_metadata({"a": 1.0}).metadata["a"]) == "1.0"
+    chat.annotate("m0", {"tokens": 7.0})
+    assert repr(chat.message("m0").metadata["tokens"]) == "7.0"
+
+
 def test_each_change_is_counted_and_recorded_once(chat, call, changes):
     name, operation = call
     for _ in range(3):
