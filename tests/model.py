@@ -310,6 +310,8 @@ class Model:
             parent = self._found(handle)
             if parent.status == "trashed":
                 raise dal.SessionTrashed("")
+            if isinstance(there, Tombstone):
+                raise dal.SessionDeleted("")
             if there:
                 raise dal.SessionExists("")
             end = parent.next_sequence if at is None else min(at, parent.next_sequence)
