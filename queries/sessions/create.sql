@@ -13,10 +13,10 @@
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions FOR UPDATE
 -- Never: Seq Scan; Sort
 -- Repeat: safe: the repeated statement finds the session with the same values.
--- Returns: CreatedSession; the stored row. If the session was stored before, it does not change, and
---   is_same is false if its source, user_id, parent_id or metadata differ. No row if the session was deleted
---   and `again` is not set, or was created by another transaction at this moment; repeat the statement to see
---   that one.
+-- Returns: CreatedSession; the stored row; no row if the session was deleted and `again` is not set, or was
+--   created by another transaction at this moment: repeat the statement to see that one. If the session was
+--   stored before, it does not change, and is_same is false if its source, user_id, parent_id or metadata
+--   differ.
 WITH tombstone AS (
     DELETE FROM sessions AS s
     WHERE s.session_id = :session_id::text AND s.status = 'deleted' AND :again::boolean

@@ -17,7 +17,7 @@
 --   any rows of removed_messages FOR UPDATE
 -- Never: Seq Scan
 -- Repeat: not safe: the counts of what was removed would be lost. Call it again for the remaining rows.
--- Returns: Purged; how many rows were removed.
+-- Returns: Purged; how many rows were removed, in one row; never no row.
 WITH tombstone AS MATERIALIZED (
     SELECT s.session_id
     FROM sessions AS s
