@@ -383,10 +383,10 @@ class _SessionsCreate(Query):
         """Store a session without a message. With `again`, begin another session with the id of a deleted one; its
         numbers continue.
 
-        Returns: CreatedSession; the stored row. If the session was stored before, it does not change, and
-          is_same is false if its source, user_id, parent_id or metadata differ. No row if the session was deleted
-          and `again` is not set, or was created by another transaction at this moment; repeat the statement to see
-          that one.
+        Returns: CreatedSession; the stored row; no row if the session was deleted and `again` is not set, or was
+          created by another transaction at this moment: repeat the statement to see that one. If the session was
+          stored before, it does not change, and is_same is false if its source, user_id, parent_id or metadata
+          differ.
         """
 
 class _SessionsDelete(Query):
@@ -636,7 +636,7 @@ class _SessionsPurge(Query):
         """Remove old tombstones of deleted sessions, and old removed messages: at most `limit` of each. Call it until
         it removes nothing, so that no statement runs for hours.
 
-        Returns: Purged; how many rows were removed.
+        Returns: Purged; how many rows were removed, in one row; never no row.
         """
 
 class _SessionsRelist(Query):
