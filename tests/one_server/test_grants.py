@@ -101,11 +101,20 @@ def test_every_method_works_for_a_service(side, connection, sync_store, role, al
         assert uncached.record().agent_ids == ("a",)
 
 
-def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
+@pytest.mark.parametrize("option", [None, "annotate", "redact"])
+def test_a_service_needs_each_of_its_privileges(connection, sync_store, role, option):
     name, conninfo = role
-    grant(connection, name, redact=True)
+    grant(connection, name)
+    given = privileges(connection, name)
+    assert len(given) == 5 + 13 + 10 + 8 + 1 + 2 + 4
+    refused = {"apply_schema", "annotate", "redact"}
+    if option is not None:  # Only what it adds: the others are needed without it.
+        grant(connection, name, **{option: True})
+        given = [one for one in privileges(connection, name) if one not in given]
+        assert len(given) == {"annotate": 1, "redact": 4}[option]
+        refused -= {"annotate", option}
+    before = privileges(connection, name)
     with dal.SessionStore.connect(conninfo) as store:
-        given = privileges(connection, name)
         for table, privilege, column in given:
             where = sql.SQL("{} ON {}").format(
                 sql.SQL(privilege) + (sql.SQL("({})").format(sql.Identifier(column)) if column else sql.SQL("")),
@@ -113,10 +122,9 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role):
             )
             connection.execute(sql.SQL("REVOKE {} FROM {}").format(where, sql.Identifier(name)))
             store._backend.runner.schema = SchemaCheck()
-            assert set(errors_by_method(store, sync_store)) - {"apply_schema"}, (table, privilege, column)
+            assert set(errors_by_method(store, sync_store)) - refused, (table, privilege, column)
             connection.execute(sql.SQL("GRANT {} TO {}").format(where, sql.Identifier(name)))
-    assert privileges(connection, name) == given
-    assert len(given) == 5 + 13 + 10 + 8 + 1 + 2 + 4 + 4
+    assert privileges(connection, name) == before
 
 
 @pytest.mark.parametrize("kind", [{}, {"read_only": True}], ids=["service", "analyst"])
