@@ -67,7 +67,7 @@ CHANGES = {
 def test_if_next_refuses_what_was_overtaken(talk, change):
     before = state(talk)
     for if_next in (4, 6):
-        with pytest.raises(dal.Overtaken, match=f"its next number is 5, not {if_next}") as error:
+        with pytest.raises(dal.Overtaken, match=f"its next number was not {if_next}, and is 5 now") as error:
             CHANGES[change](talk, if_next=if_next)
         assert error.value.next_sequence == 5
         assert state(talk) == before
