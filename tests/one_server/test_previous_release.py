@@ -259,3 +259,26 @@ def test_its_stores_accept_the_tables_until_the_upgrade_is_finished(old, connect
         ),
     ):
         dal.SessionStore(connection).check_schema()
+
+
+def test_this_release_works_before_the_upgrade_is_finished(old, store):
+    """The trigger, which only the previous release needs, refuses nothing of this one's."""
+    session = store.session("s", user_id="u1")
+    for n in range(3):
+        session.append("user", f"{n}", agent_id="a", message_id=f"m{n}")
+    assert session.remove_from(2) == 1
+    session.archive()
+    assert session.trash().status == "trashed"
+    assert session.trash().status == "trashed"
+    assert session.agent_ids() == ("a",)
+    with pytest.raises(dal.SessionTrashed):
+        session.append("user", "x")
+    assert session.restore().status == "archived"
+    assert session.redact("m0").content == ""
+    assert session.fork().messages()[1].content == "1"
+    assert session.delete()
+    with pytest.raises(dal.SessionDeleted):
+        session.append("user", "x")
+    session.create(again=True)
+    assert session.append("user", "x").sequence == 3
+    assert store.erase_user("u1").sessions == 2
