@@ -94,7 +94,7 @@ def test_a_query_runs_when_called_and_returns_a_list(side, server, options, tabl
     side.queries.sessions.delete_idle(
         raw, idle_since="infinity", statuses=["active"], passed_over=0, limit=10, patience=None
     )
-    assert connection.execute("SELECT FROM sessions").fetchall() == []
+    assert connection.execute("SELECT status FROM sessions").fetchall() == [("deleted",)]
     assert side.queries.messages.latest(raw, session_id="s", limit=1) == []
     raw.close()
 
@@ -102,7 +102,7 @@ def test_a_query_runs_when_called_and_returns_a_list(side, server, options, tabl
 def test_errors_about_unknown_names_list_the_known_ones():
     with pytest.raises(AttributeError, match="no folder of queries 'message'; there are messages, schema, sessions"):
         _ = dal.queries.message
-    with pytest.raises(AttributeError, match="no query 'add'; there are after, append, append_all"):
+    with pytest.raises(AttributeError, match="no query 'add'; there are after, annotate, append, append_all"):
         _ = dal.queries.messages.add
     with pytest.raises(KeyError, match=r"no query 'messages\.add'"):
         _ = dal.queries["messages.add"]
