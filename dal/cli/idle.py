@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -14,10 +14,11 @@ from dal.cli.connection import connected, place
 from dal.cli.options import Dsn, Schema, User, Yes
 from dal.cli.progress import progress
 from dal.cli.render import in_utc
+from dal.cli.sessions import StatusChoice
 from dal.cli.times import ago, moment
 from dal.gate.cli.exits import NEGATIVE
 from dal.gate.cli.output import out, print_error, say
-from dal.records import SessionRecord
+from dal.records import SessionRecord, Status
 from dal.validate import make_cursor
 
 _STEP = 500
@@ -42,6 +43,14 @@ def delete_idle(  # noqa: PLR0913 - options
         typer.Option("--older-than", metavar="DURATION", help="Without activity for this long: 30m, 12h, 90d or 8w."),
     ] = None,
     user: User = None,
+    status: Annotated[
+        StatusChoice | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only those that are active, paused or archived; or those trashed since TIME or for this long.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
     yes: Yes = False,
 ) -> None:
@@ -59,15 +68,15 @@ def delete_idle(  # noqa: PLR0913 - options
         store = store if user is None else store.for_user(user)
         total = None
         if dry_run or not yes:
-            total, messages = count(_idle(store, since))
+            total, messages = count(_idle(store, since, status))
             what = f"{total:,} sessions with {messages:,} messages, without activity since {in_utc(since)} UTC, "
             what += f"in {place(connection, schema)}"
             if dry_run:
                 out.print(f"Would delete {what}.", soft_wrap=True)
                 return
             confirm(what)
-        _delete(store, since, total)
-        if any(_idle(store, since)):
+        _delete(store, since, status, total)
+        if any(_idle(store, since, status)):
             print_error("sessions that are in use were skipped; run it again")
             raise typer.Exit(NEGATIVE)
 
@@ -125,21 +134,21 @@ def _since(before: str | None, older_than: str | None) -> datetime:
     raise typer.BadParameter("give either --before or --older-than")
 
 
-def _idle(store: SessionStore, since: datetime) -> Iterator[SessionRecord]:
+def _idle(store: SessionStore, since: datetime, status: StatusChoice | None) -> Iterator[SessionRecord]:
     """Yield the idle sessions: the list is in the order of activity, so they are its end."""
     cursor: str | None = make_cursor(since, "0")
     while cursor is not None:
-        page = store.sessions(limit=_PAGE, cursor=cursor)
-        yield from (record for record in page if record.updated_at < since)
+        page = store.sessions(status=cast("Status | None", status), limit=_PAGE, cursor=cursor)
+        yield from (record for record in page if status is StatusChoice.TRASHED or record.updated_at < since)
         cursor = page.cursor
 
 
-def _delete(store: SessionStore, since: datetime, total: int | None) -> None:
+def _delete(store: SessionStore, since: datetime, status: StatusChoice | None, total: int | None) -> None:
     """Delete the idle sessions, and say how many, even if it is interrupted."""
     deleted = 0
     try:
         with progress() as report:
-            while ids := store.delete_idle(since, _STEP):
+            while ids := store.delete_idle(since, _STEP, status=cast("Status | None", status)):
                 deleted += len(ids)
                 report(f"{deleted:,} sessions deleted", min(1, deleted / total) if total else None)
     finally:

@@ -164,6 +164,8 @@ FAILING = (
     ("show", "s", "--dsn", UNREACHABLE),
     ("delete-idle", "--older-than", "1d", "--dsn", UNREACHABLE),
     ("delete-idle", "--dsn", UNREACHABLE),
+    ("erase-user", "u1", "--dsn", UNREACHABLE),
+    ("erase-user", "--dsn", UNREACHABLE),
     ("purge", "--older-than", "1d", "--dsn", UNREACHABLE),
     ("purge", "--dsn", UNREACHABLE),
     ("export", "--dsn", UNREACHABLE),

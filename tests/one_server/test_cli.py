@@ -20,6 +20,7 @@ COMMANDS = (
     ("delete-idle",),
     ("purge",),
     ("demo",),
+    ("erase-user",),
     ("export",),
     ("import",),
     ("init",),

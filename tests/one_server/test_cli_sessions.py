@@ -1,4 +1,4 @@
-"""`dal sessions`, `dal show` and `dal delete-idle`, on a real server."""
+"""`dal sessions`, `dal show`, `dal delete-idle` and `dal erase-user`, on a real server."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from program import assert_fails
 
 import dal
-from dal.cli import idle, show
+from dal.cli import erase, idle, show
 from dal.gate.cli import signals
 
 ESCAPE = "\x1b[31m\x1b]0;title\x07\x9b2J\u202e"
@@ -271,9 +271,9 @@ def test_it_deletes_in_small_transactions(old, run, monkeypatch):
     monkeypatch.setattr(idle, "_STEP", 1)
     limits, really = [], dal.SessionStore.delete_idle
 
-    def delete_idle(store, before, limit):
+    def delete_idle(store, before, limit, *, status):
         limits.append(limit)
-        return really(store, before, limit)
+        return really(store, before, limit, status=status)
 
     monkeypatch.setattr(dal.SessionStore, "delete_idle", delete_idle)
     assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 2 sessions.\n"
@@ -285,10 +285,10 @@ def test_an_interrupted_deletion_reports_its_progress(old, run, monkeypatch):
     monkeypatch.setattr(signals, "ignore", lambda: None)
     steps, really = iter([True, False]), dal.SessionStore.delete_idle
 
-    def delete_idle(store, before, limit):
+    def delete_idle(store, before, limit, *, status):
         if not next(steps):
             raise signals.Stopped(signal.SIGINT)
-        return really(store, before, limit)
+        return really(store, before, limit, status=status)
 
     monkeypatch.setattr(dal.SessionStore, "delete_idle", delete_idle)
     done = run("delete-idle", "--older-than", "90d", "--yes")
@@ -312,16 +312,101 @@ def test_nothing_is_deleted_without_confirmation(old, run):
 
 @pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, {"third"}), ("n", 1, {"first", "second", "third"})])
 def test_it_asks_for_confirmation_on_a_terminal(old, run, schema, answer, status, left):  # noqa: PLR0917
-    mine, its = pty.openpty()
-    os.write(mine, f"{answer}\n".encode())
-    command = [sys.executable, "-m", "dal.cli", "delete-idle", "--older-than", "90d", "--schema", schema]
-    done = subprocess.run(command, stdin=its, capture_output=True, text=True, timeout=120, check=False)
-    os.close(its)
-    os.close(mine)
+    done = answer_on_a_terminal(answer, "delete-idle", "--older-than", "90d", "--schema", schema)
     assert done.returncode == status, done.stderr
     assert "Delete 2 sessions with 2 messages, without activity since" in done.stderr
     assert done.stdout == ("Deleted 2 sessions.\n" if status == 0 else "")
     assert ids(old) == left
+
+
+def test_the_trash_is_emptied(old, ages, run):
+    for name in ("first", "third"):
+        old.session(name).trash()
+    ages("first", 50)
+    assert listed(run("sessions", "--status", "trashed", "--format", "json")) == {"first", "third"}
+    assert run("delete-idle", "--older-than", "90d", "--status", "trashed", "--dry-run").stdout.startswith(
+        "Would delete 0 "
+    )
+    assert run("delete-idle", "--older-than", "30d", "--status", "trashed", "--dry-run").stdout.startswith(
+        "Would delete 1 "
+    )
+    done = run("delete-idle", "--older-than", "30d", "--status", "trashed", "--yes")
+    assert (done.returncode, done.stdout) == (0, "Deleted 1 sessions.\n")
+    assert listed(run("sessions", "--status", "trashed", "--format", "json")) == {"third"}
+    assert ids(old) == {"second"}
+
+
+# dal erase-user
+
+
+@pytest.fixture
+def users(three):
+    """Put one of the two sessions of u1 into the trash, and remove a message of it."""
+    session = three.session("first")
+    session.append("user", "again")
+    session.remove_last()
+    session.trash()
+    return three
+
+
+def test_everything_of_a_user_is_erased(users, run, connection):
+    done = run("erase-user", "u1", "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Deleted 2 sessions, 2 messages and 1 removed messages.\n"
+    assert ids(users) == {"second"}
+    assert connection.execute("SELECT count(*) FROM sessions WHERE user_id = 'u1'").fetchone() == (0,)
+    assert run("erase-user", "u1", "--yes").stdout == "Deleted 0 sessions, 0 messages and 0 removed messages.\n"
+
+
+def test_forks_of_others_are_printed(users, run, connection):
+    users.session("third").fork(session_id=f"fork {ESCAPE}")
+    connection.execute("UPDATE sessions SET user_id = 'u2' WHERE fork_point IS NOT NULL")
+    done = run("erase-user", "u1", "--yes")
+    assert r"\x1b[31m" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stdout.endswith("of another user is a fork, and still has messages of this user.\n")
+
+
+def test_an_interrupted_erasure_prints_what_was_deleted(users, run, monkeypatch):
+    monkeypatch.setattr(erase, "_STEP", 1)
+    monkeypatch.setattr(signals, "ignore", lambda: None)
+    really = dal.SessionStore.erase_user
+
+    def erase_user(store, user_id, limit, *, progress):
+        def interrupt(erased):
+            progress(erased)
+            raise signals.Stopped(signal.SIGINT)
+
+        return really(store, user_id, limit, progress=interrupt)
+
+    monkeypatch.setattr(dal.SessionStore, "erase_user", erase_user)
+    done = run("erase-user", "u1", "--yes")
+    assert (done.returncode, done.stderr) == (130, "dal: stopped by SIGINT\n")
+    assert done.stdout.startswith("Deleted 1 sessions, ")
+
+
+def test_nothing_is_erased_without_confirmation(users, run):
+    assert_fails(run("erase-user", "u1"), "--yes: is needed")
+    assert users.sessions(user_id="u1", status=("active", "trashed")).sessions
+
+
+@pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, {"second"}), ("n", 1, {"second", "third"})])
+def test_an_erasure_asks_for_confirmation_on_a_terminal(users, run, schema, answer, status, left):  # noqa: PLR0917
+    done = answer_on_a_terminal(answer, "erase-user", "u1", "--schema", schema)
+    assert done.returncode == status, done.stderr
+    assert "Delete everything of user u1, 2 sessions with 2 messages, in schema" in done.stderr
+    assert bool(done.stdout) == (status == 0)
+    assert ids(users) == left
+
+
+def answer_on_a_terminal(answer, *command):
+    mine, its = pty.openpty()
+    os.write(mine, f"{answer}\n".encode())
+    call = [sys.executable, "-m", "dal.cli", *command]
+    done = subprocess.run(call, stdin=its, capture_output=True, text=True, timeout=120, check=False)
+    os.close(its)
+    os.close(mine)
+    return done
 
 
 @pytest.mark.parametrize(

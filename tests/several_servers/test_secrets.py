@@ -43,6 +43,7 @@ COMMANDS = (
     ("demo",),
     ("sessions",),
     ("delete-idle", "--older-than", "1d", "--yes"),
+    ("erase-user", "u1", "--yes"),
     ("purge", "--older-than", "1d", "--yes"),
     ("export",),
     ("import", os.devnull),
