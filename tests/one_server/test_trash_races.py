@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from test_races import rounds
@@ -200,6 +201,24 @@ def left(connection):
     )
 
 
+def change(store, appending, erased, forks, tally):
+    """Make random changes until the user is erased; return how many messages were stored."""
+    stored = 0
+    while True:
+        name, one = random.choice([*CHANGES, *["fork"] * (forks is not None)]), random.choice(IDS)
+        try:
+            if name == "fork":
+                forks.append(store.session(one).fork().id)
+            else:
+                stored += CHANGES[name](appending if "append" in name else store, one)
+            tally[name] += 1
+        except dal.DalError as refusal:
+            if not is_refusal(refusal):
+                raise
+            if isinstance(refusal, dal.SessionDeleted) and erased.is_set():
+                return stored
+
+
 @rounds(60, 3_000)
 def test_an_erasure_races_with_everything(together, stores, connection, rounds, figure):
     """The receipt has every message that was acknowledged, each session stays deleted, and nobody deadlocks.
@@ -208,23 +227,6 @@ def test_an_erasure_races_with_everything(together, stores, connection, rounds, 
     """
     tally = Counter()
 
-    def change(store):
-        chance, stored = random.Random(), 0
-        writer = stack.enter_context(store.writer()) if store is stores[0] else store
-        while True:
-            name, one = chance.choice([*CHANGES, *["fork"] * with_forks]), chance.choice(IDS)
-            try:
-                if name == "fork":
-                    forks.append(store.session(one).fork().id)
-                    continue
-                stored += CHANGES[name](writer if "append" in name else store, one)
-                tally[name] += 1
-            except dal.DalError as refusal:
-                if not is_refusal(refusal):
-                    raise
-                if isinstance(refusal, dal.SessionDeleted) and erased.is_set():
-                    return stored
-
     def erase(store):
         time.sleep(random.random() / 100)
         receipt = store.erase_user("u1", random.choice((1, 2, 100)))
@@ -232,29 +234,33 @@ def test_an_erasure_races_with_everything(together, stores, connection, rounds, 
         return receipt
 
     for n in range(rounds):
-        erased, with_forks, forks = threading.Event(), n % 2, []
+        erased, forks = threading.Event(), [] if n % 2 else None
         for one in IDS:
             stores[0].session(one, user_id="u1").append_all([NEW] * 2)
         with ExitStack() as stack:
-            *stored, receipt = together(change, change, change, erase)
+            writer = stack.enter_context(stores[0].writer())
+            changes = [
+                partial(change, appending=one, erased=erased, forks=forks, tally=tally)
+                for one in (writer, *stores[1:3])
+            ]
+            *stored, receipt = together(*changes, erase)
         failed = [one for one in (*stored, receipt) if isinstance(one, dal.DalError)]
         assert not failed
-        sessions, messages = len(IDS) + len(forks), 2 * len(IDS) + sum(stored)
+        sessions, messages = len(IDS) + len(forks or ()), 2 * len(IDS) + sum(stored)
         tally["wrong"] += receipt.sessions != sessions or receipt.forks != ()
-        if not with_forks:
+        if forks is None:
             tally["wrong"] += receipt.messages + receipt.removed_messages != messages
         tally["wrong"] += left(connection) != ([("deleted", None)] * sessions, [(0, 0, 0)])
         tally["erased"] += receipt.messages
         tally["erased, removed before"] += receipt.removed_messages
-        tally["forks"] += len(forks)
         connection.execute("DELETE FROM sessions")
     calls = sum(tally[name] for name in CHANGES)
     figure(
         "race, erase × everything",
         f"{rounds:,} users of {len(IDS)} sessions, beside {calls:,} calls of {len(CHANGES)} kinds and "
-        f"{tally['forks']:,} forks; {tally['erased']:,} messages and "
+        f"{tally['fork']:,} forks; {tally['erased']:,} messages and "
         f"{tally['erased, removed before']:,} removed ones erased; "
         f"{tally['wrong']} wrong",
     )
     assert tally["wrong"] == 0, tally
-    assert all(tally[name] for name in (*CHANGES, "forks")), tally
+    assert all(tally[name] for name in (*CHANGES, "fork")), tally
