@@ -6,7 +6,7 @@
 --   cannot deadlock. A session that was changed while this statement waited for its lock is left for the next
 --   call, whose snapshot has the change; otherwise its removed messages could not be counted. The foreign
 --   keys delete the messages, the removed messages and the changes. A tombstone without the user's id is left
---   of each session. OFFSET 0 keeps the search for the forks of each session by itself: joined, the planner
+--   of each session. LIMIT ALL keeps the search for the forks of each session by itself: joined, the planner
 --   would read the whole table for it.
 -- Index: sessions_listed_of_user, sessions_listed_of_parent, removed_messages_pkey; sessions_pkey, and
 --   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
@@ -88,7 +88,8 @@ fork (session_id) AS (
             s.parent_id = u.session_id
             AND s.fork_point IS NOT NULL
             AND s.user_id IS DISTINCT FROM :user_id::text
-        OFFSET 0
+        ORDER BY s.status, s.listed_at, s.session_id
+        LIMIT ALL
     ) AS c
     UNION
     SELECT c.session_id
@@ -100,7 +101,8 @@ fork (session_id) AS (
             s.parent_id = f.session_id
             AND s.fork_point IS NOT NULL
             AND s.user_id IS DISTINCT FROM :user_id::text
-        OFFSET 0
+        ORDER BY s.status, s.listed_at, s.session_id
+        LIMIT ALL
     ) AS c
 )
 
