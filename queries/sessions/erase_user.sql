@@ -12,7 +12,7 @@
 --   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.
 -- Promises: 1 round trip; buffers O(log n) in the sessions;
---   buffers O(n) in the deleted sessions, at most 33 buffers each;
+--   buffers O(n) in the deleted sessions, at most 40 buffers each;
 --   WAL O(n) in the deleted sessions, at most 575 WAL bytes each; at most 360 buffers; at most 80 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;

@@ -150,7 +150,7 @@ def test_deletes_race_with_appends(make_store, connection, races, figure):
 
 
 @pytest.mark.parametrize("races", [200, pytest.param(5_000, marks=FULL)])
-@pytest.mark.parametrize("name", WRITES.keys() - {"append"})
+@pytest.mark.parametrize("name", sorted(WRITES.keys() - {"append"}))
 def test_deletes_race_with_other_writes(make_store, connection, name, races, figure):
     check(race(make_store, connection, WRITES[name], races, writer=name == "writer"), races, name, figure)
 

@@ -94,7 +94,7 @@ $$;
 ALTER TABLE sessions ADD COLUMN revision bigint NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN fork_point bigint;
 ALTER TABLE sessions ADD COLUMN trashed_from text COLLATE "C";
-ALTER TABLE sessions ALTER COLUMN parent_id SET (n_distinct = 10);
+ALTER TABLE sessions ALTER COLUMN status SET (n_distinct = 2), ALTER COLUMN parent_id SET (n_distinct = 10);
 COMMENT ON COLUMN sessions.revision IS 'How many times the session was changed by something else than an append.';
 COMMENT ON COLUMN sessions.fork_point IS 'If the session is a fork: it has its parent''s messages before this number.';
 COMMENT ON COLUMN sessions.trashed_from IS 'The status that a trashed session had, and that restore() brings back.';
