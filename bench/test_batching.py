@@ -221,8 +221,9 @@ def test_against_pgbench(server_and_schema, options, ledger, tmp_path):
     numbers = [str(n + 1) for n in range(each)]
     texts |= {"session_metadata": ['"{}"'] * each, "metadata": ['"{}"'] * each, "roles": ["user"] * each}
     texts |= {"contents": [f'"{CONTENT}"'] * each, "places": numbers, "calls": numbers, "session_ids": numbers}
+    texts["must_exist"] = ["false"] * each
     given = {name: "{" + ",".join(elements) + "}" for name, elements in texts.items()}
-    given |= {"confined": "false", "must_exist": "false"}  # pgbench sends NULL for all others.
+    given["confined"] = "false"  # pgbench sends NULL for all others.
     command = [program, "--no-vacuum", "--protocol=prepared", f"--time={round(ROUNDS * SECONDS)}"]
     command += [f"--define={name}={value}" for name, value in given.items()]
     environment = {"PGOPTIONS": options["options"]}
