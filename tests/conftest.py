@@ -35,6 +35,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes many seconds, so the whole suite runs it with --slow only")
+    config.addinivalue_line("markers", "full: thousands of races, in minutes, so it runs with --faults=full only")
     if hasattr(config, "workerinput"):
         config.option.slow = config.workerinput["slow"]
     elif not _is_whole(config):
@@ -66,9 +67,10 @@ def pytest_itemcollected(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.option.slow:
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    for name, wanted in (("slow", config.option.slow), ("full", config.option.faults == "full")):
+        if not wanted:
+            config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(name)])
+            items[:] = [item for item in items if not item.get_closest_marker(name)]
 
 
 def _is_whole(config):

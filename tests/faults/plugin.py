@@ -16,7 +16,7 @@ def pytest_addoption(parser):
         "--faults",
         choices=["short", "full"],
         default="short",
-        help="how many faults tests/faults injects: each kind once or a few times (short), or thousands (full)",
+        help="how many faults and races are tried: each kind once or a few times (short), or thousands (full)",
     )
 
 

@@ -141,7 +141,7 @@ def race(make_store, connection, write, races, *, writer=False):
     return sum((pair.tally for pair in pairs), Counter())
 
 
-FULL = [pytest.mark.slow, pytest.mark.time_limit(1800)]
+FULL = [pytest.mark.full, pytest.mark.time_limit(1800)]
 
 
 @pytest.mark.parametrize("races", [1_000, pytest.param(100_000, marks=FULL)])

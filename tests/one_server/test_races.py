@@ -1,6 +1,6 @@
 """Races between changes of one session: nothing is lost, and no answer is there twice.
 
-The short runs are part of the suite; the full ones run with --slow.
+The short runs are part of the suite; the full ones run with --faults=full.
 """
 
 import random
@@ -18,7 +18,7 @@ from dal import NewMessage
 def rounds(short, full):
     """Run a test with few rounds, and with many if the slow tests run."""
     return pytest.mark.parametrize(
-        "rounds", [pytest.param(short, id="short"), pytest.param(full, id="full", marks=pytest.mark.slow)]
+        "rounds", [pytest.param(short, id="short"), pytest.param(full, id="full", marks=pytest.mark.full)]
     )
 
 

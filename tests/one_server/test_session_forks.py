@@ -307,7 +307,7 @@ class Race:
         )
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.full)])
 def test_forks_during_appends_and_removals(connect, connection, tables, figure, seconds):
     race = Race(connect, seconds)
     race.run()
@@ -333,7 +333,7 @@ def fork_until_deleted(parent, deleted):
         assert not began_late, "a fork of a deleted session"
 
 
-@pytest.mark.parametrize("rounds", [50, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [50, pytest.param(3_000, marks=pytest.mark.full)])
 def test_forks_during_a_deletion(connect, connection, tables, figure, rounds):
     """Each fork is whole, and stored when the deletion ends; none begins afterwards."""
     stores = [dal.SessionStore(connect()) for _ in range(4)]
