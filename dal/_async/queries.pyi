@@ -699,9 +699,10 @@ class _SessionsUpdateMetadata(AsyncQuery):
         """Remove keys from a session's metadata, then merge others into it; an existing key gets the new value. This
         works for archived sessions, too, since titles and ratings are often added after a session has ended.
 
-        Returns: SessionRecord; the current row; no row if the session is not stored. A trashed or deleted
-          session stays as it is, as its status shows. If two equal changes run at the same time, the second waits
-          for the first and fails with 23505; it is safe to repeat.
+        Returns: SessionRecord; the current row; no row if the session is not stored, or if a trigger of the
+          service suppressed the change. A trashed or deleted session stays as it is, as its status shows. If two
+          equal changes run at the same time, the second waits for the first and fails with 23505; it is safe to
+          repeat.
         """
 
 class _Sessions:

@@ -15,9 +15,10 @@
 -- Locks: RowExclusive on sessions, changes; 1 row of sessions; waits for rows of sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing more.
--- Returns: SessionRecord; the current row; no row if the session is not stored. A trashed or deleted
---   session stays as it is, as its status shows. If two equal changes run at the same time, the second waits
---   for the first and fails with 23505; it is safe to repeat.
+-- Returns: SessionRecord; the current row; no row if the session is not stored, or if a trigger of the
+--   service suppressed the change. A trashed or deleted session stays as it is, as its status shows. If two
+--   equal changes run at the same time, the second waits for the first and fails with 23505; it is safe to
+--   repeat.
 WITH prior AS (
     SELECT c.change_id
     FROM changes AS c
@@ -117,4 +118,5 @@ SELECT
     coalesce(u.revision, o.revision) AS revision,
     o.fork_point
 FROM session AS o
-LEFT JOIN updated AS u ON true;
+LEFT JOIN updated AS u ON true
+WHERE u.revision IS NOT NULL OR o.wanted::text = o.metadata::text;
