@@ -132,7 +132,7 @@ def test_a_pool_whose_creation_was_interrupted_is_collected(pool):
 
 
 def test_a_call_that_found_the_pool_open_just_before_it_closed_is_refused(side, server, schema, tables, monkeypatch):
-    with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
+    with side.connect_store(server.conninfo, schema=schema, timeout=5) as store:
         store.check_schema()
         pool = pool_of(store)
         find_open = pool._check_open_getconn

@@ -181,5 +181,5 @@ def test_progress_is_shown_on_a_terminal(store, schema_option, tmp_path, command
             shown += piece
         assert running.wait(60) == 0
     os.close(mine)
-    assert (b"6 sessions, 12 messages" if command == "export" else b"18 lines") in shown
+    assert (b"7 sessions, 15 messages" if command == "export" else b"22 lines") in shown
     assert (b"Exported" if command == "export" else b"Imported") in shown

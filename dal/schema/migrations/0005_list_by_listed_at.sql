@@ -34,7 +34,7 @@ BEGIN
                 to_regclass('sessions_listed_of_source')
             )
     LOOP
-        EXECUTE 'DROP INDEX ' || unfinished;
+        EXECUTE 'DROP INDEX IF EXISTS ' || unfinished;
     END LOOP;
 END
 $$;
