@@ -31,7 +31,7 @@ COSTLY: dict[str, Canary] = {
         schema=_FIVE_OF_MESSAGES,
     ),
     "five more indexes of sessions, in buffers": _indexed(
-        "sessions.pause", "buffers", "the session's messages", _FIVE_OF_SESSIONS
+        "sessions.pause", "buffers", "the sessions", _FIVE_OF_SESSIONS
     ),
     "five more indexes of sessions, in WAL": _indexed(
         "sessions.pause", "WAL records", "the session's messages", _FIVE_OF_SESSIONS

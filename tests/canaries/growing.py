@@ -43,15 +43,23 @@ GROWING = {
                     "                AND s.listed_at < excluded.updated_at + interval '1 hour'\n"
                     "                THEN s.listed_at\n"
                     "            ELSE excluded.updated_at\n"
+                    "        END,\n"
+                    "        metadata = CASE\n"
+                    "            WHEN :session_changes::jsonb IS NULL"
+                    " THEN s.metadata ELSE s.metadata || :session_changes::jsonb\n"
                     "        END\n"
-                    "    WHERE s.status <> 'archived'"
-                    " AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)\n"
+                    "    WHERE\n"
+                    "        s.status IN ('active', 'paused')\n"
+                    "        AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)\n"
+                    "        AND (:if_next::bigint IS NULL OR s.next_sequence = :if_next::bigint)\n"
                     "    RETURNING s.session_id, s.next_sequence - 1 AS sequence, s.updated_at\n),"
                 ),
                 (
                     "DO NOTHING\n    RETURNING s.session_id\n),\n\nsession AS (\n"
                     "    SELECT m.session_id, max(m.sequence) + 1 AS sequence, now() AS updated_at FROM messages AS m\n"
-                    "    WHERE m.session_id = :session_id::text GROUP BY m.session_id\n),"
+                    "    WHERE m.session_id = :session_id::text\n"
+                    "        AND :if_next::bigint IS NULL AND :session_changes::jsonb IS NULL\n"
+                    "    GROUP BY m.session_id\n),"
                 ),
             ),
         ),

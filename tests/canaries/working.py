@@ -11,7 +11,7 @@ CREATE FUNCTION work() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     hash text := NEW.content;
 BEGIN
-    FOR n IN 1..40000 LOOP hash := md5(hash); END LOOP;
+    FOR n IN 1..150000 LOOP hash := md5(hash); END LOOP;
     RETURN NEW;
 END $$;
 """
