@@ -8,7 +8,7 @@ _FIVE_OF_MESSAGES = (
     "CREATE INDEX m5 ON messages USING hash (message_id);"
 )
 
-_FIVE_OF_SESSIONS = "".join(f"CREATE INDEX s{n} ON sessions (parent_id, status, session_id);" for n in range(5))
+_TEN_OF_SESSIONS = "".join(f"CREATE INDEX s{n} ON sessions (parent_id, status, session_id);" for n in range(10))
 
 
 def _indexed(query: str, unit: str, axis: str, schema: str) -> Canary:
@@ -30,11 +30,11 @@ COSTLY: dict[str, Canary] = {
         "buffers O(n log n) in the given messages, at most * buffers each",
         schema=_FIVE_OF_MESSAGES,
     ),
-    "five more indexes of sessions, in buffers": _indexed(
-        "sessions.pause", "buffers", "the sessions", _FIVE_OF_SESSIONS
+    "ten more indexes of sessions, in buffers": _indexed(
+        "sessions.pause", "buffers", "the sessions", _TEN_OF_SESSIONS
     ),
-    "five more indexes of sessions, in WAL": _indexed(
-        "sessions.pause", "WAL records", "the session's messages", _FIVE_OF_SESSIONS
+    "ten more indexes of sessions, in WAL": _indexed(
+        "sessions.pause", "WAL records", "the session's messages", _TEN_OF_SESSIONS
     ),
     "an unnecessary look at the messages": quick(
         "sessions.get",

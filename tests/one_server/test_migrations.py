@@ -43,10 +43,10 @@ def dump(server, schema):
     # no statement of ours has set.
     marks = r"^(\\(un)?restrict .*|ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);)$"
     text = re.sub(marks, "", done.stdout, flags=re.MULTILINE).replace(schema, "the_schema")
-    text = re.sub(r"\n{4,}", "\n\n\n", re.sub(r"pg_attver=\d+, ", "", text))
+    text = re.sub(r"pg_attver=\d+, ", "", text)
     # Added columns are last, and so are their comments; ignore the order.
     parts = re.sub(r"(?<=\(\n)    [^;]*(?=\n\))", _in_any_order, text).split("\n\n\n")
-    return "\n".join(sorted(part.strip() for part in parts if part.strip("-\n")))
+    return re.sub("\n+", "\n", "\n".join(sorted(part.strip() for part in parts if part.strip("-\n"))))
 
 
 def _in_any_order(columns):

@@ -24,7 +24,7 @@ BEGIN
         SELECT FROM pg_index AS i
         WHERE i.indexrelid = to_regclass('sessions_listed_of_parent') AND NOT i.indisvalid
     ) THEN
-        DROP INDEX sessions_listed_of_parent;
+        DROP INDEX IF EXISTS sessions_listed_of_parent;
     END IF;
 END
 $$;
