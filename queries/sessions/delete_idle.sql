@@ -18,7 +18,7 @@
 --   an append.
 -- Promises: 1 round trip; buffers O(log n) in the sessions;
 --   buffers O(n) in the deleted sessions, at most 33 buffers each;
---   WAL O(n) in the deleted sessions, at most 575 WAL bytes each; at most 370 buffers; at most 80 WAL records;
+--   WAL O(n) in the deleted sessions, at most 575 WAL bytes each; at most 400 buffers; at most 80 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
 --   any rows of messages FOR UPDATE; waits for rows of messages, removed_messages, changes

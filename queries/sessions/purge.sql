@@ -8,7 +8,7 @@
 -- Index: sessions_listed and removed_messages_by_age, forwards; sessions_pkey.
 -- Rows locked: the removed rows, until the commit. Waits for no row of session-dal's tables.
 -- Promises: 1 round trip; buffers O(log n) in the sessions;
---   buffers O(n) in the purged tombstones, at most 14 buffers each;
+--   buffers O(n) in the purged tombstones, at most 17 buffers each;
 --   WAL O(n) in the purged tombstones, at most 120 WAL bytes each;
 --   buffers O(n) in the purged messages, at most 5 buffers each;
 --   WAL O(n) in the purged messages, at most 120 WAL bytes each;
