@@ -30,9 +30,7 @@ COSTLY: dict[str, Canary] = {
         "buffers O(n log n) in the given messages, at most * buffers each",
         schema=_FIVE_OF_MESSAGES,
     ),
-    "ten more indexes of sessions, in buffers": _indexed(
-        "sessions.pause", "buffers", "the sessions", _TEN_OF_SESSIONS
-    ),
+    "ten more indexes of sessions, in buffers": _indexed("sessions.pause", "buffers", "the sessions", _TEN_OF_SESSIONS),
     "ten more indexes of sessions, in WAL": _indexed(
         "sessions.pause", "WAL records", "the session's messages", _TEN_OF_SESSIONS
     ),
