@@ -106,7 +106,7 @@ class Opening(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What an append asks of the session, and what it changes there besides."""
+    """The conditions of an append, and the session metadata that it merges."""
 
     if_next: int | None = None
     must_exist: bool = False
@@ -114,12 +114,12 @@ class Conditions(NamedTuple):
 
     @property
     def are_own(self) -> bool:
-        """Whether no other append can share the statement."""
+        """True if the append must be sent in a statement of its own."""
         return self.if_next is not None or self.json_session_changes is not None
 
     @property
     def creates_none(self) -> bool:
-        """Whether the session must be stored already. Above 0, if_next says so, too."""
+        """True if the append may not create the session: it must exist, or if_next is above 0."""
         return self.must_exist or bool(self.if_next)
 
 

@@ -194,7 +194,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What a purge removed: tombstones of deleted sessions, and removed messages."""
+    """The numbers of tombstones and removed messages that a purge deleted."""
 
     tombstones: int
     removed_messages: int
@@ -240,9 +240,9 @@ class Removed:
 
     messages: int
     is_refused: bool
-    """Whether the session is archived, trashed or deleted, or its next number is not the given one."""
+    """True if the session is archived, trashed or deleted, or has another next number than the given one."""
     is_stale: bool
-    """Whether the session was changed while the statement waited for it, so that it must run again."""
+    """True if another change came first. Then this statement changed nothing, and must be sent again."""
 
 
 @dataclass(frozen=True, slots=True)

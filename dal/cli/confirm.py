@@ -1,4 +1,4 @@
-"""What a command is about to delete, and the question whether it may."""
+"""Ask before a command deletes something."""
 
 from __future__ import annotations
 

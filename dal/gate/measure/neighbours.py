@@ -28,7 +28,7 @@ class Neighbours:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self.were_there = False
-        """Whether `look` has seen another connection that measured, or held a snapshot."""
+        """True once `look` has found another gate, or a connection with a snapshot."""
 
     def look(self) -> None:
         """See whether another connection measures, or holds a snapshot."""
