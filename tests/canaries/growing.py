@@ -69,10 +69,10 @@ GROWING = {
         "WAL O(1) in the session's messages",
         edits=(
             (
-                "        message_count = s.message_count + 1,",
+                "THEN s.metadata ELSE",
                 (
-                    "        message_count = s.message_count + 1,\n        metadata = jsonb_build_object('messages',"
-                    " (SELECT jsonb_agg(md5(c.message_id)) FROM messages AS c WHERE c.session_id = :session_id::text)),"
+                    "THEN jsonb_build_object('messages', (SELECT jsonb_agg(md5(c.message_id))"
+                    " FROM messages AS c WHERE c.session_id = :session_id::text)) ELSE"
                 ),
             ),
         ),
