@@ -17,7 +17,7 @@ from ulid import ULID
 
 from dal.conninfo import with_schema
 from dal.gate.measure import scratch
-from dal.gate.measure.gate import Gate, default_sizes
+from dal.gate.measure.gate import Gate
 from dal.gate.measure.judge import Outcome, judge
 from dal.gate.measure.neighbours import Neighbours
 from dal.gate.measure.snapshot import Patience, held_snapshot
@@ -75,7 +75,7 @@ def narrowed(subject, breaks, axis=""):
 def measure(server):
     """Measure queries, with SQL that changes the schema."""
 
-    def measure(subjects, patch="", fixtures=fixtures, sizes=default_sizes, begin=lambda _: None):
+    def measure(subjects, patch="", fixtures=fixtures, sizes=None, begin=lambda _: None):
         conninfo = with_schema(server.conninfo, f"test_{ULID()}".lower())
         text = SCHEMA.read_text(encoding="utf-8") + patch
         connect = partial(psycopg.connect, conninfo, autocommit=True)
@@ -98,7 +98,7 @@ def verdicts_of(measure, tmp_path_factory):
     def judged(patch, quick):
         names = [name for name, canary in ALL.items() if (canary.schema, canary.quick) == (patch, quick)]
         subjects = [narrowed(hatch(name, folder), ALL[name].breaks, ALL[name].axis) for name in names]
-        measured = measure(subjects, patch, sizes=quick_sizes if quick else default_sizes)
+        measured = measure(subjects, patch, sizes=quick_sizes if quick else None)
         return {name: list(judge(result)) for name, result in zip(names, measured, strict=True)}
 
     return lambda name: judged(ALL[name].schema, ALL[name].quick)[name]
@@ -137,6 +137,7 @@ class HourOldFixtures:
 
     parameters = staticmethod(fixtures.parameters)
     largest = staticmethod(fixtures.largest)
+    usual = staticmethod(fixtures.usual)
 
     @staticmethod
     def grow(connection, axis, before, size):

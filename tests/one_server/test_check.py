@@ -110,12 +110,22 @@ def test_large_uses_the_sizes_of_the_fixtures(server, tmp_path):
     options = (*GATED, "--fixtures", tmp_path / "fixtures.py", "--dsn", server.conninfo, "--format", "json", "add")
     done = check(*options, "--large")
     assert done.returncode == 0, done.stdout + done.stderr
-    (query,) = json.loads(done.stdout)["queries"]
-    assert list(query["curves"]["the list's tasks"]) == ["64", "320", "1600", "8000", "40000"]
+    assert _sizes(done) == [64, 320, 1600, 8000, 40_000]
+    assert _sizes(check(*options)) == [64, 256, 1024, 4096, 16_384]
+    (tmp_path / "fixtures.py").write_text(text.replace("1_000_000", "4096"), encoding="utf-8")
+    assert _sizes(check(*options)) == [64, 181, 512, 1448, 4096]
+    usual = text + "\n\ndef usual(axis):\n    return 1024\n"
+    (tmp_path / "fixtures.py").write_text(usual, encoding="utf-8")
+    assert _sizes(check(*options)) == [64, 128, 256, 512, 1024]
     (tmp_path / "fixtures.py").write_text(text.replace("def largest", "def another"), encoding="utf-8")
     done = check(*options, "--large")
     assert done.returncode == 2
     assert "--large: needs fixtures that define largest(axis)" in " ".join(done.stderr.split())
+
+
+def _sizes(done):
+    (query,) = json.loads(done.stdout)["queries"]
+    return [int(size) for size in query["curves"]["the list's tasks"]]
 
 
 def test_a_broken_promise_is_reported_with_file_and_line(server, broken, tmp_path):

@@ -26,8 +26,8 @@ from dal.gate.errors import FixtureError, GateError, InvalidInput, SchemaRefused
 from dal.gate.header.parse import PromiseError
 from dal.gate.measure import scratch
 from dal.gate.measure.context import context_of
-from dal.gate.measure.fixtures import FixtureCalls, load_fixtures
-from dal.gate.measure.gate import LARGEST, Gate, default_sizes, sizes_up_to
+from dal.gate.measure.fixtures import load_fixtures
+from dal.gate.measure.gate import Gate, sizes_along
 from dal.gate.measure.measurement import Measurement
 from dal.gate.measure.reports import Report, make
 from dal.gate.measure.subjects import Fixtures, Subject, load
@@ -109,7 +109,7 @@ def job_of(names: Sequence[str] | None, files: Files, *, large: bool) -> Job:
     queries = files.path("queries")
     subjects = _subjects(queries, names)
     data = load_fixtures(files.path("fixtures"))
-    return Job(queries, files.path("schema"), data, subjects, _sizes(data, large=large))
+    return Job(queries, files.path("schema"), data, subjects, sizes_along(data, large=large))
 
 
 def measure(names: Sequence[str] | None, files: Files, *, dsn: str | None, server: Kind | None, large: bool) -> Report:
@@ -166,15 +166,6 @@ def _subjects(queries: Path, names: Sequence[str] | None) -> list[Subject]:
     if unknown:
         raise InvalidInput("NAME", f"no query {', '.join(sorted(unknown))} in {queries}")
     return [subject for subject in subjects if not names or subject.name in names]
-
-
-def _sizes(data: Fixtures, *, large: bool) -> Callable[[str], Sequence[int]]:
-    if callable(getattr(data, "largest", None)):
-        calls = FixtureCalls(data)
-        return lambda axis: sizes_up_to(calls.largest(axis) if large else min(calls.largest(axis), LARGEST))
-    if large:
-        raise InvalidInput("--large", "needs fixtures that define largest(axis): the largest size of each axis")
-    return default_sizes
 
 
 def _connect(conninfo: str) -> psycopg.Connection[Any]:

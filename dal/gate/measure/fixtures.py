@@ -14,6 +14,10 @@ from dal.gate.errors import FixtureError, InvalidInput
 from dal.gate.measure.prepared import numbered
 from dal.gate.measure.subjects import Fixtures, Subject
 
+USUAL = 16_384
+"""The largest size of an axis without --large, unless the fixtures define a smaller one. Each axis then takes a few
+seconds."""
+
 
 def load_fixtures(path: Path) -> Fixtures:
     """Load a module of fixtures from a file."""
@@ -53,10 +57,26 @@ class FixtureCalls:
                 raise LookupError(f"the query needs {', '.join(sorted(missing))} too")
             return given
 
+    def usual(self, axis: str) -> int:
+        """Return the largest size of an axis without --large."""
+        return min((USUAL, *(self._size(name, axis) for name in ("usual", "largest") if self._defines(name))))
+
     def largest(self, axis: str) -> int:
-        """Return the largest size of an axis."""
-        with _named(f"the fixtures' largest({axis!r})"):
-            return self._fixtures.largest(axis)
+        """Return the largest size of an axis for --large."""
+        return self._size("largest", axis)
+
+    def check_large(self) -> None:
+        """Raise InvalidInput if the fixtures define no sizes for --large."""
+        if not self._defines("largest"):
+            raise InvalidInput("--large", "needs fixtures that define largest(axis): the largest size of each axis")
+
+    def _defines(self, name: str) -> bool:
+        return callable(getattr(self._fixtures, name, None))
+
+    def _size(self, name: str, axis: str) -> int:
+        with _named(f"the fixtures' {name}({axis!r})"):
+            size: int = getattr(self._fixtures, name)(axis)
+            return size
 
 
 @contextmanager

@@ -47,13 +47,12 @@ def sizes_up_to(largest: int) -> tuple[int, ...]:
     return tuple(round(64 * (largest / 64) ** (step / 4)) for step in range(5))
 
 
-LARGEST = 16_384
-"""The largest size by default. Each axis then takes a few seconds."""
-
-
-def default_sizes(_axis: str) -> Sequence[int]:
-    """Return the default sizes of an axis."""
-    return sizes_up_to(LARGEST)
+def sizes_along(fixtures: Fixtures, *, large: bool = False) -> Callable[[str], Sequence[int]]:
+    """Return a function that returns the sizes of an axis, with `large` up to the largest that the fixtures support."""
+    calls = FixtureCalls(fixtures)
+    if large:
+        calls.check_large()
+    return lambda axis: sizes_up_to(calls.largest(axis) if large else calls.usual(axis))
 
 
 class Gate:
@@ -65,7 +64,7 @@ class Gate:
         schema: str,
         fixtures: Fixtures,
         *,
-        sizes: Callable[[str], Sequence[int]] = default_sizes,
+        sizes: Callable[[str], Sequence[int]] | None = None,
         begin: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Measure in a scratch schema.
@@ -76,7 +75,7 @@ class Gate:
         self._connect = connect
         self._schema = schema
         self._fixtures = FixtureCalls(fixtures)
-        self._sizes = sizes
+        self._sizes = sizes or sizes_along(fixtures)
         self._begin = begin
         self._turn = count()
         self._patience = Patience()

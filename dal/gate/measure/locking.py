@@ -21,7 +21,7 @@ Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 _HERE = Path(__file__).parent
 _LOCKED = sql.SQL((_HERE / "locked_rows.template").read_text(encoding="utf-8"))
 _HOLD = sql.SQL((_HERE / "hold_rows.template").read_text(encoding="utf-8"))
-_SOON = sql.SQL("SET LOCAL lock_timeout = 300")
+_SOON = sql.SQL("SET LOCAL lock_timeout = 50")
 
 _TRIED = LOCK_MODES[1 : LOCK_MODES.index("Exclusive")]
 """The table locks of transactions that may lock rows. A stronger one keeps other writers off the whole table."""

@@ -37,6 +37,9 @@ class Fixtures(Protocol):
     def largest(self, axis: str) -> int:
         """Return the largest size of an axis for `--large`. Optional."""
 
+    def usual(self, axis: str) -> int:
+        """Return the largest size of an axis without `--large`, if it is below 16,384. Optional."""
+
     # Optional: SMALL_TABLES = ("warehouses",) names tables that always stay small. A full scan of one breaks no
     # promise, unless the promise names the table. The gate raises InvalidInput if one of them is not small.
 
