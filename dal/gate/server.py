@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ VARIABLE = "DAL_TEST_DSN"
 """The environment variable that names the server for measurements and tests. DAL_DSN, the service's database, is never
 used."""
 IMAGE = "postgres:15"
+
+_CONTAINER_STARTS_WITHIN = 120
+"""Seconds. On a busy machine, a container's server takes much longer than on an idle one."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def _container() -> Iterator[Server]:
     if not _has_image(testcontainers_config.ryuk_image):
         # The reaper removes containers of killed processes. Without its image, only the end of the block removes ours.
         testcontainers_config.ryuk_disabled = True
+    testcontainers_config.max_tries = ceil(_CONTAINER_STARTS_WITHIN / testcontainers_config.sleep_time)
     try:
         # Parallel vacuum of a million rows needs more than the default of 64 MB.
         container = PostgresContainer(IMAGE, driver=None).with_kwargs(shm_size="256m").start()

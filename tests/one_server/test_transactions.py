@@ -120,7 +120,7 @@ def test_a_pool_without_autocommit_commits(side, server, options, tables, connec
 
 
 def test_an_exhausted_pool_is_an_error(side, server, schema, tables):
-    with side.connect_store(server.conninfo, schema=schema, max_size=1, timeout=0.2) as store:
+    with side.connect_store(server.conninfo, schema=schema, max_size=1, timeout=1) as store:
         store.check_schema()
         with (
             store.transaction(),
