@@ -54,7 +54,7 @@ def _summary(statement: Statement) -> str:
 def _show(statement: Statement) -> None:
     text = statement.path.read_text(encoding="utf-8")
     if out.is_terminal:
-        from rich.syntax import Syntax  # noqa: PLC0415 - a tenth of the time that any command takes to start
+        from rich.syntax import Syntax  # noqa: PLC0415 - slow, and only needed here
 
         out.print(Syntax(text, "postgresql", theme="ansi_dark", background_color="default", word_wrap=True))
     else:
