@@ -41,8 +41,6 @@ class Server:
     version: str
     place: str
     """The database and its address, without secrets."""
-    log: Callable[[], str] | None = None
-    """Read the server's log; None if it cannot be read."""
     stop: Callable[[], None] | None = None
     start: Callable[[], None] | None = None
     """Stop the server, and start it again at the same address; None if that is impossible."""
@@ -103,7 +101,6 @@ def embedded(major: int = 18, *, data: Path | None = None) -> Iterator[Server]:
             yield _server(
                 f"embedded-{major}",
                 server.get_uri(),
-                log=lambda: (folder / "log").read_text(errors="replace"),
                 stop=server.stop,
                 start=server.ensure_postgres_running,
             )
@@ -142,11 +139,7 @@ def _container() -> Iterator[Server]:
     except (docker.errors.DockerException, TimeoutError) as error:
         raise NoServer(f"no container could be started: {error}; is the engine running?") from error
     try:
-        yield _server(
-            "container",
-            container.get_connection_url(),
-            log=lambda: b"".join(container.get_logs()).decode(errors="replace"),
-        )
+        yield _server("container", container.get_connection_url())
     finally:
         container.stop()
 

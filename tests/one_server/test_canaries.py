@@ -3,7 +3,6 @@
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cache, partial
@@ -162,14 +161,19 @@ def test_a_neighbours_snapshot_causes_no_false_alarm(server, measure, monkeypatc
     assert [verdict for result in measured for verdict in judge(result) if verdict.outcome is Outcome.BROKEN] == []
 
 
-@pytest.mark.parametrize("beside", [True, False])
-def test_what_seems_broken_beside_others_is_measured_again(server, measure, monkeypatch, beside):
-    steps, verdicts = [], iter([True, False])
-    monkeypatch.setattr("dal.gate.measure.gate.Patience", partial(Patience, 0))
-    monkeypatch.setattr("dal.gate.measure.gate._seems_broken", lambda _: next(verdicts))
-    with held_snapshot(server.conninfo) if beside else nullcontext():
-        measure([narrowed(OURS["messages.get"], "at most * buffers")], sizes=quick_sizes, begin=steps.append)
-    assert [step for step in steps if "again" in step] == ["1 of 1 queries again, beside no other gate"] * beside
+@pytest.mark.parametrize("again", ["kept", "broken"])
+def test_what_seems_broken_is_measured_again(measure, monkeypatch, again):
+    runs = []
+
+    def measured(_, subjects):
+        runs.append(list(subjects))
+        return ["kept", "broken", "kept"] if len(runs) == 1 else [again]
+
+    monkeypatch.setattr(Gate, "_measured", measured)
+    monkeypatch.setattr("dal.gate.measure.gate._seems_broken", "broken".__eq__)
+    steps, subjects = [], [*OURS.values()][:3]
+    assert measure(subjects, begin=steps.append) == ["kept", again, "kept"]
+    assert (runs, steps) == ([subjects, subjects[1:2]], ["1 of 3 queries again, beside no other gate"])
 
 
 def test_a_gate_measures_alone_only_once_the_others_have_finished(server):

@@ -79,7 +79,6 @@ class Gate:
         self._begin = begin
         self._turn = count()
         self._patience = Patience()
-        self._neighbours: Neighbours
 
     def steps(self, subjects: Sequence[Subject]) -> int:
         """Return the number of calls of `begin`: at each size, one for the data and one per query."""
@@ -93,16 +92,17 @@ class Gate:
     def measure(self, subjects: Sequence[Subject]) -> list[Measurement]:
         """Measure every promise of these queries.
 
-        If one seems broken, and other connections were busy meanwhile, measure its query again, beside no other gate.
+        If one seems broken, measure its query again, beside no other gate. Another connection's snapshot, such as that of
+        autovacuum, may have kept old row versions for a moment.
         """
         with self._connect() as connection:
-            self._neighbours = Neighbours(connection)
-            with self._neighbours.beside():
+            neighbours = Neighbours(connection)
+            with neighbours.beside():
                 measured = self._measured(subjects)
             doubtful = [n for n, one in enumerate(measured) if _seems_broken(one)]
-            if doubtful and self._neighbours.were_there:
+            if doubtful:
                 self._begin(f"{len(doubtful)} of {len(measured)} queries again, beside no other gate")
-                with self._neighbours.alone():
+                with neighbours.alone():
                     again = self._measured([subjects[n] for n in doubtful])
                 for n, one in zip(doubtful, again, strict=True):
                     measured[n] = one
@@ -260,7 +260,6 @@ class Gate:
         with connection.transaction():
             self._fixtures.grow(connection, axis, before, size, subjects)
         has_written = _has_written(connection, counted)
-        self._neighbours.look()
         self._patience.wait(connection)
         scratch.vacuum(connection)
         self._check_small_tables(connection, axis, size)

@@ -27,12 +27,6 @@ class Neighbours:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self.were_there = False
-        """True once `look` has found another gate, or a connection with a snapshot."""
-
-    def look(self) -> None:
-        """See whether another connection measures, or holds a snapshot."""
-        self.were_there = self.were_there or statements.others(self._connection, key=_ROOM)[0] > 0
 
     @contextmanager
     def beside(self) -> Iterator[None]:
