@@ -92,8 +92,8 @@ class Gate:
     def measure(self, subjects: Sequence[Subject]) -> list[Measurement]:
         """Measure every promise of these queries.
 
-        If one seems broken, measure its query again, beside no other gate. Another connection's snapshot, such as that of
-        autovacuum, may have kept old row versions for a moment.
+        If one seems broken, measure its query again, beside no other gate: a snapshot of another connection, such as
+        that of autovacuum, may have kept old row versions for a moment.
         """
         with self._connect() as connection:
             neighbours = Neighbours(connection)
