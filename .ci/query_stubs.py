@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from textwrap import indent
 
-from dal import records
+from dal import records, rows
 from dal.gate.header.grammar import promise_of
 from dal.gate.header.reader import Header, read
 from dal.records import Message, SessionRecord
@@ -46,7 +46,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.types.json import Jsonb
 
-from dal import records
+from dal import records, rows
 from dal.sql.loader import Statement
 
 class AsyncQuery(Statement):
@@ -77,7 +77,7 @@ QUERY_HEADERS = '''\
 
 from typing import Any, NamedTuple
 
-from dal import records
+from dal import records, rows
 
 
 class QueryHeader(NamedTuple):
@@ -111,11 +111,12 @@ class Query:
 
     @property
     def record(self) -> str:
-        """The name of the class in dal.records."""
+        """The class of its rows, such as records.Message or rows.Appended."""
         name = str(self._line("Returns"))
-        if not hasattr(records, name):
-            raise SystemExit(f"{self.path}: `Returns: {name}` names no class of dal.records")
-        return name
+        for module in (records, rows):
+            if hasattr(module, name):
+                return f"{module.__name__.removeprefix('dal.')}.{name}"
+        raise SystemExit(f"{self.path}: `Returns: {name}` names no class of dal.records or dal.rows")
 
     @property
     def repeatable(self) -> bool:
@@ -154,7 +155,7 @@ def _stubs(queries: list[Query]) -> str:
 
 
 def _header(query: Query) -> str:
-    return f'    "{query.name}": QueryHeader(records.{query.record}, repeatable={query.repeatable}),\n'
+    return f'    "{query.name}": QueryHeader({query.record}, repeatable={query.repeatable}),\n'
 
 
 def _formatted(path: Path, text: str) -> str:
@@ -181,7 +182,7 @@ def _query(query: Query) -> str:
     names = query.header.parameters
     parameters = "".join(f", {_parameter(name, casts[name], nullable)}" for name in names)
     one_row = query.header.operator == "^"
-    returned = f"records.{query.record} | None" if one_row else f"list[records.{query.record}]"
+    returned = f"{query.record} | None" if one_row else f"list[{query.record}]"
     return (
         f"class {_class(query)}(AsyncQuery):\n"
         f"    async def __call__(self, connection: AsyncConnection[Any], /{', *' if names else ''}{parameters}) "

@@ -6,7 +6,7 @@ A message passes through six modules between `session.append` and psycopg, each 
 |---|---|
 | `dal._async.session` | the method that a service calls |
 | `dal.appends` | checks the message once, and holds it until it is a `Message` |
-| `dal._async.backend`, or `dal.writer` | sends it alone, or in a batch with others |
+| `dal._async.appending`, or `dal.writer` | sends it alone, or in a batch with others |
 | `dal._async.runner` | takes a connection, sends again where that is safe, and calls the hook |
 | `dal._async.queries` | runs a query file on a connection |
 | `dal.sql.loader` | binds the parameters by their names |
@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 from dal import validate
 from dal.errors import InvalidInput, MessageConflict
 from dal.ids import new_id
-from dal.records import Appended, AppendedOne, Message, Metadata, NewMessage, ReplacedRow
+from dal.records import Message, Metadata, NewMessage
+from dal.rows import Appended, AppendedOne, ReplacedRow
 
 
 class CheckedMessage(NamedTuple):

@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import dal
 from dal.gate.measure.cost import Cost, cost_of
-from dal.records import Appended, Deleted
+from dal.rows import Appended, Deleted
 
 
 def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:

@@ -2,50 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dal._async.queries import async_queries
+from dal._async.appending import AsyncAppends
 from dal._async.runner import AsyncRunner
-from dal.appends import Append, batch_parameters, distribute_rows
-from dal.errors import ServerUnavailable
-from dal.retries import Attempts
 from dal.validate import Sanitize
-
-
-class AsyncAppends:
-    """Sends each append at once. If its outcome is unknown, the error has the ids to repeat it with."""
-
-    def __init__(self, runner: AsyncRunner) -> None:
-        self._runner = runner
-
-    async def send(self, append: Append, attempts: Attempts | None = None) -> None:
-        """Store the messages of an append, and set its outcome."""
-        if len(append.messages) > 1:
-            await self.send_all([append], attempts)
-            return
-        try:
-            row = await self._runner.run(async_queries.messages.append, attempts, **append.parameters())
-        except ServerUnavailable as error:
-            error.message_ids = append.message_ids
-            raise
-        if row is not None:
-            append.rows[0] = row
-
-    async def send_all(
-        self, appends: Sequence[Append], attempts: Attempts | None = None, *, patience: float | None = None
-    ) -> None:
-        """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
-        parameters = batch_parameters(appends, patience)
-        try:
-            rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
-        except ServerUnavailable as error:
-            error.message_ids = tuple(one for append in appends for one in append.message_ids)
-            raise
-        distribute_rows(appends, rows)
-
-    async def close(self) -> None:
-        """Do nothing: no append waits here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,8 @@ deadlock."""
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-async def list_sessions(  # noqa: PLR0913 - as AsyncSessionStore.sessions
+async def list_sessions(  # noqa: PLR0913, PLR0917 - as AsyncSessionStore.sessions
     backend: AsyncBackend,
-    *,
     user_id: str | None,
     source: str | None,
     parent_id: str | None,

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.types.json import Jsonb
 
-from dal import records
+from dal import records, rows
 from dal.sql.loader import Statement
 
 class AsyncQuery(Statement):
@@ -71,7 +71,7 @@ class _MessagesAppend(AsyncQuery):
         if_next: int | None,
         must_exist: bool,
         session_changes: str | Jsonb | None,
-    ) -> records.Appended | None:
+    ) -> rows.Appended | None:
         """Append one message to a session. The first append creates the session.
 
         Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
@@ -105,7 +105,7 @@ class _MessagesAppendAll(AsyncQuery):
         agent_ids: list[str] | list[str | None],
         contents: list[str],
         metadata: list[str] | list[Jsonb],
-    ) -> list[records.AppendedOne]:
+    ) -> list[rows.AppendedOne]:
         """Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
         All messages of a call are stored, or none of them; calls do not depend on each other.
 
@@ -136,7 +136,7 @@ class _MessagesExport(AsyncQuery):
         after: int,
         limit: int,
         owner: str | None = None,
-    ) -> list[records.ExportedMessage]:
+    ) -> list[rows.ExportedMessage]:
         """Read a page of an export: messages of several sessions, one session after the other, in reading order.
         `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum per
         session.
@@ -194,7 +194,7 @@ class _MessagesRemoveFrom(AsyncQuery):
         keep: bool,
         if_next: int,
         owner: str | None = None,
-    ) -> records.Removed | None:
+    ) -> rows.Removed | None:
         """Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are not
         used again.
 
@@ -215,7 +215,7 @@ class _MessagesRemoveLast(AsyncQuery):
         keep: bool,
         if_next: int,
         owner: str | None = None,
-    ) -> list[records.RemovedRow]:
+    ) -> list[rows.RemovedRow]:
         """Remove the last messages, and return them. Their numbers are not used again.
 
         Returns: RemovedRow; in reading order; no row if the session is not stored, or if nothing could be kept.
@@ -253,7 +253,7 @@ class _MessagesReplaceFrom(AsyncQuery):
         contents: list[str],
         metadata: list[str] | list[Jsonb],
         owner: str | None = None,
-    ) -> list[records.ReplacedRow]:
+    ) -> list[rows.ReplacedRow]:
         """Remove the messages from a sequence number on, and append others in their place, for example a new answer.
 
         Returns: ReplacedRow; in the given order; no row if the session is not stored, or if nothing could be
@@ -288,21 +288,21 @@ class _Messages:
     stream: _MessagesStream
 
 class _SchemaCheck(AsyncQuery):
-    async def __call__(self, connection: AsyncConnection[Any], /) -> list[records.SchemaFact]:
+    async def __call__(self, connection: AsyncConnection[Any], /) -> list[rows.SchemaFact]:
         """Read the definitions of the tables on the search_path, to compare them with schema.sql.
 
         Returns: SchemaFact; no row of kind version if the schema was never applied completely.
         """
 
 class _SchemaHideTemporary(AsyncQuery):
-    async def __call__(self, connection: AsyncConnection[Any], /) -> records.SearchPath | None:
+    async def __call__(self, connection: AsyncConnection[Any], /) -> rows.SearchPath | None:
         """Put temporary tables last on this connection's search_path, so that they cannot hide our tables.
 
         Returns: SearchPath; no row if the path is empty or contains pg_temp.
         """
 
 class _SchemaVersion(AsyncQuery):
-    async def __call__(self, connection: AsyncConnection[Any], /) -> records.SchemaVersion | None:
+    async def __call__(self, connection: AsyncConnection[Any], /) -> rows.SchemaVersion | None:
         """Read the version of the schema on the search_path, and the oldest version whose releases can use it.
 
         Returns: SchemaVersion; no row if the schema was never applied completely.
@@ -316,7 +316,7 @@ class _Schema:
 class _SessionsAgentIds(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str | None = None
-    ) -> list[records.SessionAgents]:
+    ) -> list[rows.SessionAgents]:
         """List the agents that took part in each of the given sessions, in order of first appearance.
 
         Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
@@ -325,7 +325,7 @@ class _SessionsAgentIds(AsyncQuery):
 class _SessionsAgentIdsReadOnly(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_ids: list[str], owner: str | None = None
-    ) -> list[records.SessionAgents]:
+    ) -> list[rows.SessionAgents]:
         """List the agents that took part in each of the given sessions, in order of first appearance, without
         caching the list: for read-only roles and servers.
 
@@ -361,7 +361,7 @@ class _SessionsChanges(AsyncQuery):
         """
 
 class _SessionsCountOfUser(AsyncQuery):
-    async def __call__(self, connection: AsyncConnection[Any], /, *, user_id: str) -> list[records.CountedSessions]:
+    async def __call__(self, connection: AsyncConnection[Any], /, *, user_id: str) -> list[rows.CountedSessions]:
         """Count a user's sessions by their status.
 
         Returns: CountedSessions; one row for each status, with 0 if no row has it.
@@ -380,7 +380,7 @@ class _SessionsCreate(AsyncQuery):
         session_metadata: str | Jsonb,
         again: bool,
         owner: str | None = None,
-    ) -> records.CreatedSession | None:
+    ) -> rows.CreatedSession | None:
         """Store a session without a message. With `again`, begin another session with the id of a deleted one; its
         numbers continue.
 
@@ -393,7 +393,7 @@ class _SessionsCreate(AsyncQuery):
 class _SessionsDelete(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
-    ) -> records.Deleted | None:
+    ) -> rows.Deleted | None:
         """Delete a session and all its messages. A tombstone is left, so that its id is not used again by accident.
 
         Returns: Deleted; no row if the session is not stored, or was deleted before.
@@ -410,7 +410,7 @@ class _SessionsDeleteIdle(AsyncQuery):
         passed_over: int,
         limit: int,
         patience: str | None,
-    ) -> list[records.Deleted]:
+    ) -> list[rows.Deleted]:
         """Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
         most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
         Each leaves a tombstone, as a session that delete deletes.
@@ -430,7 +430,7 @@ class _SessionsDeleteIdleOfUser(AsyncQuery):
         passed_over: int,
         limit: int,
         patience: str | None,
-    ) -> list[records.Deleted]:
+    ) -> list[rows.Deleted]:
         """Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
         first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
         Each leaves a tombstone, as a session that delete deletes.
@@ -441,7 +441,7 @@ class _SessionsDeleteIdleOfUser(AsyncQuery):
 class _SessionsEraseUser(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, user_id: str | None, limit: int
-    ) -> records.ErasureStep | None:
+    ) -> rows.ErasureStep | None:
         """Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
         deleted. Call it until it finds nothing.
 
@@ -462,7 +462,7 @@ class _SessionsExport(AsyncQuery):
         since: datetime | str | None,
         until: datetime | str | None,
         limit: int,
-    ) -> list[records.ExportedSession]:
+    ) -> list[rows.ExportedSession]:
         """Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after
         ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last row.
 
@@ -482,7 +482,7 @@ class _SessionsExportOfUser(AsyncQuery):
         since: datetime | str | None,
         until: datetime | str | None,
         limit: int,
-    ) -> list[records.ExportedSession]:
+    ) -> list[rows.ExportedSession]:
         """Read a user's sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts
         after ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last
         row.
@@ -528,7 +528,7 @@ class _SessionsList(AsyncQuery):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List sessions, latest activity first, one page at a time. The first page starts before ('infinity', '');
         each later one before the (place, session_id) of the previous page's last row.
 
@@ -547,7 +547,7 @@ class _SessionsListOfParent(AsyncQuery):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List the children of a session, latest activity first, one page at a time: its forks, and the sessions
         that were begun with it as their parent. The first page starts before ('infinity', ''); each later one
         before the (place, session_id) of the previous page's last row.
@@ -566,7 +566,7 @@ class _SessionsListOfSource(AsyncQuery):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List the sessions from a source, latest activity first, one page at a time. The first page starts before
         ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
@@ -584,7 +584,7 @@ class _SessionsListOfUser(AsyncQuery):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List a user's sessions, latest activity first, one page at a time. The first page starts before
         ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
@@ -603,7 +603,7 @@ class _SessionsListOfUserAndSource(AsyncQuery):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List a user's sessions from a source, latest activity first, one page at a time. The first page starts
         before ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
@@ -613,7 +613,7 @@ class _SessionsListOfUserAndSource(AsyncQuery):
 class _SessionsOpen(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, session_id: str, limit: int, owner: str | None = None
-    ) -> list[records.OpenedRow]:
+    ) -> list[rows.OpenedRow]:
         """Read a session for the start of a turn: its row, its latest messages in reading order, and its agents in
         order of first appearance.
 
@@ -643,9 +643,7 @@ class _SessionsPurge(AsyncQuery):
         """
 
 class _SessionsRelist(AsyncQuery):
-    async def __call__(
-        self, connection: AsyncConnection[Any], /, *, owner: str | None = None
-    ) -> list[records.Relisted]:
+    async def __call__(self, connection: AsyncConnection[Any], /, *, owner: str | None = None) -> list[rows.Relisted]:
         """Move sessions whose place in lists is in the future to the present time.
 
         Returns: Relisted; no row if no place was in the future.

@@ -71,7 +71,7 @@ async def _run(
         if not rows or rows[0].is_refused:
             reason = await session._why_nothing(query.name, action, Conditions(if_next, must_exist=True))
             stored_since = not rows and isinstance(reason, StatementFailed)
-            raise session._is_not_found(query.name) if stored_since else reason
+            raise session._missing(query.name) if stored_since else reason
         if not rows[0].is_stale:
             return rows
 

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from psycopg import IsolationLevel
 
-from dal import validate
-from dal._async.annotating import change_message
-from dal._async.forking import FORK, store_fork
+from dal import refusals, validate
+from dal._async.appending import prepare, prepare_all, send
+from dal._async.changing import change_if_stored, change_message, change_session
+from dal._async.creating import create_session, store_fork
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.removing import remove_from, remove_last, replace_from
-from dal.appends import (
-    UNCONDITIONAL,
-    Append,
-    CheckedMessage,
-    Conditions,
-    Opening,
-    check_call,
-    check_message,
-    check_new,
-)
-from dal.errors import (
-    DalError,
-    InvalidInput,
-    Overtaken,
-    PartlyRefused,
-    SessionArchived,
-    SessionDeleted,
-    SessionExists,
-    SessionNotFound,
-    SessionTrashed,
-    StatementFailed,
-)
+from dal.appends import UNCONDITIONAL, Conditions, Opening, check_message
+from dal.errors import DalError, InvalidInput
 from dal.histories.pages import PAGE
 from dal.ids import new_id
 from dal.records import (
     DELETED,
     LISTED,
+    OPEN,
     Change,
-    CreatedSession,
     Message,
     Metadata,
     NewMessage,
@@ -51,7 +32,6 @@ from dal.records import (
 from dal.retries import Attempts
 
 if TYPE_CHECKING:
-    from dal._async.backend import AsyncBackend
     from dal._async.store import AsyncSessionStore
 
 
@@ -75,15 +55,15 @@ class AsyncSession:
         "user_id",
     )
 
-    def __init__(  # noqa: PLR0913 - as AsyncSessionStore.session
+    def __init__(  # noqa: PLR0913, PLR0917 - as AsyncSessionStore.session
         self,
         store: AsyncSessionStore,
         session_id: str | None,
-        *,
         source: str | None,
         user_id: str | None,
         parent_id: str | None,
         metadata: Metadata | None,
+        *,
         existing: bool,
     ) -> None:
         self._store = store
@@ -128,7 +108,7 @@ class AsyncSession:
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
-        return (await self._send(self._prepare([message], session_metadata, if_next)))[0]
+        return (await send(self, prepare(self, [message], session_metadata, if_next)))[0]
 
     async def append_all(
         self,
@@ -138,10 +118,10 @@ class AsyncSession:
         if_next: int | None = None,
     ) -> tuple[Message, ...]:
         """Store several messages in order, all or none, as `append` stores one; `if_next` is the first one's number."""
-        append = self._checked(messages, session_metadata, if_next)
+        append = prepare_all(self, messages, session_metadata, if_next)
         if not append.messages and session_metadata is not None:
             raise InvalidInput("messages", "is empty; without a message, call update_metadata")
-        return await self._send(append) if append.messages else ()
+        return await send(self, append) if append.messages else ()
 
     async def open(self, latest: int = 20) -> Opened:
         """Read the start of a turn in one round trip: the record, the latest messages, and the agents."""
@@ -164,13 +144,11 @@ class AsyncSession:
         most = validate.number("limit", limit, least=0)
         if before is None:
             start = -1 if after is None else validate.number("after", after, least=-1)
-            page = await self._run(async_queries.messages.after, after=start, limit=most)
-        elif after is None:
-            end = validate.number("before", before, least=0)
-            page = await self._run(async_queries.messages.before, before=end, limit=most)
-        else:
+            return tuple(await self._run(async_queries.messages.after, after=start, limit=most))
+        if after is not None:
             raise InvalidInput("before", "cannot be given together with after; ask for one of them")
-        return tuple(page)
+        end = validate.number("before", before, least=0)
+        return tuple(await self._run(async_queries.messages.before, before=end, limit=most))
 
     async def stream(self) -> AsyncGenerator[Message]:
         """Yield every message in reading order, from one snapshot, however many there are.
@@ -224,7 +202,7 @@ class AsyncSession:
         Of two replacements at the same time, the later one replaces the messages of the other, unless `if_next` refuses
         that. The rest is as in `remove_from` and `append_all`.
         """
-        return await replace_from(self, sequence, self._checked(messages, session_metadata, if_next), keep=keep)
+        return await replace_from(self, sequence, prepare_all(self, messages, session_metadata, if_next), keep=keep)
 
     async def removed(self, *, before: int | None = None, limit: int = 100) -> tuple[RemovedMessage, ...]:
         """Read removed messages in reading order: those with the highest numbers, or with the highest before a number.
@@ -251,15 +229,20 @@ class AsyncSession:
 
     async def record(self) -> SessionRecord:
         """Read the session's own row."""
-        return await self._record(async_queries.sessions.get)
+        query = async_queries.sessions.get
+        record: SessionRecord | None = await self._run(query)
+        if record is None or record.status == DELETED:
+            raise self._missing(query.name, record)
+        self.persisted = True
+        return record
 
     async def pause(self) -> SessionRecord:
         """Mark the session as paused; messages are still accepted."""
-        return await self._change(async_queries.sessions.pause, ("paused",), refusing=("archived", "trashed"))
+        return await change_session(self, async_queries.sessions.pause, ("paused",), refusing=("archived", "trashed"))
 
     async def resume(self) -> SessionRecord:
         """Mark the session as active again."""
-        return await self._change(async_queries.sessions.resume, ("active",), refusing=("archived", "trashed"))
+        return await change_session(self, async_queries.sessions.resume, ("active",), refusing=("archived", "trashed"))
 
     async def archive(self, *, if_next: int | None = None) -> SessionRecord:
         """End the session for good: no more messages can be appended or removed.
@@ -267,18 +250,20 @@ class AsyncSession:
         With `if_next`, the session is archived only if this is its next number; otherwise this raises Overtaken.
         """
         wanted = validate.next_number(if_next)
-        return await self._change(async_queries.sessions.archive, ("archived",), refusing=("trashed",), if_next=wanted)
+        return await change_session(
+            self, async_queries.sessions.archive, ("archived",), refusing=("trashed",), if_next=wanted
+        )
 
     async def trash(self) -> SessionRecord:
         """Put the session into the trash: lists leave it out, and nothing can change it until it is restored.
 
         It can still be read by its id, and deleted. `store.delete_idle(before, status="trashed")` empties the trash.
         """
-        return await self._change(async_queries.sessions.trash, ("trashed",))
+        return await change_session(self, async_queries.sessions.trash, ("trashed",))
 
     async def restore(self) -> SessionRecord:
         """Take the session out of the trash. It is as it was before: its status, its times and its place in lists."""
-        return await self._change(async_queries.sessions.restore, LISTED)
+        return await change_session(self, async_queries.sessions.restore, LISTED)
 
     async def update_metadata(
         self, metadata: Metadata, *, remove: Iterable[str] = (), touch: bool = True
@@ -288,17 +273,15 @@ class AsyncSession:
         Without `touch`, the session keeps its updated_at and its place in lists: for titles that are generated in the
         background.
         """
-        query = async_queries.sessions.update_metadata
-        record = await self._record(
-            query,
-            change_id=new_id(),
+        return await change_session(
+            self,
+            async_queries.sessions.update_metadata,
+            refusing=("trashed",),
+            action="update the metadata of",
             metadata=validate.metadata("metadata", metadata),
             remove=validate.keys("remove", remove),
             touch=validate.flag("touch", touch),
         )
-        if record.status == "trashed":
-            raise self._is_over(record, query.name, "update the metadata of")
-        return record
 
     async def annotate(self, message_id: str, metadata: Metadata) -> Message:
         """Merge these keys into a message's metadata, and return it as it is stored now.
@@ -326,24 +309,7 @@ class AsyncSession:
         another session with this id, whose numbers continue those of the deleted one. A store that is confined to a
         user cannot do that, since it cannot know whose the deleted session was.
         """
-        query, opening = async_queries.sessions.create, self._opening
-        wanted = {
-            "source": opening.source,
-            "user_id": opening.user_id,
-            "parent_id": opening.parent_id,
-            "session_metadata": opening.json_metadata,
-            "again": validate.flag("again", again) and self._backend.owner is None,
-        }
-        self._may_be_stored = True
-        created: CreatedSession | None = None
-        for _ in range(2):  # If another transaction created it at this moment, only a second statement sees it.
-            created = created or await self._run(query, **wanted)
-        if created is None:
-            raise await self._why_nothing(query.name, "create")
-        if not created.is_same:
-            raise self._exists(query.name)
-        self.persisted = True
-        return created.record
+        return await create_session(self, again=again)
 
     async def delete(self) -> bool:
         """Delete the session and its messages. A tombstone keeps an append in flight from creating it again.
@@ -369,7 +335,7 @@ class AsyncSession:
         stored: SessionRecord | None = None
         if self._may_be_stored:
             archive = async_queries.sessions.archive
-            stored = await self._change_if_stored(archive, ("archived",), refusing=("trashed",), if_next=None)
+            stored = await change_if_stored(self, archive, ("archived",), refusing=("trashed",), if_next=None)
         return self._store.session(
             source=stored.source if stored else self.source,
             user_id=stored.user_id if stored else self.user_id,
@@ -389,9 +355,7 @@ class AsyncSession:
         """
         fork_id = new_id() if session_id is None else validate.identifier("session_id", session_id)
         given = validate.optional_metadata("metadata", metadata)
-        record = await store_fork(self._backend, self.id, at, fork_id, given)
-        if record is None:
-            raise await self._why_nothing(FORK.name, "fork", Conditions(must_exist=True))
+        record = await store_fork(self, at, fork_id, given)
         opening = {name: getattr(record, name) for name in ("source", "user_id", "parent_id", "metadata")}
         fork = self._store.session(fork_id, **opening)
         fork.persisted = True
@@ -402,178 +366,14 @@ class AsyncSession:
         backend = self._backend
         return await backend.runner.run(query, attempts, session_id=self.id, owner=backend.owner, **parameters)
 
-    def _prepare(
-        self, messages: Sequence[CheckedMessage], changes: Metadata | None = None, if_next: int | None = None
-    ) -> Append:
-        """Make an append that is about to be sent."""
-        opening, conditions = self._opening, UNCONDITIONAL
-        if changes is not None or if_next is not None or self._existing:
-            conditions = Conditions(
-                validate.next_number(if_next),
-                self._existing,
-                None if changes is None else validate.metadata("session_metadata", changes),
-            )
-        if changes:  # A new session has them from the beginning.
-            merged = validate.metadata("session_metadata", {**self.metadata, **changes})
-            opening = opening._replace(json_metadata=merged)
-        self._may_be_stored = True
-        return Append(self.id, self._backend.owner, opening, messages, conditions)
-
-    def _checked(self, messages: Iterable[NewMessage], changes: Metadata | None, if_next: int | None) -> Append:
-        """Check the messages of a call, and make an append of them."""
-        new = validate.new_messages("messages", messages)
-        checked = [check_new(f"messages[{n}].", one, self._backend.sanitize) for n, one in enumerate(new)]
-        check_call("messages", checked)
-        return self._prepare(checked, changes, if_next)
-
-    async def _send(self, append: Append) -> tuple[Message, ...]:
-        await self._backend.appends.send(append)
-        if not append.is_stored:
-            raise await self._refusal(append)
-        self.persisted = True
-        return append.stored
-
-    async def _refusal(self, append: Append) -> DalError:
-        """Return the error of an append that stored nothing."""
-        return append.conflict or await self._why_nothing(append.query, "append to", append.conditions)
-
-    async def _record(self, query: AsyncQuery, **parameters: Any) -> SessionRecord:
-        """Run a query that returns the session's row."""
-        record: SessionRecord | None = await self._run(query, **parameters)
-        if record is None and query is async_queries.sessions.get:
-            raise self._is_not_found(query.name)
-        if record is None:
-            raise await self._why_nothing(query.name)
-        if record.status == DELETED:
-            raise self._is_deleted(query.name)
-        self.persisted = True
-        return record
-
-    async def _change(
-        self, query: AsyncQuery, becomes: Collection[str], *, refusing: Collection[str] = (), **conditions: Any
-    ) -> SessionRecord:
-        """Change the session's status, which `becomes` one of these; some statuses are `refusing` the change."""
-        record = await self._change_if_stored(query, becomes, refusing=refusing, **conditions)
-        if record is None:
-            raise await self._why_nothing(query.name)
-        return record
-
-    async def _change_if_stored(
-        self, query: AsyncQuery, becomes: Collection[str], *, refusing: Collection[str], **conditions: Any
-    ) -> SessionRecord | None:
-        record: SessionRecord | None = await self._run(query, change_id=new_id(), **conditions)
-        if record is None:
-            return None
-        if record.status == DELETED:
-            raise self._is_deleted(query.name)
-        self.persisted = True
-        action, if_next = query.name.removeprefix("sessions."), conditions.get("if_next")
-        if record.status in refusing:
-            raise self._is_over(record, query.name, action)
-        if if_next not in {None, record.next_sequence}:
-            raise self._is_overtaken(record.next_sequence, if_next, query.name, action)
-        if record.status not in becomes:
-            raise self._is_suppressed(query.name)
-        return record
-
     async def _why_nothing(
         self, query: str, action: str | None = None, conditions: Conditions = UNCONDITIONAL
     ) -> DalError:
-        """Find out why a statement returned no row; `action` is an action that an archived session refuses."""
+        """Find out why a statement returned no row; `action` is an action that an ended session refuses."""
         found: SessionRecord | None = await self._run(async_queries.sessions.get)
-        is_open = found is not None and found.status in {"active", "paused"}
-        if action is not None and (found is None or is_open):
+        if action is not None and (found is None or found.status in OPEN):
             await self._backend.runner.check()  # Since the check, a temporary table may hide the real one.
-        if found is not None and found.status == DELETED:
-            return self._is_deleted(query)
-        if found is not None and action is not None and not is_open:
-            return self._is_over(found, query, action)
-        next_sequence = 0 if found is None else found.next_sequence
-        # With if_next=0, a session that is not stored would have been created.
-        is_overtaken = found is not None or (conditions.if_next != 0 and not conditions.must_exist)
-        if conditions.if_next is not None and is_overtaken:
-            return self._is_overtaken(next_sequence, conditions.if_next, query, action)
-        if found is None and (action is None or self._backend.owner is not None or conditions.must_exist):
-            return self._is_not_found(query)
-        return self._is_suppressed(query)
+        return refusals.reason(self.id, query, self._backend.owner, found, action=action, conditions=conditions)
 
-    def _is_not_found(self, query: str) -> SessionNotFound:
-        owner = self._backend.owner
-        why = "a session is stored with its first message" if owner is None else "or is another user's"
-        return SessionNotFound(f"session {self.id!r} is not stored{':' if owner is None else ','} {why}", query=query)
-
-    def _is_deleted(self, query: str) -> SessionDeleted:
-        return SessionDeleted(
-            f"session {self.id!r} was deleted; to begin another one with this id, call create(again=True)", query=query
-        )
-
-    def _exists(self, query: str) -> SessionExists:
-        return SessionExists(
-            f"session {self.id!r} is already stored with another source, user, parent or metadata; give the same "
-            "values, or another id",
-            query=query,
-        )
-
-    def _is_overtaken(self, next_sequence: int, if_next: int | None, query: str, action: str | None) -> Overtaken:
-        return Overtaken(
-            f"cannot {action} session {self.id!r}: its next number was not {if_next}, and is {next_sequence} now; "
-            "read what was appended, and decide again",
-            next_sequence=next_sequence,
-            query=query,
-        )
-
-    def _is_suppressed(self, query: str) -> StatementFailed:
-        return StatementFailed(
-            f"session {self.id!r} was not changed as asked: a trigger of your own on sessions or messages "
-            "suppressed a row (see pg_trigger), or someone else changed or deleted the session at this moment",
-            query=query,
-        )
-
-    def _is_over(self, found: SessionRecord, query: str, action: str) -> DalError:
-        """Return the error of a session that is archived or trashed."""
-        if found.status == "trashed":
-            return SessionTrashed(
-                f"cannot {action} session {self.id!r}: it is in the trash; restore() brings it back", query=query
-            )
-        return SessionArchived(
-            f"cannot {action} session {self.id!r}: it is archived, which is final; reset() begins a new one",
-            query=query,
-        )
-
-
-async def append_to_each(
-    store: AsyncSessionStore, messages: Iterable[tuple[AsyncSession, NewMessage]]
-) -> tuple[Message, ...]:
-    """Store messages of several sessions of a store in one statement; PartlyRefused has the outcome of each."""
-    backend, checked = store._backend, list[tuple[AsyncSession, CheckedMessage]]()
-    for n, (session, new) in enumerate(validate.pairs("messages", messages)):
-        if not isinstance(session, AsyncSession) or session._store is not store:
-            raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
-        checked.append((session, check_new(f"messages[{n}].", new, backend.sanitize)))
-    check_call("messages", [message for _, message in checked], [session.id for session, _ in checked])
-    outcomes = await _outcomes(backend, checked) if checked else []
-    stored = tuple(one for one in outcomes if isinstance(one, Message))
-    if len(stored) < len(outcomes):
-        raise PartlyRefused(outcomes)
-    return stored
-
-
-async def _outcomes(
-    backend: AsyncBackend, messages: Sequence[tuple[AsyncSession, CheckedMessage]]
-) -> list[Message | DalError]:
-    places: dict[str, list[int]] = {}
-    for n, (session, _) in enumerate(messages):
-        places.setdefault(session.id, []).append(n)
-    sessions = [messages[of[0]][0] for of in places.values()]
-    appends = [
-        session._prepare([messages[n][1] for n in of]) for session, of in zip(sessions, places.values(), strict=True)
-    ]
-    await backend.appends.send_all(appends)
-    outcomes: dict[int, Message | DalError] = {}
-    for session, append, of in zip(sessions, appends, places.values(), strict=True):
-        if append.is_stored:
-            session.persisted = True
-            outcomes |= zip(of, append.stored, strict=True)
-        else:
-            outcomes |= dict.fromkeys(of, await session._refusal(append))
-    return [outcomes[n] for n in range(len(messages))]
+    def _missing(self, query: str, found: SessionRecord | None = None) -> DalError:
+        return refusals.missing(self.id, query, self._backend.owner, found)

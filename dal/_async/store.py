@@ -12,13 +12,14 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from dal import validate
-from dal._async.backend import AsyncAppends, AsyncBackend
+from dal._async.appending import AsyncAppends, append_to_each
+from dal._async.backend import AsyncBackend
 from dal._async.erasing import erase_user
 from dal._async.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._async.pool import AsyncOwnPool
 from dal._async.runner import AsyncRunner
 from dal._async.schema import apply
-from dal._async.session import AsyncSession, append_to_each
+from dal._async.session import AsyncSession
 from dal._async.sources import source_of
 from dal.conninfo import PoolSettings
 from dal.errors import StatementFailed
@@ -192,15 +193,7 @@ class AsyncSessionStore:
         Nothing is sent. The other arguments are stored with the session's first message, and are ignored if the session
         is already stored. With `existing`, an append to a session that is not stored raises SessionNotFound instead.
         """
-        return AsyncSession(
-            self,
-            session_id,
-            source=source,
-            user_id=user_id,
-            parent_id=parent_id,
-            metadata=metadata,
-            existing=existing,
-        )
+        return AsyncSession(self, session_id, source, user_id, parent_id, metadata, existing=existing)
 
     async def append_all(self, messages: Iterable[tuple[AsyncSession, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of sessions in one statement, in the given order.
@@ -228,15 +221,7 @@ class AsyncSessionStore:
         A user's sessions are in exact order. In other lists, and with `parent_id`, sessions that were active in the
         same minute may be in any order.
         """
-        return await list_sessions(
-            self._backend,
-            user_id=user_id,
-            source=source,
-            parent_id=parent_id,
-            status=status,
-            limit=limit,
-            cursor=cursor,
-        )
+        return await list_sessions(self._backend, user_id, source, parent_id, status, limit, cursor)
 
     async def count_sessions(self, *, user_id: str | None = None) -> dict[Status, int]:
         """Count a user's sessions by their status. A store confined to a user counts that user's.

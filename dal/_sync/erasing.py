@@ -9,7 +9,8 @@ from dal import validate
 from dal._sync.backend import Backend
 from dal._sync.queries import queries
 from dal.errors import InvalidInput, StatementFailed
-from dal.records import Erased, ErasureStep
+from dal.records import Erased
+from dal.rows import ErasureStep
 
 _PATIENCE = 10
 """The most steps in a row that may find sessions and delete none, since others were changing them at that moment."""

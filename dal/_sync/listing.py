@@ -30,9 +30,8 @@ deadlock."""
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-def list_sessions(  # noqa: PLR0913 - as SessionStore.sessions
+def list_sessions(  # noqa: PLR0913, PLR0917 - as SessionStore.sessions
     backend: Backend,
-    *,
     user_id: str | None,
     source: str | None,
     parent_id: str | None,

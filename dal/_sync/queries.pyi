@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Connection, RawCursor
 from psycopg.types.json import Jsonb
 
-from dal import records
+from dal import records, rows
 from dal.sql.loader import Statement
 
 class Query(Statement):
@@ -70,7 +70,7 @@ class _MessagesAppend(Query):
         if_next: int | None,
         must_exist: bool,
         session_changes: str | Jsonb | None,
-    ) -> records.Appended | None:
+    ) -> rows.Appended | None:
         """Append one message to a session. The first append creates the session.
 
         Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
@@ -104,7 +104,7 @@ class _MessagesAppendAll(Query):
         agent_ids: list[str] | list[str | None],
         contents: list[str],
         metadata: list[str] | list[Jsonb],
-    ) -> list[records.AppendedOne]:
+    ) -> list[rows.AppendedOne]:
         """Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
         All messages of a call are stored, or none of them; calls do not depend on each other.
 
@@ -135,7 +135,7 @@ class _MessagesExport(Query):
         after: int,
         limit: int,
         owner: str | None = None,
-    ) -> list[records.ExportedMessage]:
+    ) -> list[rows.ExportedMessage]:
         """Read a page of an export: messages of several sessions, one session after the other, in reading order.
         `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum per
         session.
@@ -193,7 +193,7 @@ class _MessagesRemoveFrom(Query):
         keep: bool,
         if_next: int,
         owner: str | None = None,
-    ) -> records.Removed | None:
+    ) -> rows.Removed | None:
         """Remove the messages from a sequence number on, for example to regenerate an answer. Their numbers are not
         used again.
 
@@ -214,7 +214,7 @@ class _MessagesRemoveLast(Query):
         keep: bool,
         if_next: int,
         owner: str | None = None,
-    ) -> list[records.RemovedRow]:
+    ) -> list[rows.RemovedRow]:
         """Remove the last messages, and return them. Their numbers are not used again.
 
         Returns: RemovedRow; in reading order; no row if the session is not stored, or if nothing could be kept.
@@ -252,7 +252,7 @@ class _MessagesReplaceFrom(Query):
         contents: list[str],
         metadata: list[str] | list[Jsonb],
         owner: str | None = None,
-    ) -> list[records.ReplacedRow]:
+    ) -> list[rows.ReplacedRow]:
         """Remove the messages from a sequence number on, and append others in their place, for example a new answer.
 
         Returns: ReplacedRow; in the given order; no row if the session is not stored, or if nothing could be
@@ -287,21 +287,21 @@ class _Messages:
     stream: _MessagesStream
 
 class _SchemaCheck(Query):
-    def __call__(self, connection: Connection[Any], /) -> list[records.SchemaFact]:
+    def __call__(self, connection: Connection[Any], /) -> list[rows.SchemaFact]:
         """Read the definitions of the tables on the search_path, to compare them with schema.sql.
 
         Returns: SchemaFact; no row of kind version if the schema was never applied completely.
         """
 
 class _SchemaHideTemporary(Query):
-    def __call__(self, connection: Connection[Any], /) -> records.SearchPath | None:
+    def __call__(self, connection: Connection[Any], /) -> rows.SearchPath | None:
         """Put temporary tables last on this connection's search_path, so that they cannot hide our tables.
 
         Returns: SearchPath; no row if the path is empty or contains pg_temp.
         """
 
 class _SchemaVersion(Query):
-    def __call__(self, connection: Connection[Any], /) -> records.SchemaVersion | None:
+    def __call__(self, connection: Connection[Any], /) -> rows.SchemaVersion | None:
         """Read the version of the schema on the search_path, and the oldest version whose releases can use it.
 
         Returns: SchemaVersion; no row if the schema was never applied completely.
@@ -315,7 +315,7 @@ class _Schema:
 class _SessionsAgentIds(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_ids: list[str], owner: str | None = None
-    ) -> list[records.SessionAgents]:
+    ) -> list[rows.SessionAgents]:
         """List the agents that took part in each of the given sessions, in order of first appearance.
 
         Returns: SessionAgents; one row per stored session; no row for a session that is not stored.
@@ -324,7 +324,7 @@ class _SessionsAgentIds(Query):
 class _SessionsAgentIdsReadOnly(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_ids: list[str], owner: str | None = None
-    ) -> list[records.SessionAgents]:
+    ) -> list[rows.SessionAgents]:
         """List the agents that took part in each of the given sessions, in order of first appearance, without
         caching the list: for read-only roles and servers.
 
@@ -360,7 +360,7 @@ class _SessionsChanges(Query):
         """
 
 class _SessionsCountOfUser(Query):
-    def __call__(self, connection: Connection[Any], /, *, user_id: str) -> list[records.CountedSessions]:
+    def __call__(self, connection: Connection[Any], /, *, user_id: str) -> list[rows.CountedSessions]:
         """Count a user's sessions by their status.
 
         Returns: CountedSessions; one row for each status, with 0 if no row has it.
@@ -379,7 +379,7 @@ class _SessionsCreate(Query):
         session_metadata: str | Jsonb,
         again: bool,
         owner: str | None = None,
-    ) -> records.CreatedSession | None:
+    ) -> rows.CreatedSession | None:
         """Store a session without a message. With `again`, begin another session with the id of a deleted one; its
         numbers continue.
 
@@ -392,7 +392,7 @@ class _SessionsCreate(Query):
 class _SessionsDelete(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
-    ) -> records.Deleted | None:
+    ) -> rows.Deleted | None:
         """Delete a session and all its messages. A tombstone is left, so that its id is not used again by accident.
 
         Returns: Deleted; no row if the session is not stored, or was deleted before.
@@ -409,7 +409,7 @@ class _SessionsDeleteIdle(Query):
         passed_over: int,
         limit: int,
         patience: str | None,
-    ) -> list[records.Deleted]:
+    ) -> list[rows.Deleted]:
         """Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
         most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
         Each leaves a tombstone, as a session that delete deletes.
@@ -429,7 +429,7 @@ class _SessionsDeleteIdleOfUser(Query):
         passed_over: int,
         limit: int,
         patience: str | None,
-    ) -> list[records.Deleted]:
+    ) -> list[rows.Deleted]:
         """Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
         first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
         Each leaves a tombstone, as a session that delete deletes.
@@ -438,9 +438,7 @@ class _SessionsDeleteIdleOfUser(Query):
         """
 
 class _SessionsEraseUser(Query):
-    def __call__(
-        self, connection: Connection[Any], /, *, user_id: str | None, limit: int
-    ) -> records.ErasureStep | None:
+    def __call__(self, connection: Connection[Any], /, *, user_id: str | None, limit: int) -> rows.ErasureStep | None:
         """Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
         deleted. Call it until it finds nothing.
 
@@ -461,7 +459,7 @@ class _SessionsExport(Query):
         since: datetime | str | None,
         until: datetime | str | None,
         limit: int,
-    ) -> list[records.ExportedSession]:
+    ) -> list[rows.ExportedSession]:
         """Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after
         ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last row.
 
@@ -481,7 +479,7 @@ class _SessionsExportOfUser(Query):
         since: datetime | str | None,
         until: datetime | str | None,
         limit: int,
-    ) -> list[records.ExportedSession]:
+    ) -> list[rows.ExportedSession]:
         """Read a user's sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts
         after ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last
         row.
@@ -527,7 +525,7 @@ class _SessionsList(Query):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List sessions, latest activity first, one page at a time. The first page starts before ('infinity', '');
         each later one before the (place, session_id) of the previous page's last row.
 
@@ -546,7 +544,7 @@ class _SessionsListOfParent(Query):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List the children of a session, latest activity first, one page at a time: its forks, and the sessions
         that were begun with it as their parent. The first page starts before ('infinity', ''); each later one
         before the (place, session_id) of the previous page's last row.
@@ -565,7 +563,7 @@ class _SessionsListOfSource(Query):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List the sessions from a source, latest activity first, one page at a time. The first page starts before
         ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
@@ -583,7 +581,7 @@ class _SessionsListOfUser(Query):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List a user's sessions, latest activity first, one page at a time. The first page starts before
         ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
@@ -602,7 +600,7 @@ class _SessionsListOfUserAndSource(Query):
         place_before: datetime | str,
         id_before: str,
         limit: int,
-    ) -> list[records.ListedSession]:
+    ) -> list[rows.ListedSession]:
         """List a user's sessions from a source, latest activity first, one page at a time. The first page starts
         before ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 
@@ -612,7 +610,7 @@ class _SessionsListOfUserAndSource(Query):
 class _SessionsOpen(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, limit: int, owner: str | None = None
-    ) -> list[records.OpenedRow]:
+    ) -> list[rows.OpenedRow]:
         """Read a session for the start of a turn: its row, its latest messages in reading order, and its agents in
         order of first appearance.
 
@@ -640,7 +638,7 @@ class _SessionsPurge(Query):
         """
 
 class _SessionsRelist(Query):
-    def __call__(self, connection: Connection[Any], /, *, owner: str | None = None) -> list[records.Relisted]:
+    def __call__(self, connection: Connection[Any], /, *, owner: str | None = None) -> list[rows.Relisted]:
         """Move sessions whose place in lists is in the future to the present time.
 
         Returns: Relisted; no row if no place was in the future.

@@ -13,13 +13,14 @@ from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from dal import validate
-from dal._sync.backend import Appends, Backend
+from dal._sync.appending import Appends, append_to_each
+from dal._sync.backend import Backend
 from dal._sync.erasing import erase_user
 from dal._sync.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._sync.pool import OwnPool
 from dal._sync.runner import Runner
 from dal._sync.schema import apply
-from dal._sync.session import Session, append_to_each
+from dal._sync.session import Session
 from dal._sync.sources import source_of
 from dal.conninfo import PoolSettings
 from dal.errors import StatementFailed
@@ -191,15 +192,7 @@ class SessionStore:
         Nothing is sent. The other arguments are stored with the session's first message, and are ignored if the session
         is already stored. With `existing`, an append to a session that is not stored raises SessionNotFound instead.
         """
-        return Session(
-            self,
-            session_id,
-            source=source,
-            user_id=user_id,
-            parent_id=parent_id,
-            metadata=metadata,
-            existing=existing,
-        )
+        return Session(self, session_id, source, user_id, parent_id, metadata, existing=existing)
 
     def append_all(self, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of sessions in one statement, in the given order.
@@ -227,15 +220,7 @@ class SessionStore:
         A user's sessions are in exact order. In other lists, and with `parent_id`, sessions that were active in the
         same minute may be in any order.
         """
-        return list_sessions(
-            self._backend,
-            user_id=user_id,
-            source=source,
-            parent_id=parent_id,
-            status=status,
-            limit=limit,
-            cursor=cursor,
-        )
+        return list_sessions(self._backend, user_id, source, parent_id, status, limit, cursor)
 
     def count_sessions(self, *, user_id: str | None = None) -> dict[Status, int]:
         """Count a user's sessions by their status. A store confined to a user counts that user's.

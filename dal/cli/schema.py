@@ -14,7 +14,7 @@ from dal.cli.connection import connected, place
 from dal.cli.options import Dsn, Schema
 from dal.errors import SchemaMismatch
 from dal.gate.cli.output import err, out, say
-from dal.records import SchemaFact
+from dal.rows import SchemaFact
 from dal.schema import drift, migrations
 from dal.schema import grants as privileges
 from dal.schema.check import SchemaCheck, require_server

@@ -9,7 +9,7 @@ from json.encoder import encode_basestring as quoted
 from operator import attrgetter
 from typing import Any
 
-from dal.records import ExportedMessage, ExportedSession
+from dal.rows import ExportedMessage, ExportedSession
 
 PAGE = 1000
 """Rows to ask for at once. The statements end a page earlier if its rows are large."""

@@ -10,7 +10,7 @@ from weakref import WeakSet
 from psycopg import BaseConnection
 
 from dal.errors import APPLY, SchemaMismatch
-from dal.records import SchemaFact
+from dal.rows import SchemaFact
 from dal.schema import drift
 
 log = logging.getLogger("dal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dal.records import SchemaFact
+from dal.rows import SchemaFact
 
 Key = tuple[str, str, str]
 """A table, a kind, and a name."""

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 import dal
-from dal.records import Deleted
+from dal.rows import Deleted
 from dal.sql import QUERIES
 from dal.sql.loader import QueryFileError, load
 from dal.sql.query_headers import HEADERS, QueryHeader

@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from time import monotonic
 
-from dal._async.backend import AsyncAppends
+from dal._async.appending import AsyncAppends
 from dal._async.per_scope import AsyncPerScope
 from dal._async.runner import AsyncRunner
 from dal._async.sources import AsyncSticky

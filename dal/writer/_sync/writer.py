@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from time import monotonic, sleep
 
-from dal._sync.backend import Appends
+from dal._sync.appending import Appends
 from dal._sync.per_scope import PerScope
 from dal._sync.runner import Runner
 from dal._sync.sources import Sticky

@@ -1,0 +1,145 @@
+"""Appends: to one session, or to several in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from dal import validate
+from dal._async.queries import async_queries
+from dal._async.runner import AsyncRunner
+from dal.appends import (
+    UNCONDITIONAL,
+    Append,
+    CheckedMessage,
+    Conditions,
+    batch_parameters,
+    check_call,
+    check_new,
+    distribute_rows,
+)
+from dal.errors import DalError, InvalidInput, PartlyRefused, ServerUnavailable
+from dal.records import Message, Metadata, NewMessage
+from dal.retries import Attempts
+
+if TYPE_CHECKING:
+    from dal._async.session import AsyncSession
+    from dal._async.store import AsyncSessionStore
+
+
+class AsyncAppends:
+    """Sends each append at once. If its outcome is unknown, the error has the ids to repeat it with."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        self._runner = runner
+
+    async def send(self, append: Append, attempts: Attempts | None = None) -> None:
+        """Store the messages of an append, and set its outcome."""
+        if len(append.messages) > 1:
+            await self.send_all([append], attempts)
+            return
+        try:
+            row = await self._runner.run(async_queries.messages.append, attempts, **append.parameters())
+        except ServerUnavailable as error:
+            error.message_ids = append.message_ids
+            raise
+        if row is not None:
+            append.rows[0] = row
+
+    async def send_all(
+        self, appends: Sequence[Append], attempts: Attempts | None = None, *, patience: float | None = None
+    ) -> None:
+        """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
+        parameters = batch_parameters(appends, patience)
+        try:
+            rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
+        except ServerUnavailable as error:
+            error.message_ids = tuple(one for append in appends for one in append.message_ids)
+            raise
+        distribute_rows(appends, rows)
+
+    async def close(self) -> None:
+        """Do nothing: no append waits here."""
+
+
+def prepare(
+    session: AsyncSession,
+    messages: Sequence[CheckedMessage],
+    changes: Metadata | None = None,
+    if_next: int | None = None,
+) -> Append:
+    """Make an append that is about to be sent."""
+    opening, conditions = session._opening, UNCONDITIONAL
+    if changes is not None or if_next is not None or session._existing:
+        conditions = Conditions(
+            validate.next_number(if_next),
+            session._existing,
+            None if changes is None else validate.metadata("session_metadata", changes),
+        )
+    if changes:  # A new session has them from the beginning.
+        merged = validate.metadata("session_metadata", {**session.metadata, **changes})
+        opening = opening._replace(json_metadata=merged)
+    session._may_be_stored = True
+    return Append(session.id, session._backend.owner, opening, messages, conditions)
+
+
+def prepare_all(
+    session: AsyncSession, messages: Iterable[NewMessage], changes: Metadata | None, if_next: int | None
+) -> Append:
+    """Check the messages of a call, and make an append of them."""
+    new = validate.new_messages("messages", messages)
+    checked = [check_new(f"messages[{n}].", one, session._backend.sanitize) for n, one in enumerate(new)]
+    check_call("messages", checked)
+    return prepare(session, checked, changes, if_next)
+
+
+async def send(session: AsyncSession, append: Append) -> tuple[Message, ...]:
+    """Send an append to a session, and return the stored messages."""
+    await session._backend.appends.send(append)
+    if not append.is_stored:
+        raise await _refusal(session, append)
+    session.persisted = True
+    return append.stored
+
+
+async def _refusal(session: AsyncSession, append: Append) -> DalError:
+    """Return the error of an append that stored nothing."""
+    return append.conflict or await session._why_nothing(append.query, "append to", append.conditions)
+
+
+async def append_to_each(
+    store: AsyncSessionStore, messages: Iterable[tuple[AsyncSession, NewMessage]]
+) -> tuple[Message, ...]:
+    """Store messages of several sessions of a store in one statement; PartlyRefused has the outcome of each."""
+    given: list[tuple[AsyncSession, CheckedMessage]] = []
+    for n, (session, new) in enumerate(validate.pairs("messages", messages)):
+        if getattr(session, "_store", None) is not store:
+            raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
+        given.append((session, check_new(f"messages[{n}].", new, store._backend.sanitize)))
+    check_call("messages", [message for _, message in given], [session.id for session, _ in given])
+    outcomes = await _outcomes(store, given) if given else []
+    stored = tuple([one for one in outcomes if isinstance(one, Message)])
+    if len(stored) < len(outcomes):
+        raise PartlyRefused(outcomes)
+    return stored
+
+
+async def _outcomes(
+    store: AsyncSessionStore, given: Sequence[tuple[AsyncSession, CheckedMessage]]
+) -> list[Message | DalError]:
+    by_session: dict[str, tuple[AsyncSession, list[CheckedMessage]]] = {}
+    for session, message in given:
+        by_session.setdefault(session.id, (session, []))[1].append(message)
+    appends = [(session, prepare(session, checked)) for session, checked in by_session.values()]
+    await store._backend.appends.send_all([append for _, append in appends])
+    outcomes = {session.id: await _outcomes_of(session, append) for session, append in appends}
+    return [next(outcomes[session.id]) for session, _ in given]
+
+
+async def _outcomes_of(session: AsyncSession, append: Append) -> Iterator[Message | DalError]:
+    """Return the stored messages in order, or the reason for each."""
+    if not append.is_stored:
+        return repeat(await _refusal(session, append))
+    session.persisted = True
+    return iter(append.stored)

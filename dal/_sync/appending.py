@@ -1,0 +1,142 @@
+# Generated from dal/_async/appending.py by .ci/async_to_sync.py: change that file, and run it.
+"""Appends: to one session, or to several in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from dal import validate
+from dal._sync.queries import queries
+from dal._sync.runner import Runner
+from dal.appends import (
+    UNCONDITIONAL,
+    Append,
+    CheckedMessage,
+    Conditions,
+    batch_parameters,
+    check_call,
+    check_new,
+    distribute_rows,
+)
+from dal.errors import DalError, InvalidInput, PartlyRefused, ServerUnavailable
+from dal.records import Message, Metadata, NewMessage
+from dal.retries import Attempts
+
+if TYPE_CHECKING:
+    from dal._sync.session import Session
+    from dal._sync.store import SessionStore
+
+
+class Appends:
+    """Sends each append at once. If its outcome is unknown, the error has the ids to repeat it with."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def send(self, append: Append, attempts: Attempts | None = None) -> None:
+        """Store the messages of an append, and set its outcome."""
+        if len(append.messages) > 1:
+            self.send_all([append], attempts)
+            return
+        try:
+            row = self._runner.run(queries.messages.append, attempts, **append.parameters())
+        except ServerUnavailable as error:
+            error.message_ids = append.message_ids
+            raise
+        if row is not None:
+            append.rows[0] = row
+
+    def send_all(
+        self, appends: Sequence[Append], attempts: Attempts | None = None, *, patience: float | None = None
+    ) -> None:
+        """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
+        parameters = batch_parameters(appends, patience)
+        try:
+            rows = self._runner.run(queries.messages.append_all, attempts, **parameters)
+        except ServerUnavailable as error:
+            error.message_ids = tuple(one for append in appends for one in append.message_ids)
+            raise
+        distribute_rows(appends, rows)
+
+    def close(self) -> None:
+        """Do nothing: no append waits here."""
+
+
+def prepare(
+    session: Session,
+    messages: Sequence[CheckedMessage],
+    changes: Metadata | None = None,
+    if_next: int | None = None,
+) -> Append:
+    """Make an append that is about to be sent."""
+    opening, conditions = session._opening, UNCONDITIONAL
+    if changes is not None or if_next is not None or session._existing:
+        conditions = Conditions(
+            validate.next_number(if_next),
+            session._existing,
+            None if changes is None else validate.metadata("session_metadata", changes),
+        )
+    if changes:  # A new session has them from the beginning.
+        merged = validate.metadata("session_metadata", {**session.metadata, **changes})
+        opening = opening._replace(json_metadata=merged)
+    session._may_be_stored = True
+    return Append(session.id, session._backend.owner, opening, messages, conditions)
+
+
+def prepare_all(
+    session: Session, messages: Iterable[NewMessage], changes: Metadata | None, if_next: int | None
+) -> Append:
+    """Check the messages of a call, and make an append of them."""
+    new = validate.new_messages("messages", messages)
+    checked = [check_new(f"messages[{n}].", one, session._backend.sanitize) for n, one in enumerate(new)]
+    check_call("messages", checked)
+    return prepare(session, checked, changes, if_next)
+
+
+def send(session: Session, append: Append) -> tuple[Message, ...]:
+    """Send an append to a session, and return the stored messages."""
+    session._backend.appends.send(append)
+    if not append.is_stored:
+        raise _refusal(session, append)
+    session.persisted = True
+    return append.stored
+
+
+def _refusal(session: Session, append: Append) -> DalError:
+    """Return the error of an append that stored nothing."""
+    return append.conflict or session._why_nothing(append.query, "append to", append.conditions)
+
+
+def append_to_each(store: SessionStore, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
+    """Store messages of several sessions of a store in one statement; PartlyRefused has the outcome of each."""
+    given: list[tuple[Session, CheckedMessage]] = []
+    for n, (session, new) in enumerate(validate.pairs("messages", messages)):
+        if getattr(session, "_store", None) is not store:
+            raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
+        given.append((session, check_new(f"messages[{n}].", new, store._backend.sanitize)))
+    check_call("messages", [message for _, message in given], [session.id for session, _ in given])
+    outcomes = _outcomes(store, given) if given else []
+    stored = tuple([one for one in outcomes if isinstance(one, Message)])
+    if len(stored) < len(outcomes):
+        raise PartlyRefused(outcomes)
+    return stored
+
+
+def _outcomes(store: SessionStore, given: Sequence[tuple[Session, CheckedMessage]]) -> list[Message | DalError]:
+    by_session: dict[str, tuple[Session, list[CheckedMessage]]] = {}
+    for session, message in given:
+        by_session.setdefault(session.id, (session, []))[1].append(message)
+    appends = [(session, prepare(session, checked)) for session, checked in by_session.values()]
+    store._backend.appends.send_all([append for _, append in appends])
+    outcomes = {session.id: _outcomes_of(session, append) for session, append in appends}
+    return [next(outcomes[session.id]) for session, _ in given]
+
+
+def _outcomes_of(session: Session, append: Append) -> Iterator[Message | DalError]:
+    """Return the stored messages in order, or the reason for each."""
+    if not append.is_stored:
+        return repeat(_refusal(session, append))
+    session.persisted = True
+    return iter(append.stored)

@@ -1,0 +1,77 @@
+# Generated from dal/_async/creating.py by .ci/async_to_sync.py: change that file, and run it.
+"""Statements that store a session without an append: a new one without messages, or a fork of another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dal import validate
+from dal._sync.queries import Query, queries
+from dal.appends import Conditions
+from dal.errors import SessionDeleted, SessionExists
+from dal.records import DELETED, LISTED, SessionRecord
+from dal.rows import CreatedSession
+
+if TYPE_CHECKING:
+    from dal._sync.session import Session
+
+_FORK: Query = queries.sessions.fork
+
+
+def create_session(session: Session, *, again: bool) -> SessionRecord:
+    """Store a session without a message, or find it with the same values."""
+    query, opening = queries.sessions.create, session._opening
+    wanted = {
+        "source": opening.source,
+        "user_id": opening.user_id,
+        "parent_id": opening.parent_id,
+        "session_metadata": opening.json_metadata,
+        "again": validate.flag("again", again) and session._backend.owner is None,
+    }
+    session._may_be_stored = True
+    created: CreatedSession | None = None
+    for _ in range(2):  # If another transaction created it at this moment, only a second statement sees it.
+        created = created or session._run(query, **wanted)
+    if created is None:
+        raise session._why_nothing(query.name, "create")
+    if not created.is_same:
+        raise SessionExists(
+            f"session {session.id!r} is already stored with another source, user, parent or metadata; give the same "
+            "values, or another id",
+            query=query.name,
+        )
+    session.persisted = True
+    return created.record
+
+
+def store_fork(session: Session, at: int | None, fork_id: str, json_metadata: str) -> SessionRecord:
+    """Store a session with the messages before `at` of its parent `session`, and return its row.
+
+    If an earlier attempt has stored it, return it as it is now.
+    """
+    before = validate.MAX_NUMBER if at is None else validate.number("at", at, least=0)
+    parameters = {"fork_id": fork_id, "fork_point": before, "metadata": json_metadata}
+    stored: SessionRecord | None = session._run(_FORK, **parameters)
+    stored = stored or _earlier_fork(session, at, fork_id)
+    if stored is None:
+        raise session._why_nothing(_FORK.name, "fork", Conditions(must_exist=True))
+    return stored
+
+
+def _earlier_fork(session: Session, at: int | None, fork_id: str) -> SessionRecord | None:
+    """Return the fork if it is stored; raise an error if its id is taken."""
+    get, backend = queries.sessions.get, session._backend
+    parent: SessionRecord | None = session._run(get)
+    found: SessionRecord | None = backend.runner.run(get, session_id=fork_id, owner=backend.owner)
+    if found is not None and found.parent_id == session.id and found.fork_point is not None:
+        end = found.fork_point if at is None else min(at, parent.next_sequence if parent else at)
+        if found.fork_point == end:
+            return found
+    if parent is None or parent.status not in LISTED:
+        return None
+    if found is not None and found.status == DELETED:
+        raise SessionDeleted(f"session {fork_id!r} was deleted; give the fork another id", query=_FORK.name)
+    if found is not None or backend.owner is not None:
+        raise SessionExists(f"session {fork_id!r} is already stored; give the fork another id", query=_FORK.name)
+    backend.runner.check()  # Since the check, a temporary table may hide the real one.
+    return None
