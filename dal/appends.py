@@ -17,9 +17,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from dal import validate
 from dal.errors import InvalidInput, MessageConflict
@@ -28,33 +27,21 @@ from dal.records import Message, Metadata, NewMessage
 from dal.rows import Appended, AppendedOne, ReplacedRow
 
 
-class CheckedMessage(NamedTuple):
+@dataclass(slots=True, eq=False)
+class CheckedMessage:
     """A message that PostgreSQL can store."""
 
-    message_id: str
     role: str
-    agent_id: str | None
     content: str
+    agent_id: str | None
     metadata: Metadata | None
     json_metadata: str
+    message_id: str
 
     @property
     def size(self) -> int:
         """Bytes of content and metadata."""
         return validate.size(self.content) + validate.size(self.json_metadata)
-
-    def stored(self, session_id: str, sequence: int, created_at: datetime) -> Message:
-        """Return the message as it is stored."""
-        return Message(
-            session_id,
-            sequence,
-            self.message_id,
-            self.role,
-            self.agent_id,
-            self.content,
-            dict(self.metadata or ()),
-            created_at,
-        )
 
 
 def check_message(  # noqa: PLR0913 - a message's fields
@@ -65,24 +52,24 @@ def check_message(  # noqa: PLR0913 - a message's fields
     message_id: str | None,
     *,
     sanitize: validate.Sanitize,
-    prefix: str = "",
 ) -> CheckedMessage:
-    """Check the fields of a message; `prefix` stands before their names in an error."""
+    """Check the fields of a message."""
     return CheckedMessage(
-        role=validate.identifier(f"{prefix}role", role),
-        content=validate.content(f"{prefix}content", content, sanitize),
-        agent_id=validate.optional_identifier(f"{prefix}agent_id", agent_id),
-        metadata=metadata,
-        json_metadata=validate.optional_metadata(f"{prefix}metadata", metadata),
-        message_id=new_id() if message_id is None else validate.identifier(f"{prefix}message_id", message_id),
+        validate.identifier("role", role),
+        validate.content("content", content, sanitize),
+        None if agent_id is None else validate.identifier("agent_id", agent_id),
+        metadata,
+        "{}" if metadata is None else validate.metadata("metadata", metadata),
+        new_id() if message_id is None else validate.identifier("message_id", message_id),
     )
 
 
-def check_new(prefix: str, new: NewMessage, sanitize: validate.Sanitize) -> CheckedMessage:
-    """Check a message that was given as an object."""
-    return check_message(
-        new.role, new.content, new.agent_id, new.metadata, new.message_id, sanitize=sanitize, prefix=prefix
-    )
+def check_new(argument: str, new: NewMessage, sanitize: validate.Sanitize) -> CheckedMessage:
+    """Check a message that was given as an object, in an argument such as "messages[0]"."""
+    try:
+        return check_message(new.role, new.content, new.agent_id, new.metadata, new.message_id, sanitize=sanitize)
+    except InvalidInput as error:
+        raise InvalidInput(f"{argument}.{error.argument}", error.reason) from None
 
 
 def check_call(argument: str, messages: Sequence[CheckedMessage], session_ids: Sequence[str] | None = None) -> None:
@@ -97,13 +84,13 @@ def check_call(argument: str, messages: Sequence[CheckedMessage], session_ids: S
         raise InvalidInput(argument, f"has {size} bytes of content and metadata; {validate.MAX_TOGETHER} is the most")
 
 
-class Opening(NamedTuple):
-    """The columns of a session that are stored with its first message."""
+class Opening(TypedDict):
+    """The columns of a session that are stored with its first message, as parameters of the statements."""
 
     source: str | None
     user_id: str | None
     parent_id: str | None
-    json_metadata: str
+    session_metadata: str
 
 
 class Conditions(NamedTuple):
@@ -157,11 +144,6 @@ class Append:
         return sum([len(message.content) + len(message.json_metadata) for message in self.messages])
 
     @property
-    def is_stored(self) -> bool:
-        """Whether all of it is stored as it was given; otherwise nothing new is."""
-        return len(self.rows) == len(self.messages) and all(row.is_same for row in self.rows.values())
-
-    @property
     def conflict(self) -> MessageConflict | None:
         """The error if the session holds one of its messages with other content."""
         for n, row in self.rows.items():
@@ -174,34 +156,42 @@ class Append:
         return None
 
     @property
-    def stored(self) -> tuple[Message, ...]:
-        """The messages as they are stored."""
-        rows = self.rows
-        return tuple(
-            [
-                message.stored(self.session_id, rows[n].sequence, rows[n].created_at)
-                for n, message in enumerate(self.messages)
-            ]
-        )
+    def stored(self) -> tuple[Message, ...] | None:
+        """The messages as they are stored; None if not all are stored as they were given, and so nothing new is."""
+        stored = []
+        for n, message in enumerate(self.messages):
+            row = self.rows.get(n)
+            if row is None or not row.is_same:
+                return None
+            stored.append(
+                Message(
+                    self.session_id,
+                    row.sequence,
+                    message.message_id,
+                    message.role,
+                    message.agent_id,
+                    message.content,
+                    dict(message.metadata or ()),
+                    row.created_at,
+                )
+            )
+        return tuple(stored)
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the statement that stores its only message."""
-        (message,), opening = self.messages, self.opening
+        (message,), conditions = self.messages, self.conditions
         return {
             "session_id": self.session_id,
             "owner": self.owner,
-            "source": opening.source,
-            "user_id": opening.user_id,
-            "parent_id": opening.parent_id,
-            "session_metadata": opening.json_metadata,
+            **self.opening,
             "message_id": message.message_id,
             "role": message.role,
             "agent_id": message.agent_id,
             "content": message.content,
             "metadata": message.json_metadata,
-            "if_next": self.conditions.if_next,
-            "must_exist": self.conditions.creates_none,
-            "session_changes": self.conditions.json_session_changes,
+            "if_next": conditions.if_next,
+            "must_exist": conditions.creates_none,
+            "session_changes": conditions.json_session_changes,
         }
 
 
@@ -221,10 +211,10 @@ def batch_parameters(appends: Sequence[Append], patience: float | None = None) -
     messages = [message for append in appends for message in append.messages]
     return {
         "session_ids": _array(places),
-        "sources": _array([one.source for one in openings]),
-        "user_ids": _array([one.user_id for one in openings]),
-        "parent_ids": _array([one.parent_id for one in openings]),
-        "session_metadata": _array([one.json_metadata for one in openings]),
+        "sources": _array([one["source"] for one in openings]),
+        "user_ids": _array([one["user_id"] for one in openings]),
+        "parent_ids": _array([one["parent_id"] for one in openings]),
+        "session_metadata": _array([one["session_metadata"] for one in openings]),
         "must_exist": _unquoted(["t" if one.conditions.creates_none else "f" for one in sessions]),
         "confined": appends[0].owner is not None,
         "patience": None if patience is None else f"{patience * 1000:.0f}ms",

@@ -86,6 +86,8 @@ class Attempts:
     """A source of connections to use instead of the runner's."""
     began: float = field(default_factory=monotonic)
     made: int = 1
+    is_observed: bool = False
+    """Whether `server` and `waited` are wanted: they take time (bench/test_overhead.py)."""
     server: tuple[str | None, int | None, str | None] = None, None, None
     """Host, port and database of the last attempt, for the hook."""
     is_back: bool = False

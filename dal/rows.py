@@ -44,7 +44,7 @@ class CountedSessions:
     sessions: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: that would take 0.3 µs of an append.
 class Appended:
     """The outcome of an append; `is_same` is False if the message_id is stored with other content."""
 
@@ -53,7 +53,7 @@ class Appended:
     is_same: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # As Appended.
 class AppendedOne:
     """The outcome of one of several appends, by its position from 1."""
 

@@ -79,7 +79,7 @@ def content(argument: str, value: object, sanitize: Sanitize) -> str:
         if not value.isascii():
             value = re.sub("[\ud800-\udfff]", "\ufffd", value)
     checked = text(argument, value)
-    if (length := size(checked)) > MAX_CONTENT:
+    if len(checked) * 4 > MAX_CONTENT and (length := size(checked)) > MAX_CONTENT:  # A character has 1 to 4 bytes.
         raise InvalidInput(
             argument, f"has {length} bytes; {MAX_CONTENT} is the most: keep it elsewhere, and a link here"
         )

@@ -40,7 +40,7 @@ class AsyncAppends:
             await self.send_all([append], attempts)
             return
         try:
-            row = await self._runner.run(async_queries.messages.append, attempts, **append.parameters())
+            row = await self._runner.send(async_queries.messages.append, append.parameters(), attempts)
         except ServerUnavailable as error:
             error.message_ids = append.message_ids
             raise
@@ -53,7 +53,7 @@ class AsyncAppends:
         """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
         parameters = batch_parameters(appends, patience)
         try:
-            rows = await self._runner.run(async_queries.messages.append_all, attempts, **parameters)
+            rows = await self._runner.send(async_queries.messages.append_all, parameters, attempts)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise
@@ -79,7 +79,7 @@ def prepare(
         )
     if changes:  # A new session has them from the beginning.
         merged = validate.metadata("session_metadata", {**session.metadata, **changes})
-        opening = opening._replace(json_metadata=merged)
+        opening = {**opening, "session_metadata": merged}
     session._may_be_stored = True
     return Append(session.id, session._backend.owner, opening, messages, conditions)
 
@@ -89,7 +89,7 @@ def prepare_all(
 ) -> Append:
     """Check the messages of a call, and make an append of them."""
     new = validate.new_messages("messages", messages)
-    checked = [check_new(f"messages[{n}].", one, session._backend.sanitize) for n, one in enumerate(new)]
+    checked = [check_new(f"messages[{n}]", one, session._backend.sanitize) for n, one in enumerate(new)]
     check_call("messages", checked)
     return prepare(session, checked, changes, if_next)
 
@@ -97,10 +97,11 @@ def prepare_all(
 async def send(session: AsyncSession, append: Append) -> tuple[Message, ...]:
     """Send an append to a session, and return the stored messages."""
     await session._backend.appends.send(append)
-    if not append.is_stored:
+    stored = append.stored
+    if stored is None:
         raise await _refusal(session, append)
     session.persisted = True
-    return append.stored
+    return stored
 
 
 async def _refusal(session: AsyncSession, append: Append) -> DalError:
@@ -116,7 +117,7 @@ async def append_to_each(
     for n, (session, new) in enumerate(validate.pairs("messages", messages)):
         if getattr(session, "_store", None) is not store:
             raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
-        given.append((session, check_new(f"messages[{n}].", new, store._backend.sanitize)))
+        given.append((session, check_new(f"messages[{n}]", new, store._backend.sanitize)))
     check_call("messages", [message for _, message in given], [session.id for session, _ in given])
     outcomes = await _outcomes(store, given) if given else []
     stored = tuple([one for one in outcomes if isinstance(one, Message)])
@@ -139,7 +140,8 @@ async def _outcomes(
 
 async def _outcomes_of(session: AsyncSession, append: Append) -> Iterator[Message | DalError]:
     """Return the stored messages in order, or the reason for each."""
-    if not append.is_stored:
+    stored = append.stored
+    if stored is None:
         return repeat(await _refusal(session, append))
     session.persisted = True
-    return iter(append.stored)
+    return iter(stored)

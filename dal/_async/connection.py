@@ -171,11 +171,17 @@ async def _within(
     return reply
 
 
+def limits_of(connection: AsyncConnection[Any]) -> AsyncTimeLimits | None:
+    """Return the time limits of a connection: itself, or those of a caller's connection while a store uses it."""
+    limits = getattr(connection.wait, "__self__", None)
+    return limits if isinstance(limits, AsyncTimeLimits) else None
+
+
 def set_deadline(connection: AsyncConnection[Any], deadline: float | None) -> None:
     """Set the deadline of a connection with time limits; None lets each wait take its own limit."""
-    bounds = getattr(connection.wait, "__self__", None)  # The connection itself, or the time limits of a caller's.
-    if isinstance(bounds, AsyncTimeLimits):
-        bounds.deadline = deadline
+    limits = limits_of(connection)
+    if limits is not None:
+        limits.deadline = deadline
 
 
 @asynccontextmanager

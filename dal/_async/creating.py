@@ -19,18 +19,11 @@ _FORK: AsyncQuery = async_queries.sessions.fork
 
 async def create_session(session: AsyncSession, *, again: bool) -> SessionRecord:
     """Store a session without a message, or find it with the same values."""
-    query, opening = async_queries.sessions.create, session._opening
-    wanted = {
-        "source": opening.source,
-        "user_id": opening.user_id,
-        "parent_id": opening.parent_id,
-        "session_metadata": opening.json_metadata,
-        "again": validate.flag("again", again) and session._backend.owner is None,
-    }
+    query, renews = async_queries.sessions.create, validate.flag("again", again) and session._backend.owner is None
     session._may_be_stored = True
     created: CreatedSession | None = None
     for _ in range(2):  # If another transaction created it at this moment, only a second statement sees it.
-        created = created or await session._run(query, **wanted)
+        created = created or await session._run(query, **session._opening, again=renews)
     if created is None:
         raise await session._why_nothing(query.name, "create")
     if not created.is_same:

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg_pool.errors import PoolClosed, PoolTimeout
 from psycopg_pool.pool_async import AsyncConnectionPool, ReturnConnection, WaitingClient
 
-from dal._async.connection import AsyncDeadlineConnection, set_deadline
+from dal._async.connection import AsyncDeadlineConnection
 from dal._async.per_scope import AsyncPerScope
 from dal._async.queries import async_queries
 from dal._async.schema import check
@@ -82,7 +82,7 @@ class AsyncOwnPool(AsyncPooled):
 
     async def give_back(self, connection: AsyncDeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Return it to the pool. If it broke, renew the older ones: each would cost an operation to find out."""
-        set_deadline(connection, None)
+        connection.deadline = None
         try:
             broke = connection.closed and not connection.is_discarded
             if broke and connection.made > connection.renewed:

@@ -50,10 +50,11 @@ async def replace_from(session: AsyncSession, sequence: int, append: Append, *, 
         error.message_ids = append.message_ids
         raise
     distribute_rows([append], [row for row in rows if row.position is not None])
-    if not append.is_stored:
+    stored = append.stored
+    if stored is None:
         raise _incomplete(append, least, query.name)
     session.persisted = True
-    return append.stored
+    return stored
 
 
 async def _run(

@@ -25,6 +25,8 @@ from dal.schema.check import SchemaCheck, require_server
 
 T = TypeVar("T")
 
+_CHECK: AsyncQuery = async_queries.schema.check
+
 
 @dataclass(eq=False)
 class AsyncRunner:
@@ -58,10 +60,15 @@ class AsyncRunner:
             deadline = monotonic() + self.timeout
         return Attempts(self.retries, deadline, unknown, source)
 
-    async def run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
+    async def run(self, query: AsyncQuery, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
+        return await self.send(query, parameters)
+
+    async def send(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts | None = None) -> Any:
+        """Run a query file with these parameters, and call the hook."""
         attempts = attempts or self.attempts()
-        if not self.observer:
+        attempts.is_observed = bool(self.observer)
+        if not attempts.is_observed:
             return await self._run(query, parameters, attempts)
         try:
             rows = await self._run(query, parameters, attempts)
@@ -74,7 +81,7 @@ class AsyncRunner:
 
     async def check(self) -> None:
         """Check the tables, even if they were checked before."""
-        await self.run(async_queries.schema.check)
+        await self.send(_CHECK, {})
 
     async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
@@ -95,18 +102,19 @@ class AsyncRunner:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         connection = await self._take(attempts)
-        if self.observer:
-            attempts.server = server_of(connection)
         succeeded = False
-        set_deadline(connection, attempts.deadline)
         try:
-            if query is async_queries.schema.check:
+            if attempts.is_observed:
+                attempts.server = server_of(connection)
+            if attempts.deadline is not None:
+                set_deadline(connection, attempts.deadline)
+            if query is _CHECK:
                 require_server(connection)
             elif self.schema.is_due(connection):
                 await check(self.schema, connection)
             attempts.sent = True
             rows = await query.send(connection, parameters, self.source.spare)
-            if query is async_queries.schema.check:
+            if query is _CHECK:
                 self.schema.compare(rows, connection)
             succeeded = True
         except BaseException as error:
@@ -265,7 +273,10 @@ class AsyncRunner:
     async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
         if self.source.ended is not None:
             raise StoreClosed(self.source.ended)
+        source = attempts.source or self.source
+        if not attempts.is_observed:
+            return await source.take(attempts.deadline)
         asked = monotonic()
-        connection = await (attempts.source or self.source).take(attempts.deadline)
+        connection = await source.take(attempts.deadline)
         attempts.waited += monotonic() - asked
         return connection

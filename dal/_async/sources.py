@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
-from dal._async.connection import AsyncLentTimeLimits, set_deadline
+from dal._async.connection import AsyncLentTimeLimits, limits_of, set_deadline
 from dal._async.queries import AsyncSpare
 from dal._async.scopes import Home
 from dal.errors import DalError, InvalidInput, StatementFailed, translate
@@ -89,6 +89,8 @@ class AsyncSingle(AsyncSource):
         self._home = Home()
         self.spare = AsyncSpare()
         self._busy_with: str | None = None
+        self._has_limits = limits_of(connection) is not None
+        """Whether the connection belongs to a store with a timeout, which has lent it."""
 
     @property
     def has_own_transaction(self) -> bool:
@@ -124,9 +126,10 @@ class AsyncSingle(AsyncSource):
 
     async def give_back(self, connection: AsyncConnection[Any], *, commit: bool) -> None:
         """Leave the transaction to the caller."""
-        set_deadline(connection, None)
         if self._timeout is not None:
             AsyncLentTimeLimits.end(connection)
+        elif self._has_limits:
+            set_deadline(connection, None)
 
     def may_repeat(self, failure: Failure) -> bool:
         """Return whether a failed statement may be sent again: not in the caller's transaction, which failed too."""
@@ -182,8 +185,9 @@ class AsyncPooled(AsyncSource):
                     with suppress(psycopg.Error):  # Another error is already on its way to the caller.
                         await connection.rollback()
         finally:
-            AsyncLentTimeLimits.end(connection)
-            await self._pool.putconn(connection)
+            if self._timeout is not None:
+                AsyncLentTimeLimits.end(connection)
+            await self._given.putconn(connection)
 
     def is_reusable(self, connection: AsyncConnection[Any]) -> bool:
         """Return whether the next statement may use it: its transaction has ended, and no call waits for one."""

@@ -41,7 +41,7 @@ class Appends:
             self.send_all([append], attempts)
             return
         try:
-            row = self._runner.run(queries.messages.append, attempts, **append.parameters())
+            row = self._runner.send(queries.messages.append, append.parameters(), attempts)
         except ServerUnavailable as error:
             error.message_ids = append.message_ids
             raise
@@ -54,7 +54,7 @@ class Appends:
         """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
         parameters = batch_parameters(appends, patience)
         try:
-            rows = self._runner.run(queries.messages.append_all, attempts, **parameters)
+            rows = self._runner.send(queries.messages.append_all, parameters, attempts)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise
@@ -80,7 +80,7 @@ def prepare(
         )
     if changes:  # A new session has them from the beginning.
         merged = validate.metadata("session_metadata", {**session.metadata, **changes})
-        opening = opening._replace(json_metadata=merged)
+        opening = {**opening, "session_metadata": merged}
     session._may_be_stored = True
     return Append(session.id, session._backend.owner, opening, messages, conditions)
 
@@ -90,7 +90,7 @@ def prepare_all(
 ) -> Append:
     """Check the messages of a call, and make an append of them."""
     new = validate.new_messages("messages", messages)
-    checked = [check_new(f"messages[{n}].", one, session._backend.sanitize) for n, one in enumerate(new)]
+    checked = [check_new(f"messages[{n}]", one, session._backend.sanitize) for n, one in enumerate(new)]
     check_call("messages", checked)
     return prepare(session, checked, changes, if_next)
 
@@ -98,10 +98,11 @@ def prepare_all(
 def send(session: Session, append: Append) -> tuple[Message, ...]:
     """Send an append to a session, and return the stored messages."""
     session._backend.appends.send(append)
-    if not append.is_stored:
+    stored = append.stored
+    if stored is None:
         raise _refusal(session, append)
     session.persisted = True
-    return append.stored
+    return stored
 
 
 def _refusal(session: Session, append: Append) -> DalError:
@@ -115,7 +116,7 @@ def append_to_each(store: SessionStore, messages: Iterable[tuple[Session, NewMes
     for n, (session, new) in enumerate(validate.pairs("messages", messages)):
         if getattr(session, "_store", None) is not store:
             raise InvalidInput(f"messages[{n}]", "must begin with a session that this store has opened")
-        given.append((session, check_new(f"messages[{n}].", new, store._backend.sanitize)))
+        given.append((session, check_new(f"messages[{n}]", new, store._backend.sanitize)))
     check_call("messages", [message for _, message in given], [session.id for session, _ in given])
     outcomes = _outcomes(store, given) if given else []
     stored = tuple([one for one in outcomes if isinstance(one, Message)])
@@ -136,7 +137,8 @@ def _outcomes(store: SessionStore, given: Sequence[tuple[Session, CheckedMessage
 
 def _outcomes_of(session: Session, append: Append) -> Iterator[Message | DalError]:
     """Return the stored messages in order, or the reason for each."""
-    if not append.is_stored:
+    stored = append.stored
+    if stored is None:
         return repeat(_refusal(session, append))
     session.persisted = True
-    return iter(append.stored)
+    return iter(stored)

@@ -15,7 +15,7 @@ from psycopg import Connection
 from psycopg_pool.errors import PoolClosed, PoolTimeout
 from psycopg_pool.pool import ConnectionPool, ReturnConnection, WaitingClient
 
-from dal._sync.connection import DeadlineConnection, set_deadline
+from dal._sync.connection import DeadlineConnection
 from dal._sync.per_scope import PerScope
 from dal._sync.queries import queries
 from dal._sync.schema import check
@@ -83,7 +83,7 @@ class OwnPool(Pooled):
 
     def give_back(self, connection: DeadlineConnection, *, commit: bool) -> None:  # type: ignore[override] # Its own.
         """Return it to the pool. If it broke, renew the older ones: each would cost an operation to find out."""
-        set_deadline(connection, None)
+        connection.deadline = None
         try:
             broke = connection.closed and not connection.is_discarded
             if broke and connection.made > connection.renewed:

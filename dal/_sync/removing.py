@@ -51,10 +51,11 @@ def replace_from(session: Session, sequence: int, append: Append, *, keep: bool)
         error.message_ids = append.message_ids
         raise
     distribute_rows([append], [row for row in rows if row.position is not None])
-    if not append.is_stored:
+    stored = append.stored
+    if stored is None:
         raise _incomplete(append, least, query.name)
     session.persisted = True
-    return append.stored
+    return stored
 
 
 def _run(

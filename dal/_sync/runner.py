@@ -25,6 +25,8 @@ from dal.schema.check import SchemaCheck, require_server
 
 T = TypeVar("T")
 
+_CHECK: Query = queries.schema.check
+
 
 @dataclass(eq=False)
 class Runner:
@@ -58,10 +60,15 @@ class Runner:
             deadline = monotonic() + self.timeout
         return Attempts(self.retries, deadline, unknown, source)
 
-    def run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
+    def run(self, query: Query, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
+        return self.send(query, parameters)
+
+    def send(self, query: Query, parameters: dict[str, Any], attempts: Attempts | None = None) -> Any:
+        """Run a query file with these parameters, and call the hook."""
         attempts = attempts or self.attempts()
-        if not self.observer:
+        attempts.is_observed = bool(self.observer)
+        if not attempts.is_observed:
             return self._run(query, parameters, attempts)
         try:
             rows = self._run(query, parameters, attempts)
@@ -74,7 +81,7 @@ class Runner:
 
     def check(self) -> None:
         """Check the tables, even if they were checked before."""
-        self.run(queries.schema.check)
+        self.send(_CHECK, {})
 
     def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         while True:
@@ -93,18 +100,19 @@ class Runner:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         connection = self._take(attempts)
-        if self.observer:
-            attempts.server = server_of(connection)
         succeeded = False
-        set_deadline(connection, attempts.deadline)
         try:
-            if query is queries.schema.check:
+            if attempts.is_observed:
+                attempts.server = server_of(connection)
+            if attempts.deadline is not None:
+                set_deadline(connection, attempts.deadline)
+            if query is _CHECK:
                 require_server(connection)
             elif self.schema.is_due(connection):
                 check(self.schema, connection)
             attempts.sent = True
             rows = query.send(connection, parameters, self.source.spare)
-            if query is queries.schema.check:
+            if query is _CHECK:
                 self.schema.compare(rows, connection)
             succeeded = True
         except BaseException as error:
@@ -261,7 +269,10 @@ class Runner:
     def _take(self, attempts: Attempts) -> Connection[Any]:
         if self.source.ended is not None:
             raise StoreClosed(self.source.ended)
+        source = attempts.source or self.source
+        if not attempts.is_observed:
+            return source.take(attempts.deadline)
         asked = monotonic()
-        connection = (attempts.source or self.source).take(attempts.deadline)
+        connection = source.take(attempts.deadline)
         attempts.waited += monotonic() - asked
         return connection

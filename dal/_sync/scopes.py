@@ -46,12 +46,13 @@ class Home:
 
     def check(self) -> None:
         """Raise StoreClosed in another process than that of the store or the pool."""
-        if process() != self._process or self._is_inherited():
+        if process() != self._process or (self._pool is not None and self._is_inherited(self._pool)):
             raise StoreClosed(FORKED)
 
-    def _is_inherited(self) -> bool:
+    @staticmethod
+    def _is_inherited(pool: ConnectionPool[Any]) -> bool:
         """Return whether the pool's thread is missing, as in a child process. The driver has no attribute for it."""
-        thread = getattr(self._pool, "_sched_runner", None)
+        thread = getattr(pool, "_sched_runner", None)
         return thread is not None and not thread.is_alive()
 
 

@@ -73,7 +73,12 @@ class Session:
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, self._backend.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
-        session_metadata = validate.optional_metadata("metadata", metadata)
+        self._opening: Opening = {
+            "source": self.source,
+            "user_id": self.user_id,
+            "parent_id": self.parent_id,
+            "session_metadata": validate.optional_metadata("metadata", metadata),
+        }
         self.metadata: Metadata = dict(metadata or {})
         self.persisted = False
         """True once this object has seen that the session is stored.
@@ -83,7 +88,6 @@ class Session:
         """
         self._existing = validate.flag("existing", existing)
         self._may_be_stored = session_id is not None
-        self._opening = Opening(self.source, self.user_id, self.parent_id, session_metadata)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}{'' if self.persisted else ', not known to be stored'}>"
@@ -359,7 +363,7 @@ class Session:
     def _run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
         """Run a query file on this session, confined to the store's user."""
         backend = self._backend
-        return backend.runner.run(query, attempts, session_id=self.id, owner=backend.owner, **parameters)
+        return backend.runner.send(query, {"session_id": self.id, "owner": backend.owner, **parameters}, attempts)
 
     def _why_nothing(self, query: str, action: str | None = None, conditions: Conditions = UNCONDITIONAL) -> DalError:
         """Find out why a statement returned no row; `action` is an action that an ended session refuses."""

@@ -13,7 +13,7 @@ from psycopg import Connection
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import ConnectionPool
 
-from dal._sync.connection import LentTimeLimits, set_deadline
+from dal._sync.connection import LentTimeLimits, limits_of, set_deadline
 from dal._sync.queries import Spare
 from dal._sync.scopes import Home
 from dal.errors import DalError, InvalidInput, StatementFailed, translate
@@ -90,6 +90,8 @@ class Single(Source):
         self._home = Home()
         self.spare = Spare()
         self._busy_with: str | None = None
+        self._has_limits = limits_of(connection) is not None
+        """Whether the connection belongs to a store with a timeout, which has lent it."""
 
     @property
     def has_own_transaction(self) -> bool:
@@ -125,9 +127,10 @@ class Single(Source):
 
     def give_back(self, connection: Connection[Any], *, commit: bool) -> None:
         """Leave the transaction to the caller."""
-        set_deadline(connection, None)
         if self._timeout is not None:
             LentTimeLimits.end(connection)
+        elif self._has_limits:
+            set_deadline(connection, None)
 
     def may_repeat(self, failure: Failure) -> bool:
         """Return whether a failed statement may be sent again: not in the caller's transaction, which failed too."""
@@ -183,8 +186,9 @@ class Pooled(Source):
                     with suppress(psycopg.Error):  # Another error is already on its way to the caller.
                         connection.rollback()
         finally:
-            LentTimeLimits.end(connection)
-            self._pool.putconn(connection)
+            if self._timeout is not None:
+                LentTimeLimits.end(connection)
+            self._given.putconn(connection)
 
     def is_reusable(self, connection: Connection[Any]) -> bool:
         """Return whether the next statement may use it: its transaction has ended, and no call waits for one."""

@@ -29,6 +29,8 @@ _OPERATORS = {SQLOperationType.SELECT: True, SQLOperationType.SELECT_ONE: False}
 from no row, and `<!` returns a value or a tuple."""
 
 
+_BIGINT = re.compile(r"\$(\d+)::bigint\b(?!\[)")
+
 _EMPTY = b"\x01{}"
 """An empty object as binary jsonb, after the version of the format."""
 
@@ -48,7 +50,18 @@ class MetadataLoader(JsonbBinaryLoader):
 class Statement:
     """One query file: its name, its SQL as it is sent, and the record that a row becomes."""
 
-    __slots__ = ("_numbered", "has_metadata", "many", "name", "parameters", "path", "record", "repeatable", "sql")
+    __slots__ = (
+        "_bigints",
+        "_numbered",
+        "has_metadata",
+        "many",
+        "name",
+        "parameters",
+        "path",
+        "record",
+        "repeatable",
+        "sql",
+    )
 
     def __init__(self, source: Any, path: Path, numbered: Sequence[str]) -> None:
         self.name = f"{path.parent.name}.{path.stem}"
@@ -58,6 +71,8 @@ class Statement:
         self.parameters = frozenset(numbered)
         self._numbered = tuple(numbered)
         """The parameters by number."""
+        self._bigints = sorted({int(number) - 1 for number in _BIGINT.findall(source.sql)})
+        """The places of the parameters that are cast to bigint."""
         header = HEADERS.get(self.name)
         if header is None:
             raise QueryFileError(f"{path}: not in dal/sql/query_headers.py; run `uv run .ci/query_stubs.py`")
@@ -76,13 +91,16 @@ class Statement:
         if "owner" in self.parameters:
             given.setdefault("owner", None)
         try:
-            values = [Int8(value) if type(value := given[name]) is int else value for name in self._numbered]
+            values = list(map(given.__getitem__, self._numbered))
         except KeyError:
             values = []
         if not len(values) == len(given) == len(self.parameters):
             differences = {"missing": self.parameters - given.keys(), "unknown": given.keys() - self.parameters}
             wrong = [f"{kind} {', '.join(sorted(names))}" for kind, names in differences.items() if names]
             raise TypeError(f"query {self.name}: {'; '.join(wrong)}")
+        for n in self._bigints:
+            if type(values[n]) is int:
+                values[n] = Int8(values[n])
         return values
 
     def rows(self, rows: Sequence[Any]) -> Any:

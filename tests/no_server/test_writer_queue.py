@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dal
-from dal.appends import UNCONDITIONAL, Append, CheckedMessage, Conditions, Opening, batch_parameters
+from dal.appends import UNCONDITIONAL, Append, CheckedMessage, Conditions, batch_parameters
 from dal.writer.batch import Call
 from dal.writer.batch_size import WORTHWHILE, BatchSize
 from dal.writer.queue import Queue
@@ -29,8 +29,9 @@ class QueuedCall(Call):
 
 
 def call_to(session_id, deadline=None, message_id=None, owner=None, conditions=UNCONDITIONAL):
-    message = CheckedMessage(message_id or f"{next(NUMBERS)}", "user", None, "x", None, "{}")
-    return QueuedCall(Append(session_id, owner, Opening(None, None, None, "{}"), [message], conditions), deadline)
+    message = CheckedMessage("user", "x", None, None, "{}", message_id or f"{next(NUMBERS)}")
+    opening = {"source": None, "user_id": None, "parent_id": None, "session_metadata": "{}"}
+    return QueuedCall(Append(session_id, owner, opening, [message], conditions), deadline)
 
 
 EXISTING = Conditions(must_exist=True)

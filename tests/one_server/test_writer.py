@@ -379,7 +379,7 @@ def test_a_kept_connection_is_returned(server, schema, tables):
     with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=1) as store:
         runner = store._backend.runner
         sticky = Sticky(runner.source, lambda: True)
-        runner.run(dal.queries.sessions.get, runner.attempts(source=sticky), session_id="none")
+        runner.send(dal.queries.sessions.get, {"session_id": "none"}, runner.attempts(source=sticky))
         assert runner.source._pool.get_stats()["pool_available"] == 0
         sticky.release()
         assert runner.source._pool.get_stats()["pool_available"] == 1
