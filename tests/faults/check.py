@@ -1,114 +1,225 @@
-"""Compare the acknowledged messages with the stored ones."""
+"""Compare what the writers were told with what is stored."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from math import inf
 
-from faults.writers import agent, content, key_of
+from faults.load import BECOMES
+from faults.stored import read
+
+RECORDED = {
+    "remove": "remove_last",
+    "replace": "replace_from",
+    "annotate": "annotate",
+    "redact": "redact",
+    "metadata": "update_metadata",
+    "trash": "trash",
+    "restore": "restore",
+}
+"""The kind of a recorded change, and the method that makes it."""
+
+COUNTED = {*RECORDED.values(), *BECOMES}
+"""The methods that raise the session's revision by one."""
 
 
 @dataclass
 class Verdict:
-    """The result of comparing the messages of some writers."""
+    """The result of comparing the calls of some writers with what is stored."""
 
     acknowledged: int = 0
     unacknowledged: int = 0
+    changes: int = 0
+    """Acknowledged calls other than appends; those that replace messages are also in `acknowledged`."""
+    unknown: int = 0
+    """Calls other than appends that may have happened, or not."""
     lost: list = field(default_factory=list)
     duplicated: list = field(default_factory=list)
     gaps: list = field(default_factory=list)
+    misapplied: list = field(default_factory=list)
+    """Changes that happened more or less often than the writers were told, and what they should have done."""
     wrong: list = field(default_factory=list)
     """Any other fault: content that nobody sent, wrong counters or cached lists, unexpected errors."""
 
     def __str__(self):
-        parts = ("lost", "duplicated", "gaps", "wrong")
-        return "; ".join(f"{len(found)} {name}: {found[:3]}" for name in parts if (found := getattr(self, name)))
+        return "; ".join(f"{len(found)} {name}: {found[:3]}" for name in FOUND if (found := getattr(self, name)))
 
     @property
     def is_sound(self):
-        return not (self.lost or self.duplicated or self.gaps or self.wrong)
+        return not any(getattr(self, name) for name in FOUND)
 
 
-class Logs:
-    """The writers' logs, by generation: the part of a session's id before the hyphen."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._read = Counter()
-        self._of = defaultdict(Entries)
-
-    def of(self, generation):
-        """Read the new entries; return those of a generation, and forget them."""
-        for path in self._folder.glob("*.log"):
-            with path.open("rb") as file:
-                file.seek(self._read[path])
-                # A killed writer may have left half a line.
-                lines = file.read().rpartition(b"\n")[0]
-            self._read[path] += len(lines) + bool(lines)
-            for line in lines.decode().splitlines():
-                event, session, *rest = line.split("\t")
-                self._of[session.partition("-")[0]].add(event, session, rest)
-        return self._of.pop(generation, Entries())
-
-
-@dataclass
-class Entries:
-    """The log entries of a generation; acknowledgements as (session, message_id, sequence)."""
-
-    tried: set = field(default_factory=set)
-    acknowledged: dict = field(default_factory=dict)
-    refused: set = field(default_factory=set)
-    unknown: set = field(default_factory=set)
-    bugs: list = field(default_factory=list)
-
-    def add(self, event, session, rest):
-        if event == "try":
-            self.tried.update(rest)
-        elif event == "ack":
-            key, message_id, sequence = rest
-            self.acknowledged.setdefault(key, set()).add((session, message_id, int(sequence)))
-        elif event in {"refused", "unknown"}:
-            getattr(self, event).update(rest)
-        elif event == "bug":
-            self.bugs.append(rest[0].replace("\\n", "\n"))
+FOUND = ("lost", "duplicated", "gaps", "misapplied", "wrong")
+"""The kinds of faults that a verdict lists."""
 
 
 def verify(connection, entries, generation):
     """Compare all sessions of a generation, to which no writer writes any more."""
-    tried, acknowledged, prefix = entries.tried, entries.acknowledged, f"{generation}-"
-    verdict = Verdict(
-        len(acknowledged), len(tried) - len(acknowledged), wrong=[f"error: {bug}" for bug in entries.bugs]
-    )
-    sessions = connection.execute(
-        "SELECT session_id, next_sequence, message_count FROM sessions WHERE starts_with(session_id, %s)", [prefix]
-    ).fetchall()
-    # Row by row: fetching all rows at once would block the writers in this process, and delay their calls.
-    rows = connection.execute(
-        "SELECT session_id, sequence, message_id, agent_id, content FROM messages "
-        "WHERE starts_with(session_id, %s) ORDER BY session_id, sequence",
-        [prefix],
-    )
-    stored, numbers = defaultdict(set), defaultdict(list)
-    times = Counter()
-    for session, sequence, message_id, agent_id, text in rows:
-        key = key_of(text)
-        numbers[session].append(sequence)
-        times[key] += 1
-        stored[key].add((session, message_id, sequence))
-        if key not in tried or text != content(key) or agent_id != agent(key):
-            verdict.wrong.append(f"{session} {sequence}: stored, but nobody sent it: {text[:40]}")
-    for key in entries.refused - entries.unknown - acknowledged.keys():
-        if stored[key]:
-            verdict.wrong.append(f"{key}: stored, although the error said that it was not: {stored[key]}")
-    verdict.lost = [f"{key} {places}" for key, places in acknowledged.items() if not places <= stored[key]]
-    verdict.duplicated = [f"{key} {stored[key]}" for key, count in times.items() if count > 1]
-    verdict.duplicated += [f"{key} acknowledged as {places}" for key, places in acknowledged.items() if len(places) > 1]
-    for session, next_sequence, message_count in sessions:
-        found = numbers.pop(session, [])
-        if found != list(range(next_sequence)):
-            verdict.gaps.append(f"{session}: {len(found)} of {next_sequence} numbers are stored")
-        if message_count != len(found):
-            verdict.wrong.append(f"{session}: message_count is {message_count}, but {len(found)} are stored")
-    verdict.wrong += [f"{session}: messages without a session" for session in numbers]
+    sessions, strange = read(connection, generation)
+    verdict = Verdict(len(entries.acknowledged), entries.unacknowledged)
+    verdict.wrong = [f"error: {bug}" for bug in entries.bugs] + strange
+    _compare_messages(verdict, sessions, entries)
+    for session in sessions.values():
+        check = _Check(session, entries.calls[session.id], verdict)
+        if session.is_fork:
+            check.fork(sessions.get(session.row.parent_id))
+        else:
+            check.numbers()
+            check.changes()
+            check.removals()
+            check.redactions()
+            check.metadata()
+    _count_changes(verdict, sessions, entries)
     return verdict
+
+
+def _compare_messages(verdict, sessions, entries):
+    """Compare the messages of all sessions with the acknowledged, refused and sent ones; forks have copies."""
+    places, current = defaultdict(set), Counter()
+    for session in sessions.values():
+        if not session.is_fork:
+            for message in session.everything:
+                places[message.key].add((session.id, message.message_id, message.sequence))
+            current.update(message.key for message in session.messages)
+    for key, acknowledged in entries.acknowledged.items():
+        if any(place not in places[key] and not _is_deleted(sessions, place) for place in acknowledged):
+            verdict.lost.append(f"{key} {acknowledged}")
+        if len(acknowledged) > 1:
+            verdict.duplicated.append(f"{key} acknowledged as {acknowledged}")
+    # If a message is removed between an attempt to store it and the retry, it is stored again, as documented.
+    verdict.duplicated += [f"{key} {places[key]}" for key, count in current.items() if count > 1]
+    verdict.wrong += [f"{key}: stored, but nobody sent it" for key in places.keys() - entries.tried]
+    for key in (entries.refused | entries.declined) - entries.unknown - entries.acknowledged.keys():
+        if current[key]:
+            verdict.wrong.append(f"{key}: stored, although the error said that it was not: {places[key]}")
+
+
+def _is_deleted(sessions, place):
+    """Return whether the message was in the session before it was deleted, and perhaps begun again."""
+    session_id, _, sequence = place
+    session = sessions.get(session_id)
+    return session is not None and sequence < floor_of(session)
+
+
+def floor_of(session):
+    """Return the first number of a session since it was begun with this id: all its messages are stored or kept."""
+    return session.row.next_sequence - len(session.everything)
+
+
+def _count_changes(verdict, sessions, entries):
+    for session_id, calls in entries.calls.items():
+        methods = calls.tried.keys() - {"append"}
+        verdict.changes += calls.least(methods)
+        verdict.unknown += calls.most(methods) - calls.least(methods)
+        for (fork,) in calls.notes_of("fork"):
+            if fork not in sessions or sessions[fork].row.parent_id != session_id:
+                verdict.misapplied.append(f"{session_id}: the fork {fork} is not stored")
+
+
+class _Check:
+    """The checks of one session."""
+
+    def __init__(self, session, calls, verdict):
+        self.session, self.calls, self.verdict = session, calls, verdict
+        self.began = [(0, 0), *([tuple(map(int, notes)) for notes in calls.notes_of("create")])]
+        """The first number and the revision of each session with this id."""
+        self.is_certain = calls.least(BECOMES) == calls.most(BECOMES)
+        """Whether the writer knows how often the session was trashed, deleted and so on."""
+
+    def wrong(self, text):
+        self.verdict.wrong.append(f"{self.session.id}: {text}")
+
+    def misapplied(self, text):
+        self.verdict.misapplied.append(f"{self.session.id}: {text}")
+
+    def numbers(self):
+        """The numbers have no gap, and begin where the session began; nothing is stored under a tombstone."""
+        row, floor = self.session.row, floor_of(self.session)
+        numbers = sorted(message.sequence for message in self.session.everything)
+        if numbers != list(range(floor, row.next_sequence)):
+            self.verdict.gaps.append(f"{self.session.id}: {len(numbers)} of {row.next_sequence} numbers are stored")
+        if row.message_count != len(self.session.messages):
+            self.wrong(f"message_count is {row.message_count}, but {len(self.session.messages)} are stored")
+        if row.status == "deleted" and numbers:
+            self.wrong(f"deleted, but {len(numbers)} messages are stored")
+        if not self.is_certain:
+            return
+        status = BECOMES[self.calls.notes[-1][0]] if self.calls.least(BECOMES) else "active"
+        if row.status != status:
+            self.misapplied(f"is {row.status}, but the last acknowledged change made it {status}")
+        elif status != "deleted" and floor != self.began[-1][0]:
+            self.verdict.lost.append(f"{self.session.id}: the numbers begin at {floor}, not {self.began[-1][0]}")
+
+    def changes(self):
+        """Each acknowledged change happened once, and each unknown one at most once."""
+        row, calls = self.session.row, self.calls
+        least, most = calls.least(COUNTED), calls.most(COUNTED)
+        if not least <= row.revision <= most:
+            self.misapplied(f"changed {row.revision} times, and the writers made {least} to {most} changes")
+        revisions = [change.revision for change in self.session.changes]
+        first = row.revision - len(revisions) + 1
+        if revisions != list(range(first, row.revision + 1)):
+            self.wrong(f"changes up to {revisions[-3:]} are recorded, but the revision is {row.revision}")
+        elif self.is_certain and row.status != "deleted" and first != self.began[-1][1] + 1:
+            self.wrong(f"{len(revisions)} changes are recorded since revision {self.began[-1][1]}: {row.revision}")
+        for kind, count in Counter(change.kind for change in self.session.changes).items():
+            if count > calls.most([RECORDED.get(kind, kind)]):
+                self.misapplied(f"{count} times {kind}, more than the writers sent")
+        if calls.tried.keys().isdisjoint(BECOMES):
+            recorded = Counter(RECORDED.get(change.kind) for change in self.session.changes)
+            for method, count in calls.acknowledged.items():
+                if method in COUNTED and recorded[method] < count:
+                    self.misapplied(f"{count} times {method} acknowledged, but recorded {recorded[method]} times")
+
+    def removals(self):
+        """Each removed message was removed by a recorded change, and is returned by one removal at most."""
+        removed_by = defaultdict(set)
+        for message in self.session.removed:
+            removed_by[message.removed_by].add(message.sequence)
+        for change in self.session.changes:
+            found = removed_by[change.revision]
+            removed = len(found), min(found, default=None), max(found, default=None)
+            if change.kind in {"remove", "replace"} and removed != change[-3:]:
+                self.wrong(f"{change} is recorded, but removed {sorted(found)}")
+        if removed_by[None]:
+            self.wrong(f"removed by no recorded change: {sorted(removed_by[None])}")
+        recorded = [removed_by[change.revision] for change in self.session.changes if change.kind == "remove"]
+        for numbers in self.calls.notes_of("remove_last"):
+            if (returned := set(map(int, numbers))) not in recorded:
+                self.misapplied(f"remove_last returned {sorted(returned)}, which no change removed")
+            else:
+                recorded.remove(returned)
+
+    def redactions(self):
+        """No copy of a redacted message has its old content."""
+        originals = {message.key for message in self.session.everything if message.is_original}
+        for (key,) in self.calls.notes_of("redact"):
+            if key in originals:
+                self.misapplied(f"{key} was redacted, but is stored with its content")
+
+    def metadata(self):
+        """A key that ends with "+" is the key of a message, and both are stored, or neither."""
+        keys = {message.key for message in self.session.everything if message.key.endswith("+")}
+        marks = {key for key in self.session.row.metadata if key.endswith("+")}
+        if keys != marks:
+            self.misapplied(f"messages without their metadata, or metadata without its message: {keys ^ marks}")
+
+    def fork(self, parent):
+        """A fork has the messages that its parent had before the fork point, at one moment.
+
+        Those that the parent lost before that moment are missing; those that it lost later are there.
+        """
+        row, fork = self.session.row, {message.sequence: message for message in self.session.messages}
+        if row.next_sequence != row.fork_point or row.message_count != len(fork) or row.revision:
+            self.wrong(f"a fork with the wrong counters: {row}")
+        before = [one for one in parent.everything if one.sequence < row.fork_point] if parent else []
+        there = {one.sequence for one in before if one.sequence in fork and one[:3] == fork[one.sequence][:3]}
+        removed = [inf if one.removed_by is None else one.removed_by for one in before]
+        kept = min((by for one, by in zip(before, removed, strict=True) if one.sequence in there), default=inf)
+        missing = max((by for one, by in zip(before, removed, strict=True) if one.sequence not in there), default=0)
+        if there != fork.keys() or missing >= kept:
+            self.misapplied(
+                f"is a fork of {row.parent_id} with {sorted(fork)}, at no moment the messages before {row.fork_point}"
+            )
 
 
 def agent_mismatches(store, connection, generation):
@@ -116,8 +227,8 @@ def agent_mismatches(store, connection, generation):
     prefix = f"{generation}-"
     found = connection.execute(
         "SELECT session_id, array_agg(agent_id ORDER BY first) FILTER (WHERE agent_id IS NOT NULL) FROM "
-        "(SELECT session_id, agent_id, min(sequence) AS first FROM messages "
-        "WHERE starts_with(session_id, %s) GROUP BY 1, 2) AS agents GROUP BY 1",
+        "(SELECT session_id, m.agent_id, min(m.sequence) AS first FROM messages AS m JOIN sessions USING (session_id) "
+        "WHERE starts_with(session_id, %s) AND status <> 'trashed' GROUP BY 1, 2) AS agents GROUP BY 1",
         [prefix],
     ).fetchall()
     scanned = {session: tuple(agents or ()) for session, agents in found}

@@ -10,9 +10,11 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 import dal
-from faults.check import Logs, agent_mismatches, verify
+from faults.calls import Log
+from faults.check import agent_mismatches, verify
 from faults.cluster import Hanging, kill_process, wait_until
-from faults.writers import ENDED, Log, SharedState, calls, run_process, write, write_async
+from faults.logs import Logs
+from faults.writers import ENDED, SharedState, calls, run_process, write, write_async
 
 THREADS, TASKS, PROCESSES = 2, 2, 2
 WRITERS = THREADS + TASKS + PROCESSES

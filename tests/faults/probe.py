@@ -1,10 +1,12 @@
 """A probe: calls on one store, each of which meets a fault, while the fleet writes."""
 
+import random
 import time
 from contextlib import closing
 from itertools import count
 
-from faults.writers import Call, Log
+from faults.calls import Append, Log
+from faults.load import APPENDED, EDITED, Own, Shared
 
 _generations = count()
 
@@ -19,7 +21,10 @@ class Probe:
         self.fleet, self.fault, self.timeout = fleet, fault, timeout
         self.generation = f"probe{next(_generations)}"
         self._log = Log(fleet.folder, self.generation)
-        self._numbers = count()
+        options = {"chance": random.Random(1), "timeout": timeout}
+        self.appended = Shared(self._log, [f"{self.generation}-appended"], shares=APPENDED, **options)
+        self.edited = Shared(self._log, [f"{self.generation}-edited"], shares=EDITED, **options)
+        self.own = Own(self._log, f"{self.generation}-own", **options)
         self.injected = self._checked = 0
         self.late = 0.0
         self.foreign = None
@@ -42,21 +47,21 @@ class Probe:
         if self.injected >= self._checked + 50:
             self._checked = self.injected
             self.fleet.check_recovery(self.fault, 0)
-        keys = [f"{self.generation}.{next(self._numbers):05}" for _ in range(messages)]
+        keys = [self._log.new_key() for _ in range(messages)]
         ids_of_keys = [f"id-{key}" for key in keys] if ids else None
-        return Call(self._log, f"{self.generation}-{session}", keys, ids_of_keys, timeout=self.timeout)
+        return Append(self._log, f"{self.generation}-{session}", keys, ids_of_keys, timeout=self.timeout)
 
     def calls_of(self, name, count):
         """Yield calls of another process or thread, with its own log and keys, to shared sessions."""
         with closing(Log(self.fleet.folder, f"{self.generation}.{name}")) as log:
             for n in range(count):
-                yield Call(log, f"{self.generation}-{n % 3}", [self._key(name, n)], timeout=self.timeout)
+                yield Append(log, f"{self.generation}-{n % 3}", [self._key(name, n)], timeout=self.timeout)
 
     def calls_of_user(self, name, count):
         """Yield calls to a session of this user."""
         with closing(Log(self.fleet.folder, f"{self.generation}.{name}.own")) as log:
             for n in range(count):
-                yield Call(log, f"{self.generation}-of.{name}", [self._key(f"{name}.own", n)], timeout=self.timeout)
+                yield Append(log, f"{self.generation}-of.{name}", [self._key(f"{name}.own", n)], timeout=self.timeout)
 
     def _key(self, name, n):
         return f"{self.generation}.{name}.{n:05}"
@@ -76,15 +81,17 @@ class Probe:
             call.acknowledged(await call.send(store))
         self.late = max(self.late, call.late)
 
-    def retry(self, store, call):
+    def retry(self, store, call, *, learn=lambda call: None):
         """Send a call; resend it with the same ids until it succeeds, for at most WORKS_AGAIN seconds.
 
         On a busy machine a deadline of 0.3 s may also end the next attempt, without a fault.
         """
         self.send(store, call)
+        learn(call)
         deadline = time.monotonic() + WORKS_AGAIN
         while call.error is not None and (again := call.repeated) is not None:
             self.send(store, again)
+            learn(again)
             if again.error is not None and time.monotonic() > deadline:
                 raise again.error
             call = again

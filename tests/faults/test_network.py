@@ -1,4 +1,4 @@
-"""The network cuts, resets, delays or drops data, at each point of an append."""
+"""The network cuts, resets, delays or drops data, at each point of an append and of each change."""
 
 from itertools import product
 
@@ -34,11 +34,8 @@ def connect(side, proxy):
     return connect
 
 
-def points(proxy, append, pieces):
-    """Yield the points of an append: before, within and after each protocol message, and `pieces` byte positions."""
-    append()  # The first one prepares the statement.
-    with proxy.recording() as seen:
-        append()
+def points(seen, pieces=0):
+    """Yield the points of a call: before, within and after each protocol message, and `pieces` byte positions."""
     for direction, data in seen.items():
         count = count_messages(data)
         for number in range(count + 1):
@@ -61,7 +58,10 @@ def inject(fleet, proxy, connect, side, scale):
                     def append(store=store, size=size):
                         probe.retry(store, probe.call(size))
 
-                    every = list(points(proxy, append, scale(0, pieces)))
+                    append()  # The first one prepares the statement.
+                    with proxy.recording() as seen:
+                        append()
+                    every = list(points(seen, scale(0, pieces)))
                     # The short run injects at some points with each variant, so that together they cover all.
                     first = (n + 4 * (side.name == "async")) % short
                     for point in every[scale(first, 0) :: scale(short, 1)]:
@@ -88,6 +88,47 @@ def test_an_append_succeeds_over_a_slow_connection(inject):
 
 def test_an_append_succeeds_after_a_black_hole(inject):
     inject("drop", 0.3, short=12)
+
+
+CHANGES = [
+    *[("appended", method) for method in ("append", "annotate", "update_metadata")],
+    *[("edited", method) for method in ("append", "append_if_next", "redact", "fork", "replace_from", "remove_last")],
+    *[
+        ("own", method)
+        for method in ("append", "trash", "restore", "delete", "create", "append", "erase_user", "create")
+    ],
+]
+"""Each method that changes a session, in an order in which each finds something to change."""
+
+
+@pytest.mark.parametrize("action", ["cut", "reset", "drop"])
+def test_a_change_happens_once_after_a_fault_at_any_point(fleet, scale, proxy, connect, *, side, action):
+    """After a black hole, the outcome of a removal or replacement is unknown, and it happens at most once."""
+    timeout = 0.3 if action == "drop" else 5.0
+    with Probe(fleet, f"{action} at each point of a change", timeout=timeout) as probe:
+        with connect(timeout, None) as store:
+
+            def make(part, method):
+                sessions = getattr(probe, part)
+                return probe.retry(store, sessions.make(method), learn=sessions.learn)
+
+            every = []
+            for change in CHANGES:
+                probe.retry(store, probe.call())  # The store is connected.
+                with proxy.recording() as seen:
+                    assert make(*change).error is None
+                every.append(list(points(seen)))
+            short = scale(8 if action == "drop" else 4, 1)
+            for n in range(side.name == "async", max(map(len, every)), short):
+                for change, of_change in zip(CHANGES, every, strict=True):
+                    point = of_change[n] if n < len(of_change) else None
+                    probe.retry(store, probe.call())
+                    fault = proxy.arm(point and Fault(action, **point))
+                    call = make(*change)
+                    fired = point is not None and fault.fired.wait(5)
+                    proxy.arm(None)
+                    assert call.error is None or (action == "drop" and call.repeated is None)
+                    probe.injected += fired
 
 
 def test_the_outcome_is_unknown_if_no_connection_replaces_a_lost_one(fleet, scale, proxy, connect):
