@@ -9,6 +9,7 @@ from dal._async.queries import AsyncQuery, async_queries
 from dal.appends import Conditions
 from dal.errors import SessionDeleted, SessionExists
 from dal.records import DELETED, LISTED, SessionRecord
+from dal.retries import Attempts
 from dal.rows import CreatedSession
 
 if TYPE_CHECKING:
@@ -43,18 +44,23 @@ async def store_fork(session: AsyncSession, at: int | None, fork_id: str, json_m
     """
     before = validate.MAX_NUMBER if at is None else validate.number("at", at, least=0)
     parameters = {"fork_id": fork_id, "fork_point": before, "metadata": json_metadata}
-    stored: SessionRecord | None = await session._run(_FORK, **parameters)
-    stored = stored or await _earlier_fork(session, at, fork_id)
+    attempts = session._backend.runner.attempts()
+    stored: SessionRecord | None = await session._run(_FORK, attempts, **parameters)
+    stored = stored or await _earlier_fork(session, attempts, at, fork_id)
     if stored is None:
         raise await session._why_nothing(_FORK.name, "fork", Conditions(must_exist=True))
     return stored
 
 
-async def _earlier_fork(session: AsyncSession, at: int | None, fork_id: str) -> SessionRecord | None:
+async def _earlier_fork(
+    session: AsyncSession, attempts: Attempts, at: int | None, fork_id: str
+) -> SessionRecord | None:
     """Return the fork if it is stored; raise an error if its id is taken."""
-    get, backend = async_queries.sessions.get, session._backend
-    parent: SessionRecord | None = await session._run(get)
-    found: SessionRecord | None = await backend.runner.run(get, session_id=fork_id, owner=backend.owner)
+    get, backend, runner = async_queries.sessions.get, session._backend, session._backend.runner
+    parent: SessionRecord | None = await session._run(get, runner.attempts_after(attempts))
+    found: SessionRecord | None = await runner.run(
+        get, runner.attempts_after(attempts), session_id=fork_id, owner=backend.owner
+    )
     if found is not None and found.parent_id == session.id and found.fork_point is not None:
         end = found.fork_point if at is None else min(at, parent.next_sequence if parent else at)
         if found.fork_point == end:
@@ -65,5 +71,5 @@ async def _earlier_fork(session: AsyncSession, at: int | None, fork_id: str) -> 
         raise SessionDeleted(f"session {fork_id!r} was deleted; give the fork another id", query=_FORK.name)
     if found is not None or backend.owner is not None:
         raise SessionExists(f"session {fork_id!r} is already stored; give the fork another id", query=_FORK.name)
-    await backend.runner.check()  # Since the check, a temporary table may hide the real one.
+    await runner.check()  # Since the check, a temporary table may hide the real one.
     return None

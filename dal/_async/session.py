@@ -322,11 +322,13 @@ class AsyncSession:
         delete has the same outcome. But a store that is confined to a user cannot know whose the deleted session was,
         and returns False.
         """
-        deleted = await self._run(async_queries.sessions.delete)
+        runner = self._backend.runner
+        attempts = runner.attempts()
+        deleted = await self._run(async_queries.sessions.delete, attempts)
         self.persisted = False
         if deleted is not None:
             return True
-        found: SessionRecord | None = await self._run(async_queries.sessions.get)
+        found: SessionRecord | None = await self._run(async_queries.sessions.get, runner.attempts_after(attempts))
         return found is not None and found.status == DELETED
 
     async def reset(self, *, metadata: Metadata | None = None) -> AsyncSession:

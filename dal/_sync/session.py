@@ -317,11 +317,13 @@ class Session:
         delete has the same outcome. But a store that is confined to a user cannot know whose the deleted session was,
         and returns False.
         """
-        deleted = self._run(queries.sessions.delete)
+        runner = self._backend.runner
+        attempts = runner.attempts()
+        deleted = self._run(queries.sessions.delete, attempts)
         self.persisted = False
         if deleted is not None:
             return True
-        found: SessionRecord | None = self._run(queries.sessions.get)
+        found: SessionRecord | None = self._run(queries.sessions.get, runner.attempts_after(attempts))
         return found is not None and found.status == DELETED
 
     def reset(self, *, metadata: Metadata | None = None) -> Session:

@@ -102,26 +102,55 @@ def test_a_delete_is_repeated_after_a_lost_connection(pooled, kill):
         session.record()
 
 
-@pytest.mark.parametrize(
+@pytest.fixture
+def fail_after(pooled, kill, monkeypatch):
+    """Let the store's connection die, and only some more statements get one; the next fails with an error."""
+
+    def fail_after(statements, error):
+        kill()
+        source, taken = pooled._backend.runner.source, []
+        take = source.take
+
+        def take_some(deadline):
+            taken.append(deadline)
+            if len(taken) > statements:
+                raise error
+            return take(deadline)
+
+        monkeypatch.setattr(source, "take", take_some)
+
+    return fail_after
+
+
+NEXT_ERRORS = pytest.mark.parametrize(
     "then", [PoolTimeout("none is free"), errors.DiskFull("no room")], ids=["no connection", "refused"]
 )
-def test_an_unknown_outcome_stays_unknown_when_a_retry_fails(pooled, kill, monkeypatch, then):
+
+
+@NEXT_ERRORS
+def test_an_unknown_outcome_stays_unknown_when_a_retry_fails(pooled, fail_after, then):
     pooled.session("s").append("user", "hello")
-    kill()
-    source, taken = pooled._backend.runner.source, []
-    take = source.take
-
-    def take_once(deadline):
-        taken.append(deadline)
-        if len(taken) > 1:
-            raise then
-        return take(deadline)
-
-    monkeypatch.setattr(source, "take", take_once)
+    fail_after(1, then)
     with pytest.raises(dal.ServerUnavailable, match="no.*may have been committed") as error:
         pooled.session("s").append("user", "x", message_id="m")
     assert error.value.outcome_unknown
     assert error.value.message_ids == ("m",)
+
+
+@NEXT_ERRORS
+@pytest.mark.parametrize(("name", "statements"), [("delete", 2), ("fork", 2), ("fork", 3)])
+def test_an_unknown_outcome_stays_unknown_when_the_read_after_a_retry_fails(
+    pooled, fail_after, *, name, statements, then
+):
+    """The retry finds that it is done, by the lost attempt or by someone else, and reads which."""
+    session = pooled.session("s")
+    session.append("user", "hello")
+    operation = session.delete if name == "delete" else lambda: session.fork(session_id="fork")
+    operation()
+    fail_after(statements, then)
+    with pytest.raises(dal.ServerUnavailable, match="no.*may have been committed") as error:
+        operation()
+    assert error.value.outcome_unknown
 
 
 def test_the_outcome_is_known_if_a_read_only_server_refused(side, server, schema, tables):
