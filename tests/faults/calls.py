@@ -54,14 +54,15 @@ class Log:
 class Call:
     """One call to a session. `keys` are those of its new messages.
 
-    `refusals` are errors that the session's state explains, because of what this or another writer did to it.
+    `refusals` are errors that the session's state explains, because of what this or another writer did to it. If the
+    call is `hopeless`, the session must refuse it.
     """
 
     keys = ()
 
-    def __init__(self, log, session, method, *, user=None, refusals=(), timeout=None):
+    def __init__(self, log, session, method, *, user=None, refusals=(), hopeless=False, timeout=None):
         self._log, self.session, self.method, self._timeout = log, session, method, timeout
-        self._user, self.refusals = user, refusals
+        self._user, self.refusals, self._hopeless = user, refusals, hopeless
         self.error = self.result = self.outcome = None
         self.late = 0.0
 
@@ -77,6 +78,8 @@ class Call:
         self._took()
         self.result = result
         self._log.put(*self.entries(result))
+        if self._hopeless:
+            self._log.put(("bug", self.session, f"{self.method} succeeded; expected one of {self.refusals}"))
 
     def __exit__(self, kind, error, trace):
         if error is None:
@@ -104,7 +107,9 @@ class Call:
 
     @staticmethod
     def may_have_happened(error):
-        return getattr(error, "outcome_unknown", False)
+        """A statement that was repeated after a lost reply may find that another writer undid its change meanwhile."""
+        is_undone = isinstance(error, dal.StatementFailed) and error.sqlstate is None
+        return is_undone or getattr(error, "outcome_unknown", False)
 
     def _took(self):
         if self._timeout is not None:
@@ -182,11 +187,6 @@ class Replace(WithMessages):
 
     def entries(self, result):
         return [*super().entries(result), ("did", self.session, self.method)]
-
-    @staticmethod
-    def may_have_happened(error):
-        """Say so also if the reply was lost, and another writer removed the new messages before the retry."""
-        return isinstance(error, dal.StatementFailed) or Call.may_have_happened(error)
 
 
 class Change(Call):

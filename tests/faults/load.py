@@ -160,7 +160,8 @@ class Own(Sessions):
         return {"user": session, "refusals": tuple(refusals), "timeout": self._timeout}
 
     def _append(self, session):
-        return Append(self._log, session, self._keys(1, 1), **self._options(session))
+        hopeless = self._is_certain and self._status in REFUSALS
+        return Append(self._log, session, self._keys(1, 1), hopeless=hopeless, **self._options(session))
 
     def _create(self, session):
         return Create(self._log, session, **self._options(session))
