@@ -166,6 +166,12 @@ class Append(WithMessages):
         key, message_id = self.keys[0], (self.ids or [None])[0]
         return session.append("user", content(key), agent_id=agent(key), message_id=message_id, **self._conditions)
 
+    def entries(self, result):
+        wanted, first = self._conditions.get("if_next"), self.stored[0].sequence
+        if wanted not in {None, first}:
+            return [*super().entries(result), ("bug", self.session, f"stored as {first}, with if_next={wanted}")]
+        return super().entries(result)
+
     @property
     def repeated(self):
         """The same messages again, with the ids of the first attempt; None if they had none."""

@@ -6,6 +6,7 @@ state the session has, so an operation that happened twice or never shows, as do
 """
 
 from collections import defaultdict, deque
+from typing import NamedTuple
 
 import dal
 from faults.calls import Append, Change, Create, EraseUser, RemoveLast, Replace, redacted
@@ -34,38 +35,46 @@ BECOMES = {
     "create": "active",
 }
 
+SPECIAL = {"create": Create, "erase_user": EraseUser}
+
 REFUSALS = {"trashed": dal.SessionTrashed, "deleted": dal.SessionDeleted}
 
 
-class Sessions:
-    """Some sessions of a generation, and what one writer knows of them."""
-
-    def __init__(self, log, names, chance, *, most=1, timeout=None):
-        self._log, self._names, self._chance, self._most, self._timeout = log, names, chance, most, timeout
-
-    def _pick(self, shares):
-        return self.make(self._chance.choices(list(shares), shares.values())[0])
-
-    def make(self, method):
-        """Return a call of a method."""
-        return getattr(self, f"_{method}")(self._chance.choice(self._names))
-
-    def _keys(self, least, most):
-        return [self._log.new_key() for _ in range(self._chance.randint(least, most))]
+def pick(chance, shares):
+    return chance.choices(list(shares), shares.values())[0]
 
 
-class Shared(Sessions):
-    """Sessions of all writers."""
+class Known(NamedTuple):
+    """A message that the writer has stored."""
 
-    def __init__(self, log, names, chance, shares, **options):
-        super().__init__(log, names, chance, **options)
-        self._shares = shares
+    session: str
+    key: str
+    message_id: str
+    sequence: int
+
+
+class Shared:
+    """Sessions of all writers, and what one of them knows of them."""
+
+    def __init__(self, log, names, chance, shares, *, most=1, timeout=None):
+        self._log, self._names, self._chance, self._shares = log, names, chance, shares
+        self._most, self._timeout = most, timeout
         self._known = defaultdict(lambda: deque(maxlen=8))
-        """The latest messages that this writer stored in each session: key, message_id and number."""
+        """The latest messages that this writer stored in each session."""
         self._next = {}
+        """The number that each session's next message gets, as far as this writer knows."""
 
     def next(self):
-        return self._pick(self._shares)
+        return self.make(pick(self._chance, self._shares))
+
+    def make(self, method):
+        """Return a call of a method; an append if the method needs a message, and none is known."""
+        session = self._chance.choice(self._names)
+        if method == "append_if_next":
+            return self._append_if_next(session)
+        if method == "append" or not self._known[session]:
+            return self._append(session)
+        return getattr(self, f"_{method}")(self._chance.choice(self._known[session]))
 
     def learn(self, call):
         """Take note of the outcome of a call."""
@@ -73,7 +82,7 @@ class Shared(Sessions):
             self._next[call.session] = call.error.next_sequence
         elif call.error is None and call.keys:
             for key, message in zip(call.keys, call.stored, strict=True):
-                self._known[call.session].append((key, message.message_id, message.sequence))
+                self._known[call.session].append(Known(call.session, key, message.message_id, message.sequence))
             self._next[call.session] = call.stored[-1].sequence + 1
 
     def _append(self, session):
@@ -89,91 +98,63 @@ class Shared(Sessions):
         refusals = (dal.Overtaken,)
         return Append(self._log, session, [key], conditions=conditions, refusals=refusals, timeout=self._timeout)
 
-    def _of_known(self, session, make):
-        """Return a call that needs a message; an append if none is known."""
-        known = self._known[session]
-        return make(*self._chance.choice(known)) if known else self._append(session)
+    def _annotate(self, message):
+        return self._change(message, "annotate", message.message_id, {"by": self._log.new_key()})
 
-    def _change(self, session, method, *arguments, **options):
-        return Change(self._log, session, method, *arguments, timeout=self._timeout, **options)
+    def _update_metadata(self, message):
+        return self._change(message, "update_metadata", {"title": self._log.new_key()}, named={"remove": ["title"]})
 
-    def _annotate(self, session):
-        by = self._log.new_key()
-        return self._of_known(
-            session, lambda _, message_id, __: self._change(session, "annotate", message_id, {"by": by})
-        )
+    def _redact(self, message):
+        new = redacted(message.key, self._log.new_key())
+        return self._change(message, "redact", message.message_id, new, notes=[message.key])
 
-    def _update_metadata(self, session):
-        title = {"title": self._log.new_key()}
-        return self._of_known(
-            session, lambda *_: self._change(session, "update_metadata", title, named={"remove": ["title"]})
-        )
+    def _fork(self, message):
+        name = f"{message.session.partition('-')[0]}-fork.{self._log.new_key()}"
+        at = self._chance.choice([None, message.sequence])
+        return self._change(message, "fork", at, named={"session_id": name}, notes=[name])
 
-    def _remove_last(self, session):
-        n = self._chance.randint(1, 4)
-        return self._of_known(session, lambda *_: RemoveLast(self._log, session, n, timeout=self._timeout))
+    def _remove_last(self, message):
+        return RemoveLast(self._log, message.session, self._chance.randint(1, 4), timeout=self._timeout)
 
-    def _replace_from(self, session):
-        keys = self._keys(1, 2)
-        return self._of_known(
-            session, lambda _, __, sequence: Replace(self._log, session, sequence, keys, timeout=self._timeout)
-        )
+    def _replace_from(self, message):
+        return Replace(self._log, message.session, message.sequence, self._keys(1, 2), timeout=self._timeout)
 
-    def _redact(self, session):
-        by = self._log.new_key()
-        return self._of_known(
-            session,
-            lambda key, message_id, _: self._change(session, "redact", message_id, redacted(key, by), notes=[key]),
-        )
+    def _change(self, message, method, *arguments, **options):
+        return Change(self._log, message.session, method, *arguments, timeout=self._timeout, **options)
 
-    def _fork(self, session):
-        name = f"{session.partition('-')[0]}-fork.{self._log.new_key()}"
-        is_whole = self._chance.random() < 0.5
-        return self._of_known(
-            session,
-            lambda _, __, sequence: self._change(
-                session, "fork", None if is_whole else sequence, named={"session_id": name}, notes=[name]
-            ),
-        )
+    def _keys(self, least, most):
+        return [self._log.new_key() for _ in range(self._chance.randint(least, most))]
 
 
-class Own(Sessions):
+class Own:
     """A session of one writer only, which is the only session of its user."""
 
-    def __init__(self, log, name, chance, **options):
-        super().__init__(log, [name], chance, **options)
+    def __init__(self, log, name, chance, *, timeout=None):
+        self._log, self._name, self._chance, self._timeout = log, name, chance, timeout
         self._status, self._is_certain = None, True
 
     def next(self):
-        return self._pick(OWN[self._status])
+        return self.make(pick(self._chance, OWN[self._status]))
+
+    def make(self, method):
+        """Return a call of a method."""
+        refusals = [error for status, error in REFUSALS.items() if status == self._status or not self._is_certain]
+        options = {"user": self._name, "refusals": tuple(refusals), "timeout": self._timeout}
+        if method == "append":
+            hopeless = self._is_certain and self._status in REFUSALS
+            return Append(self._log, self._name, [self._log.new_key()], hopeless=hopeless, **options)
+        if method in SPECIAL:
+            return SPECIAL[method](self._log, self._name, **options)
+        return Change(self._log, self._name, method, **options)
 
     def learn(self, call):
+        """Take note of the outcome of a call."""
         if call.error is None:
             self._status = BECOMES.get(call.method, self._status or "active")
         elif call.outcome == "declined":
             self._status = next(status for status, error in REFUSALS.items() if isinstance(call.error, error))
         elif call.outcome == "unknown" and call.method in BECOMES:  # It may happen later, even after the next calls.
             self._is_certain = False
-
-    def _options(self, session):
-        refusals = [error for status, error in REFUSALS.items() if status == self._status or not self._is_certain]
-        return {"user": session, "refusals": tuple(refusals), "timeout": self._timeout}
-
-    def _append(self, session):
-        hopeless = self._is_certain and self._status in REFUSALS
-        return Append(self._log, session, self._keys(1, 1), hopeless=hopeless, **self._options(session))
-
-    def _create(self, session):
-        return Create(self._log, session, **self._options(session))
-
-    def _erase_user(self, session):
-        return EraseUser(self._log, session, **self._options(session))
-
-    def make(self, method):
-        [session] = self._names
-        if method in {"trash", "restore", "delete"}:
-            return Change(self._log, session, method, **self._options(session))
-        return super().make(method)
 
 
 class Load:
@@ -192,7 +173,7 @@ class Load:
         self._part = None
 
     def next(self):
-        self._part = self._chance.choices(list(self._parts), self._parts.values())[0]
+        self._part = pick(self._chance, self._parts)
         return self._part.next()
 
     def learn(self, call):

@@ -367,6 +367,33 @@ def test_a_purge_removes_old_tombstones_and_old_removed_messages(store, connecti
     assert store.session("s0").append("user", "x").sequence == 0, "as if it had never been used"
 
 
+def test_a_purge_removes_the_oldest_first(store, connection):
+    kept = store.session("kept")
+    kept.append_all([NEW] * 4)
+    for n in range(3):
+        age(connection, 2)
+        kept.remove_last()
+        store.session(f"s{n}").append("user", "x")
+        store.session(f"s{n}").delete()
+    age(connection, 2)
+    left = []
+    while store.purge(SOON, limit=1):
+        tombstones = connection.execute("SELECT session_id FROM sessions WHERE status = 'deleted' ORDER BY 1")
+        left.append((tombstones.fetchall(), [message.sequence for message in kept.removed()]))
+    assert left == [([("s1",), ("s2",)], [1, 2]), ([("s2",)], [1]), ([], [])]
+
+
+def test_a_purge_leaves_old_sessions_of_every_status(store, connection):
+    for status in dal.records.STATUSES:
+        store.session(status).append("user", "x")
+    store.session("paused").pause()
+    store.session("archived").archive()
+    store.session("trashed").trash()
+    connection.execute("UPDATE sessions SET updated_at = '2020-01-01', listed_at = '2020-01-01'")
+    assert store.purge(SOON) == dal.Purged(0, 0)
+    assert {one.session_id for one in store.sessions(status=dal.records.STATUSES)} == {*dal.records.STATUSES}
+
+
 def test_a_young_tombstone_is_never_purged(store, deleted, connection):
     assert store.purge(SOON) == dal.Purged(0, 0)
     age(connection, 0.9)

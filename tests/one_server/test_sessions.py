@@ -162,6 +162,7 @@ def test_trashed_sessions_are_listed_only_on_request(listed, connection):
 
 
 def test_sessions_are_counted_by_status(listed, connection):
+    listed.session("of nobody").append("user", "x")
     assert listed.count_sessions(user_id="u0") == {"active": 3, "paused": 0, "archived": 3, "trashed": 0}
     assert listed.for_user("u1").count_sessions() == {"active": 3, "paused": 3, "archived": 0, "trashed": 0}
     connection.execute("UPDATE sessions SET status = 'trashed', trashed_from = status WHERE session_id = 's01'")
@@ -169,6 +170,14 @@ def test_sessions_are_counted_by_status(listed, connection):
     assert sum(listed.count_sessions(user_id="nobody").values()) == 0
     with pytest.raises(dal.InvalidInput, match="user_id: must be given"):
         listed.count_sessions()
+
+
+def test_thousands_of_sessions_are_counted(store, connection):
+    connection.execute(
+        "INSERT INTO sessions (session_id, user_id, metadata, next_sequence, message_count, created_at, updated_at) "
+        "SELECT n::text, 'u1', '{}', 0, 0, now(), now() FROM generate_series(1, 12345) AS n"
+    )
+    assert store.count_sessions(user_id="u1")["active"] == 12_345
 
 
 def test_pages_are_complete_with_equal_times(listed, connection):
