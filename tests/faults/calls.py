@@ -55,14 +55,14 @@ class Call:
     """One call to a session. `keys` are those of its new messages.
 
     `refusals` are errors that the session's state explains, because of what this or another writer did to it. If the
-    call is `hopeless`, the session must refuse it.
+    call is `hopeless`, the session must refuse it. `learn` is called with the call when it has ended.
     """
 
     keys = ()
 
-    def __init__(self, log, session, method, *, user=None, refusals=(), hopeless=False, timeout=None):
+    def __init__(self, log, session, method, *, user=None, refusals=(), hopeless=False, learn=None, timeout=None):
         self._log, self.session, self.method, self._timeout = log, session, method, timeout
-        self._user, self.refusals, self._hopeless = user, refusals, hopeless
+        self._user, self.refusals, self._hopeless, self._learn = user, refusals, hopeless, learn
         self.error = self.result = self.outcome = None
         self.late = 0.0
 
@@ -82,8 +82,13 @@ class Call:
             self._log.put(("bug", self.session, f"{self.method} succeeded; expected one of {self.refusals}"))
 
     def __exit__(self, kind, error, trace):
-        if error is None:
-            return True
+        if error is not None:
+            self._failed(error)
+        if self._learn is not None:
+            self._learn(self)
+        return True
+
+    def _failed(self, error):
         self.error = error
         self._took()
         self.outcome = self._outcome_of(error)
@@ -92,7 +97,6 @@ class Call:
             self._log.put(("bug", self.session, report))
         else:
             self._log.put((self.outcome, self.session, self.method, *self.keys))
-        return True
 
     def _outcome_of(self, error):
         if not isinstance(error, Exception):

@@ -58,7 +58,7 @@ class Shared:
 
     def __init__(self, log, names, chance, shares, *, most=1, timeout=None):
         self._log, self._names, self._chance, self._shares = log, names, chance, shares
-        self._most, self._timeout = most, timeout
+        self._most, self._options = most, {"timeout": timeout, "learn": self._learn}
         self._known = defaultdict(lambda: deque(maxlen=8))
         """The latest messages that this writer stored in each session."""
         self._next = {}
@@ -76,7 +76,7 @@ class Shared:
             return self._append(session)
         return getattr(self, f"_{method}")(self._chance.choice(self._known[session]))
 
-    def learn(self, call):
+    def _learn(self, call):
         """Take note of the outcome of a call."""
         if isinstance(call.error, dal.Overtaken):
             self._next[call.session] = call.error.next_sequence
@@ -89,14 +89,14 @@ class Shared:
         several = self._most > 1 and self._chance.random() < 0.3
         keys = self._keys(2, self._most) if several else self._keys(1, 1)
         ids = [f"id-{key}" for key in keys] if self._chance.random() < 0.3 else None
-        return Append(self._log, session, keys, ids, timeout=self._timeout)
+        return Append(self._log, session, keys, ids, **self._options)
 
     def _append_if_next(self, session):
         """The message and the key of the metadata are stored together, or not at all: see check.py."""
         key = f"{self._log.new_key()}+"
         conditions = {"session_metadata": {key: True}, "if_next": self._next.get(session, 0)}
         refusals = (dal.Overtaken,)
-        return Append(self._log, session, [key], conditions=conditions, refusals=refusals, timeout=self._timeout)
+        return Append(self._log, session, [key], conditions=conditions, refusals=refusals, **self._options)
 
     def _annotate(self, message):
         return self._change(message, "annotate", message.message_id, {"by": self._log.new_key()})
@@ -114,13 +114,13 @@ class Shared:
         return self._change(message, "fork", at, named={"session_id": name}, notes=[name])
 
     def _remove_last(self, message):
-        return RemoveLast(self._log, message.session, self._chance.randint(1, 4), timeout=self._timeout)
+        return RemoveLast(self._log, message.session, self._chance.randint(1, 4), **self._options)
 
     def _replace_from(self, message):
-        return Replace(self._log, message.session, message.sequence, self._keys(1, 2), timeout=self._timeout)
+        return Replace(self._log, message.session, message.sequence, self._keys(1, 2), **self._options)
 
     def _change(self, message, method, *arguments, **options):
-        return Change(self._log, message.session, method, *arguments, timeout=self._timeout, **options)
+        return Change(self._log, message.session, method, *arguments, **self._options, **options)
 
     def _keys(self, least, most):
         return [self._log.new_key() for _ in range(self._chance.randint(least, most))]
@@ -130,7 +130,8 @@ class Own:
     """A session of one writer only, which is the only session of its user."""
 
     def __init__(self, log, name, chance, *, timeout=None):
-        self._log, self._name, self._chance, self._timeout = log, name, chance, timeout
+        self._log, self._name, self._chance = log, name, chance
+        self._options = {"timeout": timeout, "learn": self._learn, "user": name}
         self._status, self._is_certain = None, True
 
     def next(self):
@@ -139,7 +140,7 @@ class Own:
     def make(self, method):
         """Return a call of a method."""
         refusals = [error for status, error in REFUSALS.items() if status == self._status or not self._is_certain]
-        options = {"user": self._name, "refusals": tuple(refusals), "timeout": self._timeout}
+        options = self._options | {"refusals": tuple(refusals)}
         if method == "append":
             hopeless = self._is_certain and self._status in REFUSALS
             return Append(self._log, self._name, [self._log.new_key()], hopeless=hopeless, **options)
@@ -147,7 +148,7 @@ class Own:
             return SPECIAL[method](self._log, self._name, **options)
         return Change(self._log, self._name, method, **options)
 
-    def learn(self, call):
+    def _learn(self, call):
         """Take note of the outcome of a call."""
         if call.error is None:
             self._status = BECOMES.get(call.method, self._status or "active")
@@ -170,11 +171,7 @@ class Load:
             Shared(log, names("edited", 2), chance, EDITED, most=3, timeout=timeout): 15,
             Own(log, f"{generation}-of.{log.writer}", chance, timeout=timeout): 10,
         }
-        self._part = None
 
     def next(self):
-        self._part = pick(self._chance, self._parts)
-        return self._part.next()
-
-    def learn(self, call):
-        self._part.learn(call)
+        """Return the next call."""
+        return pick(self._chance, self._parts).next()

@@ -10,6 +10,14 @@ from faults.load import APPENDED, EDITED, Own, Shared
 
 _generations = count()
 
+CHANGES = [
+    *[("appended", method) for method in ("append", "annotate", "update_metadata")],
+    *[("edited", method) for method in ("append", "append_if_next", "redact", "fork", "replace_from", "remove_last")],
+    *[("own", method) for method in ("append", "trash", "append", "restore", "delete", "append", "create")],
+    *[("own", method) for method in ("append", "erase_user", "append", "create")],
+]
+"""Every method that changes a session, in an order in which each finds something to change."""
+
 WORKS_AGAIN = 5.0
 """Seconds after a fault within which a call succeeds."""
 
@@ -51,6 +59,10 @@ class Probe:
         ids_of_keys = [f"id-{key}" for key in keys] if ids else None
         return Append(self._log, f"{self.generation}-{session}", keys, ids_of_keys, timeout=self.timeout)
 
+    def change(self, part, method):
+        """Return a call of a method to one of the sessions that CHANGES names."""
+        return getattr(self, part).make(method)
+
     def calls_of(self, name, count):
         """Yield calls of another process or thread, with its own log and keys, to shared sessions."""
         with closing(Log(self.fleet.folder, f"{self.generation}.{name}")) as log:
@@ -81,17 +93,15 @@ class Probe:
             call.acknowledged(await call.send(store))
         self.late = max(self.late, call.late)
 
-    def retry(self, store, call, *, learn=lambda call: None):
+    def retry(self, store, call):
         """Send a call; resend it with the same ids until it succeeds, for at most WORKS_AGAIN seconds.
 
         On a busy machine a deadline of 0.3 s may also end the next attempt, without a fault.
         """
         self.send(store, call)
-        learn(call)
         deadline = time.monotonic() + WORKS_AGAIN
         while call.error is not None and (again := call.repeated) is not None:
             self.send(store, again)
-            learn(again)
             if again.error is not None and time.monotonic() > deadline:
                 raise again.error
             call = again

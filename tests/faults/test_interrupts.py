@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 import dal
-from faults.probe import Probe
+from faults.probe import CHANGES, Probe
 from faults.steps import CallAtStep
 
 SIZE = 2
@@ -123,6 +123,23 @@ async def test_a_task_is_cancelled_at_each_await(fleet, scale, settings, *, stat
                 probe.injected += reached
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+async def test_a_change_is_cancelled_at_each_await(fleet, scale, settings, late):
+    """It happens at most once, and again if it is repeated."""
+    with Probe(fleet, "a change cancelled at each await", timeout=5.0) as probe:
+        async with dal.AsyncSessionStore.connect(**settings) as store:
+            at, reached = 0, True
+            while reached and at < scale(4, 60):
+                at, reached = at + 1, False
+                for change in CHANGES:
+                    call = probe.change(*change)
+                    if await cancelled(call, store, at, late=late):
+                        reached, probe.injected = True, probe.injected + 1
+                    if call.outcome == "unknown" and call.repeated:
+                        await probe.send_async(store, again := call.repeated)
+                        assert again.outcome in {None, "declined"}, again.error
+
+
 async def cancelled(call, store, at, *, late):
     """Cancel the call at its `at`-th await; return whether it had that many."""
     stepped = CancelledAtAwait(call.send(store), at, late=late)
@@ -133,7 +150,6 @@ async def cancelled(call, store, at, *, late):
 
     task = asyncio.create_task(run())
     await asyncio.wait([task])
-    call.ids = call.ids or []
     return stepped.cancelled
 
 

@@ -6,7 +6,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import dal
-from faults.probe import Probe
+from faults.probe import CHANGES, Probe
 from faults.proxy import REPLY, REQUEST, Fault, Proxy, count_messages
 
 PREPARE_THRESHOLDS = {"prepared": 0, "unprepared": None}
@@ -90,17 +90,6 @@ def test_an_append_succeeds_after_a_black_hole(inject):
     inject("drop", 0.3, short=12)
 
 
-CHANGES = [
-    *[("appended", method) for method in ("append", "annotate", "update_metadata")],
-    *[("edited", method) for method in ("append", "append_if_next", "redact", "fork", "replace_from", "remove_last")],
-    *[
-        ("own", method)
-        for method in ("append", "trash", "restore", "delete", "create", "append", "erase_user", "create")
-    ],
-]
-"""Each method that changes a session, in an order in which each finds something to change."""
-
-
 @pytest.mark.parametrize("action", ["cut", "reset", "drop"])
 def test_a_change_happens_once_after_a_fault_at_any_point(fleet, scale, proxy, connect, *, side, action):
     """After a black hole, the outcome of a removal or replacement is unknown, and it happens at most once."""
@@ -108,15 +97,14 @@ def test_a_change_happens_once_after_a_fault_at_any_point(fleet, scale, proxy, c
     with Probe(fleet, f"{action} at each point of a change", timeout=timeout) as probe:
         with connect(timeout, None) as store:
 
-            def make(part, method):
-                sessions = getattr(probe, part)
-                return probe.retry(store, sessions.make(method), learn=sessions.learn)
+            def make(change):
+                return probe.retry(store, probe.change(*change))
 
             every = []
             for change in CHANGES:
                 probe.retry(store, probe.call())  # The store is connected.
                 with proxy.recording() as seen:
-                    assert make(*change).outcome in {None, "declined"}
+                    assert make(change).outcome in {None, "declined"}
                 every.append(list(points(seen)))
             short = scale(8 if action == "drop" else 4, 1)
             for n in range(side.name == "async", max(map(len, every)), short):
@@ -124,7 +112,7 @@ def test_a_change_happens_once_after_a_fault_at_any_point(fleet, scale, proxy, c
                     point = of_change[n] if n < len(of_change) else None
                     probe.retry(store, probe.call())
                     fault = proxy.arm(point and Fault(action, **point))
-                    call = make(*change)
+                    call = make(change)
                     fired = point is not None and fault.fired.wait(5)
                     proxy.arm(None)
                     assert call.outcome in {None, "declined"} or (action == "drop" and call.repeated is None)

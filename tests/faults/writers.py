@@ -32,7 +32,6 @@ def calls(state, log, index, timeout, most):
             state.at[index], call = generation, None
         call = call or load.next()
         yield call
-        load.learn(call)
         state.late[index] = max(state.late[index], call.late)
         if call.error is None:
             state.acknowledged[index] += max(1, len(call.keys))
