@@ -1,10 +1,12 @@
 """A probe: calls on one store, each of which meets a fault, while the fleet writes."""
 
 import random
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import count
 
+import dal
 from faults.calls import Append, Log
 from faults.load import APPENDED, EDITED, Own, Shared
 
@@ -62,6 +64,25 @@ class Probe:
     def change(self, part, method):
         """Return a call of a method to one of the sessions that CHANGES names."""
         return getattr(self, part).make(method)
+
+    @contextmanager
+    def rival(self):
+        """Change the same metadata meanwhile, so that a change that happens twice counts twice."""
+        ended = threading.Event()
+
+        def run():
+            with dal.SessionStore.connect(**self.fleet.settings("rival")) as store:
+                while not ended.wait(0.002):
+                    for method in ("annotate", "update_metadata"):
+                        self.send(store, self.change("appended", method))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def calls_of(self, name, count):
         """Yield calls of another process or thread, with its own log and keys, to shared sessions."""

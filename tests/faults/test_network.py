@@ -95,7 +95,7 @@ def test_a_change_happens_once_after_a_fault_at_any_point(fleet, scale, proxy, c
     """After a black hole, the outcome of a removal or replacement is unknown, and it happens at most once."""
     timeout = 0.3 if action == "drop" else 5.0
     with Probe(fleet, f"{action} at each point of a change", timeout=timeout) as probe:
-        with connect(timeout, None) as store:
+        with connect(timeout, None) as store, probe.rival():
 
             def make(change):
                 return probe.retry(store, probe.change(*change))
