@@ -121,7 +121,7 @@ class Probe:
         """
         self.send(store, call)
         deadline = time.monotonic() + WORKS_AGAIN
-        while call.error is not None and (again := call.repeated) is not None:
+        while call.outcome in {"unknown", "refused"} and (again := call.repeated) is not None:
             self.send(store, again)
             if again.error is not None and time.monotonic() > deadline:
                 raise again.error
