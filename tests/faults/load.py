@@ -99,7 +99,9 @@ class Shared:
         return Append(self._log, session, [key], conditions=conditions, refusals=refusals, **self._options)
 
     def _annotate(self, message):
-        return self._change(message, "annotate", message.message_id, {"by": self._log.new_key()})
+        """Always the same message, so that others' annotations come between the attempts of a call."""
+        first = self._known[message.session][0]
+        return self._change(first, "annotate", first.message_id, {"by": self._log.new_key()})
 
     def _update_metadata(self, message):
         return self._change(message, "update_metadata", {"title": self._log.new_key()}, named={"remove": ["title"]})

@@ -229,6 +229,8 @@ def test_a_fork_that_waited_is_of_one_moment(connect, connection, sync_store):
 
 # Races
 
+FULL = [pytest.mark.full, pytest.mark.time_limit(1800)]
+
 
 class Fork(NamedTuple):
     """A fork that was made during a race."""
@@ -307,7 +309,7 @@ class Race:
         )
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.full)])
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=FULL)])
 def test_forks_during_appends_and_removals(connect, connection, tables, figure, seconds):
     race = Race(connect, seconds)
     race.run()
@@ -333,7 +335,7 @@ def fork_until_deleted(parent, deleted):
         assert not began_late, "a fork of a deleted session"
 
 
-@pytest.mark.parametrize("rounds", [50, pytest.param(3_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("rounds", [50, pytest.param(3_000, marks=FULL)])
 def test_forks_during_a_deletion(connect, connection, tables, figure, rounds):
     """Each fork is whole, and stored when the deletion ends; none begins afterwards."""
     stores = [dal.SessionStore(connect()) for _ in range(4)]
