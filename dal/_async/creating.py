@@ -58,9 +58,8 @@ async def _earlier_fork(
     """Return the fork if it is stored; raise an error if its id is taken."""
     get, backend, runner = async_queries.sessions.get, session._backend, session._backend.runner
     parent: SessionRecord | None = await session._run(get, runner.attempts_after(attempts))
-    found: SessionRecord | None = await runner.run(
-        get, runner.attempts_after(attempts), session_id=fork_id, owner=backend.owner
-    )
+    of_fork = {"session_id": fork_id, "owner": backend.owner}
+    found: SessionRecord | None = await runner.send(get, of_fork, runner.attempts_after(attempts))
     if found is not None and found.parent_id == session.id and found.fork_point is not None:
         end = found.fork_point if at is None else min(at, parent.next_sequence if parent else at)
         if found.fork_point == end:

@@ -60,6 +60,13 @@ class AsyncRunner:
             deadline = monotonic() + self.timeout
         return Attempts(self.retries, deadline, unknown, source)
 
+    def attempts_after(self, attempts: Attempts) -> Attempts:
+        """Return the attempts of another statement of the same call.
+
+        If the reply to the first one was lost, the outcome of the call is unknown, also if this one fails.
+        """
+        return Attempts(self.retries, attempts.deadline, attempts.unknown)
+
     async def run(self, query: AsyncQuery, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
         return await self.send(query, parameters)

@@ -57,9 +57,8 @@ def _earlier_fork(session: Session, attempts: Attempts, at: int | None, fork_id:
     """Return the fork if it is stored; raise an error if its id is taken."""
     get, backend, runner = queries.sessions.get, session._backend, session._backend.runner
     parent: SessionRecord | None = session._run(get, runner.attempts_after(attempts))
-    found: SessionRecord | None = runner.run(
-        get, runner.attempts_after(attempts), session_id=fork_id, owner=backend.owner
-    )
+    of_fork = {"session_id": fork_id, "owner": backend.owner}
+    found: SessionRecord | None = runner.send(get, of_fork, runner.attempts_after(attempts))
     if found is not None and found.parent_id == session.id and found.fork_point is not None:
         end = found.fork_point if at is None else min(at, parent.next_sequence if parent else at)
         if found.fork_point == end:

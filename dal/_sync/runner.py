@@ -60,6 +60,13 @@ class Runner:
             deadline = monotonic() + self.timeout
         return Attempts(self.retries, deadline, unknown, source)
 
+    def attempts_after(self, attempts: Attempts) -> Attempts:
+        """Return the attempts of another statement of the same call.
+
+        If the reply to the first one was lost, the outcome of the call is unknown, also if this one fails.
+        """
+        return Attempts(self.retries, attempts.deadline, attempts.unknown)
+
     def run(self, query: Query, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
         return self.send(query, parameters)
