@@ -6,7 +6,7 @@
 --   however few sessions there are.
 -- Index: sessions_listed_of_user.
 -- Rows locked: none.
--- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n) in the user's sessions, at most n/10;
+-- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n) in the user's sessions, at most n/50;
 --   at most 40 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan; Sort

@@ -35,7 +35,7 @@ def drop(connection: psycopg.Connection[Any]) -> None:
 
 
 def disable_autovacuum(connection: psycopg.Connection[Any]) -> None:
-    """Disable autovacuum for the tables, and synchronous commits for this connection."""
+    """Disable autovacuum for the tables, and commit synchronously, so that a vacuum finds all that is committed."""
     _statements.disable_autovacuum(connection)
 
 

@@ -1,7 +1,7 @@
 -- name: disable_autovacuum#
--- Disable autovacuum for the tables in the first schema of the search_path, since its reads would be counted, and
---   synchronous commits for this connection.
-SET synchronous_commit = off;
+-- Disable autovacuum for the tables in the first schema of the search_path, since its reads would be counted. Commit
+--   synchronously: VACUUM marks a page as visible only if the commits of its rows have reached the disk.
+SET synchronous_commit = on;
 DO $$
 DECLARE
     name text;
