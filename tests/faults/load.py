@@ -145,7 +145,8 @@ class Own:
         options = self._options | {"refusals": tuple(refusals)}
         if method == "append":
             hopeless = self._is_certain and self._status in REFUSALS
-            return Append(self._log, self._name, [self._log.new_key()], hopeless=hopeless, **options)
+            key = self._log.new_key()  # With an id, so that it can be repeated: the next call needs the session.
+            return Append(self._log, self._name, [key], [f"id-{key}"], hopeless=hopeless, **options)
         if method in SPECIAL:
             return SPECIAL[method](self._log, self._name, **options)
         return Change(self._log, self._name, method, **options)

@@ -93,7 +93,7 @@ def test_an_append_succeeds_after_a_black_hole(inject):
 @pytest.mark.parametrize("action", ["cut", "reset", "drop"])
 def test_a_change_happens_once_after_a_fault_at_any_point(fleet, scale, proxy, connect, *, side, action):
     """After a black hole, the outcome of a removal or replacement is unknown, and it happens at most once."""
-    timeout = 0.3 if action == "drop" else 5.0
+    timeout = 0.3 if action == "drop" else 20.0
     with Probe(fleet, f"{action} at each point of a change", timeout=timeout) as probe:
         with connect(timeout, None) as store, probe.rival():
 
