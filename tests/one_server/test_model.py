@@ -249,9 +249,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(scope=SCOPES, inside=st.booleans(), user=st.sampled_from(["u1", "u2"]), limit=st.integers(1, 3))
     def erase_user(self, scope, inside, user, limit):
-        held = self.inside and any(
+        # Inside, a session may be deleted, which leaves it no user; outside, it is still the user's.
+        views = (self.inside.model.sessions, self.model.sessions) if self.inside else ()
+        held = any(
             stored and stored.user_id == user and session_id in self.inside.model.locked
-            for session_id, stored in self.inside.model.sessions.items()
+            for sessions in views
+            for session_id, stored in sessions.items()
         )
         scope = self.inside if held else self._at(scope, inside)
         receipt = scope.call_store("erase_user", user, limit)
