@@ -306,7 +306,9 @@ class Model:
         """Return the new handle; without a session_id, it has no id."""
         parent, there = self.sessions.get(handle.id), self.sessions.get(session_id)
         made = there if there and there.parent_id == handle.id and there.fork_point is not None else None
-        if made is None or (at is not None and made.fork_point != min(at, parent.next_sequence if parent else at)):
+        if made is None or (
+            at is not None and made.fork_point != min(at, at if parent is None else parent.next_sequence)
+        ):
             parent = self._found(handle)
             if parent.status == "trashed":
                 raise dal.SessionTrashed("")
