@@ -41,7 +41,7 @@ class Message:
 
 
 def _quicken(kind: Any) -> None:
-    """Give a frozen dataclass a constructor that takes half the time: 0.5 µs instead of 0.9 µs for a message.
+    """Give a frozen dataclass a faster constructor: 0.5 µs instead of 0.9 µs for a message.
 
     It has the setters of the slots. The standard one calls `object.__setattr__`, which looks up each of them.
     """

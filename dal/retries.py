@@ -87,7 +87,7 @@ class Attempts:
     began: float = field(default_factory=monotonic)
     made: int = 1
     is_observed: bool = False
-    """Whether `server` and `waited` are wanted: they take time (bench/test_overhead.py)."""
+    """True if an observer reads `server` and `waited`. Finding them takes time (bench/test_overhead.py)."""
     server: tuple[str | None, int | None, str | None] = None, None, None
     """Host, port and database of the last attempt, for the hook."""
     is_back: bool = False

@@ -26,7 +26,7 @@ class ListedSession(_SessionRow):
 
     place: datetime
     is_ahead: bool
-    """Whether its place is in the future, and so before all others."""
+    """True if its place is in the future: then it comes before all others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class AsyncSingle(AsyncSource):
         self.spare = AsyncSpare()
         self._busy_with: str | None = None
         self._has_limits = limits_of(connection) is not None
-        """Whether the connection belongs to a store with a timeout, which has lent it."""
+        """True if a store with a timeout has lent the connection."""
 
     @property
     def has_own_transaction(self) -> bool:

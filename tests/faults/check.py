@@ -123,7 +123,7 @@ class _Check:
         self.began = [(0, 0), *([tuple(map(int, notes)) for notes in calls.notes_of("create")])]
         """The first number and the revision of each session with this id."""
         self.is_certain = calls.least(BECOMES) == calls.most(BECOMES)
-        """Whether the writer knows how often the session was trashed, deleted and so on."""
+        """True if the writer knows how often each of its changes to the session happened."""
 
     def wrong(self, text):
         self.verdict.wrong.append(f"{self.session.id}: {text}")

@@ -1,4 +1,4 @@
-"""What a writer sends, and to which sessions.
+"""The calls of a writer, and the sessions that it calls.
 
 A generation has sessions of three kinds: shared ones from which nothing is removed, shared ones that are edited and
 forked, and one per writer that is trashed, restored, deleted and begun again. The writer of the last kind knows what

@@ -41,7 +41,7 @@ class StoredMessage(NamedTuple):
     sequence: int
     removed_by: int | None
     is_original: bool
-    """Whether it has its first content, and was not redacted."""
+    """True unless it was redacted."""
 
 
 @dataclass
