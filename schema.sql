@@ -25,7 +25,7 @@
 DO $$
 DECLARE
     -- The version that this file creates.
-    made constant integer := 7;
+    made constant integer := 8;
     target text;
     found integer;
     strange text;
@@ -47,27 +47,41 @@ BEGIN
         END IF;
         EXECUTE format('CREATE SCHEMA %I', target);
     END IF;
-    -- Anyone who may create tables here could have planted some, with triggers or as views. So a table is
-    -- accepted only if its owner is the current role, or a member of the role that owns the schema or the
-    -- database.
-    SELECT string_agg(format('%s of %s', c.oid::regclass, pg_get_userbyid(c.relowner)), ', ') INTO strange
-    FROM unnest('{dal_schema,sessions,messages,removed_messages,changes}'::text[]) AS w (name)
-    INNER JOIN pg_class AS c
-        ON c.oid IN (to_regclass(format('%I.%I', current_schema(), w.name)), to_regclass('pg_temp.' || w.name))
-    INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+    -- Anyone who may create tables or domains here could have planted some, with triggers or checks, or as views. So one
+    -- is accepted only if its owner is the current role, or a member of the role that owns the schema or the database.
+    SELECT string_agg(format('%s of %s', f.name, pg_get_userbyid(f.owner)), ', ') INTO strange
+    FROM (
+        SELECT
+            c.oid::regclass::text AS name,
+            c.relowner AS owner,
+            c.relnamespace AS namespace,
+            c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS fits
+        FROM unnest('{dal_schema,sessions,messages,removed_messages,changes}'::text[]) AS w (name)
+        INNER JOIN pg_class AS c
+            ON c.oid IN (to_regclass(format('%I.%I', current_schema(), w.name)), to_regclass('pg_temp.' || w.name))
+        UNION ALL
+        SELECT
+            t.oid::regtype::text AS name,
+            t.typowner AS owner,
+            t.typnamespace AS namespace,
+            t.typtype = 'd' AND t.typnamespace <> pg_my_temp_schema() AS fits
+        FROM unnest('{dal_identifier,dal_status,dal_object}'::text[]) AS w (name)
+        INNER JOIN pg_type AS t
+            ON t.oid IN (to_regtype(format('%I.%I', current_schema(), w.name)), to_regtype('pg_temp.' || w.name))
+    ) AS f
+    INNER JOIN pg_namespace AS n ON f.namespace = n.oid
     INNER JOIN pg_database AS d ON d.datname = current_database()
     WHERE
-        c.relkind NOT IN ('r', 'p')
-        OR c.relpersistence = 't'
+        NOT f.fits
         OR (
-            c.relowner <> quote_ident(current_user)::regrole
-            AND NOT pg_has_role(c.relowner, n.nspowner, 'MEMBER')
-            AND NOT pg_has_role(c.relowner, d.datdba, 'MEMBER')
+            f.owner <> quote_ident(current_user)::regrole
+            AND NOT pg_has_role(f.owner, n.nspowner, 'MEMBER')
+            AND NOT pg_has_role(f.owner, d.datdba, 'MEMBER')
         );
     IF strange IS NOT NULL THEN
-        RAISE EXCEPTION 'not session-dal''s tables, though named so: %', strange
+        RAISE EXCEPTION 'not session-dal''s tables and domains, though named so: %', strange
         USING ERRCODE = 'duplicate_table',
-            HINT = 'They are views or temporary tables, or their owner owns neither the schema nor the database. '
+            HINT = 'They are views or temporary, or their owner owns neither the schema nor the database. '
                 'Drop them, or choose a schema of its own, as in dal schema apply --schema agents.';
     END IF;
     IF to_regclass(format('%I.dal_schema', current_schema())) IS NULL THEN
@@ -104,7 +118,31 @@ CREATE TABLE IF NOT EXISTS dal_schema (
     usable_from integer
 );
 
-INSERT INTO dal_schema (version, usable_from) VALUES (7, 7) ON CONFLICT (version) DO NOTHING;
+INSERT INTO dal_schema (version, usable_from) VALUES (8, 8) ON CONFLICT (version) DO NOTHING;
+
+-- The rules of single values are those of three domains. PostgreSQL parses a CHECK of a table again for every statement
+-- that writes a row, which took half of an append's instructions; it parses that of a domain once per connection
+-- (bench/test_server_cost.py). Rules about several columns, such as message_count <= next_sequence, are not checked by
+-- the tables: the statements keep them, and dal schema check --rows finds rows that break them. NOT VALID means that
+-- PostgreSQL has not looked at older rows, so that an upgrade need not scan the tables; every new value is checked.
+DO $$
+BEGIN
+    IF to_regtype(format('%I.dal_identifier', current_schema())) IS NULL THEN
+        -- Every identifier has collation "C": text is compared as bytes, so an upgrade of the C library cannot change
+        -- the order and corrupt an index.
+        CREATE DOMAIN dal_identifier AS text COLLATE "C";
+        -- Longer keys would not fit into the index pages of messages, which hold two of them.
+        ALTER DOMAIN dal_identifier ADD CONSTRAINT dal_identifier_fits
+        CHECK (value <> '' AND length(value) <= 255) NOT VALID;
+        CREATE DOMAIN dal_status AS text COLLATE "C";
+        ALTER DOMAIN dal_status ADD CONSTRAINT dal_status_is_known
+        CHECK (value IN ('active', 'paused', 'archived', 'trashed', 'deleted')) NOT VALID;
+        CREATE DOMAIN dal_object AS jsonb;
+        ALTER DOMAIN dal_object ADD CONSTRAINT dal_object_is_an_object
+        CHECK (jsonb_typeof(value) = 'object') NOT VALID;
+    END IF;
+END
+$$;
 
 -- The columns that an append changes come first and next to each other, the wide ones last. An update logs
 -- the bytes from the first changed column to the last, so every append would also log any wide column between
@@ -126,39 +164,22 @@ CREATE TABLE IF NOT EXISTS sessions (
     archived_at timestamptz,
     -- A fork has the messages of its parent before this number.
     fork_point bigint,
-    session_id text COLLATE "C" NOT NULL,
+    session_id dal_identifier NOT NULL,
     -- A deleted session leaves its row with this id, its counters and its times, and nothing else. An append meets
     -- the row, and is refused. So an append in flight cannot bring a deleted session back.
-    status text COLLATE "C" NOT NULL DEFAULT 'active',
+    status dal_status NOT NULL DEFAULT 'active',
     -- The status that restore() brings back.
     trashed_from text COLLATE "C",
-    source text COLLATE "C",
-    user_id text COLLATE "C",
-    parent_id text COLLATE "C",
+    source dal_identifier,
+    user_id dal_identifier,
+    parent_id dal_identifier,
     agent_ids text[] COLLATE "C",
-    metadata jsonb NOT NULL,
+    metadata dal_object NOT NULL,
 
-    -- Every statement finds its session by this key, and the tables can be sharded by it. Every identifier has
-    -- collation "C": text is compared as bytes, so an upgrade of the C library cannot change the order and
-    -- corrupt an index.
+    -- Every statement finds its session by this key, and the tables can be sharded by it.
     CONSTRAINT sessions_pkey PRIMARY KEY (session_id),
-    -- Longer keys would not fit into the index pages of messages, which hold two of them.
-    CONSTRAINT sessions_ids_fit CHECK (
-        length(session_id) BETWEEN 1 AND 255
-        AND length(source) BETWEEN 1 AND 255
-        AND length(user_id) BETWEEN 1 AND 255
-        AND length(parent_id) BETWEEN 1 AND 255
-    ),
-    CONSTRAINT sessions_status_is_known CHECK (status IN ('active', 'paused', 'archived', 'trashed', 'deleted')),
-    CONSTRAINT sessions_trashed_has_its_origin CHECK ((status = 'trashed') = (trashed_from IS NOT NULL)),
-    -- There cannot be more messages than numbers.
-    CONSTRAINT sessions_counts_agree CHECK (message_count BETWEEN 0 AND next_sequence),
-    CONSTRAINT sessions_archived_has_its_time CHECK (
-        (coalesce(trashed_from, status) = 'archived') = (archived_at IS NOT NULL)
-    ),
     -- Guards the cache: only an archived session's list of agents is final.
-    CONSTRAINT sessions_only_archived_caches CHECK (agent_ids IS NULL OR archived_at IS NOT NULL),
-    CONSTRAINT sessions_metadata_is_an_object CHECK (jsonb_typeof(metadata) = 'object')
+    CONSTRAINT sessions_only_archived_caches CHECK (agent_ids IS NULL OR archived_at IS NOT NULL)
 ) WITH (
     -- Each page keeps room for the next versions of its rows, so that an append's update stays on the page and
     -- touches no index (HOT), even while a long query elsewhere keeps the old versions alive. The room costs
@@ -198,12 +219,13 @@ ALTER COLUMN parent_id SET (n_distinct = 10);
 CREATE TABLE IF NOT EXISTS messages (
     sequence bigint NOT NULL,
     created_at timestamptz NOT NULL,
+    -- The foreign key checks it.
     session_id text COLLATE "C" NOT NULL,
-    message_id text COLLATE "C" NOT NULL,
-    role text COLLATE "C" NOT NULL,
-    agent_id text COLLATE "C",
+    message_id dal_identifier NOT NULL,
+    role dal_identifier NOT NULL,
+    agent_id dal_identifier,
     content text NOT NULL,
-    metadata jsonb NOT NULL,
+    metadata dal_object NOT NULL,
 
     -- Serves reads in order, forwards and backwards, from any number.
     CONSTRAINT messages_pkey PRIMARY KEY (session_id, sequence),
@@ -211,14 +233,7 @@ CREATE TABLE IF NOT EXISTS messages (
     CONSTRAINT messages_message_id_key UNIQUE (session_id, message_id),
     -- Deleting a session deletes its messages.
     CONSTRAINT messages_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions (session_id)
-    ON DELETE CASCADE,
-    CONSTRAINT messages_ids_fit CHECK (
-        length(message_id) BETWEEN 1 AND 255
-        AND length(role) BETWEEN 1 AND 255
-        AND length(agent_id) BETWEEN 1 AND 255
-    ),
-    CONSTRAINT messages_sequence_is_not_negative CHECK (sequence >= 0),
-    CONSTRAINT messages_metadata_is_an_object CHECK (jsonb_typeof(metadata) = 'object')
+    ON DELETE CASCADE
 );
 
 -- The agents of a session: a loose index scan finds each of them by one lookup, however long the session is.
@@ -280,6 +295,10 @@ COMMENT ON TABLE dal_schema IS 'The versions of session-dal''s schema that were 
 COMMENT ON COLUMN dal_schema.version IS 'The version; the highest one is in force.';
 COMMENT ON COLUMN dal_schema.applied_at IS 'When the version was applied.';
 COMMENT ON COLUMN dal_schema.usable_from IS 'The oldest version whose releases can use the tables; null if only releases of the row''s own version can.';
+
+COMMENT ON DOMAIN dal_identifier IS 'An id, a role or a source: 1 to 255 characters, compared as bytes.';
+COMMENT ON DOMAIN dal_status IS 'The status of a session.';
+COMMENT ON DOMAIN dal_object IS 'A JSON object.';
 
 COMMENT ON TABLE sessions IS 'One row per conversation, created by its first message. The row is the lock for every change in the session.';
 COMMENT ON COLUMN sessions.next_sequence IS 'The number of the next message. It never decreases, so a removed number is not used again.';

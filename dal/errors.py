@@ -205,6 +205,7 @@ _BY_STATE: dict[str, _Rule] = {
 _BY_PLACE: dict[tuple[str, str], _Rule] = {
     # An old server, or tables of another project or version.
     **{("schema.sql", state): (SchemaMismatch, "{message}. {hint}") for state in ("0A000", "42P07", "55000")},
+    ("0008.sql", "2BP01"): (StatementFailed, "{message}. {hint}"),  # Views and the like, of a service.
     ("import", _NO_PRIVILEGE): (
         StatementFailed,
         (
@@ -222,6 +223,13 @@ def is_sent_twice(error: psycopg.Error) -> bool:
         isinstance(error, psycopg.errors.UniqueViolation)
         and (error.diag.constraint_name or "") in _SENT_TWICE
         and not error.diag.context
+    )
+
+
+def is_outdated(error: BaseException) -> bool:
+    """Return whether a statement did not run, since a column's type has changed after the statement was prepared."""
+    return (
+        isinstance(error, psycopg.errors.FeatureNotSupported) and error.diag.source_function == "RevalidateCachedQuery"
     )
 
 

@@ -7,6 +7,7 @@
 | the server is starting, or has no free connection | 57P03, 53300 | was never sent | always |
 | the server ended an idle connection (idle_session_timeout) | 57P05 | never ran | always |
 | another connection was storing the same message | 23505 of its key | was rolled back | always: it finds the message |
+| a column's type has changed since the statement was prepared | 0A000 | never ran | always: it is prepared again |
 | the server shut down or crashed | 57P01, 57P02 | may have been committed | if `Repeat: safe` |
 | the connection or its server was lost | 08…, none | may have been committed | if `Repeat: safe` |
 | anything else | | was refused | never: it would be refused again |
@@ -28,7 +29,7 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from dal.appends import Append
-from dal.errors import is_sent_twice
+from dal.errors import is_outdated, is_sent_twice
 
 RETRIES = 10
 """The default number of retries, within the deadline."""
@@ -66,7 +67,7 @@ def classify(error: psycopg.Error) -> Failure:
     state = error.sqlstate
     if isinstance(error, PoolTimeout | PoolClosed | TooManyRequests):
         return Failure.REFUSED
-    if is_sent_twice(error):
+    if is_sent_twice(error) or is_outdated(error):
         return Failure.UNDONE
     if state is None:
         return Failure.UNKNOWN if isinstance(error, psycopg.OperationalError) else Failure.REFUSED

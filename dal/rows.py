@@ -197,6 +197,15 @@ class SchemaFact:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenRow:
+    """A rule that a row breaks: a session's, or a message's if there is a sequence number."""
+
+    rule: str
+    session_id: str
+    sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchPath:
     """A connection's search_path."""
 

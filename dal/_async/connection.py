@@ -184,6 +184,13 @@ def set_deadline(connection: AsyncConnection[Any], deadline: float | None) -> No
         limits.deadline = deadline
 
 
+async def forget_statements(connection: AsyncConnection[Any]) -> None:
+    """Deallocate the prepared statements of a connection in autocommit mode; any other does so when it rolls back."""
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        async with connection.transaction(force_rollback=True):
+            pass
+
+
 @asynccontextmanager
 async def settings_kept(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     """Commit at the end of the block, unless in autocommit mode, and restore the settings."""

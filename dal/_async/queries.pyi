@@ -287,6 +287,13 @@ class _Messages:
     replace_from: _MessagesReplaceFrom
     stream: _MessagesStream
 
+class _SchemaBrokenRows(AsyncQuery):
+    async def __call__(self, connection: AsyncConnection[Any], /, *, limit: int) -> list[rows.BrokenRow]:
+        """Read the rows that break a rule which the library keeps, but the tables do not check.
+
+        Returns: BrokenRow; one for each rule that a row breaks; no row if all rules hold.
+        """
+
 class _SchemaCheck(AsyncQuery):
     async def __call__(self, connection: AsyncConnection[Any], /) -> list[rows.SchemaFact]:
         """Read the definitions of the tables on the search_path, to compare them with schema.sql.
@@ -309,6 +316,7 @@ class _SchemaVersion(AsyncQuery):
         """
 
 class _Schema:
+    broken_rows: _SchemaBrokenRows
     check: _SchemaCheck
     hide_temporary: _SchemaHideTemporary
     version: _SchemaVersion

@@ -13,11 +13,11 @@ import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.pq import TransactionStatus
 
-from dal._async.connection import set_deadline, settings_kept
+from dal._async.connection import forget_statements, set_deadline, settings_kept
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.schema import check
 from dal._async.sources import AsyncSingle, AsyncSource, AsyncSticky
-from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, redact
+from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, is_outdated, redact
 from dal.observe import Observer, server_of, tried_again
 from dal.processes import interrupts, not_in_child, process
 from dal.retries import Attempts, Failure, classify
@@ -127,6 +127,8 @@ class AsyncRunner:
         except BaseException as error:
             if interrupts(error):
                 await self.source.discard(connection)
+            elif is_outdated(error):
+                await forget_statements(connection)
             raise
         finally:
             await (attempts.source or self.source).give_back(connection, commit=succeeded)

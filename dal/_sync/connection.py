@@ -185,6 +185,13 @@ def set_deadline(connection: Connection[Any], deadline: float | None) -> None:
         limits.deadline = deadline
 
 
+def forget_statements(connection: Connection[Any]) -> None:
+    """Deallocate the prepared statements of a connection in autocommit mode; any other does so when it rolls back."""
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        with connection.transaction(force_rollback=True):
+            pass
+
+
 @contextmanager
 def settings_kept(connection: Connection[Any]) -> Iterator[None]:
     """Commit at the end of the block, unless in autocommit mode, and restore the settings."""

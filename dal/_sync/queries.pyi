@@ -286,6 +286,13 @@ class _Messages:
     replace_from: _MessagesReplaceFrom
     stream: _MessagesStream
 
+class _SchemaBrokenRows(Query):
+    def __call__(self, connection: Connection[Any], /, *, limit: int) -> list[rows.BrokenRow]:
+        """Read the rows that break a rule which the library keeps, but the tables do not check.
+
+        Returns: BrokenRow; one for each rule that a row breaks; no row if all rules hold.
+        """
+
 class _SchemaCheck(Query):
     def __call__(self, connection: Connection[Any], /) -> list[rows.SchemaFact]:
         """Read the definitions of the tables on the search_path, to compare them with schema.sql.
@@ -308,6 +315,7 @@ class _SchemaVersion(Query):
         """
 
 class _Schema:
+    broken_rows: _SchemaBrokenRows
     check: _SchemaCheck
     hide_temporary: _SchemaHideTemporary
     version: _SchemaVersion

@@ -13,11 +13,11 @@ import psycopg
 from psycopg import Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 
-from dal._sync.connection import set_deadline, settings_kept
+from dal._sync.connection import forget_statements, set_deadline, settings_kept
 from dal._sync.queries import Query, queries
 from dal._sync.schema import check
 from dal._sync.sources import Single, Source, Sticky
-from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, redact
+from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, is_outdated, redact
 from dal.observe import Observer, server_of, tried_again
 from dal.processes import interrupts, not_in_child, process
 from dal.retries import Attempts, Failure, classify
@@ -125,6 +125,8 @@ class Runner:
         except BaseException as error:
             if interrupts(error):
                 self.source.discard(connection)
+            elif is_outdated(error):
+                forget_statements(connection)
             raise
         finally:
             (attempts.source or self.source).give_back(connection, commit=succeeded)

@@ -20,6 +20,9 @@ from dal.schema import grants as privileges
 from dal.schema.check import SchemaCheck, require_server
 from dal.sql import SCHEMA
 
+_MOST_ROWS = 100
+"""Broken rules that `dal schema check --rows` prints."""
+
 app = typer.Typer(
     help="Print, create, upgrade or check the tables: "
     "[dim]schema print, schema apply, schema upgrade, schema check, schema grants[/dim].",
@@ -69,7 +72,7 @@ def upgrade(
     """
     with connected(dsn, schema) as connection:
         if dry_run:
-            for step in [*migrations.missing(connection), *(migrations.finishing() if finish else [])]:
+            for step in [*migrations.missing(connection), *(migrations.finishing(connection) if finish else [])]:
                 sys.stdout.write(step.read_text(encoding="utf-8"))
             return
 
@@ -83,7 +86,14 @@ def upgrade(
 
 
 @app.command()
-def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
+def check(
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Also read all rows, and check the rules that the tables do not check.")
+    ] = False,
+) -> None:
     """Check that this release can use the tables; if it cannot, print the errors and exit with 1.
 
     Prints every difference from schema.sql. Objects that a service has added are notes, not errors.
@@ -93,7 +103,23 @@ def check(*, schema: Schema = None, dsn: Dsn = None) -> None:
     with connected(dsn, schema) as connection:
         for note in drift.notes(_checked(connection)):
             say(f"note: {note}")
+        if rows:
+            _check_rows(connection)
         _report("OK", connection, schema)
+
+
+def _check_rows(connection: psycopg.Connection) -> None:
+    """Print the rows that break a rule, and raise SchemaMismatch if there are any."""
+    found = queries.schema.broken_rows(connection, limit=_MOST_ROWS)
+    for one in found:
+        what = f"session {one.session_id!r}" + ("" if one.sequence is None else f", message {one.sequence}")
+        out.print(f"error: {what}: not true: {one.rule}", soft_wrap=True)
+    if found:
+        more = " or more" if len(found) == _MOST_ROWS else ""
+        raise SchemaMismatch(
+            f"{len(found)}{more} rules are broken by rows that session-dal did not write; correct the rows",
+            query="schema.broken_rows",
+        )
 
 
 @app.command()

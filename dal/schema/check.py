@@ -15,7 +15,7 @@ from dal.schema import drift
 
 log = logging.getLogger("dal")
 
-VERSION = 7
+VERSION = 8
 """The version of schema.sql that the query files are written for."""
 
 _OLDEST_SERVER = 150_000

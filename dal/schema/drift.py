@@ -10,11 +10,14 @@ from dal.rows import SchemaFact
 Key = tuple[str, str, str]
 """A table, a kind, and a name."""
 
-KINDS = ("column", "constraint", "index", "parameter")
+KINDS = ("column", "constraint", "domain", "index", "parameter")
 """The kinds of objects that schema.sql creates."""
 
-_ADDED = (*KINDS, "foreign key", "row-level security", "trigger")
+_ADDED = ("column", "constraint", "foreign key", "index", "parameter", "row-level security", "trigger")
 """The kinds of objects that a service may add."""
+
+_FINISHED = ("domain", "index")
+"""The kinds of objects that `dal schema upgrade --finish` changes: until then, differences are notes."""
 
 _FORBIDDEN = {
     "stranger": "table {0.table_name} is owned by {0.name}, who owns neither schema {0.definition} nor the database, "
@@ -54,19 +57,27 @@ def errors(found: Sequence[SchemaFact]) -> list[str]:
     """Return the errors of tables that have this release's version."""
     tables = {fact.table_name for fact in found if fact.kind == "table"}
     missing = [f"table {table} is missing" for table in TABLES if table not in tables]
-    wanted = {key: text for key, text in EXPECTED.items() if key[0] in tables and key[1] != "parameter"}
+    noted = _noted(found)
+    wanted = {key: text for key, text in EXPECTED.items() if key[0] in tables and key[1] not in noted}
     return [*missing, *_differences(found, wanted), *_unfillable(found)]
 
 
 def notes(found: Sequence[SchemaFact]) -> list[str]:
-    """Return the objects and settings that a service has added to the tables."""
-    wanted = {key: text for key, text in EXPECTED.items() if key[1] == "parameter"}
+    """Return the objects and settings that a service has added to the tables, and what an upgrade has left."""
+    noted = _noted(found)
+    wanted = {key: text for key, text in EXPECTED.items() if key[1] in noted}
     added = [
         f"{fact.kind} {fact.name} of {fact.table_name} is not session-dal's: {fact.definition}"
         for fact in found
         if fact.kind in _ADDED and _key(fact) not in EXPECTED
     ]
     return [*_differences(found, wanted), *added]
+
+
+def _noted(found: Sequence[SchemaFact]) -> tuple[str, ...]:
+    """Return the kinds of our own objects whose differences are notes."""
+    finished = all(fact.name == fact.definition for fact in found if fact.kind == "version")
+    return ("parameter",) if finished else ("parameter", *_FINISHED)
 
 
 def _key(fact: SchemaFact) -> Key:

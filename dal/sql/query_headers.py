@@ -29,6 +29,7 @@ HEADERS = {
     "messages.removed": QueryHeader(records.RemovedMessage, repeatable=True),
     "messages.replace_from": QueryHeader(rows.ReplacedRow, repeatable=True),
     "messages.stream": QueryHeader(records.Message, repeatable=True),
+    "schema.broken_rows": QueryHeader(rows.BrokenRow, repeatable=True),
     "schema.check": QueryHeader(rows.SchemaFact, repeatable=True),
     "schema.hide_temporary": QueryHeader(rows.SearchPath, repeatable=True),
     "schema.version": QueryHeader(rows.SchemaVersion, repeatable=True),

@@ -112,6 +112,9 @@ class Tables(_Markdown):
 def _table(name: str, facts: list[list[str]]) -> str:
     comments = _comments()
     columns = {column: kind for _, kind_of, column, kind in facts if kind_of == "column"}
+    for _, kind_of, column, domain in facts:
+        if kind_of == "domain":
+            columns[column] = re.sub(r"^\w+", domain.split()[0], columns[column])
     parts = [f"## `{name}`", comments[name], "| column | | type |\n|---|---|---|"]
     order = [column for column in comments if column.startswith(f"{name}.")]
     for column in order:

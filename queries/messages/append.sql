@@ -69,8 +69,8 @@ session AS (
         AND (
             pg_my_temp_schema() = 0
             OR (
-                to_regclass('pg_temp.sessions') IS DISTINCT FROM to_regclass('sessions')
-                AND to_regclass('pg_temp.messages') IS DISTINCT FROM to_regclass('messages')
+                to_regclass('pg_temp.sessions') IS DISTINCT FROM 'sessions'::regclass
+                AND to_regclass('pg_temp.messages') IS DISTINCT FROM 'messages'::regclass
             )
         )
     ON CONFLICT (session_id) DO UPDATE SET
@@ -88,7 +88,8 @@ session AS (
             ELSE excluded.updated_at
         END,
         metadata = CASE
-            WHEN :session_changes::jsonb IS NULL THEN s.metadata ELSE s.metadata || :session_changes::jsonb
+            WHEN :session_changes::jsonb IS NULL THEN s.metadata
+            ELSE (s.metadata || :session_changes::jsonb)::dal_object
         END
     WHERE
         s.status IN ('active', 'paused')
@@ -111,13 +112,13 @@ stored AS (
         :metadata::jsonb,
         s.updated_at
     FROM session AS s
-    RETURNING m.sequence, m.created_at
+    RETURNING m.sequence, m.created_at, true AS is_same
 )
 
 SELECT
     stored.sequence,
     stored.created_at,
-    true AS is_same
+    stored.is_same
 FROM stored
 UNION ALL
 SELECT
@@ -126,8 +127,8 @@ SELECT
     p.is_same
 FROM prior AS p
 WHERE
-    (SELECT :owner::text) IS NULL
-    OR (SELECT :owner::text) = (
+    :owner::text IS NULL
+    OR :owner::text = (
         SELECT s.user_id
         FROM sessions AS s
         WHERE s.session_id = p.session_id

@@ -171,8 +171,8 @@ session AS (
         AND (
             pg_my_temp_schema() = 0
             OR (
-                to_regclass('pg_temp.sessions') IS DISTINCT FROM to_regclass('sessions')
-                AND to_regclass('pg_temp.messages') IS DISTINCT FROM to_regclass('messages')
+                to_regclass('pg_temp.sessions') IS DISTINCT FROM 'sessions'::regclass
+                AND to_regclass('pg_temp.messages') IS DISTINCT FROM 'messages'::regclass
             )
         )
     ORDER BY o.place
@@ -191,7 +191,8 @@ session AS (
             ELSE excluded.updated_at
         END,
         metadata = CASE
-            WHEN :session_changes::jsonb IS NULL THEN s.metadata ELSE s.metadata || :session_changes::jsonb
+            WHEN :session_changes::jsonb IS NULL THEN s.metadata
+            ELSE (s.metadata || :session_changes::jsonb)::dal_object
         END
     WHERE
         s.status IN ('active', 'paused')

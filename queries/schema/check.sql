@@ -2,7 +2,7 @@
 -- Read the definitions of the tables on the search_path, to compare them with schema.sql.
 --
 -- One statement: The version, and one row for each table, column, constraint, index, storage parameter,
---   trigger, rule, policy, and foreign key of another table. Also one row for each table whose owner is
+--   trigger, rule, policy, foreign key of another table, and column with a domain. Also one row for each table whose owner is
 --   neither the current role nor a member of the role that owns the schema or the database, since anyone
 --   else may have planted it. Definitions are the server's own text. Named NOT NULL constraints
 --   (PostgreSQL 18) appear as properties of their columns, as in older versions. TABLESAMPLE reads all
@@ -72,8 +72,8 @@ SELECT
     a.attname AS name,
     concat_ws(
         ' ',
-        format_type(a.atttypid, a.atttypmod),
-        CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || quote_ident(l.collname) END,
+        format_type(b.oid, a.atttypmod),
+        CASE WHEN a.attcollation <> b.typcollation THEN 'COLLATE ' || quote_ident(l.collname) END,
         CASE WHEN a.attnotnull THEN 'NOT NULL' END,
         CASE WHEN a.attgenerated = '' THEN 'DEFAULT ' ELSE 'GENERATED ALWAYS AS ' END
         || pg_get_expr(d.adbin, d.adrelid)
@@ -81,8 +81,26 @@ SELECT
 FROM ours AS o
 INNER JOIN pg_attribute AS a ON o.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
 INNER JOIN pg_type AS t ON a.atttypid = t.oid
+INNER JOIN pg_type AS b ON coalesce(nullif(t.typbasetype, 0), t.oid) = b.oid
 LEFT JOIN pg_collation AS l ON a.attcollation = l.oid
 LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+UNION ALL
+SELECT
+    o.table_name,
+    'domain' AS kind,
+    a.attname AS name,
+    concat_ws(
+        ' ',
+        format_type(t.oid, NULL),
+        (
+            SELECT string_agg(regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), ' ' ORDER BY k.conname)
+            FROM pg_constraint AS k
+            WHERE k.contypid = t.oid
+        )
+    ) AS definition
+FROM ours AS o
+INNER JOIN pg_attribute AS a ON o.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+INNER JOIN pg_type AS t ON a.atttypid = t.oid AND t.typtype = 'd'
 UNION ALL
 SELECT
     o.table_name,

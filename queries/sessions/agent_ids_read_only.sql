@@ -63,6 +63,6 @@ CROSS JOIN LATERAL (
         ) AS m
     )
 
-    SELECT array_agg(a.agent_id ORDER BY a.sequence) AS agent_ids
+    SELECT array_agg(a.agent_id::text ORDER BY a.sequence) AS agent_ids
     FROM agent AS a
 ) AS found;

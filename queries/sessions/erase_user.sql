@@ -123,7 +123,7 @@ SELECT
         ) AS k
     ) AS removed_messages,
     array(
-        SELECT f.session_id
+        SELECT f.session_id::text
         FROM fork AS f
         ORDER BY f.session_id
     ) AS forks

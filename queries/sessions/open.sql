@@ -72,7 +72,7 @@ agent (session_id, agent_id, sequence) AS (
 ),
 
 found AS (
-    SELECT array_agg(a.agent_id ORDER BY a.sequence) AS agent_ids
+    SELECT array_agg(a.agent_id::text ORDER BY a.sequence) AS agent_ids
     FROM agent AS a
 ),
 

@@ -26,9 +26,13 @@ ERRORS = {
     "ALTER TABLE messages ADD own text NOT NULL": "column own of messages is NOT NULL without a default",
     "ALTER TABLE messages DROP CONSTRAINT messages_message_id_key": "constraint messages_message_id_key .* is missing",
     "ALTER TABLE messages DROP CONSTRAINT messages_pkey": "constraint messages_pkey of messages is missing",
-    "ALTER TABLE messages DROP CONSTRAINT messages_ids_fit": "constraint messages_ids_fit of messages is missing",
-    "ALTER TABLE messages DROP CONSTRAINT messages_ids_fit; "
-    "ALTER TABLE messages ADD CONSTRAINT messages_ids_fit CHECK (length(role) > 0)": "messages_ids_fit of messages is",
+    "ALTER TABLE sessions DROP CONSTRAINT sessions_only_archived_caches": "constraint sessions_only_.* is missing",
+    "ALTER TABLE sessions DROP CONSTRAINT sessions_only_archived_caches; "
+    "ALTER TABLE sessions ADD CONSTRAINT sessions_only_archived_caches CHECK (true)": "sessions_only_archived_.* is",
+    "ALTER TABLE sessions ALTER source TYPE text": "domain source of sessions is missing; schema.sql makes it dal_",
+    "ALTER DOMAIN dal_status DROP CONSTRAINT dal_status_is_known": "domain status of sessions is dal_status; schema",
+    "ALTER DOMAIN dal_status DROP CONSTRAINT dal_status_is_known; ALTER DOMAIN dal_status "
+    "ADD CONSTRAINT dal_status_is_known CHECK (value <> '')": "status of sessions is dal_status CHECK .*VALUE <>",
     "ALTER TABLE messages DROP CONSTRAINT messages_session_id_fkey; ALTER TABLE messages ADD CONSTRAINT "
     "messages_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions ON DELETE CASCADE NOT VALID": "NOT VALID;",
     "ALTER TABLE messages DROP CONSTRAINT messages_session_id_fkey; ALTER TABLE messages ADD CONSTRAINT "
@@ -63,6 +67,7 @@ NOTES = {
 UNCHANGED = [
     "SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'iso_8601'",
     "REINDEX INDEX messages_by_agent",
+    "ALTER DOMAIN dal_identifier VALIDATE CONSTRAINT dal_identifier_fits",
     "ALTER INDEX messages_by_agent SET (fillfactor = 90)",
     "ALTER TABLE sessions ALTER source SET STATISTICS 500; COMMENT ON TABLE sessions IS 'ours'; ANALYZE",
 ]
@@ -144,7 +149,7 @@ def test_the_command_lists_errors_and_notes(server, schema, alter, tables):
     assert noted.stdout.startswith("note: index own of messages is not session-dal's: btree (created_at)\nOK: ")
     alter(
         "DROP TABLE changes; ALTER TABLE messages "
-        "DROP CONSTRAINT messages_pkey, DROP CONSTRAINT messages_ids_fit, ALTER content DROP NOT NULL"
+        "DROP CONSTRAINT messages_pkey, DROP CONSTRAINT messages_session_id_fkey, ALTER content DROP NOT NULL"
     )
     for command, left in (("check", 4), ("apply", 3), ("check", 3)):
         refused = run("schema", command, *options)

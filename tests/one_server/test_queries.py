@@ -56,3 +56,14 @@ def test_a_query_runs_with_null_parameters(name, connection):
     filled = re.sub(r"(?<!:):(\w+)", lambda found: "NULL" if found[1] in parameters else found[0], text)
     with suppress(psycopg.errors.NotNullViolation):  # NULL may reach a NOT NULL column.
         connection.execute(filled.encode())
+
+
+@pytest.mark.parametrize("name", list(dal.queries))
+def test_the_driver_knows_the_type_of_every_column(connection, sync_store, name):
+    """It does not know arrays of a domain: array_agg(s.session_id) needs a cast."""
+    wire = connection.pgconn
+    assert wire.prepare(b"", dal.queries[name].sql).status == psycopg.pq.ExecStatus.COMMAND_OK, wire.error_message
+    described = wire.describe_prepared(b"")
+    types = [described.ftype(n) for n in range(described.nfields)]
+    assert types
+    assert all(connection.adapters.types.get(oid) for oid in types), types

@@ -5,6 +5,7 @@ import threading
 
 import psycopg
 import pytest
+from program import run
 from ulid import ULID
 
 import dal
@@ -177,25 +178,94 @@ def test_every_key_begins_with_the_session(connection, sync_store):
 @pytest.mark.parametrize(
     ("change", "constraint"),
     [
-        ("UPDATE sessions SET status = 'over'", "sessions_status_is_known"),
-        ("UPDATE sessions SET next_sequence = 0", "sessions_counts_agree"),
-        ("UPDATE sessions SET message_count = -1", "sessions_counts_agree"),
-        ("UPDATE sessions SET status = 'archived'", "sessions_archived_has_its_time"),
-        ("UPDATE sessions SET archived_at = now()", "sessions_archived_has_its_time"),
+        ("UPDATE sessions SET status = 'over'", "dal_status_is_known"),
         ("UPDATE sessions SET agent_ids = '{}'", "sessions_only_archived_caches"),
-        ("UPDATE sessions SET metadata = '[]'", "sessions_metadata_is_an_object"),
-        ("UPDATE sessions SET user_id = ''", "sessions_ids_fit"),
-        ("UPDATE messages SET metadata = '1'", "messages_metadata_is_an_object"),
-        ("UPDATE messages SET role = ''", "messages_ids_fit"),
-        ("UPDATE messages SET sequence = -1", "messages_sequence_is_not_negative"),
+        ("UPDATE sessions SET metadata = '[]'", "dal_object_is_an_object"),
+        ("UPDATE sessions SET session_id = ''", "dal_identifier_fits"),
+        ("UPDATE sessions SET source = ''", "dal_identifier_fits"),
+        ("UPDATE sessions SET user_id = ''", "dal_identifier_fits"),
+        ("UPDATE sessions SET parent_id = repeat('x', 256)", "dal_identifier_fits"),
+        ("UPDATE messages SET metadata = '1'", "dal_object_is_an_object"),
+        ("UPDATE messages SET message_id = ''", "dal_identifier_fits"),
+        ("UPDATE messages SET role = ''", "dal_identifier_fits"),
+        ("UPDATE messages SET agent_id = repeat('x', 256)", "dal_identifier_fits"),
         ("UPDATE messages SET session_id = 'none'", "messages_session_id_fkey"),
     ],
 )
-def test_constraints_refuse_invalid_rows(connection, sync_store, change, constraint):
+def test_the_tables_refuse_invalid_values(connection, sync_store, change, constraint):
     sync_store.session("s").append("user", "x")
     with pytest.raises(psycopg.IntegrityError) as refused:
         connection.execute(change)
     assert refused.value.diag.constraint_name == constraint
+
+
+def test_the_longest_ids_are_accepted(connection, sync_store):
+    longest = 255 * "\U0001f600"
+    sync_store.session(longest, source=longest, user_id=longest, parent_id=longest).append(
+        longest, "x", message_id=longest, agent_id=longest
+    )
+    assert dal.queries.schema.broken_rows(connection, limit=9) == []
+
+
+UNCHECKED = [
+    ("UPDATE sessions SET next_sequence = 0", "message_count is from 0 to next_sequence", None),
+    ("UPDATE sessions SET message_count = -1", "message_count is from 0 to next_sequence", None),
+    ("UPDATE sessions SET status = 'archived'", "archived_at is set if the session is archived", None),
+    ("UPDATE sessions SET archived_at = now()", "archived_at is set if the session is archived", None),
+    ("UPDATE sessions SET trashed_from = 'archived', status = 'trashed'", "archived_at is set if the session is", None),
+    ("UPDATE sessions SET trashed_from = 'active'", "trashed_from is the status before, if status is trashed", None),
+    ("UPDATE sessions SET status = 'trashed'", "trashed_from is the status before, if status is trashed", None),
+    ("UPDATE sessions SET trashed_from = 'x', status = 'trashed'", "trashed_from is the status before", None),
+    ("UPDATE messages SET sequence = -1", "sequence is 0 or more", -1),
+]
+"""Statements that the tables accept, though no statement of the library does the like; the rule that each breaks; the
+number of the message."""
+
+STORED_BEFORE = [
+    ("dal_identifier_fits", "UPDATE sessions SET source = ''", "session_id, source, user_id and parent_id have", None),
+    ("dal_identifier_fits", "UPDATE sessions SET user_id = repeat('x', 256)", "session_id, source, user_id and", None),
+    ("dal_identifier_fits", "UPDATE sessions SET parent_id = ''", "session_id, source, user_id and parent_id", None),
+    ("dal_status_is_known", "UPDATE sessions SET status = 'over'", "status is active, paused, archived", None),
+    ("dal_object_is_an_object", "UPDATE sessions SET metadata = '[]'", "metadata is an object", None),
+    ("dal_identifier_fits", "UPDATE messages SET message_id = ''", "message_id, role and agent_id have 1 to", 0),
+    ("dal_identifier_fits", "UPDATE messages SET role = ''", "message_id, role and agent_id have 1 to", 0),
+    ("dal_identifier_fits", "UPDATE messages SET agent_id = ''", "message_id, role and agent_id have 1 to", 0),
+    ("dal_object_is_an_object", "UPDATE messages SET metadata = '1'", "metadata is an object", 0),
+]
+"""Rules of domains, and statements that broke them before they were rules."""
+
+
+def without(rule):
+    """Return the statement that drops the rule of a domain."""
+    return f"ALTER DOMAIN {'_'.join(rule.split('_')[:2])} DROP CONSTRAINT {rule}"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "sequence"),
+    [*UNCHECKED, *((f"{without(name)}; {change}", rule, number) for name, change, rule, number in STORED_BEFORE)],
+)
+def test_rows_that_break_a_rule_are_found(connection, sync_store, change, rule, sequence):
+    sync_store.session("s").append("user", "x")
+    assert dal.queries.schema.broken_rows(connection, limit=9) == []
+    connection.execute(change)
+    (found,) = dal.queries.schema.broken_rows(connection, limit=9)
+    assert found.rule.startswith(rule)
+    assert (found.session_id, found.sequence) == ("s", sequence)
+
+
+def test_the_check_of_the_rows(connection, sync_store, server, schema):
+    options = ("--schema", schema, "--dsn", server.conninfo, "--rows")
+    sync_store.session("s").append("user", "x")
+    assert run("schema", "check", *options).returncode == 0
+    connection.execute("UPDATE sessions SET message_count = 9; UPDATE messages SET sequence = -1")
+    refused = run("schema", "check", *options)
+    assert refused.returncode == 1
+    assert refused.stdout == (
+        "error: session 's': not true: message_count is from 0 to next_sequence\n"
+        "error: session 's', message -1: not true: sequence is 0 or more\n"
+    )
+    assert refused.stderr.startswith("dal: 2 rules are broken by rows that session-dal did not write")
+    assert run("schema", "check", *options[:-1]).returncode == 0
 
 
 def test_schema_sql_can_be_applied_by_psql(connection, server, tables):

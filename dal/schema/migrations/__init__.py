@@ -17,6 +17,7 @@ from psycopg import errors
 from dal._sync.queries import queries
 from dal.errors import StatementFailed, translate
 from dal.retries import Attempts
+from dal.rows import SchemaFact
 from dal.schema.check import VERSION, usable_version, versions
 
 _FOLDER = Path(__file__).parent
@@ -44,14 +45,25 @@ def steps(version: int) -> list[Path]:
 
 def missing(connection: psycopg.Connection) -> list[Path]:
     """List the missing steps; raise SchemaMismatch if the tables cannot be upgraded to this release's version."""
-    try:
-        found = queries.schema.check(connection)
-    except psycopg.Error as error:
-        raise translate(error, "schema.check") from error
+    found = _facts(connection)
     version, _ = versions(found)
     if version >= VERSION:
         usable_version(found)  # Not the definitions: somebody who upgrades too may still be building an index.
     return steps(version)
+
+
+def finishing(connection: psycopg.Connection) -> list[Path]:
+    """List the files that drop the objects of older releases, without those that were run to their end."""
+    _, usable_from = versions(_facts(connection))
+    return [path for path in sorted((_FOLDER / "finish").glob("*.sql")) if int(path.name[:4]) > usable_from]
+
+
+def _facts(connection: psycopg.Connection) -> list[SchemaFact]:
+    try:
+        found: list[SchemaFact] = queries.schema.check(connection)
+    except psycopg.Error as error:
+        raise translate(error, "schema.check") from error
+    return found
 
 
 def upgrade(connection: psycopg.Connection, report: Callable[[str], None]) -> None:
@@ -66,15 +78,10 @@ def finish(connection: psycopg.Connection, report: Callable[[str], None]) -> Non
     """Drop the objects that only older releases need."""
     if missing(connection):
         raise StatementFailed("the tables are not this release's yet; run `dal schema upgrade` first")
-    for step in finishing():
-        attempts = Attempts(_RETRIES, None)
-        while not _try_step(connection, step, attempts, report):
-            pass
-
-
-def finishing() -> list[Path]:
-    """List the files that drop the objects of older releases."""
-    return sorted((_FOLDER / "finish").glob("*.sql"))
+    attempts = Attempts(_RETRIES, None)
+    while left := finishing(connection):
+        if _try_step(connection, left[0], attempts, report):
+            attempts = Attempts(_RETRIES, None)
 
 
 def _try_step(connection: psycopg.Connection, step: Path, attempts: Attempts, report: Callable[[str], None]) -> bool:
