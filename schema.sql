@@ -47,8 +47,9 @@ BEGIN
         END IF;
         EXECUTE format('CREATE SCHEMA %I', target);
     END IF;
-    -- Anyone who may create tables or domains here could have planted some, with triggers or checks, or as views. So one
-    -- is accepted only if its owner is the current role, or a member of the role that owns the schema or the database.
+    -- Anyone who may create objects in this schema could have planted some under our names: tables with triggers,
+    -- views, or domains with checks. So an object is accepted only if its owner is the current role, or a member of
+    -- the role that owns the schema or the database.
     SELECT string_agg(format('%s of %s', f.name, pg_get_userbyid(f.owner)), ', ') INTO strange
     FROM (
         SELECT
@@ -79,7 +80,7 @@ BEGIN
             AND NOT pg_has_role(f.owner, d.datdba, 'MEMBER')
         );
     IF strange IS NOT NULL THEN
-        RAISE EXCEPTION 'not session-dal''s tables and domains, though named so: %', strange
+        RAISE EXCEPTION 'these are not session-dal''s tables and domains, but have their names: %', strange
         USING ERRCODE = 'duplicate_table',
             HINT = 'They are views or temporary, or their owner owns neither the schema nor the database. '
                 'Drop them, or choose a schema of its own, as in dal schema apply --schema agents.';
@@ -114,24 +115,26 @@ $$;
 CREATE TABLE IF NOT EXISTS dal_schema (
     version integer PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now(),
-    -- With this, an older release keeps working while a newer one is rolled out, and after a rollback.
+    -- The oldest version whose releases can use the tables. So an older release keeps working during a rollout, and
+    -- after a rollback.
     usable_from integer
 );
 
 INSERT INTO dal_schema (version, usable_from) VALUES (8, 8) ON CONFLICT (version) DO NOTHING;
 
--- The rules of single values are those of three domains. PostgreSQL parses a CHECK of a table again for every statement
--- that writes a row, which took half of an append's instructions; it parses that of a domain once per connection
--- (bench/test_server_cost.py). Rules about several columns, such as message_count <= next_sequence, are not checked by
--- the tables: the statements keep them, and dal schema check --rows finds rows that break them. NOT VALID means that
--- PostgreSQL has not looked at older rows, so that an upgrade need not scan the tables; every new value is checked.
+-- Three domains check single values. PostgreSQL parses the CHECK constraint of a table again for each statement that
+-- writes to it, but that of a domain only once per connection. The nine CHECK constraints of version 7 took half of an
+-- append's instructions (bench/test_server_cost.py). Most rules about several columns, such as
+-- message_count <= next_sequence, are therefore not constraints: the statements keep them, and
+-- dal schema check --rows finds rows that break them. The constraints are NOT VALID so that an upgrade need not scan
+-- the tables: PostgreSQL checks every new value, but no stored row.
 DO $$
 BEGIN
     IF to_regtype(format('%I.dal_identifier', current_schema())) IS NULL THEN
         -- Every identifier has collation "C": text is compared as bytes, so an upgrade of the C library cannot change
         -- the order and corrupt an index.
         CREATE DOMAIN dal_identifier AS text COLLATE "C";
-        -- Longer keys would not fit into the index pages of messages, which hold two of them.
+        -- Longer ids would not fit into an index entry of messages, which contains two of them.
         ALTER DOMAIN dal_identifier ADD CONSTRAINT dal_identifier_fits
         CHECK (value <> '' AND length(value) <= 255) NOT VALID;
         CREATE DOMAIN dal_status AS text COLLATE "C";
@@ -165,8 +168,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     -- A fork has the messages of its parent before this number.
     fork_point bigint,
     session_id dal_identifier NOT NULL,
-    -- A deleted session leaves its row with this id, its counters and its times, and nothing else. An append meets
-    -- the row, and is refused. So an append in flight cannot bring a deleted session back.
+    -- The row of a deleted session stays, with only its id, counters and times. An append finds this row and is
+    -- refused, so an append in flight cannot bring a deleted session back.
     status dal_status NOT NULL DEFAULT 'active',
     -- The status that restore() brings back.
     trashed_from text COLLATE "C",
@@ -219,7 +222,7 @@ ALTER COLUMN parent_id SET (n_distinct = 10);
 CREATE TABLE IF NOT EXISTS messages (
     sequence bigint NOT NULL,
     created_at timestamptz NOT NULL,
-    -- The foreign key checks it.
+    -- Needs no domain: the foreign key accepts only the id of a session.
     session_id text COLLATE "C" NOT NULL,
     message_id dal_identifier NOT NULL,
     role dal_identifier NOT NULL,
@@ -248,8 +251,8 @@ WHERE agent_id IS NOT NULL;
 -- of 25.
 ALTER TABLE messages ALTER COLUMN session_id SET (n_distinct = -0.02), ALTER COLUMN session_id SET STATISTICS 1;
 
--- Removed messages: the earlier versions of an answer, for example. They are in a table of their own, so that they
--- cost the reads of a session nothing. store.purge() deletes old ones.
+-- Removed messages: the earlier versions of an answer, for example. They have their own table, so that they do not
+-- slow down reads of a session. store.purge() deletes old ones.
 CREATE TABLE IF NOT EXISTS removed_messages (
     sequence bigint NOT NULL,
     created_at timestamptz NOT NULL,
@@ -269,9 +272,10 @@ CREATE TABLE IF NOT EXISTS removed_messages (
 -- purge() finds the oldest by it.
 CREATE INDEX IF NOT EXISTS removed_messages_by_age ON removed_messages (removed_at);
 
--- One row per change of a session that is not an append. With it, a change that is sent again because its reply was
--- lost is recognised, and a reader of the session can tell what changed behind it. The table stays small: such changes
--- are rare, a change of nothing leaves no row, and each change deletes its session's rows that are older than an hour.
+-- One row per change of a session that is not an append. It has two uses: a statement that is sent again because its
+-- reply was lost finds that its change was made, and a reader that follows a session finds what it has missed. The
+-- table stays small: such changes are rare, a statement that changes nothing writes no row, and each change deletes
+-- its session's rows that are older than an hour.
 CREATE TABLE IF NOT EXISTS changes (
     revision bigint NOT NULL,
     first_sequence bigint,

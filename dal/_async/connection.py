@@ -185,7 +185,10 @@ def set_deadline(connection: AsyncConnection[Any], deadline: float | None) -> No
 
 
 async def forget_statements(connection: AsyncConnection[Any]) -> None:
-    """Deallocate the prepared statements of a connection in autocommit mode; any other does so when it rolls back."""
+    """Make psycopg prepare its statements again, as it does after each rollback.
+
+    In a transaction this does nothing, since the transaction has failed and will be rolled back.
+    """
     if connection.info.transaction_status == TransactionStatus.IDLE:
         async with connection.transaction(force_rollback=True):
             pass

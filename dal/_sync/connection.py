@@ -186,7 +186,10 @@ def set_deadline(connection: Connection[Any], deadline: float | None) -> None:
 
 
 def forget_statements(connection: Connection[Any]) -> None:
-    """Deallocate the prepared statements of a connection in autocommit mode; any other does so when it rolls back."""
+    """Make psycopg prepare its statements again, as it does after each rollback.
+
+    In a transaction this does nothing, since the transaction has failed and will be rolled back.
+    """
     if connection.info.transaction_status == TransactionStatus.IDLE:
         with connection.transaction(force_rollback=True):
             pass

@@ -288,7 +288,7 @@ class _Messages:
 
 class _SchemaBrokenRows(Query):
     def __call__(self, connection: Connection[Any], /, *, limit: int) -> list[rows.BrokenRow]:
-        """Read the rows that break a rule which the library keeps, but the tables do not check.
+        """Find sessions and messages that break a rule which session-dal keeps, but the tables may not have checked.
 
         Returns: BrokenRow; one for each rule that a row breaks; no row if all rules hold.
         """

@@ -21,7 +21,7 @@ from dal.schema.check import SchemaCheck, require_server
 from dal.sql import SCHEMA
 
 _MOST_ROWS = 100
-"""Broken rules that `dal schema check --rows` prints."""
+"""The most errors that `dal schema check --rows` prints."""
 
 app = typer.Typer(
     help="Print, create, upgrade or check the tables: "
@@ -61,7 +61,10 @@ def upgrade(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the SQL of the missing steps.")] = False,
     finish: Annotated[
         bool,
-        typer.Option("--finish", help="Then drop the objects of older releases, once none of them runs any more."),
+        typer.Option(
+            "--finish",
+            help="Then finish it, once no older release runs: drop what only those need, and change column types.",
+        ),
     ] = False,
 ) -> None:
     """Upgrade the tables of an older release, while services write.
@@ -91,7 +94,7 @@ def check(
     schema: Schema = None,
     dsn: Dsn = None,
     rows: Annotated[
-        bool, typer.Option("--rows", help="Also read all rows, and check the rules that the tables do not check.")
+        bool, typer.Option("--rows", help="Also read all rows, and check rules that the tables do not check.")
     ] = False,
 ) -> None:
     """Check that this release can use the tables; if it cannot, print the errors and exit with 1.
@@ -113,11 +116,12 @@ def _check_rows(connection: psycopg.Connection) -> None:
     found = queries.schema.broken_rows(connection, limit=_MOST_ROWS)
     for one in found:
         what = f"session {one.session_id!r}" + ("" if one.sequence is None else f", message {one.sequence}")
-        out.print(f"error: {what}: not true: {one.rule}", soft_wrap=True)
+        out.print(f"error: {what} breaks a rule: {one.rule}", soft_wrap=True)
     if found:
         more = " or more" if len(found) == _MOST_ROWS else ""
         raise SchemaMismatch(
-            f"{len(found)}{more} rules are broken by rows that session-dal did not write; correct the rows",
+            f"rows break rules that session-dal keeps (errors: {len(found)}{more}), so other SQL has changed them; "
+            "correct these rows",
             query="schema.broken_rows",
         )
 

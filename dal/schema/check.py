@@ -41,7 +41,7 @@ class SchemaCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether any connection was checked."""
+        """True if any connection was checked."""
         return bool(self._checked)
 
     def is_due(self, connection: BaseConnection[Any]) -> bool:

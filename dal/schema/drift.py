@@ -17,7 +17,7 @@ _ADDED = ("column", "constraint", "foreign key", "index", "parameter", "row-leve
 """The kinds of objects that a service may add."""
 
 _FINISHED = ("domain", "index")
-"""The kinds of objects that `dal schema upgrade --finish` changes: until then, differences are notes."""
+"""The kinds of objects that `dal schema upgrade --finish` changes. Until it has run, their differences are notes."""
 
 _FORBIDDEN = {
     "stranger": "table {0.table_name} is owned by {0.name}, who owns neither schema {0.definition} nor the database, "
@@ -63,7 +63,7 @@ def errors(found: Sequence[SchemaFact]) -> list[str]:
 
 
 def notes(found: Sequence[SchemaFact]) -> list[str]:
-    """Return the objects and settings that a service has added to the tables, and what an upgrade has left."""
+    """Return what is allowed to differ: additions and settings of a service, and what finishing an upgrade changes."""
     noted = _noted(found)
     wanted = {key: text for key, text in EXPECTED.items() if key[1] in noted}
     added = [
@@ -75,7 +75,7 @@ def notes(found: Sequence[SchemaFact]) -> list[str]:
 
 
 def _noted(found: Sequence[SchemaFact]) -> tuple[str, ...]:
-    """Return the kinds of our own objects whose differences are notes."""
+    """Return the kinds of session-dal's own objects whose differences are notes."""
     finished = all(fact.name == fact.definition for fact in found if fact.kind == "version")
     return ("parameter",) if finished else ("parameter", *_FINISHED)
 

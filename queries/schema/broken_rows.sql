@@ -1,9 +1,9 @@
 -- name: broken_rows(limit)
--- Read the rows that break a rule which the library keeps, but the tables do not check.
+-- Find sessions and messages that break a rule which session-dal keeps, but the tables may not have checked.
 --
--- One statement: One scan of each table. Rules about several columns are not constraints, since PostgreSQL
---   would parse them again for each append. The domains check single values, but not those that were stored
---   before the domains. As in a CHECK, a rule that is null is not broken.
+-- One statement: One scan of each table. Most rules about several columns are not constraints, since
+--   PostgreSQL would parse them again for each append. Domains check each new value, but have not checked the
+--   values that were stored before them. As with a CHECK constraint, a rule that yields null is not broken.
 -- Index: none.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(n) in the sessions
@@ -35,7 +35,7 @@ FROM (
             s.status IN ('active', 'paused', 'archived', 'trashed', 'deleted')
         ),
         (
-            'trashed_from is the status before, if status is trashed, and otherwise null',
+            'trashed_from is active, paused or archived if the session is trashed, and otherwise null',
             CASE
                 WHEN s.status = 'trashed' THEN coalesce(s.trashed_from IN ('active', 'paused', 'archived'), false)
                 ELSE s.trashed_from IS NULL

@@ -1,13 +1,13 @@
 -- name: check()
 -- Read the definitions of the tables on the search_path, to compare them with schema.sql.
 --
--- One statement: The version, and one row for each table, column, constraint, index, storage parameter,
---   trigger, rule, policy, foreign key of another table, and column with a domain. Also one row for each table whose owner is
---   neither the current role nor a member of the role that owns the schema or the database, since anyone
---   else may have planted it. Definitions are the server's own text. Named NOT NULL constraints
---   (PostgreSQL 18) appear as properties of their columns, as in older versions. TABLESAMPLE reads all
---   rows. The server refuses it for a view, and a view that someone planted under this name could
---   otherwise run code as the connecting role.
+-- One statement: The version, and one row for each table, column, domain of a column, constraint, index,
+--   storage parameter, trigger, rule, policy, and foreign key of another table. Also one row for each table
+--   whose owner is neither the current role nor a member of the role that owns the schema or the database,
+--   since anyone else may have planted it. Definitions are the server's own text. Named NOT NULL constraints
+--   (PostgreSQL 18) appear as properties of their columns, as in older versions. TABLESAMPLE reads all rows
+--   here, and the server refuses it for a view: a view that someone planted under this name could otherwise
+--   run code as the connecting role.
 -- Index: those of the system catalog.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(1) in the sessions; at most 3 buffers

@@ -12,7 +12,7 @@ import dal
 from dal.schema import migrations
 
 WITHOUT_ANSWER = 0.5
-"""The seconds that a call may wait for anything."""
+"""The most seconds that a call may take while the upgrade is finished."""
 
 STATEMENTS = last_step().read_text(encoding="utf-8").split(";\n\n")
 
@@ -24,7 +24,7 @@ def old_version():
 
 @pytest.fixture
 def unfinished(old):
-    """A connection to the tables, whose upgrade is not finished."""
+    """A connection to upgraded tables, on which only the last file of finish/ has not been run."""
     upgrade(old)
     for step in migrations.finishing(old)[:-1]:
         migrations._run(old, step.read_text(encoding="utf-8"))
@@ -42,7 +42,7 @@ def use(session, n):
 
 
 def finished_dump(server, schema, connection):
-    """Return the dump of what schema.sql creates, in place of the tables."""
+    """Replace the tables by those that schema.sql creates, and return their dump."""
     connection.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(psycopg.sql.Identifier(schema)))
     dal.SessionStore(connection).apply_schema()
     return dump(server, schema)
@@ -182,7 +182,7 @@ def test_other_views_and_policies_do_not_matter(unfinished):
 
 
 def test_no_row_is_read_under_the_lock(unfinished):
-    """The files of tables and of complete indexes stay the same, and a row that breaks a rule stops nothing."""
+    """The files of tables and of indexes that are not partial stay the same; a row that breaks a rule does no harm."""
     dal.SessionStore(unfinished).session("s").append("user", "x")
     unfinished.execute(
         "ALTER TABLE sessions DROP CONSTRAINT sessions_ids_fit; UPDATE sessions SET source = ''; "

@@ -60,7 +60,7 @@ def test_a_query_runs_with_null_parameters(name, connection):
 
 @pytest.mark.parametrize("name", list(dal.queries))
 def test_the_driver_knows_the_type_of_every_column(connection, sync_store, name):
-    """It does not know arrays of a domain: array_agg(s.session_id) needs a cast."""
+    """The driver knows no arrays of a domain, so array_agg(s.session_id) needs a cast."""
     wire = connection.pgconn
     assert wire.prepare(b"", dal.queries[name].sql).status == psycopg.pq.ExecStatus.COMMAND_OK, wire.error_message
     described = wire.describe_prepared(b"")

@@ -213,12 +213,16 @@ UNCHECKED = [
     ("UPDATE sessions SET status = 'archived'", "archived_at is set if the session is archived", None),
     ("UPDATE sessions SET archived_at = now()", "archived_at is set if the session is archived", None),
     ("UPDATE sessions SET trashed_from = 'archived', status = 'trashed'", "archived_at is set if the session is", None),
-    ("UPDATE sessions SET trashed_from = 'active'", "trashed_from is the status before, if status is trashed", None),
-    ("UPDATE sessions SET status = 'trashed'", "trashed_from is the status before, if status is trashed", None),
-    ("UPDATE sessions SET trashed_from = 'x', status = 'trashed'", "trashed_from is the status before", None),
+    ("UPDATE sessions SET trashed_from = 'active'", "trashed_from is active, paused or archived if", None),
+    ("UPDATE sessions SET status = 'trashed'", "trashed_from is active, paused or archived if", None),
+    (
+        "UPDATE sessions SET trashed_from = 'x', status = 'trashed'",
+        "trashed_from is active, paused or archived if",
+        None,
+    ),
     ("UPDATE messages SET sequence = -1", "sequence is 0 or more", -1),
 ]
-"""Statements that the tables accept, though no statement of the library does the like; the rule that each breaks; the
+"""Statements that the tables accept, though session-dal sends none like them, with the rule that each breaks and the
 number of the message."""
 
 STORED_BEFORE = [
@@ -232,7 +236,7 @@ STORED_BEFORE = [
     ("dal_identifier_fits", "UPDATE messages SET agent_id = ''", "message_id, role and agent_id have 1 to", 0),
     ("dal_object_is_an_object", "UPDATE messages SET metadata = '1'", "metadata is an object", 0),
 ]
-"""Rules of domains, and statements that broke them before they were rules."""
+"""Rules of domains, and statements that break them while the domain does not have the rule yet."""
 
 
 def without(rule):
@@ -261,10 +265,12 @@ def test_the_check_of_the_rows(connection, sync_store, server, schema):
     refused = run("schema", "check", *options)
     assert refused.returncode == 1
     assert refused.stdout == (
-        "error: session 's': not true: message_count is from 0 to next_sequence\n"
-        "error: session 's', message -1: not true: sequence is 0 or more\n"
+        "error: session 's' breaks a rule: message_count is from 0 to next_sequence\n"
+        "error: session 's', message -1 breaks a rule: sequence is 0 or more\n"
     )
-    assert refused.stderr.startswith("dal: 2 rules are broken by rows that session-dal did not write")
+    assert refused.stderr.startswith(
+        "dal: rows break rules that session-dal keeps (errors: 2), so other SQL has changed them"
+    )
     assert run("schema", "check", *options[:-1]).returncode == 0
 
 

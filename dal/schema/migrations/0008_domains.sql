@@ -1,6 +1,6 @@
--- Version 8: domains that check the values of columns. The tables use them once dal schema upgrade --finish has run.
+-- Version 8: domains for the values of columns. The tables use them once dal schema upgrade --finish has run.
 --
--- Releases made for earlier versions can still use the tables, which keep their CHECK constraints until then.
+-- Until then the tables keep their CHECK constraints, and releases made for earlier versions can use them.
 -- Locks: none on tables.
 -- Run it with the schema's name on the search_path, or use dal schema upgrade:
 --
@@ -26,7 +26,8 @@ BEGIN
 END
 $$;
 
--- A column gets a domain without a scan only while the domain checks nothing.
+-- The domains have no constraints yet: PostgreSQL changes a column's type to a domain without a scan only if the domain
+-- has none. finish/0008.sql adds them.
 CREATE DOMAIN dal_identifier AS text COLLATE "C";
 CREATE DOMAIN dal_status AS text COLLATE "C";
 CREATE DOMAIN dal_object AS jsonb;

@@ -1,8 +1,9 @@
 """Upgrade the tables of an older release while services write, with one file for each version.
 
-A file runs in one transaction, unless it has the line `-- Run: each statement on its own`. It waits at most half a
-second for a lock, so that no writer queues behind it for long, and is tried again after a random pause. The files in
-finish/ drop the objects that only older releases need, once no such release runs any more.
+A file runs in one transaction, unless it has the line `-- Run: each statement on its own`. It waits at most a quarter
+of a second for each lock, so that no writer queues behind it for long, and is tried again after a random pause. The
+files in finish/ drop the objects that only older releases need, and change the types of columns. They run once no older
+release runs any more.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _TEMPORARY = (
     errors.UniqueViolation,
     errors.InternalError_,  # "tuple concurrently updated", in the catalog.
 )
-"""Errors that a retry may overcome: a lock was not free in time, or somebody else was running the same step."""
+"""Errors that a retry may overcome: a lock was not free in time, or another upgrade was running the same step."""
 
 _WITHOUT_TRANSACTION = "\n-- Run: each statement on its own"
 
@@ -48,12 +49,12 @@ def missing(connection: psycopg.Connection) -> list[Path]:
     found = _facts(connection)
     version, _ = versions(found)
     if version >= VERSION:
-        usable_version(found)  # Not the definitions: somebody who upgrades too may still be building an index.
+        usable_version(found)  # Not the definitions: another upgrade may still be building an index.
     return steps(version)
 
 
 def finishing(connection: psycopg.Connection) -> list[Path]:
-    """List the files that drop the objects of older releases, without those that were run to their end."""
+    """List the files of finish/ that have not been run to their end, in order."""
     _, usable_from = versions(_facts(connection))
     return [path for path in sorted((_FOLDER / "finish").glob("*.sql")) if int(path.name[:4]) > usable_from]
 
@@ -75,9 +76,9 @@ def upgrade(connection: psycopg.Connection, report: Callable[[str], None]) -> No
 
 
 def finish(connection: psycopg.Connection, report: Callable[[str], None]) -> None:
-    """Drop the objects that only older releases need."""
+    """Run every missing file of finish/ on this connection, and report each."""
     if missing(connection):
-        raise StatementFailed("the tables are not this release's yet; run `dal schema upgrade` first")
+        raise StatementFailed("the tables are older than this release; run `dal schema upgrade` first")
     attempts = Attempts(_RETRIES, None)
     while left := finishing(connection):
         if _try_step(connection, left[0], attempts, report):

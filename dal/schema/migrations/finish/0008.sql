@@ -1,12 +1,13 @@
--- Check the values of the tables by domains, which cost an append less than the CHECK constraints that they replace.
+-- Drop the CHECK constraints that slow down appends, and check single values by domains instead.
 --
 -- Run: each statement on its own, outside a transaction, when no release made for version 7 or before runs any more, and
 --   you will not go back to one: its prepared statements would fail. It can be run again after an interruption.
 -- Locks: the second block locks all tables but dal_schema (reads and writes), until its commit, which follows at once.
---   Nothing is rewritten or scanned: a domain is stored like its base type, and the constraints that are dropped have
---   checked every row. PostgreSQL would rebuild partial indexes under the lock, so each is replaced by a complete one
---   before, and built again after it. Apart from that, ShareUpdateExclusive on sessions and messages, which blocks
---   neither reads nor writes. To drop an invalid index, also its table (reads and writes), until the commit.
+--   Nothing is rewritten or scanned under this lock: a domain is stored like its base type, and the dropped constraints
+--   have checked every row. PostgreSQL would rebuild partial indexes under the lock. So the file builds complete indexes
+--   before it, drops the partial ones under it, and builds them again after it. The other statements take at most
+--   ShareUpdateExclusive on sessions and messages, which blocks neither reads nor writes. If an earlier run has left an
+--   invalid index, the first block locks that index's table (reads and writes), until its commit.
 --
 --     psql --set ON_ERROR_STOP=1 --file 0008.sql
 DO $$
@@ -15,7 +16,7 @@ DECLARE
     unfinished text;
 BEGIN
     PERFORM set_config('lock_timeout', '250ms', true);
-    -- PostgreSQL would refuse to change the type of such a column.
+    -- PostgreSQL refuses to change the type of a column that a view, a trigger or a policy depends on.
     SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, 0), ', ') INTO dependent
     FROM pg_depend AS d
     INNER JOIN pg_attribute AS a ON d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
@@ -34,11 +35,11 @@ BEGIN
             )
         );
     IF dependent IS NOT NULL THEN
-        RAISE EXCEPTION 'the types of columns cannot change, since these depend on them: %', dependent
+        RAISE EXCEPTION 'cannot change the types of columns, since these objects depend on them: %', dependent
         USING ERRCODE = 'dependent_objects_still_exist',
             HINT = 'Drop them, run dal schema upgrade --finish again, and create them again.';
     END IF;
-    -- If someone is building one of them now, this waits and gives up; run it again then.
+    -- If another upgrade is building one of these indexes now, DROP INDEX waits for it and times out.
     FOR unfinished IN
         SELECT i.indexrelid::regclass::text
         FROM unnest('{sessions_listed,sessions_listed_of_user,sessions_listed_of_source,sessions_listed_of_parent,messages_by_agent}'::text[]) AS w (name)
@@ -72,7 +73,7 @@ BEGIN
         SELECT FROM pg_attribute AS a
         WHERE a.attrelid = 'sessions'::regclass AND a.attname = 'session_id' AND a.atttypid = 'dal_identifier'::regtype
     ) THEN
-        RETURN; -- The types have changed before an interruption.
+        RETURN; -- An earlier run has changed the types.
     END IF;
     IF (
         SELECT count(*)
@@ -84,7 +85,7 @@ BEGIN
         USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = 'Another upgrade may be building them; run this file again.';
     END IF;
-    -- For each table, so that writers wait for less than half a second.
+    -- The timeout is per table. There are four, so writers wait for less than half a second.
     PERFORM set_config('lock_timeout', '100ms', true);
     LOCK TABLE messages, removed_messages, changes, sessions IN ACCESS EXCLUSIVE MODE;
     FOREACH name IN ARRAY '{sessions_listed,sessions_listed_of_user,sessions_listed_of_source,sessions_listed_of_parent,messages_by_agent}'::text[] LOOP
@@ -150,7 +151,7 @@ BEGIN
 END
 $$;
 
--- The statistics of these columns went with their types.
+-- PostgreSQL has deleted the statistics of the columns whose types have changed.
 ANALYZE sessions;
 
 ANALYZE messages;
