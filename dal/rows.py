@@ -16,7 +16,7 @@ class _SessionRow(SessionRecord):
 
     @property
     def record(self) -> SessionRecord:
-        """The session alone."""
+        """The session, without the other columns."""
         return SessionRecord(*[getattr(self, name) for name in SessionRecord.__match_args__])
 
 
@@ -44,7 +44,7 @@ class CountedSessions:
     sessions: int
 
 
-@dataclass(slots=True)  # Not frozen: that would take 0.3 µs of an append.
+@dataclass(slots=True)  # Not frozen: that would cost each append 0.3 µs.
 class Appended:
     """The outcome of an append; `is_same` is False if the message_id is stored with other content."""
 
@@ -53,7 +53,7 @@ class Appended:
     is_same: bool
 
 
-@dataclass(slots=True)  # As Appended.
+@dataclass(slots=True)  # Not frozen, like Appended.
 class AppendedOne:
     """The outcome of one of several appends, by its position from 1."""
 
@@ -72,7 +72,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class ErasureStep:
-    """The outcome of one step of an erasure: the sessions that it found, and what it deleted of them."""
+    """The outcome of one step of an erasure: how many sessions it found, and what it deleted."""
 
     found: int
     sessions: int
@@ -94,7 +94,7 @@ class Removed:
 
     messages: int
     is_refused: bool
-    """True if the session is archived, trashed or deleted, or has another next number than the given one."""
+    """True if the session is archived, trashed or deleted, or its next number is not `if_next`."""
     is_stale: bool
     """True if another change came first. Then this statement changed nothing, and must be sent again."""
 
@@ -122,7 +122,7 @@ class RemovedRow(Removed):
 class ReplacedRow:
     """A new message, with the outcome of the replacement; the columns of the message may all be null.
 
-    `is_same` is False if a message that stays has its id. The others are as in Removed.
+    `is_same` is False if a message that was not removed has the same id. The other fields are as in `Removed`.
     """
 
     is_refused: bool
@@ -172,7 +172,7 @@ class OpenedRow:
 
 
 _COLUMNS = {"agent_ids": "cached", "metadata": "session_metadata", "created_at": "session_created_at"}
-"""The columns of the session that have other names in such a row, beside those of the message."""
+"""The names of the session's columns in an OpenedRow that differ, since the message has columns of these names."""
 
 _session_of = attrgetter(*[_COLUMNS.get(name, name) for name in SessionRecord.__match_args__])
 _message_of = attrgetter(*Message.__match_args__)
@@ -188,7 +188,7 @@ class SchemaVersion:
 
 @dataclass(frozen=True, slots=True)
 class SchemaFact:
-    """A fact about a table, such as a column: the table, the kind, the name and the definition."""
+    """A fact about a table, such as the definition of a column."""
 
     table_name: str
     kind: str
@@ -198,7 +198,7 @@ class SchemaFact:
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """A rule that a row breaks: a session's, or a message's if there is a sequence number."""
+    """A rule, and the row that breaks it: a message if `sequence` is set, otherwise the session."""
 
     rule: str
     session_id: str

@@ -19,11 +19,11 @@ _FORK: AsyncQuery = async_queries.sessions.fork
 
 
 async def create_session(session: AsyncSession, *, again: bool) -> SessionRecord:
-    """Store a session without a message, or find it with the same values."""
+    """Store a session without a message; if it is stored with the same values, return it."""
     query, renews = async_queries.sessions.create, validate.flag("again", again) and session._backend.owner is None
     session._may_be_stored = True
     created: CreatedSession | None = None
-    for _ in range(2):  # If another transaction created it at this moment, only a second statement sees it.
+    for _ in range(2):  # Only a second statement sees a session that another transaction has just created.
         created = created or await session._run(query, **session._opening, again=renews)
     if created is None:
         raise await session._why_nothing(query.name, "create")
@@ -38,9 +38,9 @@ async def create_session(session: AsyncSession, *, again: bool) -> SessionRecord
 
 
 async def store_fork(session: AsyncSession, at: int | None, fork_id: str, json_metadata: str) -> SessionRecord:
-    """Store a session with the messages before `at` of its parent `session`, and return its row.
+    """Store a fork of `session`, with its messages before `at`, and return the fork's row.
 
-    If an earlier attempt has stored it, return it as it is now.
+    If an earlier attempt has stored the fork, return its row as it is now.
     """
     before = validate.MAX_NUMBER if at is None else validate.number("at", at, least=0)
     parameters = {"fork_id": fork_id, "fork_point": before, "metadata": json_metadata}
@@ -55,7 +55,7 @@ async def store_fork(session: AsyncSession, at: int | None, fork_id: str, json_m
 async def _earlier_fork(
     session: AsyncSession, attempts: Attempts, at: int | None, fork_id: str
 ) -> SessionRecord | None:
-    """Return the fork if it is stored; raise an error if its id is taken."""
+    """Return the fork if an earlier attempt has stored it; raise an error if another session has its id."""
     get, backend, runner = async_queries.sessions.get, session._backend, session._backend.runner
     parent: SessionRecord | None = await session._run(get, runner.attempts_after(attempts))
     of_fork = {"session_id": fork_id, "owner": backend.owner}
@@ -70,5 +70,5 @@ async def _earlier_fork(
         raise SessionDeleted(f"session {fork_id!r} was deleted; give the fork another id", query=_FORK.name)
     if found is not None or backend.owner is not None:
         raise SessionExists(f"session {fork_id!r} is already stored; give the fork another id", query=_FORK.name)
-    await runner.check()  # Since the check, a temporary table may hide the real one.
+    await runner.check()  # By now a temporary table may hide the real one.
     return None

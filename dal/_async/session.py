@@ -1,4 +1,4 @@
-"""The asynchronous session: it exists only in memory until its first message."""
+"""The asynchronous session. Until its first message, it exists only in memory."""
 
 from __future__ import annotations
 
@@ -121,14 +121,17 @@ class AsyncSession:
         session_metadata: Metadata | None = None,
         if_next: int | None = None,
     ) -> tuple[Message, ...]:
-        """Store several messages in order, all or none, as `append` stores one; `if_next` is the first one's number."""
+        """Store several messages in order, all or none, and return them.
+
+        The rest is as in `append`; `if_next` is the number of the first message.
+        """
         append = prepare_all(self, messages, session_metadata, if_next)
         if not append.messages and session_metadata is not None:
             raise InvalidInput("messages", "is empty; without a message, call update_metadata")
         return await send(self, append) if append.messages else ()
 
     async def open(self, latest: int = 20) -> Opened:
-        """Read the start of a turn in one round trip: the record, the latest messages, and the agents."""
+        """Read the record, the latest messages and the agents in one round trip, at the start of a turn."""
         limit = validate.number("latest", latest, least=0)
         rows = await self._run(async_queries.sessions.open, limit=limit)
         if not rows:
@@ -203,13 +206,13 @@ class AsyncSession:
         """Remove the messages from a sequence number on, append others in their place, and return these.
 
         Both happen at once, or not at all. The new messages get new numbers, and may have the ids of the removed ones.
-        Of two replacements at the same time, the later one replaces the messages of the other, unless `if_next` refuses
-        that. The rest is as in `remove_from` and `append_all`.
+        Of two replacements at the same time, the later one replaces the messages of the other, unless `if_next`
+        prevents that. The rest is as in `remove_from` and `append_all`.
         """
         return await replace_from(self, sequence, prepare_all(self, messages, session_metadata, if_next), keep=keep)
 
     async def removed(self, *, before: int | None = None, limit: int = 100) -> tuple[RemovedMessage, ...]:
-        """Read removed messages in reading order: those with the highest numbers, or with the highest before a number.
+        """Read a page of removed messages in reading order: the last ones, or the last ones before a sequence number.
 
         `store.purge` deletes them.
         """
@@ -220,8 +223,8 @@ class AsyncSession:
     async def changes(self, *, after: int = 0, limit: int = 100) -> tuple[Change, ...]:
         """Read the changes after a revision, in order. Appends are not among them.
 
-        They are kept for about an hour. If the first one has a revision of more than after + 1, older ones are missing:
-        then read the session anew.
+        They are kept for about an hour. If the first one has a revision greater than after + 1, changes before it are
+        missing: then read the whole session again.
         """
         most = validate.number("limit", limit, least=0)
         revision = validate.number("after", after, least=0)
@@ -274,8 +277,8 @@ class AsyncSession:
     ) -> SessionRecord:
         """Remove keys from the session's metadata and merge others into it; this works for archived sessions, too.
 
-        Without `touch`, the session keeps its updated_at and its place in lists: for titles that are generated in the
-        background.
+        Without `touch`, the session keeps its updated_at and its place in lists. Use that for a title that is generated
+        in the background, for example.
         """
         return await change_session(
             self,
@@ -290,8 +293,8 @@ class AsyncSession:
     async def annotate(self, message_id: str, metadata: Metadata) -> Message:
         """Merge these keys into a message's metadata, and return it as it is stored now.
 
-        It is for what is known later, such as feedback or usage, so it works for archived sessions, too. The session
-        keeps its place in lists.
+        Use it for details that are known only later, such as feedback or usage. It works for archived sessions, too.
+        The session keeps its place in lists.
         """
         changes = validate.metadata("metadata", metadata)
         return await change_message(self, async_queries.messages.annotate, message_id, metadata=changes)
@@ -308,10 +311,10 @@ class AsyncSession:
     async def create(self, *, again: bool = False) -> SessionRecord:
         """Store the session without a message, and return its record.
 
-        If it is already stored with the same source, user, parent and metadata, this returns its record; if with other
-        values, it raises SessionExists. If it was deleted, it raises SessionDeleted. With `again`, it then begins
-        another session with this id, whose numbers continue those of the deleted one. A store that is confined to a
-        user cannot do that, since it cannot know whose the deleted session was.
+        If the session is already stored with the same source, user, parent and metadata, this returns its record; with
+        other values, this raises SessionExists. If the session was deleted, this raises SessionDeleted, unless `again`
+        is true: then it begins another session with this id, whose numbers continue those of the deleted one. A store
+        that is confined to a user cannot do that, since it cannot know who owned the deleted session.
         """
         return await create_session(self, again=again)
 
@@ -319,8 +322,8 @@ class AsyncSession:
         """Delete the session and its messages. A tombstone keeps an append in flight from creating it again.
 
         Return False if the session was never stored. If it was deleted before, return True again, so that a repeated
-        delete has the same outcome. But a store that is confined to a user cannot know whose the deleted session was,
-        and returns False.
+        delete has the same outcome. But a store that is confined to a user then returns False, since it cannot know who
+        owned the deleted session.
         """
         runner = self._backend.runner
         attempts = runner.attempts()
@@ -375,10 +378,10 @@ class AsyncSession:
     async def _why_nothing(
         self, query: str, action: str | None = None, conditions: Conditions = UNCONDITIONAL
     ) -> DalError:
-        """Find out why a statement returned no row; `action` is an action that an ended session refuses."""
+        """Find out why a statement returned no row, and return the error; `action` is as in `refusals.reason`."""
         found: SessionRecord | None = await self._run(async_queries.sessions.get)
         if action is not None and (found is None or found.status in OPEN):
-            await self._backend.runner.check()  # Since the check, a temporary table may hide the real one.
+            await self._backend.runner.check()  # By now a temporary table may hide the real one.
         return refusals.reason(self.id, query, self._backend.owner, found, action=action, conditions=conditions)
 
     def _missing(self, query: str, found: SessionRecord | None = None) -> DalError:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Appends:
-    """Sends each append at once. If its outcome is unknown, the error has the ids to repeat it with."""
+    """Sends each append at once. An error after which it may be stored has the ids with which it can be repeated."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -61,7 +61,7 @@ class Appends:
         distribute_rows(appends, rows)
 
     def close(self) -> None:
-        """Do nothing: no append waits here."""
+        """Do nothing: there is no queue."""
 
 
 def prepare(
@@ -70,7 +70,7 @@ def prepare(
     changes: Metadata | None = None,
     if_next: int | None = None,
 ) -> Append:
-    """Make an append that is about to be sent."""
+    """Create an append of checked messages."""
     opening, conditions = session._opening, UNCONDITIONAL
     if changes is not None or if_next is not None or session._existing:
         conditions = Conditions(
@@ -78,7 +78,7 @@ def prepare(
             session._existing,
             None if changes is None else validate.metadata("session_metadata", changes),
         )
-    if changes:  # A new session has them from the beginning.
+    if changes:  # If the append creates the session, it stores them too.
         merged = validate.metadata("session_metadata", {**session.metadata, **changes})
         opening = {**opening, "session_metadata": merged}
     session._may_be_stored = True
@@ -88,7 +88,7 @@ def prepare(
 def prepare_all(
     session: Session, messages: Iterable[NewMessage], changes: Metadata | None, if_next: int | None
 ) -> Append:
-    """Check the messages of a call, and make an append of them."""
+    """Check the messages of a call, and create an append of them."""
     new = validate.new_messages("messages", messages)
     checked = [check_new(f"messages[{n}]", one, session._backend.sanitize) for n, one in enumerate(new)]
     check_call("messages", checked)
@@ -111,7 +111,7 @@ def _refusal(session: Session, append: Append) -> DalError:
 
 
 def append_to_each(store: SessionStore, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
-    """Store messages of several sessions of a store in one statement; PartlyRefused has the outcome of each."""
+    """Store messages of several sessions in one statement; raise PartlyRefused unless all are stored."""
     given: list[tuple[Session, CheckedMessage]] = []
     for n, (session, new) in enumerate(validate.pairs("messages", messages)):
         if getattr(session, "_store", None) is not store:
@@ -136,7 +136,7 @@ def _outcomes(store: SessionStore, given: Sequence[tuple[Session, CheckedMessage
 
 
 def _outcomes_of(session: Session, append: Append) -> Iterator[Message | DalError]:
-    """Return the stored messages in order, or the reason for each."""
+    """Iterate over the outcomes of the messages: the stored messages in order, or the same error for all."""
     stored = append.stored
     if stored is None:
         return repeat(_refusal(session, append))

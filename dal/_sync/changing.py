@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def change_session(
     session: Session, query: Query, becomes: Collection[str] = STATUSES, **checks_and_parameters: Any
 ) -> SessionRecord:
-    """Change a stored session, and return it as it is stored now; the parameters are those of `change_if_stored`."""
+    """Change a session as `change_if_stored` does; raise an error if it is not stored."""
     record = change_if_stored(session, query, becomes, **checks_and_parameters)
     if record is None:
         raise session._why_nothing(query.name)
@@ -35,9 +35,10 @@ def change_if_stored(
     action: str | None = None,
     **parameters: Any,
 ) -> SessionRecord | None:
-    """Change a session, whose status `becomes` one of these; None if it is not stored.
+    """Change a session, and return it as it is stored now; None if it is not stored.
 
-    A session whose status is one of `refusing` is not changed; `action` names the change in the error.
+    Raise an error if its status is one of `refusing`, which prevents the change, or is not one of `becomes` afterwards.
+    `action` names the change in the error.
     """
     record: SessionRecord | None = session._run(query, change_id=new_id(), **parameters)
     if record is None:
@@ -58,7 +59,8 @@ def change_if_stored(
 def change_message(session: Session, query: Query, message_id: str, **parameters: Any) -> Message:
     """Change a stored message, and return it as it is stored now.
 
-    If the message is removed while the statement waits for the session, only a second one sees where it is kept.
+    If another call removes the message while a redaction waits for the session's lock, only a second statement finds it
+    among the removed messages.
     """
     parameters |= {"message_id": validate.identifier("message_id", message_id), "change_id": new_id()}
     message: Message | None = session._run(query, **parameters) or session._run(query, **parameters)

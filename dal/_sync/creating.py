@@ -20,11 +20,11 @@ _FORK: Query = queries.sessions.fork
 
 
 def create_session(session: Session, *, again: bool) -> SessionRecord:
-    """Store a session without a message, or find it with the same values."""
+    """Store a session without a message; if it is stored with the same values, return it."""
     query, renews = queries.sessions.create, validate.flag("again", again) and session._backend.owner is None
     session._may_be_stored = True
     created: CreatedSession | None = None
-    for _ in range(2):  # If another transaction created it at this moment, only a second statement sees it.
+    for _ in range(2):  # Only a second statement sees a session that another transaction has just created.
         created = created or session._run(query, **session._opening, again=renews)
     if created is None:
         raise session._why_nothing(query.name, "create")
@@ -39,9 +39,9 @@ def create_session(session: Session, *, again: bool) -> SessionRecord:
 
 
 def store_fork(session: Session, at: int | None, fork_id: str, json_metadata: str) -> SessionRecord:
-    """Store a session with the messages before `at` of its parent `session`, and return its row.
+    """Store a fork of `session`, with its messages before `at`, and return the fork's row.
 
-    If an earlier attempt has stored it, return it as it is now.
+    If an earlier attempt has stored the fork, return its row as it is now.
     """
     before = validate.MAX_NUMBER if at is None else validate.number("at", at, least=0)
     parameters = {"fork_id": fork_id, "fork_point": before, "metadata": json_metadata}
@@ -54,7 +54,7 @@ def store_fork(session: Session, at: int | None, fork_id: str, json_metadata: st
 
 
 def _earlier_fork(session: Session, attempts: Attempts, at: int | None, fork_id: str) -> SessionRecord | None:
-    """Return the fork if it is stored; raise an error if its id is taken."""
+    """Return the fork if an earlier attempt has stored it; raise an error if another session has its id."""
     get, backend, runner = queries.sessions.get, session._backend, session._backend.runner
     parent: SessionRecord | None = session._run(get, runner.attempts_after(attempts))
     of_fork = {"session_id": fork_id, "owner": backend.owner}
@@ -69,5 +69,5 @@ def _earlier_fork(session: Session, attempts: Attempts, at: int | None, fork_id:
         raise SessionDeleted(f"session {fork_id!r} was deleted; give the fork another id", query=_FORK.name)
     if found is not None or backend.owner is not None:
         raise SessionExists(f"session {fork_id!r} is already stored; give the fork another id", query=_FORK.name)
-    runner.check()  # Since the check, a temporary table may hide the real one.
+    runner.check()  # By now a temporary table may hide the real one.
     return None

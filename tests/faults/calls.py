@@ -1,7 +1,7 @@
 """The calls that writers make: each is logged before it is sent, and again with its outcome.
 
 A message's content is derived from its key, and each key is used once. So the stored content identifies the call
-that sent it, however often and with whatever message_id.
+that sent it, even if it is stored twice, or with another message_id.
 """
 
 import os
@@ -20,7 +20,7 @@ def content(key):
 
 
 def redacted(key, by):
-    """Return the content of a message after a redaction, which has a key of its own: no two write the same."""
+    """Return the content that a redaction writes. It contains the redaction's own key, so no two write the same."""
     return f"{key} redacted by {by}"
 
 
@@ -34,7 +34,7 @@ def key_of(content):
 
 
 class Log:
-    """A writer's attempts and acknowledgements, in a file that survives its death: each entry is one `write`."""
+    """A writer's attempts and acknowledgements, in a file that survives a kill: each entry is one `write`."""
 
     def __init__(self, folder, writer):
         self._file = os.open(folder / f"{writer}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -52,9 +52,9 @@ class Log:
 
 
 class Call:
-    """One call to a session. `keys` are those of its new messages.
+    """One call to a session. `keys` are the keys of its new messages.
 
-    `refusals` are errors that the session's state explains, because of what this or another writer did to it. If the
+    `refusals` are the errors that the state of the session may cause, after the calls of this or another writer. If the
     call is `hopeless`, the session must refuse it. `learn` is called with the call when it has ended.
     """
 
@@ -111,7 +111,11 @@ class Call:
 
     @staticmethod
     def may_have_happened(error):
-        """A statement that was repeated after a lost reply may find that another writer undid its change meanwhile."""
+        """Return whether the failed call may have changed something.
+
+        An error without an SQLSTATE leaves that open: the reply may have been lost, and the retry have found that
+        another writer had undone the change.
+        """
         is_undone = isinstance(error, dal.StatementFailed) and error.sqlstate is None
         return is_undone or getattr(error, "outcome_unknown", False)
 
@@ -178,7 +182,7 @@ class Append(WithMessages):
 
     @property
     def repeated(self):
-        """The same messages again, with the ids of the first attempt; None if they had none."""
+        """The same append again, with the message_ids of the first attempt; None if it had none."""
         ids = getattr(self.error, "message_ids", None) or self.ids
         return ids and self.again(ids=list(ids))
 
@@ -232,7 +236,7 @@ class RemoveLast(Change):
 
 
 class Create(Change):
-    """The beginning of another session with the id of a deleted one."""
+    """A call that begins another session with the id of a deleted one."""
 
     def __init__(self, log, session, **options):
         super().__init__(log, session, "create", named={"again": True}, **options)
@@ -242,7 +246,7 @@ class Create(Change):
 
 
 class EraseUser(Change):
-    """The erasure of a user who has no other session. It is several statements, and any of them may have failed."""
+    """The erasure of a user who has no other session. It sends several statements, and any of them may fail."""
 
     def __init__(self, log, session, **options):
         super().__init__(log, session, "erase_user", **options)

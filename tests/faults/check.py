@@ -1,4 +1,4 @@
-"""Compare what the writers were told with what is stored."""
+"""Compare the outcomes of the writers' calls with what is stored."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ RECORDED = {
     "trash": "trash",
     "restore": "restore",
 }
-"""The kind of a recorded change, and the method that makes it."""
+"""The method for each kind of recorded change."""
 
 COUNTED = {*RECORDED.values(), *BECOMES}
 """The methods that raise the session's revision by one."""
@@ -36,9 +36,9 @@ class Verdict:
     duplicated: list = field(default_factory=list)
     gaps: list = field(default_factory=list)
     misapplied: list = field(default_factory=list)
-    """Changes that happened more or less often than the writers were told, and what they should have done."""
+    """Changes that happened more or less often than the calls returned, or that did something else."""
     wrong: list = field(default_factory=list)
-    """Any other fault: content that nobody sent, wrong counters or cached lists, unexpected errors."""
+    """Anything else that is wrong: content that nobody sent, counters, cached lists, unexpected errors."""
 
     def __str__(self):
         return "; ".join(f"{len(found)} {name}: {found[:3]}" for name in FOUND if (found := getattr(self, name)))
@@ -49,11 +49,11 @@ class Verdict:
 
 
 FOUND = ("lost", "duplicated", "gaps", "misapplied", "wrong")
-"""The kinds of faults that a verdict lists."""
+"""The fields of a verdict that must be empty."""
 
 
 def verify(connection, entries, generation):
-    """Compare all sessions of a generation, to which no writer writes any more."""
+    """Check all sessions of a generation. No writer may still write to them."""
     sessions, strange = read(connection, generation)
     verdict = Verdict(len(entries.acknowledged), entries.unacknowledged)
     verdict.wrong = [f"error: {bug}" for bug in entries.bugs] + strange
@@ -94,14 +94,14 @@ def _compare_messages(verdict, sessions, entries):
 
 
 def _is_deleted(sessions, place):
-    """Return whether the message was in the session before it was deleted, and perhaps begun again."""
+    """Return whether the message was deleted with its session, which may have been created again since then."""
     session_id, _, sequence = place
     session = sessions.get(session_id)
     return session is not None and sequence < floor_of(session)
 
 
 def floor_of(session):
-    """Return the first number of a session since it was begun with this id: all its messages are stored or kept."""
+    """Return the first number of a session, which is not 0 if it was created again; no message may be missing."""
     return session.row.next_sequence - len(session.everything)
 
 
@@ -121,7 +121,7 @@ class _Check:
     def __init__(self, session, calls, verdict):
         self.session, self.calls, self.verdict = session, calls, verdict
         self.began = [(0, 0), *([tuple(map(int, notes)) for notes in calls.notes_of("create")])]
-        """The first number and the revision of each session with this id."""
+        """The number and the revision with which each session with this id began."""
         self.is_certain = calls.least(BECOMES) == calls.most(BECOMES)
         """True if the writer knows how often each of its changes to the session happened."""
 
@@ -171,7 +171,7 @@ class _Check:
                     self.misapplied(f"{count} times {method} acknowledged, but recorded {recorded[method]} times")
 
     def removals(self):
-        """Each removed message was removed by a recorded change, and is returned by one removal at most."""
+        """Each removed message was removed by a recorded change, and at most one removal returned it."""
         removed_by = defaultdict(set)
         for message in self.session.removed:
             removed_by[message.removed_by].add(message.sequence)
@@ -206,7 +206,7 @@ class _Check:
     def fork(self, parent):
         """A fork has the messages that its parent had before the fork point, at one moment.
 
-        Those that the parent lost before that moment are missing; those that it lost later are there.
+        Messages that the parent lost before that moment are missing; messages that it lost later are there.
         """
         row, fork = self.session.row, {message.sequence: message for message in self.session.messages}
         if row.next_sequence != row.fork_point or row.message_count != len(fork) or row.revision:

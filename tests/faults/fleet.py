@@ -24,7 +24,7 @@ RECOVERY = 30.0
 
 class Fleet:
     """Two threads that share a writer, two tasks that share another one, and two processes that send each append
-    directly; all write to one server until the block ends.
+    directly. All write to one server until the block ends.
     """
 
     def __init__(self, conninfo, folder, tally, *, name="w", timeout=2.0, most=20, max_size=2):
@@ -128,7 +128,7 @@ class Fleet:
             raise Hanging(f"{error}: they wrote {counts}") from None
 
     def wait_until_all_fail(self, what, within=RECOVERY, hold=lambda: None):
-        """Wait until each writer had an error; keep calling `hold`, which maintains the fault."""
+        """Wait until each writer has had an error. Until then, keep calling `hold`, which maintains the fault."""
         before = list(self.board.refused)
 
         def refused():
@@ -138,7 +138,7 @@ class Fleet:
         wait_until(refused, f"{what}: every writer fails", within)
 
     def check_recovery(self, fault, injected, *, least=10):
-        """Wait until all write again after a fault, and check all messages since the previous check."""
+        """Wait until all writers write again after a fault, and check everything since the previous check."""
         began = time.monotonic()
         self.wait_until_all_write(fault)
         recovery = time.monotonic() - began

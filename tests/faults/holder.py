@@ -11,7 +11,7 @@ from typing import ClassVar
 import dal
 
 TCP_REPAIR = 19
-"""A socket option of Linux: such a socket is closed without a FIN or RST."""
+"""A socket option of Linux. A socket that has it closes without sending a FIN or RST."""
 
 
 def has_tcp_repair():
@@ -41,7 +41,7 @@ def write_line(what, stream=sys.stdout):
 
 
 class StoppedClient:
-    """The process is stopped; its system keeps the connection alive."""
+    """The process is stopped; its operating system keeps the connection alive."""
 
     limits: ClassVar = {"idle_timeout": 0.5}
     is_proxied = False
@@ -66,7 +66,7 @@ class StoppedClient:
 
 
 class KilledClient(StoppedClient):
-    """The process is killed; its system closes the connection."""
+    """The process is killed; its operating system closes the connection."""
 
     limits: ClassVar = {}
 
@@ -75,7 +75,7 @@ class KilledClient(StoppedClient):
 
 
 class SilentClient(StoppedClient):
-    """The process is killed behind a proxy that keeps the connection open, and swallows all data."""
+    """The process is killed; a proxy keeps its connection to the server open, and swallows all data."""
 
     is_proxied = True
 
@@ -85,7 +85,7 @@ class SilentClient(StoppedClient):
 
 
 class VanishedClient(StoppedClient):
-    """The connection vanishes: the server's keepalive finds out long before the idle timeout."""
+    """The connection vanishes; the server's keepalive notices it long before the idle timeout."""
 
     limits: ClassVar = {"keepalive": 2.0}
 

@@ -1,8 +1,8 @@
 """The calls of a writer, and the sessions that it calls.
 
 A generation has sessions of three kinds: shared ones from which nothing is removed, shared ones that are edited and
-forked, and one per writer that is trashed, restored, deleted and begun again. The writer of the last kind knows what
-state the session has, so an operation that happened twice or never shows, as does a session that came back.
+forked, and one per writer that is trashed, restored, deleted and created again. A writer always knows the state of its
+own session, so the test notices an operation that happened twice or never, and a deleted session that came back.
 """
 
 from collections import defaultdict, deque
@@ -13,10 +13,10 @@ from faults.calls import Append, Change, Create, EraseUser, RemoveLast, Replace,
 
 APPENDED = {"append": 20, "annotate": 1, "update_metadata": 1}
 EDITED = {"append": 8, "append_if_next": 4, "remove_last": 5, "replace_from": 4, "redact": 3, "fork": 2}
-"""The calls to shared sessions, and how often they are made in relation to each other.
+"""The calls to shared sessions, with their relative frequencies.
 
-Nothing is annotated in sessions whose messages are removed: an annotation that is retried after a lost reply does not
-find a message that was removed meanwhile, and fails, although the first attempt succeeded.
+Messages are annotated only in sessions from which nothing is removed. Otherwise the reply to an annotation could be
+lost, and its message be removed before the retry: the call would fail, although its first attempt succeeded.
 """
 
 OWN = {
@@ -25,7 +25,7 @@ OWN = {
     "trashed": {"append": 2, "restore": 4, "delete": 1},
     "deleted": {"append": 2, "create": 3},
 }
-"""The calls to a writer's own session, by its status. None: not stored yet."""
+"""The calls to a writer's own session, by its status, with their relative frequencies. None: not stored yet."""
 
 BECOMES = {
     "trash": "trashed",
@@ -54,7 +54,7 @@ class Known(NamedTuple):
 
 
 class Shared:
-    """Sessions of all writers, and what one of them knows of them."""
+    """The sessions that all writers share, and what one writer knows about them."""
 
     def __init__(self, log, names, chance, shares, *, most=1, timeout=None):
         self._log, self._names, self._chance, self._shares = log, names, chance, shares
@@ -92,14 +92,14 @@ class Shared:
         return Append(self._log, session, keys, ids, **self._options)
 
     def _append_if_next(self, session):
-        """The message and the key of the metadata are stored together, or not at all: see check.py."""
+        """Return an append whose message has the key of the metadata: check.py expects both, or neither."""
         key = f"{self._log.new_key()}+"
         conditions = {"session_metadata": {key: True}, "if_next": self._next.get(session, 0)}
         refusals = (dal.Overtaken,)
         return Append(self._log, session, [key], conditions=conditions, refusals=refusals, **self._options)
 
     def _annotate(self, message):
-        """Always the same message, so that others' annotations come between the attempts of a call."""
+        """Annotate always the same message, so that other writers change it between the attempts of a call."""
         first = self._known[message.session][0]
         return self._change(first, "annotate", first.message_id, {"by": self._log.new_key()})
 
@@ -129,7 +129,7 @@ class Shared:
 
 
 class Own:
-    """A session of one writer only, which is the only session of its user."""
+    """A session that only one writer calls; its user has no other session."""
 
     def __init__(self, log, name, chance, *, timeout=None):
         self._log, self._name, self._chance = log, name, chance
@@ -145,7 +145,7 @@ class Own:
         options = self._options | {"refusals": tuple(refusals)}
         if method == "append":
             hopeless = self._is_certain and self._status in REFUSALS
-            key = self._log.new_key()  # With an id, so that it can be repeated: the next call needs the session.
+            key = self._log.new_key()  # It has an id, so that it can be repeated: the next call needs the session.
             return Append(self._log, self._name, [key], [f"id-{key}"], hopeless=hopeless, **options)
         if method in SPECIAL:
             return SPECIAL[method](self._log, self._name, **options)

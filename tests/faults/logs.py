@@ -1,4 +1,4 @@
-"""The writers' logs: what they sent, and what was acknowledged."""
+"""Read the writers' logs: the calls that they sent, and the outcomes."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -33,12 +33,12 @@ class Calls:
     tried: Counter = field(default_factory=Counter)
     acknowledged: Counter = field(default_factory=Counter)
     undone: Counter = field(default_factory=Counter)
-    """Those that changed nothing, for certain."""
+    """Calls that certainly changed nothing."""
     notes: list = field(default_factory=list)
-    """Method and notes of each acknowledged change; in order, if one writer made them."""
+    """The method and the notes of each acknowledged change. They are in order if one writer made all of them."""
 
     def most(self, methods):
-        """Return how many calls of these methods may have changed something."""
+        """Return the number of calls of these methods that may have changed something."""
         return sum(self.tried[method] - self.undone[method] for method in methods)
 
     def least(self, methods):

@@ -1,4 +1,4 @@
-"""A probe: calls on one store, each of which meets a fault, while the fleet writes."""
+"""A probe: calls on one store, with a fault injected into each, while the fleet writes."""
 
 import random
 import threading
@@ -67,7 +67,10 @@ class Probe:
 
     @contextmanager
     def rival(self):
-        """Change the same metadata meanwhile, so that a change that happens twice counts twice."""
+        """Keep changing the same metadata in another thread.
+
+        Without that, a change that is applied twice would change nothing the second time, and the test would miss it.
+        """
         ended = threading.Event()
 
         def run():
@@ -85,13 +88,13 @@ class Probe:
             thread.join()
 
     def calls_of(self, name, count):
-        """Yield calls of another process or thread, with its own log and keys, to shared sessions."""
+        """Yield calls to shared sessions for another process or thread, with a log and keys of its own."""
         with closing(Log(self.fleet.folder, f"{self.generation}.{name}")) as log:
             for n in range(count):
                 yield Append(log, f"{self.generation}-{n % 3}", [self._key(name, n)], timeout=self.timeout)
 
     def calls_of_user(self, name, count):
-        """Yield calls to a session of this user."""
+        """Yield calls to a session of the user with this name."""
         with closing(Log(self.fleet.folder, f"{self.generation}.{name}.own")) as log:
             for n in range(count):
                 yield Append(log, f"{self.generation}-of.{name}", [self._key(f"{name}.own", n)], timeout=self.timeout)
@@ -100,7 +103,7 @@ class Probe:
         return f"{self.generation}.{name}.{n:05}"
 
     def count_foreign(self, name, messages):
-        """Count the messages that are not this user's."""
+        """Count the messages of other users."""
         return sum(not message.content.startswith(f"{self.generation}.{name}.own.") for message in messages)
 
     def send(self, store, call):
@@ -117,7 +120,7 @@ class Probe:
     def retry(self, store, call):
         """Send a call; resend it with the same ids until it succeeds, for at most WORKS_AGAIN seconds.
 
-        On a busy machine a deadline of 0.3 s may also end the next attempt, without a fault.
+        On a busy machine, a call may miss a deadline of 0.3 s without a fault.
         """
         self.send(store, call)
         deadline = time.monotonic() + WORKS_AGAIN

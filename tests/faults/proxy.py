@@ -27,7 +27,7 @@ class Fault:
     after: int = 0
     seconds: float = 0.05
     for_good: bool = False
-    """Whether the proxy refuses all connections afterwards."""
+    """True if the proxy refuses all connections after the fault."""
     passed: bytearray = field(default_factory=bytearray)
     fired: threading.Event = field(default_factory=threading.Event)
 
@@ -77,7 +77,7 @@ class Link:
 
 
 class Proxy:
-    """Forward connections to a server; an armed fault happens once."""
+    """A proxy that forwards connections to a server. An armed fault happens once."""
 
     def __init__(self, conninfo):
         self._conninfo = conninfo
@@ -86,7 +86,7 @@ class Proxy:
         self.conninfo = make_conninfo(conninfo, host=host, port=port, sslmode="disable", gssencmode="disable")
         self.refusing = False
         self.silent = False
-        """Whether it swallows all data, and hides from each side that the other one has closed."""
+        """True while the proxy swallows all data, and hides from each side that the other one has closed."""
         self._fault = None
         self._lock = threading.Lock()
         self._links = []
@@ -113,7 +113,7 @@ class Proxy:
 
     @contextmanager
     def recording(self):
-        """Yield the bytes that pass meanwhile, by direction."""
+        """Record the bytes that pass during the block; yield them by direction."""
         self.seen = {REQUEST: bytearray(), REPLY: bytearray()}
         yield self.seen
         self.seen = None

@@ -30,7 +30,7 @@ MESSAGES = """
     )
     FROM removed_messages AS r WHERE starts_with(r.session_id, %(prefix)s)
 """
-"""Each removed message has the revision of the change that removed it."""
+"""The messages and the removed messages; the latter with the revision of the change that removed them."""
 
 
 class StoredMessage(NamedTuple):
@@ -67,7 +67,7 @@ class StoredSession:
 
 
 def read(connection, generation):
-    """Return the sessions by their id, and the messages that nobody sent or that have no session."""
+    """Return the sessions by their id, and errors: messages that nobody sent, or that have no session."""
     strange, prefix = [], f"{generation}-"
     with snapshot(connection), connection.cursor(row_factory=namedtuple_row) as cursor:
         sessions = {row.session_id: StoredSession(row) for row in cursor.execute(SESSIONS, [prefix])}

@@ -125,7 +125,7 @@ async def test_a_task_is_cancelled_at_each_await(fleet, scale, settings, *, stat
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 async def test_a_change_is_cancelled_at_each_await(fleet, scale, settings, late):
-    """It happens at most once, and again if it is repeated."""
+    """The cancelled call happens at most once, and so does the call that repeats it."""
     with Probe(fleet, "a change cancelled at each await", timeout=5.0) as probe:
         async with dal.AsyncSessionStore.connect(**settings) as store:
             at, reached = 0, True
@@ -141,7 +141,7 @@ async def test_a_change_is_cancelled_at_each_await(fleet, scale, settings, late)
 
 
 async def cancelled(call, store, at, *, late):
-    """Cancel the call at its `at`-th await; return whether it had that many."""
+    """Cancel the call at its `at`-th await; return whether it had so many awaits."""
     stepped = CancelledAtAwait(call.send(store), at, late=late)
 
     async def run():

@@ -33,7 +33,7 @@ def test_writers_recover_after_kill_9_of_a_backend(cluster, fleet, scale):
                 "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'w%' ORDER BY random() LIMIT 1"
             ).fetchall()
             cluster.signal(signal.SIGKILL, [one for one in cluster.processes() if one.pid == pid])
-            # It answers until the postmaster notices, and ends all other backends.
+            # The witness answers until the postmaster notices the kill, and ends all other backends.
             wait_until(lambda witness=witness: is_closed(witness), "the other backends end after one was killed")
         cluster.wait_until_answering()
         fleet.check_recovery("kill -9 of a backend, and crash recovery", 1, least=scale(10, 500))
@@ -60,7 +60,7 @@ def test_writers_recover_after_backends_are_terminated(cluster, fleet, scale):
 
 
 def test_an_append_succeeds_after_all_connections_of_its_pool_died(fleet, scale):
-    """With more dead connections than attempts: the dead ones are not tried one after another."""
+    """The pool has more dead connections than a call has attempts, so a call must not try them one by one."""
     size = RETRIES + 5
     settings = fleet.settings("probe") | {"min_size": size, "max_size": size, "timeout": 5.0}
     of_probe = "FROM pg_stat_activity WHERE application_name = 'probe'"
