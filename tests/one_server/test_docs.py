@@ -230,8 +230,8 @@ INVENTED = {
     "tests/gate_fixtures.py",
     "queries/messages/earliest.sql",
     "dal/cli/name.py",
-    "dal/schema/migrations/0006_name.sql",
-    "dal/schema/migrations/finish/0006.sql",
+    "dal/schema/migrations/0009_name.sql",
+    "dal/schema/migrations/finish/0009.sql",
 }
 """File names that are only examples, in the gate's page and in CONTRIBUTING."""
 
