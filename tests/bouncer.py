@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,14 @@ import psycopg
 import pytest
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+
+
+def prepares():
+    """Return whether the installed PgBouncer can keep prepared statements."""
+    if PGBOUNCER is None:
+        return False
+    version = subprocess.run([PGBOUNCER, "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(map(int, re.search(r"(\d+)\.(\d+)", version).groups())) >= (1, 21)
 
 
 @contextmanager

@@ -4,12 +4,16 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
-from bouncer import through_pgbouncer
+from bouncer import prepares, through_pgbouncer
+from old_tables import finish, wait_until
 from sides import unwrap
+from test_finish import unfinished, use
 
 import dal
 from dal import NewMessage
 from dal.histories import batch
+
+__all__ = ["unfinished"]  # A fixture.
 
 
 @pytest.fixture
@@ -81,3 +85,34 @@ def test_a_writer_with_many_callers(side, bouncer):
             session = unwrap(writer.session("s"))
             stored = side.call_concurrently([lambda: session.append("user", "x") for _ in range(160)])
         assert sorted(message.sequence for message in stored) == list(range(160))
+
+
+@pytest.mark.skipif(not prepares(), reason="PgBouncer 1.21 or later, which keeps prepared statements, is not installed")
+def test_statements_that_it_has_prepared_are_prepared_again(server, schema, unfinished):
+    over, errors, calls = threading.Event(), [], [0]
+
+    def work(store, n):
+        try:
+            while not over.is_set():
+                use(store.session(f"s{n}"), n)
+                calls[0] += 1
+        except dal.DalError as error:
+            errors.append(error)
+
+    with (
+        through_pgbouncer(server, schema, pool_size=6, max_prepared_statements=100) as port,
+        dal.SessionStore.connect(
+            f"postgresql://service@127.0.0.1:{port}/sessions?sslmode=disable", pgbouncer=True, max_size=8
+        ) as store,
+    ):
+        threads = [threading.Thread(target=work, args=(store, n)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: errors or calls[0] > 100)
+        finish(unfinished)
+        now = calls[0]
+        wait_until(lambda: errors or calls[0] > now + 100)
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
