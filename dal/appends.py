@@ -179,11 +179,14 @@ class Append:
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the statement that stores its only message."""
-        (message,), conditions = self.messages, self.conditions
+        (message,), opening, conditions = self.messages, self.opening, self.conditions
         return {
             "session_id": self.session_id,
             "owner": self.owner,
-            **self.opening,
+            "source": opening["source"],
+            "user_id": opening["user_id"],
+            "parent_id": opening["parent_id"],
+            "session_metadata": opening["session_metadata"],
             "message_id": message.message_id,
             "role": message.role,
             "agent_id": message.agent_id,

@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from dal import validate
-from dal._async.queries import async_queries
+from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal.appends import (
     UNCONDITIONAL,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dal._async.session import AsyncSession
     from dal._async.store import AsyncSessionStore
 
+_APPEND: AsyncQuery = async_queries.messages.append
+_APPEND_ALL: AsyncQuery = async_queries.messages.append_all
+
 
 class AsyncAppends:
     """Sends each append at once. An error after which it may be stored has the ids with which it can be repeated."""
@@ -40,7 +43,7 @@ class AsyncAppends:
             await self.send_all([append], attempts)
             return
         try:
-            row = await self._runner.send(async_queries.messages.append, append.parameters(), attempts)
+            row = await self._runner.send(_APPEND, append.parameters(), attempts)
         except ServerUnavailable as error:
             error.message_ids = append.message_ids
             raise
@@ -53,7 +56,7 @@ class AsyncAppends:
         """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
         parameters = batch_parameters(appends, patience)
         try:
-            rows = await self._runner.send(async_queries.messages.append_all, parameters, attempts)
+            rows = await self._runner.send(_APPEND_ALL, parameters, attempts)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise

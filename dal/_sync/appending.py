@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from dal import validate
-from dal._sync.queries import queries
+from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal.appends import (
     UNCONDITIONAL,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from dal._sync.session import Session
     from dal._sync.store import SessionStore
 
+_APPEND: Query = queries.messages.append
+_APPEND_ALL: Query = queries.messages.append_all
+
 
 class Appends:
     """Sends each append at once. An error after which it may be stored has the ids with which it can be repeated."""
@@ -41,7 +44,7 @@ class Appends:
             self.send_all([append], attempts)
             return
         try:
-            row = self._runner.send(queries.messages.append, append.parameters(), attempts)
+            row = self._runner.send(_APPEND, append.parameters(), attempts)
         except ServerUnavailable as error:
             error.message_ids = append.message_ids
             raise
@@ -54,7 +57,7 @@ class Appends:
         """Store several appends in one statement, which waits at most `patience` seconds for a locked session."""
         parameters = batch_parameters(appends, patience)
         try:
-            rows = self._runner.send(queries.messages.append_all, parameters, attempts)
+            rows = self._runner.send(_APPEND_ALL, parameters, attempts)
         except ServerUnavailable as error:
             error.message_ids = tuple(one for append in appends for one in append.message_ids)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 from psycopg import BaseConnection
 
@@ -37,7 +37,7 @@ class SchemaCheck:
     __slots__ = ("_checked",)
 
     def __init__(self) -> None:
-        self._checked: WeakSet[BaseConnection[Any]] = WeakSet()
+        self._checked: set[ref[BaseConnection[Any]]] = set()
 
     @property
     def passed(self) -> bool:
@@ -46,11 +46,11 @@ class SchemaCheck:
 
     def is_due(self, connection: BaseConnection[Any]) -> bool:
         """Return whether this connection is not checked yet."""
-        return connection not in self._checked
+        return ref(connection) not in self._checked
 
     def trust(self, connection: BaseConnection[Any]) -> None:
         """Mark a connection as checked."""
-        self._checked.add(connection)
+        self._checked.add(ref(connection, self._checked.discard))
 
     def compare(self, found: Sequence[SchemaFact], connection: BaseConnection[Any]) -> None:
         """Mark a connection as checked; raise SchemaMismatch if the query files cannot use its tables."""
