@@ -75,9 +75,12 @@ def classify(error: psycopg.Error) -> Failure:
     return Failure.UNKNOWN if state.startswith(_CLASS_LOST) else _BY_STATE.get(state, Failure.REFUSED)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Attempts:
-    """The attempts of one call: their number and their deadline."""
+    """The attempts of one call: their number and their deadline.
+
+    Every call creates one. Without slots, the fields with `init=False` cost nothing: their defaults are in the class.
+    """
 
     retries: int
     """The most attempts after the first one."""
@@ -87,20 +90,20 @@ class Attempts:
     source: Any = None
     """A source of connections to use instead of the runner's."""
     began: float = field(default_factory=monotonic)
-    made: int = 1
-    is_observed: bool = False
+    made: int = field(default=1, init=False)
+    is_observed: bool = field(default=False, init=False)
     """True if an observer reads `server` and `waited`. Finding them takes time (bench/test_overhead.py)."""
-    server: tuple[str | None, int | None, str | None] = None, None, None
+    server: tuple[str | None, int | None, str | None] = field(default=(None, None, None), init=False)
     """Host, port and database of the last attempt, for the hook."""
-    is_back: bool = False
+    is_back: bool = field(default=False, init=False)
     """True if the connection of the last attempt was given back."""
-    sent: bool = False
+    sent: bool = field(default=False, init=False)
     """True if the last attempt sent the statement."""
-    appends: Sequence[Append] = ()
+    appends: Sequence[Append] = field(default=(), init=False)
     """The appends of a writer that the statement stores."""
-    token: Any = None
+    token: Any = field(default=None, init=False)
     """The hook's token of the call."""
-    waited: float = 0.0
+    waited: float = field(default=0.0, init=False)
     """Seconds spent waiting for a connection."""
 
     def pause(self) -> float | None:
