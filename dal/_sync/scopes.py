@@ -41,19 +41,19 @@ class Home:
     """The process of a caller's pool or connection, which cannot be used in another."""
 
     def __init__(self, pool: ConnectionPool[Any] | None = None) -> None:
-        self._pool = pool
+        self._is_inherited = pool is not None and _is_inherited(pool)
         self._process = process()
 
     def check(self) -> None:
         """Raise StoreClosed in another process than that of the store or the pool."""
-        if process() != self._process or (self._pool is not None and self._is_inherited(self._pool)):
+        if self._is_inherited or process() != self._process:
             raise StoreClosed(FORKED)
 
-    @staticmethod
-    def _is_inherited(pool: ConnectionPool[Any]) -> bool:
-        """Return whether the pool's thread is missing, as in a child process. The driver has no attribute for it."""
-        thread = getattr(pool, "_sched_runner", None)
-        return thread is not None and not thread.is_alive()
+
+def _is_inherited(pool: ConnectionPool[Any]) -> bool:
+    """Return whether the pool's thread is missing, as in a child process. The driver has no attribute for it."""
+    thread = getattr(pool, "_sched_runner", None)
+    return thread is not None and not thread.is_alive()
 
 
 class EndingPool(ConnectionPool[Any]):
