@@ -31,6 +31,9 @@ from dal.gate.server import embedded
 
 EXECUTIONS = 100
 
+_COUNTED = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+_SETTINGS = ("-c", "fsync=off", "-c", "synchronous_commit=off")
+
 _PLAIN: Any = aiosql.from_path(Path(__file__).with_name("plain.sql"), "psycopg")
 
 
@@ -101,20 +104,7 @@ class Cluster:
     def _run(self, appending: Appending, executions: int) -> int:
         with _copied(self.data) as data:
             done = subprocess.run(
-                [
-                    *("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"),
-                    *(
-                        self.program,
-                        "--single",
-                        "-D",
-                        data,
-                        "-c",
-                        "fsync=off",
-                        "-c",
-                        "synchronous_commit=off",
-                        "postgres",
-                    ),
-                ],
+                [*_COUNTED, self.program, "--single", "-D", data, *_SETTINGS, "postgres"],
                 input="\n".join(appending.script(executions)),
                 check=True,
                 capture_output=True,
