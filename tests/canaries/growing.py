@@ -69,10 +69,10 @@ GROWING = {
         "WAL O(1) in the session's messages",
         edits=(
             (
-                "THEN s.metadata ELSE",
+                "IS NULL THEN s.metadata\n",
                 (
-                    "THEN jsonb_build_object('messages', (SELECT jsonb_agg(md5(c.message_id))"
-                    " FROM messages AS c WHERE c.session_id = :session_id::text)) ELSE"
+                    "IS NULL THEN jsonb_build_object('messages', (SELECT jsonb_agg(md5(c.message_id))"
+                    " FROM messages AS c WHERE c.session_id = :session_id::text))\n"
                 ),
             ),
         ),

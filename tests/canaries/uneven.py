@@ -5,15 +5,13 @@ from canaries.canary import Canary, quick
 _RAISED = "        message_count = s.message_count + 1,\n"
 _RAISED_BY = "        message_count = s.message_count + excluded.message_count,\n"
 _ALL_OF_THE_OWNER = (
-    """OR (SELECT :owner::text) = (
-        SELECT s.user_id
+    """SELECT s.user_id
         FROM sessions AS s
         WHERE s.session_id = p.session_id
     );""",
-    """OR p.session_id IN (
-        SELECT s.session_id || ''
+    """SELECT max(s.user_id)
         FROM sessions AS s
-        WHERE s.user_id = (SELECT :owner::text)
+        WHERE s.user_id = (SELECT :owner::text) AND s.session_id || '' = p.session_id
     );""",
 )
 _FULL = "ALTER TABLE sessions SET (fillfactor = 100);"
