@@ -37,6 +37,22 @@ class CreatedSession(_SessionRow):
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """How far a session is: its next number, and its revision. Both only rise."""
+
+    next_sequence: int
+    revision: int
+
+    def covers(self, other: Position) -> bool:
+        """Return whether a session that is this far has everything that one at the other position has."""
+        return self.next_sequence >= other.next_sequence and self.revision >= other.revision
+
+    def merged(self, other: Position) -> Position:
+        """Return the position that covers both."""
+        return Position(max(self.next_sequence, other.next_sequence), max(self.revision, other.revision))
+
+
+@dataclass(frozen=True, slots=True)
 class CountedSessions:
     """The number of sessions with a status."""
 

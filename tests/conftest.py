@@ -25,6 +25,7 @@ SLOW = (
     "one_server/test_hostile_texts.py",
     "one_server/test_model.py",
     "one_server/test_package.py",
+    "several_servers/test_standby.py",
 )
 """Folders and files whose tests are all slow."""
 

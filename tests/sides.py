@@ -160,10 +160,12 @@ def unwrap(value):
     return value.inner if isinstance(value, Blocking) else value
 
 
-def pool_of(store):
-    """Return the store's own pool; on the asynchronous side, that of its event loop."""
+def pool_of(store, *, standby=False):
+    """Return the store's own pool, or that of its standby; on the asynchronous side, that of its event loop."""
+    backend = unwrap(store)._backend
+    source = (backend.standby.runner if standby else backend.runner).source
 
     async def pool():
-        return store.inner._backend.runner.source._pool
+        return source._pool
 
-    return store._side.loop.run(pool()) if isinstance(store, Blocking) else store._backend.runner.source._pool
+    return store._side.loop.run(pool()) if isinstance(store, Blocking) else source._pool

@@ -75,6 +75,7 @@ def store_options(pool: ConnectionPool) -> None:
     replace: dal.Sanitize = "replace"
     with dal.SessionStore(pool, sanitize=replace, owner="u1", read_only=False, hook=observer) as store:
         assert_type(store.for_user("u1"), dal.SessionStore)
+        assert_type(store.on_primary().session("chat-1", at_least=7), dal.Session)
     with dal.SessionStore(pool, timeout=5.0, retries=3).connection() as borrowed:
         assert_type(borrowed, psycopg.Connection[Any])
     with store.writer(waiting=100) as writer:

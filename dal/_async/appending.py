@@ -99,10 +99,15 @@ def prepare_all(
 
 async def send(session: AsyncSession, append: Append) -> tuple[Message, ...]:
     """Send an append to a session, and return the stored messages."""
-    await session._backend.appends.send(append)
+    try:
+        await session._backend.appends.send(append)
+    except BaseException:
+        session._note_change(None)
+        raise
     stored = append.stored
     if stored is None:
         raise await _refusal(session, append)
+    session._note_append(stored[-1])
     session.persisted = True
     return stored
 
@@ -136,7 +141,12 @@ async def _outcomes(
     for session, message in given:
         by_session.setdefault(session.id, (session, []))[1].append(message)
     appends = [(session, prepare(session, checked)) for session, checked in by_session.values()]
-    await store._backend.appends.send_all([append for _, append in appends])
+    try:
+        await store._backend.appends.send_all([append for _, append in appends])
+    except BaseException:
+        for session, _ in appends:
+            session._note_change(None)
+        raise
     outcomes = {session.id: await _outcomes_of(session, append) for session, append in appends}
     return [next(outcomes[session.id]) for session, _ in given]
 
@@ -146,5 +156,6 @@ async def _outcomes_of(session: AsyncSession, append: Append) -> Iterator[Messag
     stored = append.stored
     if stored is None:
         return repeat(await _refusal(session, append))
+    session._note_append(stored[-1])
     session.persisted = True
     return iter(stored)

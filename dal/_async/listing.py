@@ -10,6 +10,7 @@ from dal import validate
 from dal._async.backend import AsyncBackend
 from dal._async.queries import AsyncQuery, async_queries
 from dal.errors import DalError, InvalidInput, StatementFailed
+from dal.own_writes import OwnWrites
 from dal.records import Purged, SessionPage, Status
 
 _LISTS: dict[tuple[str, ...], AsyncQuery] = {
@@ -56,7 +57,7 @@ async def list_sessions(  # noqa: PLR0913, PLR0917 - as AsyncSessionStore.sessio
     if query is None:
         raise InvalidInput("source", "cannot be given together with parent_id, since no index has both")
     wanted |= {name: value for name, value in filters.items() if name in query.parameters}
-    rows = await backend.runner.run(query, **wanted)
+    rows = await backend.read(query, wanted)
     if rows and rows[0].is_ahead and await _relisted(backend):
         rows = await backend.runner.run(query, **wanted)
     page = tuple([row.record for row in rows[:limit]])
@@ -79,19 +80,21 @@ async def count_sessions(backend: AsyncBackend, user_id: str | None) -> dict[Sta
     of = validate.user(user_id, backend.owner)
     if of is None:
         raise InvalidInput("user_id", "must be given, unless the store is confined to a user")
-    rows = await backend.runner.run(async_queries.sessions.count_of_user, user_id=of)
+    rows = await backend.read(async_queries.sessions.count_of_user, {"user_id": of})
     return {row.status: row.sessions for row in rows}
 
 
-async def list_agents(backend: AsyncBackend, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+async def list_agents(
+    backend: AsyncBackend, session_ids: Collection[str], writes: OwnWrites | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return the agents of each session, in order of first appearance."""
     wanted = validate.identifiers("session_ids", session_ids)
     if not wanted:
         return {}
     query: AsyncQuery = async_queries.sessions.agent_ids
-    if backend.read_only:
+    if backend.read_only or backend.standby is not None:
         query = async_queries.sessions.agent_ids_read_only
-    rows = await backend.runner.run(query, session_ids=wanted, owner=backend.owner)
+    rows = await backend.read(query, {"session_ids": wanted, "owner": backend.owner}, writes)
     found = {row.session_id: tuple(row.agent_ids) for row in rows}
     return {session_id: found.get(session_id, ()) for session_id in wanted}
 

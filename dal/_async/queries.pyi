@@ -640,6 +640,15 @@ class _SessionsPause(AsyncQuery):
           it is safe to repeat.
         """
 
+class _SessionsPosition(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, owner: str | None = None
+    ) -> rows.Position | None:
+        """Read how far a session is: its next number, and its revision. Both only rise.
+
+        Returns: Position; no row if the session is not stored.
+        """
+
 class _SessionsPurge(AsyncQuery):
     async def __call__(
         self, connection: AsyncConnection[Any], /, *, before: datetime | str, limit: int
@@ -733,6 +742,7 @@ class _Sessions:
     list_of_user_and_source: _SessionsListOfUserAndSource
     open: _SessionsOpen
     pause: _SessionsPause
+    position: _SessionsPosition
     purge: _SessionsPurge
     relist: _SessionsRelist
     restore: _SessionsRestore

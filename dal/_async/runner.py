@@ -71,14 +71,20 @@ class AsyncRunner:
         """Run a query file, and call the hook."""
         return await self.send(query, parameters)
 
-    async def send(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts | None = None) -> Any:
-        """Run a query file with these parameters, and call the hook."""
-        attempts = attempts or self.attempts()
+    async def send(
+        self,
+        query: AsyncQuery,
+        parameters: dict[str, Any],
+        attempts: Attempts | None = None,
+        run: Callable[[AsyncQuery, dict[str, Any], Attempts], Awaitable[Any]] | None = None,
+    ) -> Any:
+        """Run a query file with these parameters, and call the hook; `run` may run it elsewhere."""
+        attempts, run = attempts or self.attempts(), run or self.run_with_retries
         attempts.is_observed = bool(self.observer)
         if not attempts.is_observed:
-            return await self._run(query, parameters, attempts)
+            return await run(query, parameters, attempts)
         try:
-            rows = await self._run(query, parameters, attempts)
+            rows = await run(query, parameters, attempts)
         except BaseException as error:
             self.observer.ended(query.name, parameters, attempts, None, error)
             raise
@@ -90,7 +96,8 @@ class AsyncRunner:
         """Check the tables, even if they were checked before."""
         await self.send(_CHECK, {})
 
-    async def _run(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    async def run_with_retries(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
+        """Run a query file, and do not call the hook."""
         while True:
             attempts.sent = False
             try:

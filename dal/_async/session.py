@@ -11,12 +11,14 @@ from dal import refusals, validate
 from dal._async.appending import prepare, prepare_all, send
 from dal._async.changing import change_if_stored, change_message, change_session
 from dal._async.creating import create_session, store_fork
+from dal._async.listing import list_agents
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.removing import remove_from, remove_last, replace_from
 from dal.appends import UNCONDITIONAL, Conditions, Opening, check_message
 from dal.errors import DalError, InvalidInput
 from dal.histories.pages import PAGE
 from dal.ids import new_id
+from dal.own_writes import OwnWrites
 from dal.records import (
     DELETED,
     LISTED,
@@ -47,6 +49,7 @@ class AsyncSession:
         "_may_be_stored",
         "_opening",
         "_store",
+        "_writes",
         "id",
         "metadata",
         "parent_id",
@@ -65,6 +68,7 @@ class AsyncSession:
         metadata: Metadata | None,
         *,
         existing: bool,
+        at_least: int | None,
     ) -> None:
         self._store = store
         self._backend = store._backend
@@ -87,6 +91,9 @@ class AsyncSession:
         """
         self._existing = validate.flag("existing", existing)
         self._may_be_stored = session_id is not None
+        number = None if at_least is None else validate.number("at_least", at_least, least=0)
+        self._writes = None if self._backend.standby is None else OwnWrites(self.id, number)
+        """Without a standby, every read shows them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}{'' if self.persisted else ', not known to be stored'}>"
@@ -133,7 +140,7 @@ class AsyncSession:
     async def open(self, latest: int = 20) -> Opened:
         """Read the record, the latest messages and the agents in one round trip, at the start of a turn."""
         limit = validate.number("latest", latest, least=0)
-        rows = await self._run(async_queries.sessions.open, limit=limit)
+        rows = await self._read(async_queries.sessions.open, limit=limit)
         if not rows:
             return Opened(None, (), ())
         self.persisted = True
@@ -142,7 +149,7 @@ class AsyncSession:
 
     async def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""
-        return tuple(await self._run(async_queries.messages.latest, limit=validate.number("limit", limit, least=0)))
+        return tuple(await self._read(async_queries.messages.latest, limit=validate.number("limit", limit, least=0)))
 
     async def messages(
         self, *, after: int | None = None, before: int | None = None, limit: int = 100
@@ -151,11 +158,11 @@ class AsyncSession:
         most = validate.number("limit", limit, least=0)
         if before is None:
             start = -1 if after is None else validate.number("after", after, least=-1)
-            return tuple(await self._run(async_queries.messages.after, after=start, limit=most))
+            return tuple(await self._read(async_queries.messages.after, after=start, limit=most))
         if after is not None:
             raise InvalidInput("before", "cannot be given together with after; ask for one of them")
         end = validate.number("before", before, least=0)
-        return tuple(await self._run(async_queries.messages.before, before=end, limit=most))
+        return tuple(await self._read(async_queries.messages.before, before=end, limit=most))
 
     async def stream(self) -> AsyncGenerator[Message]:
         """Yield every message in reading order, from one snapshot, however many there are.
@@ -175,7 +182,7 @@ class AsyncSession:
     async def message(self, message_id: str) -> Message | None:
         """Read one message by its id; None if the session has no such message."""
         checked = validate.identifier("message_id", message_id)
-        found: Message | None = await self._run(async_queries.messages.get, message_id=checked)
+        found: Message | None = await self._read(async_queries.messages.get, message_id=checked)
         return found
 
     async def remove_from(self, sequence: int, *, if_next: int | None = None, keep: bool = True) -> int:
@@ -218,7 +225,7 @@ class AsyncSession:
         """
         most = validate.number("limit", limit, least=0)
         end = validate.MAX_NUMBER if before is None else validate.number("before", before, least=0)
-        return tuple(await self._run(async_queries.messages.removed, before=end, limit=most))
+        return tuple(await self._read(async_queries.messages.removed, before=end, limit=most))
 
     async def changes(self, *, after: int = 0, limit: int = 100) -> tuple[Change, ...]:
         """Read the changes after a revision, in order. Appends are not among them.
@@ -228,16 +235,16 @@ class AsyncSession:
         """
         most = validate.number("limit", limit, least=0)
         revision = validate.number("after", after, least=0)
-        return tuple(await self._run(async_queries.sessions.changes, after=revision, limit=most))
+        return tuple(await self._read(async_queries.sessions.changes, after=revision, limit=most))
 
     async def agent_ids(self) -> tuple[str, ...]:
         """List the agents of the session, in order of first appearance."""
-        return (await self._store.agent_ids([self.id]))[self.id]
+        return (await list_agents(self._backend, [self.id], self._writes))[self.id]
 
     async def record(self) -> SessionRecord:
         """Read the session's own row."""
         query = async_queries.sessions.get
-        record: SessionRecord | None = await self._run(query)
+        record: SessionRecord | None = await self._read(query)
         if record is None or record.status == DELETED:
             raise self._missing(query.name, record)
         self.persisted = True
@@ -367,13 +374,37 @@ class AsyncSession:
         record = await store_fork(self, at, fork_id, given)
         opening = {name: getattr(record, name) for name in ("source", "user_id", "parent_id", "metadata")}
         fork = self._store.session(fork_id, **opening)
+        fork._note_change(record)
         fork.persisted = True
         return fork
 
     async def _run(self, query: AsyncQuery, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
-        """Run a query file on this session, confined to the store's user."""
-        backend = self._backend
-        return await backend.runner.send(query, {"session_id": self.id, "owner": backend.owner, **parameters}, attempts)
+        """Run a query file on this session, confined to the store's user, and note its outcome."""
+        runner = self._backend.runner
+        try:
+            outcome = await runner.send(query, self._parameters(parameters), attempts)
+        except BaseException:
+            self._note_change(None)
+            raise
+        self._note_change(outcome)
+        return outcome
+
+    async def _read(self, query: AsyncQuery, /, **parameters: Any) -> Any:
+        """Run a query file that only reads, as `_run` does, on the standby if there is one."""
+        return await self._backend.read(query, self._parameters(parameters), self._writes)
+
+    def _parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return {"session_id": self.id, "owner": self._backend.owner, **parameters}
+
+    def _note_append(self, last: Message) -> None:
+        """Note an append by its last message, for later reads from a standby."""
+        if self._writes is not None:
+            self._writes.add_append(last)
+
+    def _note_change(self, outcome: object) -> None:
+        """Note what another change has returned, or None if a write failed, for later reads from a standby."""
+        if self._writes is not None:
+            self._writes.add_change(outcome)
 
     async def _why_nothing(
         self, query: str, action: str | None = None, conditions: Conditions = UNCONDITIONAL

@@ -21,6 +21,7 @@ from dal._async.runner import AsyncRunner
 from dal._async.schema import apply
 from dal._async.session import AsyncSession
 from dal._async.sources import source_of
+from dal._async.standby import AsyncStandby, connect_standby
 from dal.conninfo import PoolSettings
 from dal.errors import StatementFailed
 from dal.histories._async.export import export
@@ -73,10 +74,10 @@ class AsyncSessionStore:
             validate.optional_identifier("owner", owner),
             read_only,
         )
-        self._closes: AsyncRunner | AsyncAppends | None = runner
+        self._closes: AsyncRunner | AsyncAppends | AsyncStandby | None = runner
 
     @classmethod
-    def _make(cls, backend: AsyncBackend, *, closes: AsyncRunner | AsyncAppends | None) -> Self:
+    def _make(cls, backend: AsyncBackend, *, closes: AsyncRunner | AsyncAppends | AsyncStandby | None) -> Self:
         """Create a store without __init__, whose parameters are all public types."""
         store = cls.__new__(cls)
         vars(store).update(_backend=backend, _closes=closes)
@@ -87,6 +88,8 @@ class AsyncSessionStore:
         cls,
         conninfo: str = "",
         *,
+        standby: str | None = None,
+        standby_wait: float = 0.25,
         schema: str | None = None,
         sanitize: validate.Sanitize = None,
         read_only: bool = False,
@@ -106,6 +109,10 @@ class AsyncSessionStore:
         `schema` becomes the only schema on the search_path. An operation may take at most `timeout` seconds, including
         the wait for a connection and all retries, of which there are at most `retries` (see dal.retries); the server
         gets the timeout as statement_timeout.
+
+        With the connection string of a `standby`, reads come from there, through a second pool with the same settings
+        (docs/guides/standby.md). If the standby fails, or a read would have to wait for it longer than `standby_wait`
+        seconds, the read comes from the primary.
 
         If a client hangs in the middle of a transaction, an export or a stream, the server ends the transaction after
         `idle_timeout` seconds (idle_in_transaction_session_timeout). If the client has vanished from the network, the
@@ -133,10 +140,11 @@ class AsyncSessionStore:
         pool = AsyncOwnPool(settings, schema_check)
         observer = Observer(hook, parameters=hook_parameters)
         runner = AsyncRunner(pool, schema_check, validate.number("retries", retries, least=0), timeout, observer)
+        second = None if standby is None else connect_standby(standby, settings, runner, standby_wait)
         backend = AsyncBackend(
-            runner, AsyncAppends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only
+            runner, AsyncAppends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only, standby=second
         )
-        return cls._make(backend, closes=runner)
+        return cls._make(backend, closes=second or runner)
 
     async def __aenter__(self) -> Self:
         return self
@@ -163,6 +171,10 @@ class AsyncSessionStore:
         owner = validate.user(validate.identifier("user_id", user_id), self._backend.owner)
         return self._make(replace(self._backend, owner=owner), closes=None)
 
+    def on_primary(self) -> Self:
+        """Return a store with the same methods, whose reads come from the primary, although there is a standby."""
+        return self._make(replace(self._backend, standby=None), closes=None)
+
     def writer(self, *, waiting: int = 10_000) -> Self:
         """Return a store with the same methods, which batches concurrent appends into one statement.
 
@@ -187,13 +199,19 @@ class AsyncSessionStore:
         parent_id: str | None = None,
         metadata: Metadata | None = None,
         existing: bool = False,
+        at_least: int | None = None,
     ) -> AsyncSession:
         """Open a session: a new one, or the one with this session_id, stored or not.
 
         Nothing is sent. The other arguments are stored with the session's first message, and are ignored if the session
         is already stored. With `existing`, an append to a session that is not stored raises SessionNotFound instead.
+
+        Reads from a standby may be behind. But they show what was written through this object, and the message with the
+        number `at_least`, for example one that was appended elsewhere.
         """
-        return AsyncSession(self, session_id, source, user_id, parent_id, metadata, existing=existing)
+        return AsyncSession(
+            self, session_id, source, user_id, parent_id, metadata, existing=existing, at_least=at_least
+        )
 
     async def append_all(self, messages: Iterable[tuple[AsyncSession, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of sessions in one statement, in the given order.
@@ -346,4 +364,6 @@ class AsyncSessionStore:
 
     def _on(self, runner: AsyncRunner) -> Self:
         """Return a store like this one that uses another runner, and owns it."""
-        return self._make(replace(self._backend, runner=runner, appends=AsyncAppends(runner)), closes=runner)
+        return self._make(
+            replace(self._backend, runner=runner, appends=AsyncAppends(runner), standby=None), closes=runner
+        )

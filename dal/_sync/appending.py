@@ -100,10 +100,15 @@ def prepare_all(
 
 def send(session: Session, append: Append) -> tuple[Message, ...]:
     """Send an append to a session, and return the stored messages."""
-    session._backend.appends.send(append)
+    try:
+        session._backend.appends.send(append)
+    except BaseException:
+        session._note_change(None)
+        raise
     stored = append.stored
     if stored is None:
         raise _refusal(session, append)
+    session._note_append(stored[-1])
     session.persisted = True
     return stored
 
@@ -133,7 +138,12 @@ def _outcomes(store: SessionStore, given: Sequence[tuple[Session, CheckedMessage
     for session, message in given:
         by_session.setdefault(session.id, (session, []))[1].append(message)
     appends = [(session, prepare(session, checked)) for session, checked in by_session.values()]
-    store._backend.appends.send_all([append for _, append in appends])
+    try:
+        store._backend.appends.send_all([append for _, append in appends])
+    except BaseException:
+        for session, _ in appends:
+            session._note_change(None)
+        raise
     outcomes = {session.id: _outcomes_of(session, append) for session, append in appends}
     return [next(outcomes[session.id]) for session, _ in given]
 
@@ -143,5 +153,6 @@ def _outcomes_of(session: Session, append: Append) -> Iterator[Message | DalErro
     stored = append.stored
     if stored is None:
         return repeat(_refusal(session, append))
+    session._note_append(stored[-1])
     session.persisted = True
     return iter(stored)

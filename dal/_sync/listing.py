@@ -11,6 +11,7 @@ from dal import validate
 from dal._sync.backend import Backend
 from dal._sync.queries import Query, queries
 from dal.errors import DalError, InvalidInput, StatementFailed
+from dal.own_writes import OwnWrites
 from dal.records import Purged, SessionPage, Status
 
 _LISTS: dict[tuple[str, ...], Query] = {
@@ -57,7 +58,7 @@ def list_sessions(  # noqa: PLR0913, PLR0917 - as SessionStore.sessions
     if query is None:
         raise InvalidInput("source", "cannot be given together with parent_id, since no index has both")
     wanted |= {name: value for name, value in filters.items() if name in query.parameters}
-    rows = backend.runner.run(query, **wanted)
+    rows = backend.read(query, wanted)
     if rows and rows[0].is_ahead and _relisted(backend):
         rows = backend.runner.run(query, **wanted)
     page = tuple([row.record for row in rows[:limit]])
@@ -80,19 +81,21 @@ def count_sessions(backend: Backend, user_id: str | None) -> dict[Status, int]:
     of = validate.user(user_id, backend.owner)
     if of is None:
         raise InvalidInput("user_id", "must be given, unless the store is confined to a user")
-    rows = backend.runner.run(queries.sessions.count_of_user, user_id=of)
+    rows = backend.read(queries.sessions.count_of_user, {"user_id": of})
     return {row.status: row.sessions for row in rows}
 
 
-def list_agents(backend: Backend, session_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+def list_agents(
+    backend: Backend, session_ids: Collection[str], writes: OwnWrites | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return the agents of each session, in order of first appearance."""
     wanted = validate.identifiers("session_ids", session_ids)
     if not wanted:
         return {}
     query: Query = queries.sessions.agent_ids
-    if backend.read_only:
+    if backend.read_only or backend.standby is not None:
         query = queries.sessions.agent_ids_read_only
-    rows = backend.runner.run(query, session_ids=wanted, owner=backend.owner)
+    rows = backend.read(query, {"session_ids": wanted, "owner": backend.owner}, writes)
     found = {row.session_id: tuple(row.agent_ids) for row in rows}
     return {session_id: found.get(session_id, ()) for session_id in wanted}
 

@@ -38,7 +38,7 @@ class StorePool(OfOneProcess, EndingPool):
 class OwnPool(Pooled):
     """The store's own pools: one in each process and event loop, opened by the first operation there."""
 
-    def __init__(self, given: PoolSettings, schema: SchemaCheck) -> None:
+    def __init__(self, given: PoolSettings, schema: SchemaCheck, reconnect_timeout: float | None = None) -> None:
         conninfo = given.complete_conninfo()
         # A connection string made from `schema` names pg_temp already.
         may_be_hidden = not given.pgbouncer and "pg_temp" not in conninfo
@@ -50,7 +50,7 @@ class OwnPool(Pooled):
             "timeout": given.timeout,
             # Give up early, and start again with the next request: by default the pool would try for five minutes
             # at growing intervals, and find a server that is back only at the next one.
-            "reconnect_timeout": given.timeout,
+            "reconnect_timeout": given.timeout if reconnect_timeout is None else reconnect_timeout,
             "min_size": given.min_size,
             "max_size": given.max_size,
         }

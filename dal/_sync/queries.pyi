@@ -637,6 +637,15 @@ class _SessionsPause(Query):
           it is safe to repeat.
         """
 
+class _SessionsPosition(Query):
+    def __call__(
+        self, connection: Connection[Any], /, *, session_id: str, owner: str | None = None
+    ) -> rows.Position | None:
+        """Read how far a session is: its next number, and its revision. Both only rise.
+
+        Returns: Position; no row if the session is not stored.
+        """
+
 class _SessionsPurge(Query):
     def __call__(self, connection: Connection[Any], /, *, before: datetime | str, limit: int) -> records.Purged | None:
         """Remove old tombstones of deleted sessions, and old removed messages: at most `limit` of each. Call it until
@@ -728,6 +737,7 @@ class _Sessions:
     list_of_user_and_source: _SessionsListOfUserAndSource
     open: _SessionsOpen
     pause: _SessionsPause
+    position: _SessionsPosition
     purge: _SessionsPurge
     relist: _SessionsRelist
     restore: _SessionsRestore

@@ -71,14 +71,20 @@ class Runner:
         """Run a query file, and call the hook."""
         return self.send(query, parameters)
 
-    def send(self, query: Query, parameters: dict[str, Any], attempts: Attempts | None = None) -> Any:
-        """Run a query file with these parameters, and call the hook."""
-        attempts = attempts or self.attempts()
+    def send(
+        self,
+        query: Query,
+        parameters: dict[str, Any],
+        attempts: Attempts | None = None,
+        run: Callable[[Query, dict[str, Any], Attempts], Any] | None = None,
+    ) -> Any:
+        """Run a query file with these parameters, and call the hook; `run` may run it elsewhere."""
+        attempts, run = attempts or self.attempts(), run or self.run_with_retries
         attempts.is_observed = bool(self.observer)
         if not attempts.is_observed:
-            return self._run(query, parameters, attempts)
+            return run(query, parameters, attempts)
         try:
-            rows = self._run(query, parameters, attempts)
+            rows = run(query, parameters, attempts)
         except BaseException as error:
             self.observer.ended(query.name, parameters, attempts, None, error)
             raise
@@ -90,7 +96,8 @@ class Runner:
         """Check the tables, even if they were checked before."""
         self.send(_CHECK, {})
 
-    def _run(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    def run_with_retries(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
+        """Run a query file, and do not call the hook."""
         while True:
             attempts.sent = False
             try:

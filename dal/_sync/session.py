@@ -12,12 +12,14 @@ from dal import refusals, validate
 from dal._sync.appending import prepare, prepare_all, send
 from dal._sync.changing import change_if_stored, change_message, change_session
 from dal._sync.creating import create_session, store_fork
+from dal._sync.listing import list_agents
 from dal._sync.queries import Query, queries
 from dal._sync.removing import remove_from, remove_last, replace_from
 from dal.appends import UNCONDITIONAL, Conditions, Opening, check_message
 from dal.errors import DalError, InvalidInput
 from dal.histories.pages import PAGE
 from dal.ids import new_id
+from dal.own_writes import OwnWrites
 from dal.records import (
     DELETED,
     LISTED,
@@ -48,6 +50,7 @@ class Session:
         "_may_be_stored",
         "_opening",
         "_store",
+        "_writes",
         "id",
         "metadata",
         "parent_id",
@@ -66,6 +69,7 @@ class Session:
         metadata: Metadata | None,
         *,
         existing: bool,
+        at_least: int | None,
     ) -> None:
         self._store = store
         self._backend = store._backend
@@ -88,6 +92,9 @@ class Session:
         """
         self._existing = validate.flag("existing", existing)
         self._may_be_stored = session_id is not None
+        number = None if at_least is None else validate.number("at_least", at_least, least=0)
+        self._writes = None if self._backend.standby is None else OwnWrites(self.id, number)
+        """Without a standby, every read shows them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}{'' if self.persisted else ', not known to be stored'}>"
@@ -134,7 +141,7 @@ class Session:
     def open(self, latest: int = 20) -> Opened:
         """Read the record, the latest messages and the agents in one round trip, at the start of a turn."""
         limit = validate.number("latest", latest, least=0)
-        rows = self._run(queries.sessions.open, limit=limit)
+        rows = self._read(queries.sessions.open, limit=limit)
         if not rows:
             return Opened(None, (), ())
         self.persisted = True
@@ -143,18 +150,18 @@ class Session:
 
     def latest(self, limit: int = 20) -> tuple[Message, ...]:
         """Read the latest messages, in reading order."""
-        return tuple(self._run(queries.messages.latest, limit=validate.number("limit", limit, least=0)))
+        return tuple(self._read(queries.messages.latest, limit=validate.number("limit", limit, least=0)))
 
     def messages(self, *, after: int | None = None, before: int | None = None, limit: int = 100) -> tuple[Message, ...]:
         """Read a page of messages in reading order: from the start, or after or before a sequence number."""
         most = validate.number("limit", limit, least=0)
         if before is None:
             start = -1 if after is None else validate.number("after", after, least=-1)
-            return tuple(self._run(queries.messages.after, after=start, limit=most))
+            return tuple(self._read(queries.messages.after, after=start, limit=most))
         if after is not None:
             raise InvalidInput("before", "cannot be given together with after; ask for one of them")
         end = validate.number("before", before, least=0)
-        return tuple(self._run(queries.messages.before, before=end, limit=most))
+        return tuple(self._read(queries.messages.before, before=end, limit=most))
 
     def stream(self) -> Generator[Message, None, None]:
         """Yield every message in reading order, from one snapshot, however many there are.
@@ -174,7 +181,7 @@ class Session:
     def message(self, message_id: str) -> Message | None:
         """Read one message by its id; None if the session has no such message."""
         checked = validate.identifier("message_id", message_id)
-        found: Message | None = self._run(queries.messages.get, message_id=checked)
+        found: Message | None = self._read(queries.messages.get, message_id=checked)
         return found
 
     def remove_from(self, sequence: int, *, if_next: int | None = None, keep: bool = True) -> int:
@@ -217,7 +224,7 @@ class Session:
         """
         most = validate.number("limit", limit, least=0)
         end = validate.MAX_NUMBER if before is None else validate.number("before", before, least=0)
-        return tuple(self._run(queries.messages.removed, before=end, limit=most))
+        return tuple(self._read(queries.messages.removed, before=end, limit=most))
 
     def changes(self, *, after: int = 0, limit: int = 100) -> tuple[Change, ...]:
         """Read the changes after a revision, in order. Appends are not among them.
@@ -227,16 +234,16 @@ class Session:
         """
         most = validate.number("limit", limit, least=0)
         revision = validate.number("after", after, least=0)
-        return tuple(self._run(queries.sessions.changes, after=revision, limit=most))
+        return tuple(self._read(queries.sessions.changes, after=revision, limit=most))
 
     def agent_ids(self) -> tuple[str, ...]:
         """List the agents of the session, in order of first appearance."""
-        return (self._store.agent_ids([self.id]))[self.id]
+        return (list_agents(self._backend, [self.id], self._writes))[self.id]
 
     def record(self) -> SessionRecord:
         """Read the session's own row."""
         query = queries.sessions.get
-        record: SessionRecord | None = self._run(query)
+        record: SessionRecord | None = self._read(query)
         if record is None or record.status == DELETED:
             raise self._missing(query.name, record)
         self.persisted = True
@@ -362,13 +369,37 @@ class Session:
         record = store_fork(self, at, fork_id, given)
         opening = {name: getattr(record, name) for name in ("source", "user_id", "parent_id", "metadata")}
         fork = self._store.session(fork_id, **opening)
+        fork._note_change(record)
         fork.persisted = True
         return fork
 
     def _run(self, query: Query, attempts: Attempts | None = None, /, **parameters: Any) -> Any:
-        """Run a query file on this session, confined to the store's user."""
-        backend = self._backend
-        return backend.runner.send(query, {"session_id": self.id, "owner": backend.owner, **parameters}, attempts)
+        """Run a query file on this session, confined to the store's user, and note its outcome."""
+        runner = self._backend.runner
+        try:
+            outcome = runner.send(query, self._parameters(parameters), attempts)
+        except BaseException:
+            self._note_change(None)
+            raise
+        self._note_change(outcome)
+        return outcome
+
+    def _read(self, query: Query, /, **parameters: Any) -> Any:
+        """Run a query file that only reads, as `_run` does, on the standby if there is one."""
+        return self._backend.read(query, self._parameters(parameters), self._writes)
+
+    def _parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return {"session_id": self.id, "owner": self._backend.owner, **parameters}
+
+    def _note_append(self, last: Message) -> None:
+        """Note an append by its last message, for later reads from a standby."""
+        if self._writes is not None:
+            self._writes.add_append(last)
+
+    def _note_change(self, outcome: object) -> None:
+        """Note what another change has returned, or None if a write failed, for later reads from a standby."""
+        if self._writes is not None:
+            self._writes.add_change(outcome)
 
     def _why_nothing(self, query: str, action: str | None = None, conditions: Conditions = UNCONDITIONAL) -> DalError:
         """Find out why a statement returned no row, and return the error; `action` is as in `refusals.reason`."""

@@ -22,6 +22,7 @@ from dal._sync.runner import Runner
 from dal._sync.schema import apply
 from dal._sync.session import Session
 from dal._sync.sources import source_of
+from dal._sync.standby import Standby, connect_standby
 from dal.conninfo import PoolSettings
 from dal.errors import StatementFailed
 from dal.histories._sync.export import export
@@ -74,10 +75,10 @@ class SessionStore:
             validate.optional_identifier("owner", owner),
             read_only,
         )
-        self._closes: Runner | Appends | None = runner
+        self._closes: Runner | Appends | Standby | None = runner
 
     @classmethod
-    def _make(cls, backend: Backend, *, closes: Runner | Appends | None) -> Self:
+    def _make(cls, backend: Backend, *, closes: Runner | Appends | Standby | None) -> Self:
         """Create a store without __init__, whose parameters are all public types."""
         store = cls.__new__(cls)
         vars(store).update(_backend=backend, _closes=closes)
@@ -88,6 +89,8 @@ class SessionStore:
         cls,
         conninfo: str = "",
         *,
+        standby: str | None = None,
+        standby_wait: float = 0.25,
         schema: str | None = None,
         sanitize: validate.Sanitize = None,
         read_only: bool = False,
@@ -107,6 +110,10 @@ class SessionStore:
         `schema` becomes the only schema on the search_path. An operation may take at most `timeout` seconds, including
         the wait for a connection and all retries, of which there are at most `retries` (see dal.retries); the server
         gets the timeout as statement_timeout.
+
+        With the connection string of a `standby`, reads come from there, through a second pool with the same settings
+        (docs/guides/standby.md). If the standby fails, or a read would have to wait for it longer than `standby_wait`
+        seconds, the read comes from the primary.
 
         If a client hangs in the middle of a transaction, an export or a stream, the server ends the transaction after
         `idle_timeout` seconds (idle_in_transaction_session_timeout). If the client has vanished from the network, the
@@ -134,8 +141,11 @@ class SessionStore:
         pool = OwnPool(settings, schema_check)
         observer = Observer(hook, parameters=hook_parameters)
         runner = Runner(pool, schema_check, validate.number("retries", retries, least=0), timeout, observer)
-        backend = Backend(runner, Appends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only)
-        return cls._make(backend, closes=runner)
+        second = None if standby is None else connect_standby(standby, settings, runner, standby_wait)
+        backend = Backend(
+            runner, Appends(runner), validate.sanitize("sanitize", sanitize), read_only=read_only, standby=second
+        )
+        return cls._make(backend, closes=second or runner)
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +172,10 @@ class SessionStore:
         owner = validate.user(validate.identifier("user_id", user_id), self._backend.owner)
         return self._make(replace(self._backend, owner=owner), closes=None)
 
+    def on_primary(self) -> Self:
+        """Return a store with the same methods, whose reads come from the primary, although there is a standby."""
+        return self._make(replace(self._backend, standby=None), closes=None)
+
     def writer(self, *, waiting: int = 10_000) -> Self:
         """Return a store with the same methods, which batches concurrent appends into one statement.
 
@@ -186,13 +200,17 @@ class SessionStore:
         parent_id: str | None = None,
         metadata: Metadata | None = None,
         existing: bool = False,
+        at_least: int | None = None,
     ) -> Session:
         """Open a session: a new one, or the one with this session_id, stored or not.
 
         Nothing is sent. The other arguments are stored with the session's first message, and are ignored if the session
         is already stored. With `existing`, an append to a session that is not stored raises SessionNotFound instead.
+
+        Reads from a standby may be behind. But they show what was written through this object, and the message with the
+        number `at_least`, for example one that was appended elsewhere.
         """
-        return Session(self, session_id, source, user_id, parent_id, metadata, existing=existing)
+        return Session(self, session_id, source, user_id, parent_id, metadata, existing=existing, at_least=at_least)
 
     def append_all(self, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
         """Store messages of any number of sessions in one statement, in the given order.
@@ -343,4 +361,4 @@ class SessionStore:
 
     def _on(self, runner: Runner) -> Self:
         """Return a store like this one that uses another runner, and owns it."""
-        return self._make(replace(self._backend, runner=runner, appends=Appends(runner)), closes=runner)
+        return self._make(replace(self._backend, runner=runner, appends=Appends(runner), standby=None), closes=runner)

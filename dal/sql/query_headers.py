@@ -54,6 +54,7 @@ HEADERS = {
     "sessions.list_of_user_and_source": QueryHeader(rows.ListedSession, repeatable=True),
     "sessions.open": QueryHeader(rows.OpenedRow, repeatable=True),
     "sessions.pause": QueryHeader(records.SessionRecord, repeatable=True),
+    "sessions.position": QueryHeader(rows.Position, repeatable=True),
     "sessions.purge": QueryHeader(records.Purged, repeatable=False),
     "sessions.relist": QueryHeader(rows.Relisted, repeatable=True),
     "sessions.restore": QueryHeader(records.SessionRecord, repeatable=True),

@@ -354,6 +354,7 @@ CALLS = {
     "sessions.list_of_user_and_source": lambda store, session: store.sessions(user_id="u1", source="s1", limit=5),
     "sessions.open": lambda store, session: session.open(5),
     "sessions.pause": lambda store, session: session.pause(),
+    "sessions.position": query_call("sessions.position", session_id="talk"),
     "sessions.purge": lambda store, session: store.purge(datetime(2000, 1, 1, tzinfo=UTC), 5),
     "sessions.relist": query_call("sessions.relist"),
     "sessions.restore": lambda store, session: session.restore(),

@@ -43,7 +43,9 @@ def adapt(server, schema, tables):
     """Adapt an example to the test's server and schema."""
 
     def adapt(code):
-        code = code.replace('"postgresql://localhost/app"', repr(server.conninfo)).replace('"agents"', repr(schema))
+        for address in ('"postgresql://localhost/app"', '"postgresql://standby/app"'):
+            code = code.replace(address, repr(server.conninfo))
+        code = code.replace('"agents"', repr(schema))
         return code.replace("search_path=agents", f"search_path={schema}")
 
     return adapt

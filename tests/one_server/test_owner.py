@@ -103,6 +103,7 @@ STORE = {
     "import_": (lambda mine: mine.import_([APPEND]).refused, {"theirs": "it belongs to another user"}),
     "for_user": (lambda mine: mine.for_user("u1").session("theirs").delete(), False),
     "for_user of another": (lambda mine: mine.for_user("u2"), dal.InvalidInput),
+    "on_primary": (lambda mine: mine.on_primary().session("theirs").latest(), ()),
     "writer": (lambda mine: append_within(mine.writer()), dal.SessionNotFound),
     "transaction": (lambda mine: append_within(mine.transaction()), dal.SessionNotFound),
     "connection": (lambda mine: append_within(mine.connection()), dal.StatementFailed),

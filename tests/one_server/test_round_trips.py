@@ -61,7 +61,17 @@ FOR_ALL_USERS = {"purge"}
 WHOLE_HISTORIES = {"export", "import_", "stream"}
 """Methods whose round trips depend on the number of messages; measured below."""
 
-SENDS_NOTHING = {"close", "connect", "connection", "for_user", "session", "transaction", "using", "writer"}
+SENDS_NOTHING = {
+    "close",
+    "connect",
+    "connection",
+    "for_user",
+    "on_primary",
+    "session",
+    "transaction",
+    "using",
+    "writer",
+}
 """Methods that send nothing themselves; a transaction is measured below."""
 
 

@@ -54,6 +54,7 @@ SESSION_OF_THE_FUTURE = """
 
 def use_histories(store):
     """Stream, export and import; none of it works in the caller's transaction."""
+    store.on_primary().agent_ids([HOSTILE])
     for session_id in ("whole", "long"):
         session = store.session(session_id, source=HOSTILE, user_id=HOSTILE)
         session.append_all([NewMessage(role="u", content=HOSTILE + "\x01" * (n == 0)) for n in range(102)])
@@ -182,28 +183,29 @@ def recorded_store(request, monkeypatch, side, server, schema, options, tables):
         async def watch_async(connection):
             watch(connection)
 
-        never_sent = set()
+        never_sent = {"sessions.position"}  # Only a store with a standby sends it.
         if request.param == "own pool":
-            store = ends.enter_context(side.connect_store(make_conninfo(server.conninfo, options=options["options"])))
-            pool = pool_of(store)
-            check_early = pool._configure
+            conninfo = make_conninfo(server.conninfo, options=options["options"])
+            store = ends.enter_context(side.connect_store(conninfo, standby=conninfo, standby_wait=5.0))
+            for pool in (pool_of(store), pool_of(store, standby=True)):
 
-            def watch_and_check(connection):
-                watch(connection)
-                return check_early(connection)
+                def watch_and_check(connection, check_early=pool._configure):
+                    watch(connection)
+                    return check_early(connection)
 
-            pool._configure = watch_and_check
+                pool._configure = watch_and_check
+            never_sent = set()
         elif request.param == "pool":
             configure = watch if side.name == "sync" else watch_async
             pool = ends.enter_context(side.pool(server.conninfo, kwargs=options, min_size=1, configure=configure))
             store = side.store(pool)
-            never_sent = {"schema.hide_temporary"}  # The caller sets the search_path.
+            never_sent.add("schema.hide_temporary")  # The caller sets the search_path.
         else:
             connection = side.connect(server.conninfo, **options | {"autocommit": request.param == "connection"})
             ends.callback(connection.close)
             watch(connection)
             store = side.store(connection)
-            never_sent = {"schema.hide_temporary"}
+            never_sent.add("schema.hide_temporary")
             if request.param == "no autocommit":  # Refused in the caller's transaction.
                 never_sent |= WHOLE_HISTORIES | {"sessions.relist"}
 

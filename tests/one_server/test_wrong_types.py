@@ -76,6 +76,7 @@ STORE = {
     "session": {
         "session_id": "optional text", "source": "optional text", "user_id": "optional text",
         "parent_id": "optional text", "metadata": "optional metadata", "existing": "flag",
+        "at_least": "optional number",
     },
     "sessions": {
         "user_id": "optional text", "source": "optional text", "parent_id": "optional text", "status": "status",
@@ -93,7 +94,7 @@ STORE = {
     },
     "import_": {"lines": "lines"},
     "writer": {"waiting": "number"},
-    **{method: {} for method in ("apply_schema", "check_schema", "close", "connection", "transaction")},
+    **{method: {} for method in ("apply_schema", "check_schema", "close", "connection", "on_primary", "transaction")},
 }  # fmt: skip
 VALID = {
     "messages": [NewMessage(role="u", content="x")],
