@@ -9,7 +9,7 @@ dal.otel.metrics(store)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from time import time_ns
 from typing import Any
@@ -42,6 +42,8 @@ _LOW_CARDINALITY = (
 
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 """The bucket boundaries that the semantic conventions advise."""
+
+_POOL = "db.client.connection.pool.name"
 
 Attributes = dict[str, str | int]
 
@@ -113,14 +115,17 @@ def metrics(
 
     The metrics are the duration of operations, the wait for a connection, the pool's connections and waiting calls,
     the length of the writers' queues, and the duration of their appends. `pool` is the pool's name in the metrics;
-    give each store a name of its own.
+    give each store a name of its own. The pool of a standby has this name and `-standby`.
     """
     meter = api.get_meter("dal", meter_provider=provider, schema_url=_SCHEMA)
     runner = store._backend.runner  # noqa: SLF001 - one of our own
-    named: Attributes = {"db.client.connection.pool.name": pool}
-    runner.observer.add(_recorder(meter, named if runner.source.is_pooled else None))
+    runner.observer.add(_recorder(meter, {_POOL: pool} if runner.source.is_pooled else None))
+    runners = {pool: ref(runner)}
+    standby = store._backend.standby  # noqa: SLF001
+    if standby is not None:
+        runners[f"{pool}-standby"] = ref(standby.runner)
     if runner.source.is_pooled:
-        _observe(meter, ref(runner), named)
+        _observe(meter, runners)
 
 
 def _recorder(meter: Meter, pool: Attributes | None) -> Hook:
@@ -146,17 +151,18 @@ def _recorder(meter: Meter, pool: Attributes | None) -> Hook:
     return record
 
 
-def _observe(meter: Meter, runner: ref[Any], pool: Attributes) -> None:
-    """Observe a pool and the queues of its writers until the runner is collected."""
+def _observe(meter: Meter, runners: Mapping[str, ref[Any]]) -> None:
+    """Observe pools, by their names, and the queues of their writers until the runners are collected."""
 
     def observed(
         read: Callable[[Counter[str]], int], **more: str
     ) -> Callable[[CallbackOptions], Iterator[Observation]]:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
-            alive = runner()
-            if alive is not None:
-                attributes = pool | {f"db.client.connection.{key}": value for key, value in more.items()}
-                yield Observation(read(_stats(alive)), attributes)
+            attributes = {f"db.client.connection.{key}": value for key, value in more.items()}
+            for pool, runner in runners.items():
+                alive = runner()
+                if alive is not None:
+                    yield Observation(read(_stats(alive)), attributes | {_POOL: pool})
 
         return observe
 

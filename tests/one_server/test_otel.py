@@ -154,6 +154,17 @@ def level(reader, name, **labels):
     return measured(reader)[name, tuple(sorted((prefix + key, value) for key, value in labels.items()))]
 
 
+def test_metrics_of_a_standby(connect_store, server, reader, metering):
+    with connect_store(standby=server.conninfo, standby_wait=5.0, max_size=3) as store:
+        otel.metrics(unwrap(store), metering, pool="mine")
+        store.session("s").latest()
+        store.on_primary().session("s").latest()
+        metrics = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+        sizes = next(metric for metric in metrics if metric.name == "db.client.connection.max")
+        pools = {point.attributes["db.client.connection.pool.name"]: point.value for point in sizes.data.data_points}
+        assert pools == {"mine": 3, "mine-standby": 3}
+
+
 def test_metrics_of_a_pool(connect_store, reader, metering):
     with connect_store(min_size=1, max_size=2, timeout=1.0, retries=0) as store:
         otel.metrics(unwrap(store), metering, pool="mine")
