@@ -126,7 +126,8 @@ class Standby:
         """Read from the standby; if it is behind, read again until it is not, or raise _Behind."""
         began = monotonic()
         deadline = None if attempts.deadline is None else (began + attempts.deadline) / 2  # The rest is the primary's.
-        asked = replace(attempts, retries=0, deadline=deadline)
+        asked = Attempts(0, deadline)
+        asked.is_observed = attempts.is_observed
         try:
             if writes is None or writes.is_empty:
                 return self.runner.run_with_retries(query, parameters, asked)
