@@ -413,8 +413,11 @@ class Simulation(Harness):
 def test_no_call_is_lost_or_overtaken_in_any_order_of_events(data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dal.writer.batch_size.WORTHWHILE", 2)
+        # The test does not depend on the machine's load.
         ticks = count(0.0, 0.001)
-        patch.setattr("dal.writer.queue.monotonic", ticks.__next__)  # The test does not depend on the machine's load.
+        for module in ("queue", "batch", "batch_size"):
+            patch.setattr(f"dal.writer.{module}.monotonic", ticks.__next__)
+        patch.setattr("dal.writer.batch_size.process_time", count(0.0, 0.0005).__next__)
         simulation = Simulation(data.draw)
         events = (
             [simulation.add_call] * 3
