@@ -226,7 +226,7 @@ def agent_mismatches(store, connection, generation):
     """Return the sessions whose list of agents (live, archived or cached) differs from a scan of the messages."""
     prefix = f"{generation}-"
     found = connection.execute(
-        "SELECT session_id, array_agg(agent_id ORDER BY first) FILTER (WHERE agent_id IS NOT NULL) FROM "
+        "SELECT session_id, array_agg(agent_id::text ORDER BY first) FILTER (WHERE agent_id IS NOT NULL) FROM "
         "(SELECT session_id, m.agent_id, min(m.sequence) AS first FROM messages AS m JOIN sessions USING (session_id) "
         "WHERE starts_with(session_id, %s) AND status <> 'trashed' GROUP BY 1, 2) AS agents GROUP BY 1",
         [prefix],

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pytest
@@ -88,6 +89,19 @@ SENDS_NOTHING = {
 }
 
 
+def start(standby):
+    """Start it, and wait until it is consistent, for which pg_ctl does not wait."""
+    standby.start()
+    wait_until(partial(accepts_connections, standby), "the standby started")
+
+
+def accepts_connections(standby):
+    with suppress(psycopg.OperationalError):
+        standby.connect().close()
+        return True
+    return False
+
+
 @contextmanager
 def servers():
     """Start a primary and its standby, which log all statements."""
@@ -96,7 +110,7 @@ def servers():
         primary.make(log_statement="'all'").start()
         with dal.SessionStore.connect(primary.conninfo) as store:
             store.apply_schema()
-        standby.copy(primary).start()
+        start(standby.copy(primary))
         yield primary, standby
     finally:
         standby.remove()
@@ -536,7 +550,7 @@ def test_a_stopped_standby_is_used_again_after_its_start(store, answers, primary
         standby.stop(mode)
         message = talk.append("user", mode)
         assert answers.of(lambda: talk.latest(1)) == (["primary"], (message,))
-        standby.start()
+        start(standby)
         catch_up(primary, standby)
         wait_until(lambda: answers.of(talk.latest)[0] == ["standby"], "the standby is read again")
 
@@ -591,7 +605,7 @@ def test_one_read_at_a_time_tries_a_standby_that_does_not_answer(side, primary, 
                 assert [len(messages) for messages in outcomes] == [3] * 8
                 assert pool.get_stats()["requests_num"] - before == 1
         finally:
-            standby.start()
+            start(standby)
 
 
 def test_a_canceled_statement_is_sent_to_the_primary(side, primary, standby, answers, caplog):
@@ -656,7 +670,12 @@ class Chaos:
         self._standby = standby
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.rounds = 0
+        self._rounds = 0
+
+    @property
+    def is_over(self):
+        """True after two rounds, or if one has failed."""
+        return self._rounds >= 2 or not self._thread.is_alive()
 
     def _run(self):
         while not self._ended.is_set():
@@ -665,8 +684,8 @@ class Chaos:
             resume(self._standby)
             time.sleep(0.4)
             self._standby.stop("immediate")
-            self._standby.start()
-            self.rounds += 1
+            start(self._standby)
+            self._rounds += 1
             time.sleep(1.5)
 
     def __enter__(self):
@@ -719,7 +738,7 @@ def test_no_thread_reads_stale_rows_while_the_standby_fails(primary, standby, fi
         def work(n):
             own = store.session(f"of thread {n}")
             try:
-                while time.monotonic() < ends or chaos.rounds < 2:
+                while time.monotonic() < ends or not chaos.is_over:
                     for session in (own, shared):
                         sent = session.append("user", "x")
                         tally.count("asked for", session.message(sent.message_id))
@@ -764,9 +783,7 @@ def test_no_task_reads_stale_rows_while_the_standby_fails(primary, standby, figu
         ) as store:
             with Chaos(standby) as chaos:
                 ends, shared = time.monotonic() + SECONDS, store.session("shared by tasks")
-                calls = [
-                    work(store, n, shared, lambda: time.monotonic() > ends and chaos.rounds >= 2) for n in range(8)
-                ]
+                calls = [work(store, n, shared, lambda: time.monotonic() > ends and chaos.is_over) for n in range(8)]
                 await asyncio.gather(*calls)
 
     asyncio.run(main())
