@@ -110,7 +110,7 @@ def servers():
         primary.make(log_statement="'all'").start()
         with dal.SessionStore.connect(primary.conninfo) as store:
             store.apply_schema()
-        start(standby.copy(primary))
+        start(standby.copy(primary, max_standby_streaming_delay="-1"))  # It cancels no statement.
         yield primary, standby
     finally:
         standby.remove()
@@ -608,10 +608,20 @@ def test_one_read_at_a_time_tries_a_standby_that_does_not_answer(side, primary, 
             start(standby)
 
 
+@contextmanager
+def canceling(standby):
+    """Let the standby cancel statements that keep it from replaying."""
+    standby.set(max_standby_streaming_delay="'50ms'")
+    try:
+        yield
+    finally:
+        standby.set(max_standby_streaming_delay="-1")
+
+
 def test_a_canceled_statement_is_sent_to_the_primary(side, primary, standby, answers, caplog):
     """The startup process cancels a statement that keeps it from replaying a lock (40001)."""
-    standby.set(max_standby_streaming_delay="'50ms'")
     with (
+        canceling(standby),
         opened(side, primary, standby, timeout=20.0, hook=answers) as store,
         psycopg.connect(primary.conninfo) as first,
         psycopg.connect(primary.conninfo) as second,
