@@ -1,4 +1,4 @@
-"""What a session object has written. A read from a standby must show it."""
+"""Remember what a session object has written, so that its reads from a standby show it."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ class Message:
 
 
 def _quicken(kind: Any) -> None:
-    """Give a frozen dataclass a faster constructor: 0.5 µs instead of 0.9 µs for a message.
+    """Replace the constructor of a frozen dataclass by a faster one: a message takes 0.5 µs instead of 0.9 µs.
 
-    It has the setters of the slots. The standard one calls `object.__setattr__`, which looks up each of them.
+    It calls the setter of each slot. The standard constructor calls `object.__setattr__`, which looks the setter up.
     """
     names = kind.__match_args__
     scope: dict[str, Any] = {f"set_{name}": getattr(kind, name).__set__ for name in names}

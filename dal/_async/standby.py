@@ -171,7 +171,7 @@ class AsyncStandby:
             log.info("the standby answers again")
 
     def _failed(self, error: DalError, query: AsyncQuery, began: float) -> None:
-        """Let the standby rest, unless it only refused this statement, or has answered another read meanwhile."""
+        """Log the failure. Let the standby rest if it did not answer this read, or any other since `began`."""
         level = DEBUG if self._rests_until else WARNING
         log.log(level, "%s: read from the primary, since the standby failed: %s", query.name, error)
         if isinstance(error, ServerUnavailable | SchemaMismatch) and self._answered < began:

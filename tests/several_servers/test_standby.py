@@ -471,7 +471,7 @@ def test_wrong_settings_are_refused(side, options, argument):
 
 @contextmanager
 def lock_of_own_writes_held():
-    """Let another thread hold the lock, which does not exist in a child process that is forked meanwhile."""
+    """Hold the lock in another thread. A child process that is forked in this block does not have that thread."""
     held, ended, here = threading.Event(), threading.Event(), os.getpid()
 
     def hold():
@@ -610,7 +610,7 @@ def test_one_read_at_a_time_tries_a_standby_that_does_not_answer(side, primary, 
 
 @contextmanager
 def canceling(standby):
-    """Let the standby cancel statements that keep it from replaying."""
+    """In this block, the standby cancels any statement that blocks its replay for 50 ms."""
     standby.set(max_standby_streaming_delay="'50ms'")
     try:
         yield
