@@ -1,4 +1,4 @@
-"""Tables with our names that another role has created are never used."""
+"""Tables and domains with our names that another role has created are never used."""
 
 import psycopg
 import pytest
@@ -24,6 +24,7 @@ PLANTED = {
     "one table": "CREATE TABLE messages (LIKE pg_class)",
     "the table of versions": "CREATE TABLE dal_schema (version integer, usable_from integer)",
     "a view": "CREATE VIEW sessions AS SELECT 1 AS session_id",
+    "a domain": "CREATE DOMAIN dal_identifier AS text",
     "a view that runs code": """
         CREATE FUNCTION run() RETURNS integer LANGUAGE plpgsql IMMUTABLE AS
         $$ BEGIN RAISE EXCEPTION 'ran as %%', current_user; END $$;
