@@ -74,6 +74,8 @@ def text(argument: str, value: object) -> str:
 
 def content(argument: str, value: object, sanitize: Sanitize) -> str:
     """Return a message's content, with replaced characters if `sanitize` says so."""
+    if type(value) is str and value.isascii() and "\0" not in value and len(value) <= MAX_CONTENT:
+        return value  # The usual case, in a third of the time.
     if sanitize == "replace" and isinstance(value, str):
         value = value.replace("\0", "\ufffd")
         if not value.isascii():
@@ -95,6 +97,8 @@ def sanitize(argument: str, value: Sanitize) -> Sanitize:
 
 def identifier(argument: str, value: object) -> str:
     """Return an id, a role or a source: not empty, and short enough for the indexes."""
+    if type(value) is str and value.isascii() and "\0" not in value and 0 < len(value) <= MAX_ID_LENGTH:
+        return value  # The usual case, in a third of the time.
     checked = text(argument, value)
     if not checked:
         raise InvalidInput(argument, "is empty")

@@ -79,12 +79,12 @@ class AsyncRunner:
         run: Callable[[AsyncQuery, dict[str, Any], Attempts], Awaitable[Any]] | None = None,
     ) -> Any:
         """Run a query file with these parameters, and call the hook; `run` may run it elsewhere."""
-        attempts, run = attempts or self.attempts(), run or self.run_with_retries
+        attempts = attempts or Attempts(self.retries, None if self.timeout is None else self.deadline())
         attempts.is_observed = bool(self.observer)
         if not attempts.is_observed:
-            return await run(query, parameters, attempts)
+            return await (run or self.run_with_retries)(query, parameters, attempts)
         try:
-            rows = await run(query, parameters, attempts)
+            rows = await (run or self.run_with_retries)(query, parameters, attempts)
         except BaseException as error:
             self.observer.ended(query.name, parameters, attempts, None, error)
             raise
@@ -115,10 +115,14 @@ class AsyncRunner:
     async def _attempt(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
-        connection = await self._take(attempts)
+        if self.source.ended is not None:
+            raise StoreClosed(self.source.ended)
+        asked, source = monotonic() if attempts.is_observed else 0.0, attempts.source or self.source
+        connection = await source.take(attempts.deadline)
         succeeded = False
         try:
             if attempts.is_observed:
+                attempts.waited += monotonic() - asked
                 attempts.server = server_of(connection)
             if attempts.deadline is not None:
                 set_deadline(connection, attempts.deadline)
@@ -138,16 +142,18 @@ class AsyncRunner:
                 await forget_statements(connection)
             raise
         finally:
-            await (attempts.source or self.source).give_back(connection, commit=succeeded)
+            await source.give_back(connection, commit=succeeded)
             attempts.is_back = True
         return rows
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Take a connection for a block; a pool's connection commits or rolls back at its end."""
+        if self.source.ended is not None:
+            raise StoreClosed(self.source.ended)
         attempts = Attempts(0, self.deadline())
         try:
-            connection = await self._take(attempts)
+            connection = await self.source.take(attempts.deadline)
             succeeded, begun_in = False, process()
             with not_in_child(connection):
                 try:
@@ -285,14 +291,3 @@ class AsyncRunner:
                 tried_again(query, error, pause)
                 return pause
         raise explained from error
-
-    async def _take(self, attempts: Attempts) -> AsyncConnection[Any]:
-        if self.source.ended is not None:
-            raise StoreClosed(self.source.ended)
-        source = attempts.source or self.source
-        if not attempts.is_observed:
-            return await source.take(attempts.deadline)
-        asked = monotonic()
-        connection = await source.take(attempts.deadline)
-        attempts.waited += monotonic() - asked
-        return connection

@@ -79,12 +79,12 @@ class Runner:
         run: Callable[[Query, dict[str, Any], Attempts], Any] | None = None,
     ) -> Any:
         """Run a query file with these parameters, and call the hook; `run` may run it elsewhere."""
-        attempts, run = attempts or self.attempts(), run or self.run_with_retries
+        attempts = attempts or Attempts(self.retries, None if self.timeout is None else self.deadline())
         attempts.is_observed = bool(self.observer)
         if not attempts.is_observed:
-            return run(query, parameters, attempts)
+            return (run or self.run_with_retries)(query, parameters, attempts)
         try:
-            rows = run(query, parameters, attempts)
+            rows = (run or self.run_with_retries)(query, parameters, attempts)
         except BaseException as error:
             self.observer.ended(query.name, parameters, attempts, None, error)
             raise
@@ -113,10 +113,14 @@ class Runner:
     def _attempt(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
-        connection = self._take(attempts)
+        if self.source.ended is not None:
+            raise StoreClosed(self.source.ended)
+        asked, source = monotonic() if attempts.is_observed else 0.0, attempts.source or self.source
+        connection = source.take(attempts.deadline)
         succeeded = False
         try:
             if attempts.is_observed:
+                attempts.waited += monotonic() - asked
                 attempts.server = server_of(connection)
             if attempts.deadline is not None:
                 set_deadline(connection, attempts.deadline)
@@ -136,16 +140,18 @@ class Runner:
                 forget_statements(connection)
             raise
         finally:
-            (attempts.source or self.source).give_back(connection, commit=succeeded)
+            source.give_back(connection, commit=succeeded)
             attempts.is_back = True
         return rows
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
         """Take a connection for a block; a pool's connection commits or rolls back at its end."""
+        if self.source.ended is not None:
+            raise StoreClosed(self.source.ended)
         attempts = Attempts(0, self.deadline())
         try:
-            connection = self._take(attempts)
+            connection = self.source.take(attempts.deadline)
             succeeded, begun_in = False, process()
             with not_in_child(connection):
                 try:
@@ -281,14 +287,3 @@ class Runner:
                 tried_again(query, error, pause)
                 return pause
         raise explained from error
-
-    def _take(self, attempts: Attempts) -> Connection[Any]:
-        if self.source.ended is not None:
-            raise StoreClosed(self.source.ended)
-        source = attempts.source or self.source
-        if not attempts.is_observed:
-            return source.take(attempts.deadline)
-        asked = monotonic()
-        connection = source.take(attempts.deadline)
-        attempts.waited += monotonic() - asked
-        return connection
