@@ -88,7 +88,7 @@ def test_a_deleted_session_refuses_everything(store, deleted, connection, name):
     with pytest.raises(dal.SessionDeleted, match="session 's' was deleted; "):
         WRITES[name](deleted, store)
     assert not deleted.persisted
-    assert rows(connection, "sessions")[:1] == before
+    assert before[0] in rows(connection, "sessions")
     assert connection.execute("SELECT count(*) FROM messages WHERE session_id = 's'").fetchone() == (0,)
 
 
@@ -172,12 +172,12 @@ def test_an_import_is_refused_by_a_deleted_session(store, deleted, connection):
     lines = [line(message_id="m0"), line("other"), line(message_id="new")]
     for imported in (store.import_(sorted(lines)), store.import_([line()])):
         assert imported.refused == {"s": "it was deleted"}
-    assert rows(connection, "sessions")[:1] == before
+    assert before[0] in rows(connection, "sessions")
     assert [row["session_id"] for (row,) in rows(connection, "messages")] == ["other"]
     line_of_session = json.dumps({"session": {"session_id": "s", "user_id": "u1"}})
     assert store.import_([line_of_session]).refused == {"s": "it was deleted"}
     assert store.for_user("u1").import_([line()]).refused == {"s": "it belongs to another user"}
-    assert rows(connection, "sessions")[:1] == before
+    assert before[0] in rows(connection, "sessions")
 
 
 def test_delete_idle_leaves_tombstones(store, connection):
