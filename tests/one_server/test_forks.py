@@ -362,6 +362,10 @@ new_id()
 sessions = [store.session("store"), writer.session("writer")]
 for session in sessions:
     session.append("user", "before")
+# A child without hooks hangs if another thread waits for Python's lock at the fork; so the pool must be at rest.
+for pool in store._backend.runner.source.pools:
+    pool.wait()
+time.sleep(0.2)
 reads, writes = os.pipe()
 pid = ctypes.PyDLL(None).fork()
 ids = {new_id()[10:] for _ in range(100)}
