@@ -100,7 +100,8 @@ class DeadlineConnection(TimeLimits, Connection[Any]):
         try:
             connection = super().connect(*arguments, **settings)
         except psycopg.Error as error:
-            cls.why_not = error
+            # The frames of its traceback hold the socket of an attempt that was too late, as long as the error is kept.
+            cls.why_not = error.with_traceback(None)
             raise
         cls.why_not = None
         connection.made = monotonic()

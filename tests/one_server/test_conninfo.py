@@ -1,5 +1,6 @@
 """The connection parameters of a store's own pool, and what the server does about idle clients."""
 
+import socket
 import time
 
 import pytest
@@ -138,3 +139,17 @@ def test_an_append_succeeds_after_idle_session_timeout_closed_the_connection(sid
         store.session("s").append("user", "x")
         time.sleep(0.5)
         assert store.session("s").append("user", "y").sequence == 1
+
+
+def test_an_attempt_to_connect_that_is_too_late_leaves_no_open_socket(side):
+    """The pool's log record keeps the error, and so does the store for a while; neither may keep the socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        conninfo = f"host={host} port={port} user=u dbname=d sslmode=disable gssencmode=disable connect_timeout=2"
+        with side.connect_store(conninfo, timeout=2.5) as store:
+            with pytest.raises(dal.ServerUnavailable):
+                store.check_schema()
+            with listener.accept()[0] as client:
+                client.settimeout(1)
+                while client.recv(1024):  # The startup message, and then the end.
+                    pass
