@@ -1,0 +1,58 @@
+"""Every query in stores of up to ten million messages, with large sessions and users among small ones.
+
+uv run pytest bench/test_large.py --large  # ten million messages: 8 GB of disk
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+from large import fill, settle
+from large.operations import measure
+from large.verdicts import broken, growth, worst
+from results import Curve
+from variant_tables import Schema
+
+from dal.gate.measure.growth import SLACK
+
+SIZES = (10_000, 20_000, 40_000)
+LARGE = (10_000, 100_000, 1_000_000, 10_000_000)
+TITLE = "costs of a call in a store of n messages"
+
+pytestmark = pytest.mark.time_limit(2 * 3600)
+
+
+@pytest.fixture(scope="module")
+def stores(server, large):
+    """Return the schemas of filled stores, by their numbers of messages."""
+    places = {size: Schema(server.conninfo) for size in (LARGE if large else SIZES)}
+    for size, place in places.items():
+        with closing(place.connect()) as connection:
+            fill(connection, size)
+            settle(connection)
+    yield {size: place.schema for size, place in places.items()}
+    for place in places.values():
+        place.close()
+
+
+def test_every_promise_is_kept_in_a_large_store(server, stores, ledger, large):
+    measured = measure(server.conninfo, stores)
+    assert not [one.failure for one in measured if one.failure]
+    for one in measured:
+        add(ledger.table(TITLE), one)
+    if large:  # Small stores fit on a few pages, which a scan reads as cheaply as an index.
+        assert [text for one in measured for text in broken(one)] == []
+
+
+def add(table, one):
+    """Add the costs of a query to a table of the report: the higher of both plans."""
+    table.rows.setdefault(one.subject.name, {})
+    costs = worst(next(iter(one.curves.values())))
+    metrics = {"buffers": "buffers", "rows read": "rows_read", "WAL bytes": "wal_bytes"}
+    for metric, attribute in metrics.items():
+        figures = {size: getattr(cost, attribute) for size, cost in costs.items()}
+        if any(figures.values()):
+            slack = SLACK if metric != "WAL bytes" else 256
+            table.curves.setdefault(one.subject.name, {})[metric] = Curve(figures, str(growth(figures, slack)))
+    table.rows[one.subject.name]["ms of CPU"] = " ".join(f"{cost.cpu_ms or 0:.2f}" for cost in costs.values())
