@@ -2,7 +2,11 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
-from paths import TESTS
+from paths import ROOT, TESTS
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    # Otherwise every process of pytest-xdist and every started program would compile hundreds of modules again.
+    os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache/compiled")
 
 pytest_plugins = ["time_limit", "skips", "servers", "old_tables", "browser", "reviewed", "faults.plugin"]
 

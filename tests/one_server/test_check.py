@@ -8,6 +8,7 @@ import sys
 import time
 from xml.etree import ElementTree as ET
 
+import program
 import psycopg
 import pytest
 from paths import ROOT
@@ -20,9 +21,7 @@ GATED = ["--queries", TODO / "queries", "--schema", TODO / "schema.sql", "--fixt
 
 
 def check(*options, cwd=ROOT):
-    command = [sys.executable, "-m", "dal.cli", "check", *map(str, options)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "140"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
+    return program.run("check", *options, cwd=cwd, env={**os.environ, "COLUMNS": "140"})
 
 
 def scratch_schemas(server):
@@ -72,16 +71,12 @@ def test_queries_of_another_project(server):
 
 
 def test_the_example_can_be_copied_and_measured(server, tmp_path):
-    def dal(*arguments, cwd):
-        command = [sys.executable, "-m", "dal.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
-
-    copied = dal("init", "todo", cwd=tmp_path)
+    copied = program.run("init", "todo", cwd=tmp_path)
     assert (copied.returncode, copied.stderr) == (0, "")
     assert "cd todo && dal check" in copied.stdout
-    done = dal("check", "add", "--dsn", server.conninfo, cwd=tmp_path / "todo/queries")
+    done = program.run("check", "add", "--dsn", server.conninfo, cwd=tmp_path / "todo/queries")
     assert done.returncode == 0, done.stdout + done.stderr
-    again = dal("init", "todo", cwd=tmp_path)
+    again = program.run("init", "todo", cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")
     assert "todo exists already" in again.stderr
 

@@ -59,8 +59,8 @@ def help_outputs():
 
 
 def test_all_commands_are_listed(run):
-    for arguments in ((), ("--help",)):
-        output = run(*arguments)
+    for start, arguments in ((run, ()), (program.start, ("--help",))):
+        output = start(*arguments)
         for one in COMMANDS:
             assert " ".join(one) in output.stdout + output.stderr
     assert output.returncode == 0
@@ -83,7 +83,7 @@ def test_examples_in_help_texts_cover_all_commands(help_outputs):
 
 
 def test_the_version_is_shown(run):
-    done = run("--version")
+    done = program.start("--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("session-dal")
 
@@ -93,7 +93,8 @@ def test_an_unknown_command_is_refused(run):
 
 
 def test_schema_print_prints_the_file(run):
-    assert run("schema", "print").stdout == SCHEMA.read_text(encoding="utf-8")
+    for print_it in (run, program.start):
+        assert print_it("schema", "print").stdout == SCHEMA.read_text(encoding="utf-8")
 
 
 def test_a_closed_pipe_is_no_error(run):
@@ -106,7 +107,7 @@ def test_the_schema_is_checked_and_applied(run, dsn, schema):
     options = ("--schema", schema, *dsn)
     assert_fails(run("schema", "check", *options), "dal schema apply", status=1)
     for _ in range(2):
-        done = run("schema", "apply", *options)
+        done = program.start("schema", "apply", *options)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"version {VERSION}" in done.stdout
         assert schema in done.stdout

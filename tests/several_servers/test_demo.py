@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import program
 import psycopg
 import pytest
 
@@ -69,7 +70,7 @@ def wait_until(condition, what):
 @contextmanager
 def running(*options, **environment):
     """Run the demo in its own process group, as a terminal does."""
-    program = subprocess.Popen(
+    demo = subprocess.Popen(
         [*DEMO, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,11 +79,11 @@ def running(*options, **environment):
         env=os.environ | environment,
     )
     try:
-        yield program
+        yield demo
     finally:
-        if program.poll() is None:
-            program.kill()
-        program.communicate()
+        if demo.poll() is None:
+            demo.kill()
+        demo.communicate()
 
 
 def figures(output):
@@ -102,9 +103,7 @@ def output(server):
     """The output of a short demo, which has dropped its schema."""
     with psycopg.connect(server.conninfo, autocommit=True) as observer:
         before = scratch_schemas(observer)
-        done = subprocess.run(
-            [*DEMO, "--quick", "--dsn", server.conninfo], capture_output=True, text=True, timeout=120, check=False
-        )
+        done = program.run("demo", "--quick", "--dsn", server.conninfo)
         after = scratch_schemas(observer)
     assert (done.returncode, done.stderr) == (0, f"On PostgreSQL {server.version} (given): {server.place}\n")
     assert after == before
@@ -167,18 +166,16 @@ def test_figures_of_the_agents_of_an_archived_session(output):
 
 
 def test_its_own_server_leaves_nothing_behind(folder):
-    with running("--quick", "--server", "embedded", TMPDIR=str(folder)) as program:
-        out, err = program.communicate(timeout=120)
-    assert (program.returncode, without_server(err)) == (0, "")
+    with running("--quick", "--server", "embedded", TMPDIR=str(folder)) as demo:
+        out, err = demo.communicate(timeout=120)
+    assert (demo.returncode, without_server(err)) == (0, "")
     assert "embedded-18" in out
     assert processes_in(folder) == []
     assert list(folder.glob("session-dal-*")) == []
 
 
 def test_dsn_and_server_exclude_each_other(server):
-    done = subprocess.run(
-        [*DEMO, "--dsn", server.conninfo, "--server", "embedded"], capture_output=True, text=True, check=False
-    )
+    done = program.run("demo", "--dsn", server.conninfo, "--server", "embedded")
     assert done.returncode == 2
     assert "either" in done.stderr
 
@@ -186,12 +183,12 @@ def test_dsn_and_server_exclude_each_other(server):
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_it_drops_its_schema_when_interrupted(server, observer, signum, status):
     before = scratch_schemas(observer)
-    with running("--dsn", server.conninfo) as program:
+    with running("--dsn", server.conninfo) as demo:
         (schema,) = wait_until(lambda: scratch_schemas(observer) - before, "there is a schema")
         wait_until(lambda: rows_written(observer, schema) > 500, "it has written rows")
-        program.send_signal(signum)
-        out, err = program.communicate(timeout=60)
-    assert (program.returncode, out) == (status, "")
+        demo.send_signal(signum)
+        out, err = demo.communicate(timeout=60)
+    assert (demo.returncode, out) == (status, "")
     assert without_server(err) == f"dal: stopped by {signum.name}\n"
     assert scratch_schemas(observer) == before
 
@@ -200,27 +197,27 @@ def test_it_drops_its_schema_when_interrupted(server, observer, signum, status):
     "moment", ["session-dal-*", "session-dal-*/data/PG_VERSION", "session-dal-*/data/postmaster.pid"]
 )
 def test_it_leaves_nothing_behind_when_interrupted_while_its_server_starts(folder, moment):
-    with running("--server", "embedded", TMPDIR=str(folder)) as program:
+    with running("--server", "embedded", TMPDIR=str(folder)) as demo:
         wait_until(lambda: list(folder.glob(moment)), f"there is {moment}")
         # Like Ctrl-C, to the whole group, including the programs that start the server.
-        os.killpg(program.pid, signal.SIGINT)
-        out, err = program.communicate(timeout=60)
-    assert (program.returncode, out) == (130, "")
+        os.killpg(demo.pid, signal.SIGINT)
+        out, err = demo.communicate(timeout=60)
+    assert (demo.returncode, out) == (130, "")
     assert without_server(err) == "dal: stopped by SIGINT\n"
     assert processes_in(folder) == []
     assert list(folder.glob("session-dal-*")) == []
 
 
 def test_it_stops_its_server_when_interrupted(folder):
-    with running("--server", "embedded", TMPDIR=str(folder)) as program:
+    with running("--server", "embedded", TMPDIR=str(folder)) as demo:
         wait_until(lambda: list(folder.glob("session-dal-*/data/postmaster.pid")), "there is a server")
         time.sleep(1.5)
         # An impatient user presses Ctrl-C several times.
         for _ in range(3):
-            os.killpg(program.pid, signal.SIGINT)
+            os.killpg(demo.pid, signal.SIGINT)
             time.sleep(0.05)
-        out, err = program.communicate(timeout=60)
-    assert (program.returncode, out) == (130, "")
+        out, err = demo.communicate(timeout=60)
+    assert (demo.returncode, out) == (130, "")
     assert without_server(err) == "dal: stopped by SIGINT\n"
     assert processes_in(folder) == []
     assert list(folder.glob("session-dal-*")) == []

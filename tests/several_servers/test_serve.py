@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from program import run
 from test_demo import folder, processes_in, wait_until  # noqa: F401 - a fixture among them
 
 import dal
@@ -77,7 +78,7 @@ def test_the_printed_connection_string_works_with_the_commands(folder):  # noqa:
     with serving(folder) as (program, conninfo):
         environment = os.environ | {"DAL_DSN": conninfo}
         for command in (["schema", "check"], ["sessions"]):
-            done = subprocess.run([sys.executable, "-m", "dal", *command], env=environment, timeout=120, check=False)
+            done = run(*command, module="dal", env=environment)
             assert done.returncode == 0
         stop(program)
 
@@ -95,13 +96,13 @@ def test_data_of_another_version_is_refused(folder):  # noqa: F811
     data = folder / "session-dal"
     data.mkdir()
     (data / "PG_VERSION").write_text("9.6", encoding="utf-8")
-    done = subprocess.run([*SERVE, "--data", folder], capture_output=True, text=True, timeout=120, check=False)
+    done = run("serve", "--data", folder, module="dal")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"dal: the embedded server cannot use {data}: ")
     assert done.stderr.count("\n") == 1
 
 
 def test_a_folder_that_cannot_be_created_is_an_error():
-    done = subprocess.run([*SERVE, "--data", Path("/dev/null/x")], capture_output=True, text=True, check=False)
+    done = run("serve", "--data", Path("/dev/null/x"), module="dal")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot use /dev/null/x/session-dal" in done.stderr
