@@ -33,12 +33,29 @@ SLOW = (
 )
 """Folders and files whose tests are all slow."""
 
+LONGEST = (
+    "several_servers/test_through_pgbouncer.py",
+    "browser/test_review.py",
+    "one_server/test_histories.py",
+    "one_server/test_endings.py",
+    "one_server/test_callers_pool.py",
+    "one_server/test_owner.py",
+    "one_server/test_grants.py",
+    "one_server/test_check.py",
+    "several_servers/test_lazy.py",
+    "several_servers/test_secrets.py",
+    "several_servers/test_serve.py",
+    "several_servers/test_demo.py",
+)
+"""The files that take longest. They are run first, so that at the end no process is alone with one of them."""
+
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too, as parts of the suite do")
 
 
 def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest_collection_modifyitems chooses the order.
     config.addinivalue_line("markers", "slow: takes many seconds, so the whole suite runs it with --slow only")
     config.addinivalue_line("markers", "full: thousands of races, in minutes, so it runs with --faults=full only")
     if hasattr(config, "workerinput"):
@@ -54,8 +71,11 @@ def pytest_configure_node(node):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Run the whole suite on every core, each with its own server; run a part of it in this process."""
-    return os.cpu_count() if _is_whole(config) else 0
+    """Run the whole suite in three processes per two cores, each with its own server; run a part of it in this process.
+
+    A process of the tests is idle for a quarter of its time: it waits for timeouts, locks and processes that end.
+    """
+    return max(2, os.cpu_count() * 3 // 2) if _is_whole(config) else 0
 
 
 def pytest_report_header(config):
@@ -67,15 +87,22 @@ def pytest_report_header(config):
 
 
 def pytest_itemcollected(item):
-    if item.path.relative_to(TESTS).as_posix().startswith(SLOW):
+    if _place(item).startswith(SLOW):
         item.add_marker("slow")
 
 
 def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        ranks = {place: rank for rank, place in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(_place(item), len(ranks)))
     for name, wanted in (("slow", config.option.slow), ("full", config.option.faults == "full")):
         if not wanted:
             config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(name)])
             items[:] = [item for item in items if not item.get_closest_marker(name)]
+
+
+def _place(item):
+    return item.path.relative_to(TESTS).as_posix()
 
 
 def _is_whole(config):
