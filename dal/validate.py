@@ -43,6 +43,9 @@ MAX_SECONDS = 2_000_000
 MAX_MANY = 10_000
 """Messages or ids in one call: other writers of a session wait until all are stored."""
 
+MAX_SHARDS = 64_000
+"""The most that Citus allows."""
+
 Sanitize = Literal["replace"] | None
 """What to do with characters that PostgreSQL cannot store: refuse the message, or replace them."""
 

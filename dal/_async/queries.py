@@ -8,7 +8,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import Format
 from psycopg.rows import args_row
 
-from dal.sql import QUERIES
+from dal.sql import DISTRIBUTED, QUERIES
 from dal.sql.loader import MetadataLoader, Statement, load
 
 
@@ -69,5 +69,5 @@ class AsyncSpare:
             self._cursors[query.name] = cursor
 
 
-async_queries = load(QUERIES, AsyncQuery)
+async_queries = load(QUERIES, AsyncQuery, DISTRIBUTED / "queries")
 """Every query file as an asynchronous function, in a namespace for each folder."""

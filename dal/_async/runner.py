@@ -130,6 +130,8 @@ class AsyncRunner:
                 require_server(connection)
             elif self.schema.is_due(connection):
                 await check(self.schema, connection)
+            if self.schema.distributed:
+                query = query.distributed
             attempts.sent = True
             rows = await query.send(connection, parameters, self.source.spare)
             if query is _CHECK:

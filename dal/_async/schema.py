@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.pq import PipelineStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 
 from dal._async.queries import async_queries
 from dal.errors import StatementFailed
+from dal.rows import SchemaFact
+from dal.schema import distributed, drift
 from dal.schema.check import SchemaCheck, require_server
 from dal.sql import SCHEMA
 
@@ -24,16 +28,46 @@ async def check(schema: SchemaCheck, connection: AsyncConnection[Any]) -> None:
 
 
 async def apply(runner: AsyncRunner) -> None:
-    """Run schema.sql; only check tables of another version, since this release may work with newer ones."""
+    """Run schema.sql; only check tables of another version or layout, since this release may work with them."""
     try:
-        async with runner.connection() as connection:
-            if connection.pgconn.pipeline_status != PipelineStatus.OFF:
-                raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
+        async with _ready(runner) as connection:
             await connection.execute(SCHEMA.read_bytes(), prepare=False)
-    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+    except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.FeatureNotSupported) as error:
         try:
             await runner.check()
         except StatementFailed:  # The file failed the caller's transaction: report its error.
             raise await runner.explain(error, "schema.sql", sent=True) from error
     except psycopg.Error as error:
         raise await runner.explain(error, "schema.sql", sent=True) from error
+
+
+async def apply_distributed(runner: AsyncRunner, shards: int) -> None:
+    """Create the tables, distribute them over the nodes of a Citus cluster, and create the functions."""
+    try:
+        async with _ready(runner) as connection:
+            async with connection.transaction():
+                is_new = not drift.is_distributed(await _facts(connection))
+                await connection.execute("SELECT set_config('citus.shard_count', %s, true)", [str(shards)])
+                await connection.execute(distributed.script(with_tables=is_new), prepare=False)
+            if connection.info.transaction_status == TransactionStatus.IDLE:
+                await connection.execute(distributed.STATISTICS.read_bytes(), prepare=False)
+    except psycopg.Error as error:
+        raise await runner.explain(error, "schema.sql", sent=True) from error
+
+
+async def _facts(connection: AsyncConnection[Any]) -> list[SchemaFact]:
+    """Return the facts about the tables; none if there are no tables."""
+    try:
+        async with connection.transaction():
+            return await async_queries.schema.check(connection)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return []
+
+
+@asynccontextmanager
+async def _ready(runner: AsyncRunner) -> AsyncIterator[AsyncConnection[Any]]:
+    """Yield a connection that can run a file of many statements."""
+    async with runner.connection() as connection:
+        if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
+        yield connection

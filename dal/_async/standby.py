@@ -61,6 +61,9 @@ class AsyncPositionedRead(AsyncQuery):
     def __init__(self, query: AsyncQuery, session_id: str) -> None:
         for name in Statement.__slots__:
             setattr(self, name, getattr(query, name))
+        self.distributed = self
+        if query.distributed is not query:
+            self.distributed = AsyncPositionedRead(query.distributed, session_id)
         self._session_id = session_id
 
     async def send(

@@ -18,7 +18,7 @@ from dal._async.erasing import erase_user
 from dal._async.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._async.pool import AsyncOwnPool
 from dal._async.runner import AsyncRunner
-from dal._async.schema import apply
+from dal._async.schema import apply, apply_distributed
 from dal._async.session import AsyncSession
 from dal._async.sources import source_of
 from dal._async.standby import AsyncStandby, connect_standby
@@ -317,9 +317,18 @@ class AsyncSessionStore:
         backend = self._backend
         return await import_lines(backend.runner, lines, owner=backend.owner, sanitize=backend.sanitize)
 
-    async def apply_schema(self) -> None:
-        """Create missing tables in the first schema of the search_path."""
-        await apply(self._backend.runner)
+    async def apply_schema(self, *, distributed: bool = False, shards: int = 32) -> None:
+        """Create missing tables in the first schema of the search_path.
+
+        With `distributed`, distribute them over the nodes of a Citus cluster, in this number of shards
+        (docs/guides/distributed.md).
+        """
+        if validate.flag("distributed", distributed):
+            await apply_distributed(
+                self._backend.runner, validate.number("shards", shards, least=1, most=validate.MAX_SHARDS)
+            )
+        else:
+            await apply(self._backend.runner)
 
     async def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables exist and are those of this release."""

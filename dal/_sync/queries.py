@@ -9,7 +9,7 @@ from psycopg import Connection, RawCursor
 from psycopg.pq import Format
 from psycopg.rows import args_row
 
-from dal.sql import QUERIES
+from dal.sql import DISTRIBUTED, QUERIES
 from dal.sql.loader import MetadataLoader, Statement, load
 
 
@@ -68,5 +68,5 @@ class Spare:
             self._cursors[query.name] = cursor
 
 
-queries = load(QUERIES, Query)
+queries = load(QUERIES, Query, DISTRIBUTED / "queries")
 """Every query file as an synchronous function, in a namespace for each folder."""

@@ -128,6 +128,8 @@ class Runner:
                 require_server(connection)
             elif self.schema.is_due(connection):
                 check(self.schema, connection)
+            if self.schema.distributed:
+                query = query.distributed
             attempts.sent = True
             rows = query.send(connection, parameters, self.source.spare)
             if query is _CHECK:

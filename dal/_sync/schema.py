@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import Connection
-from psycopg.pq import PipelineStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 
 from dal._sync.queries import queries
 from dal.errors import StatementFailed
+from dal.rows import SchemaFact
+from dal.schema import distributed, drift
 from dal.schema.check import SchemaCheck, require_server
 from dal.sql import SCHEMA
 
@@ -25,16 +29,46 @@ def check(schema: SchemaCheck, connection: Connection[Any]) -> None:
 
 
 def apply(runner: Runner) -> None:
-    """Run schema.sql; only check tables of another version, since this release may work with newer ones."""
+    """Run schema.sql; only check tables of another version or layout, since this release may work with them."""
     try:
-        with runner.connection() as connection:
-            if connection.pgconn.pipeline_status != PipelineStatus.OFF:
-                raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
+        with _ready(runner) as connection:
             connection.execute(SCHEMA.read_bytes(), prepare=False)
-    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+    except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.FeatureNotSupported) as error:
         try:
             runner.check()
         except StatementFailed:  # The file failed the caller's transaction: report its error.
             raise runner.explain(error, "schema.sql", sent=True) from error
     except psycopg.Error as error:
         raise runner.explain(error, "schema.sql", sent=True) from error
+
+
+def apply_distributed(runner: Runner, shards: int) -> None:
+    """Create the tables, distribute them over the nodes of a Citus cluster, and create the functions."""
+    try:
+        with _ready(runner) as connection:
+            with connection.transaction():
+                is_new = not drift.is_distributed(_facts(connection))
+                connection.execute("SELECT set_config('citus.shard_count', %s, true)", [str(shards)])
+                connection.execute(distributed.script(with_tables=is_new), prepare=False)
+            if connection.info.transaction_status == TransactionStatus.IDLE:
+                connection.execute(distributed.STATISTICS.read_bytes(), prepare=False)
+    except psycopg.Error as error:
+        raise runner.explain(error, "schema.sql", sent=True) from error
+
+
+def _facts(connection: Connection[Any]) -> list[SchemaFact]:
+    """Return the facts about the tables; none if there are no tables."""
+    try:
+        with connection.transaction():
+            return queries.schema.check(connection)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return []
+
+
+@contextmanager
+def _ready(runner: Runner) -> Iterator[Connection[Any]]:
+    """Yield a connection that can run a file of many statements."""
+    with runner.connection() as connection:
+        if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise StatementFailed("schema.sql holds many statements, and a pipeline sends them one by one")
+        yield connection

@@ -61,6 +61,9 @@ class PositionedRead(Query):
     def __init__(self, query: Query, session_id: str) -> None:
         for name in Statement.__slots__:
             setattr(self, name, getattr(query, name))
+        self.distributed = self
+        if query.distributed is not query:
+            self.distributed = PositionedRead(query.distributed, session_id)
         self._session_id = session_id
 
     def send(

@@ -19,7 +19,7 @@ from dal._sync.erasing import erase_user
 from dal._sync.listing import count_sessions, delete_idle, list_agents, list_sessions, purge
 from dal._sync.pool import OwnPool
 from dal._sync.runner import Runner
-from dal._sync.schema import apply
+from dal._sync.schema import apply, apply_distributed
 from dal._sync.session import Session
 from dal._sync.sources import source_of
 from dal._sync.standby import Standby, connect_standby
@@ -314,9 +314,18 @@ class SessionStore:
         backend = self._backend
         return import_lines(backend.runner, lines, owner=backend.owner, sanitize=backend.sanitize)
 
-    def apply_schema(self) -> None:
-        """Create missing tables in the first schema of the search_path."""
-        apply(self._backend.runner)
+    def apply_schema(self, *, distributed: bool = False, shards: int = 32) -> None:
+        """Create missing tables in the first schema of the search_path.
+
+        With `distributed`, distribute them over the nodes of a Citus cluster, in this number of shards
+        (docs/guides/distributed.md).
+        """
+        if validate.flag("distributed", distributed):
+            apply_distributed(
+                self._backend.runner, validate.number("shards", shards, least=1, most=validate.MAX_SHARDS)
+            )
+        else:
+            apply(self._backend.runner)
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables exist and are those of this release."""

@@ -15,10 +15,11 @@ from dal.cli.options import Dsn, Schema
 from dal.errors import SchemaMismatch
 from dal.gate.cli.output import err, out, say
 from dal.rows import SchemaFact
-from dal.schema import drift, migrations
+from dal.schema import distributed, drift, migrations
 from dal.schema import grants as privileges
 from dal.schema.check import SchemaCheck, require_server
 from dal.sql import SCHEMA
+from dal.validate import MAX_SHARDS
 
 _MOST_ROWS = 100
 """The most errors that `dal schema check --rows` prints."""
@@ -32,23 +33,38 @@ app = typer.Typer(
 
 
 @app.command("print")
-def print_() -> None:
+def print_(
+    *,
+    is_distributed: Annotated[
+        bool, typer.Option("--distributed", help="Also print the files that distribute the tables over a cluster.")
+    ] = False,
+) -> None:
     """Print schema.sql as it is, for a review or for psql.
 
     Example: [bold]dal schema print | psql --single-transaction --set ON_ERROR_STOP=1[/bold]
     """
-    sys.stdout.buffer.write(SCHEMA.read_bytes())
+    sys.stdout.buffer.write(distributed.script() if is_distributed else SCHEMA.read_bytes())
     sys.stdout.flush()
 
 
 @app.command()
-def apply(*, schema: Schema = None, dsn: Dsn = None) -> None:
+def apply(
+    *,
+    schema: Schema = None,
+    dsn: Dsn = None,
+    is_distributed: Annotated[
+        bool, typer.Option("--distributed", help="Distribute the tables over the nodes of a Citus cluster.")
+    ] = False,
+    shards: Annotated[
+        int, typer.Option(metavar="N", help="With --distributed: the number of shards.", min=1, max=MAX_SHARDS)
+    ] = 32,
+) -> None:
     """Create missing tables; running it again is harmless.
 
     Example: [bold]dal schema apply --schema agents --dsn postgresql://me@localhost/mine[/bold]
     """
     with connected(dsn, schema) as connection:
-        SessionStore(connection).apply_schema()
+        SessionStore(connection).apply_schema(distributed=is_distributed, shards=shards)
         _checked(connection)
         _report("Applied", connection, schema)
 
@@ -104,11 +120,15 @@ def check(
     Example: [bold]dal schema check --schema agents[/bold], with the database in DAL_DSN
     """
     with connected(dsn, schema) as connection:
-        for note in drift.notes(_checked(connection)):
+        found = _checked(connection)
+        for note in drift.notes(found):
             say(f"note: {note}")
         if rows:
             _check_rows(connection)
         _report("OK", connection, schema)
+        if drift.is_distributed(found):
+            for warning in distributed.warnings(connection):
+                say(f"warning: {warning}")
 
 
 def _check_rows(connection: psycopg.Connection) -> None:

@@ -23,6 +23,12 @@ _OLDEST_SERVER = 150_000
 
 _QUERY = "schema.check"
 
+_OTHER_LAYOUT = {
+    True: "the tables here are distributed, and this store began with tables that are not; make a new store",
+    False: "the tables here are not distributed, and this store began with tables that are; make a new store",
+}
+"""The error of a store whose tables have been distributed since, or that was given connections to both kinds."""
+
 _MOST = 3
 """Errors that a message lists."""
 
@@ -34,10 +40,12 @@ class SchemaCheck:
     tables. Connections of a store's own pool are alike, so after the first check `trust` marks the others as checked.
     """
 
-    __slots__ = ("_checked",)
+    __slots__ = ("_checked", "distributed")
 
     def __init__(self) -> None:
         self._checked: set[ref[BaseConnection[Any]]] = set()
+        self.distributed = False
+        """True if the tables are distributed over a cluster: then the queries have another form."""
 
     @property
     def passed(self) -> bool:
@@ -59,6 +67,10 @@ class SchemaCheck:
             refuse(drift.errors(found))
             for note in drift.notes(found):
                 log.debug("schema: %s", note)
+        distributed = drift.is_distributed(found)
+        if self.passed and distributed != self.distributed:
+            raise SchemaMismatch(_OTHER_LAYOUT[distributed], query=_QUERY)
+        self.distributed = distributed
         self.trust(connection)
 
 

@@ -10,3 +10,6 @@ _ROOT = _HERE if (_HERE / "queries").is_dir() else _HERE.parent.parent
 
 QUERIES = _ROOT / "queries"
 SCHEMA = _ROOT / "schema.sql"
+
+DISTRIBUTED = _HERE.parent / "schema" / "distributed"
+"""The files of the distributed layout. Its folder queries/ has a second form of the query files that need one."""

@@ -53,6 +53,7 @@ class Statement:
     __slots__ = (
         "_bigints",
         "_numbered",
+        "distributed",
         "has_metadata",
         "many",
         "name",
@@ -79,6 +80,8 @@ class Statement:
         self.record = header.record
         self.repeatable = header.repeatable
         self.has_metadata = "metadata" in {column.name for column in fields(self.record)}
+        self.distributed = self
+        """The statement for tables that are distributed over a cluster; most queries have one form for both."""
 
     def __repr__(self) -> str:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
@@ -173,9 +176,19 @@ class Adapter:
         return self._kind(source, self._folder / f"{source.__name__}.sql", numbered)
 
 
-def load(root: Path, kind: type[Statement]) -> Library:
-    """Load the query files in the folders of a folder: one query a file, named as the file."""
-    folders: dict[str, Folder] = {
+def load(root: Path, kind: type[Statement], distributed: Path | None = None) -> Library:
+    """Load the query files in the folders of a folder: one query a file, named as the file.
+
+    `distributed` is a folder of the same structure, with the other form of some queries.
+    """
+    library = Library(_folders(root, kind))
+    if distributed is not None:
+        _attach(library, Library(_folders(distributed, kind)))
+    return library
+
+
+def _folders(root: Path, kind: type[Statement]) -> dict[str, Folder]:
+    return {
         folder.name: aiosql.from_path(
             folder,
             partial(Adapter, kind, folder),  # type: ignore[arg-type] # as Folder.driver_adapter
@@ -183,10 +196,18 @@ def load(root: Path, kind: type[Statement]) -> Library:
             attribute=None,
             encoding="utf-8",
         )
-        for folder in sorted(root.iterdir())
+        for folder in sorted(root.glob("*"))
         if folder.is_dir()
     }
-    return Library(folders)
+
+
+def _attach(library: Library, distributed: Library) -> None:
+    """Set the other form of each query that has one, which must have the same parameters and operator."""
+    for name in distributed:
+        one, other = library[name], distributed[name]
+        if (one.parameters, one.many) != (other.parameters, other.many):
+            raise QueryFileError(f"{other.path}: its parameters and operator must be those of {one.path}")
+        one.distributed = other
 
 
 def _number(numbers: dict[str, int], match: re.Match[str]) -> str:

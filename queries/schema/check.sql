@@ -7,7 +7,8 @@
 --   since anyone else may have planted it. Definitions are the server's own text. Named NOT NULL constraints
 --   (PostgreSQL 18) appear as properties of their columns, as in older versions. TABLESAMPLE reads all rows
 --   here, and the server refuses it for a view: a view that someone planted under this name could otherwise
---   run code as the connecting role.
+--   run code as the connecting role. On a Citus cluster, also one row for each distributed table, known by a
+--   trigger that only Citus can create, and one for each function of the distributed layout.
 -- Index: those of the system catalog.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(1) in the sessions; at most 3 buffers
@@ -174,4 +175,33 @@ SELECT
     coalesce(pg_get_expr(p.polqual, p.polrelid), '') AS definition
 FROM ours AS o
 LEFT JOIN pg_policy AS p ON o.oid = p.polrelid
-WHERE o.relrowsecurity;
+WHERE o.relrowsecurity
+UNION ALL
+SELECT
+    o.table_name,
+    'distributed' AS kind,
+    'citus' AS name,
+    '' AS definition
+FROM ours AS o
+INNER JOIN pg_trigger AS g ON o.oid = g.tgrelid AND g.tgisinternal
+INNER JOIN pg_proc AS p ON g.tgfoid = p.oid AND p.proname = 'citus_truncate_trigger'
+UNION ALL
+SELECT
+    o.table_name,
+    'function' AS kind,
+    f.proname AS name,
+    CASE
+        WHEN
+            f.proowner = quote_ident(current_user)::regrole
+            OR pg_has_role(f.proowner, o.nspowner, 'MEMBER')
+            OR pg_has_role(f.proowner, d.datdba, 'MEMBER')
+            THEN encode(sha256(convert_to(f.prosrc, 'UTF8')), 'hex')
+        ELSE 'owned by ' || pg_get_userbyid(f.proowner)
+    END AS definition
+FROM ours AS o
+INNER JOIN pg_trigger AS g ON o.oid = g.tgrelid AND g.tgisinternal
+INNER JOIN pg_proc AS p ON g.tgfoid = p.oid AND p.proname = 'citus_truncate_trigger'
+INNER JOIN pg_namespace AS n ON o.nspname = n.nspname
+INNER JOIN pg_proc AS f ON n.oid = f.pronamespace AND f.proname LIKE 'dal\_%'
+INNER JOIN pg_database AS d ON d.datname = current_database()
+WHERE o.table_name = 'sessions';

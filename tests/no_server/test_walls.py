@@ -46,6 +46,9 @@ ALLOWED = {
     ("dal.schema", "dal.retries"): "a migration is retried after random pauses, as an operation is",
     ("dal.schema", "dal._async.queries"): "a migration reads the version with a query file",
     ("dal._async", "dal.schema.check"): "a connection is checked before its first statement",
+    ("dal._async.schema", "dal.schema.distributed"): "apply_schema distributes the tables",
+    ("dal._async.schema", "dal.schema.drift"): "apply_schema looks whether they are distributed already",
+    ("dal.schema", "dal.sql"): "the files of the distributed layout are beside the query files' folder",
     ("dal.cli", "dal.schema"): "`dal schema`",
     ("dal.demo", "dal.schema.check"): "the demo refuses old servers, as a store does",
 }

@@ -57,6 +57,9 @@ class AsyncOverlapped(AsyncQuery):
     def __init__(self, query: AsyncQuery, pipeline: AsyncPipeline, work: Callable[[], None]) -> None:
         for name in Statement.__slots__:  # A copy of the parsed query file.
             setattr(self, name, getattr(query, name))
+        self.distributed = self
+        if query.distributed is not query:
+            self.distributed = AsyncOverlapped(query.distributed, pipeline, work)
         self._pipeline = pipeline
         self._work = work
 

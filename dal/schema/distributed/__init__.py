@@ -1,0 +1,45 @@
+"""The distributed layout: what `dal schema apply --distributed` runs after schema.sql, on a Citus cluster."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from dal.sql import DISTRIBUTED, SCHEMA
+
+STATISTICS = DISTRIBUTED / "statistics.sql"
+"""Runs after the transaction that distributes the tables."""
+
+
+def files(*, with_tables: bool = True) -> list[Path]:
+    """List the files to run in one transaction, in order; without schema.sql if the tables are distributed already."""
+    functions = sorted((DISTRIBUTED / "functions").glob("*.sql"))
+    return [*([SCHEMA] if with_tables else []), DISTRIBUTED / "tables.sql", *functions, DISTRIBUTED / "delegate.sql"]
+
+
+def script(*, with_tables: bool = True) -> bytes:
+    """Return the text of these files."""
+    return b"\n".join(path.read_bytes() for path in files(with_tables=with_tables))
+
+
+@cache
+def functions() -> dict[str, str]:
+    """Return the name of each function, and the hash of its body as check.sql computes it."""
+    found = {}
+    for path in sorted((DISTRIBUTED / "functions").glob("*.sql")):
+        body = path.read_text(encoding="utf-8").split("$$")[1]
+        found[f"dal_{path.stem}"] = sha256(body.encode()).hexdigest()
+    return found
+
+
+def warnings(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return what is dangerous in the settings of the cluster."""
+    found = connection.execute((DISTRIBUTED / "nodes.sql").read_bytes()).fetchall()
+    return [
+        f"synchronous_commit is off on node {node}: a move of a shard can lose acknowledged messages; set it to on"
+        for (node,) in found
+    ]

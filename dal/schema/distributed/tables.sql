@@ -1,0 +1,44 @@
+-- Distribute the tables of schema.sql over the nodes of a Citus cluster, by session_id. All rows of a session are in
+-- shards on one node, so an operation on one session runs on that node alone. Applying the file twice is harmless. Run it
+-- on the coordinator after schema.sql, in the same transaction:
+--
+--     dal schema print --distributed | psql --single-transaction --set ON_ERROR_STOP=1
+--     dal schema apply --distributed --schema agents
+--
+-- citus.shard_count is the number of shards; it is 32 unless it is set before.
+
+DO $$
+DECLARE
+    is_plain constant boolean := NOT EXISTS (
+        SELECT FROM pg_trigger AS g
+        INNER JOIN pg_proc AS p ON g.tgfoid = p.oid
+        WHERE g.tgrelid = to_regclass('sessions') AND g.tgisinternal AND p.proname = 'citus_truncate_trigger'
+    );
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_extension AS e WHERE e.extname = 'citus') THEN
+        RAISE EXCEPTION 'the extension Citus is not installed in database "%"', current_database()
+        USING ERRCODE = 'feature_not_supported',
+            HINT = 'Add citus to shared_preload_libraries on each node, run CREATE EXTENSION citus there, and add the workers '
+                'with citus_add_node.';
+    END IF;
+    IF is_plain THEN
+        IF EXISTS (SELECT FROM sessions) THEN
+            RAISE EXCEPTION 'schema "%" already holds sessions, in tables that are not distributed', current_schema()
+            USING ERRCODE = 'duplicate_table',
+                HINT = 'Apply the distributed layout to another schema, and move the sessions with dal export and dal import.';
+        END IF;
+        -- Citus finds the shard of a text, but not of a domain: with a domain here, a query of one session returns no
+        -- row. So the column of sessions becomes a text, as it is in the other tables, and a constraint checks it.
+        ALTER TABLE sessions ALTER COLUMN session_id TYPE text COLLATE "C",
+        ADD CONSTRAINT sessions_session_id_fits CHECK (session_id <> '' AND length(session_id) <= 255);
+        -- The foreign keys lead to the shards, which several connections at once could not create in one transaction.
+        PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+        PERFORM create_reference_table('dal_schema');
+        -- The shards are not placed together with those of other tables, so that a rebalance moves only sessions.
+        PERFORM create_distributed_table('sessions', 'session_id', colocate_with := 'none');
+        PERFORM create_distributed_table('messages', 'session_id', colocate_with := 'sessions');
+        PERFORM create_distributed_table('removed_messages', 'session_id', colocate_with := 'sessions');
+        PERFORM create_distributed_table('changes', 'session_id', colocate_with := 'sessions');
+    END IF;
+END
+$$;
