@@ -39,9 +39,8 @@ WITH RECURSIVE session AS (
         AND (:owner::text IS NULL OR s.user_id IS NOT DISTINCT FROM :owner::text)
 ),
 
-agent (session_id, agent_id, sequence) AS (
+agent (agent_id, sequence) AS (
     SELECT
-        s.session_id,
         m.agent_id,
         m.sequence
     FROM session AS s
@@ -50,13 +49,12 @@ agent (session_id, agent_id, sequence) AS (
             m.agent_id,
             m.sequence
         FROM messages AS m
-        WHERE m.session_id = s.session_id AND m.agent_id IS NOT NULL AND s.agent_ids IS NULL
+        WHERE m.session_id = :session_id::text AND m.agent_id IS NOT NULL AND s.agent_ids IS NULL
         ORDER BY m.agent_id, m.sequence
         LIMIT 1
     ) AS m
     UNION ALL
     SELECT
-        a.session_id,
         m.agent_id,
         m.sequence
     FROM agent AS a
@@ -65,7 +63,7 @@ agent (session_id, agent_id, sequence) AS (
             m.agent_id,
             m.sequence
         FROM messages AS m
-        WHERE m.session_id = a.session_id AND m.agent_id > a.agent_id
+        WHERE m.session_id = :session_id::text AND m.agent_id > a.agent_id
         ORDER BY m.agent_id, m.sequence
         LIMIT 1
     ) AS m

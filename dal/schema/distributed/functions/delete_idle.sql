@@ -1,0 +1,100 @@
+-- Delete sessions that have been idle since a given time, of one user or of all: the longest idle first, at most
+-- `_limit`. Each leaves a tombstone.
+--
+-- It runs on the node that the client is connected to. Each session takes three statements on its worker; Citus commits on
+-- all workers, or on none.
+-- Why it is safe: Each session is locked, and checked again, before it is deleted.
+-- Locks: the deleted rows, until the commit. It skips a row of sessions that is locked; for other rows it waits at most
+--   `_patience`, a lock_timeout that Citus sends to the workers.
+CREATE OR REPLACE FUNCTION dal_delete_idle(
+    _user_id text, _idle_since timestamptz, _statuses text[], _passed_over bigint, _limit bigint, _patience text
+) RETURNS TABLE (session_id text)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+    _hour_ahead constant timestamptz := statement_timestamp() + interval '1 hour';
+    _candidate record;
+BEGIN
+    IF _patience IS NOT NULL THEN
+        SET LOCAL citus.propagate_set_commands = 'local';
+        EXECUTE format('SET LOCAL lock_timeout = %L', _patience);
+    END IF;
+    PERFORM FROM dal_relist(_user_id, _statuses, _limit);
+    FOR _candidate IN
+        SELECT c.session_id, c.status
+        FROM (
+            (
+                SELECT s.session_id, s.status, s.listed_at
+                FROM sessions AS s
+                WHERE
+                    s.status = 'active'
+                    AND s.status <> ''
+                    AND 'active' = any(_statuses)
+                    AND (_user_id IS NULL OR s.user_id = _user_id)
+                    AND s.listed_at < _idle_since
+                    AND CASE WHEN s.updated_at > _hour_ahead THEN s.listed_at ELSE s.updated_at END < _idle_since
+                ORDER BY s.listed_at, s.session_id
+                LIMIT _limit + _passed_over
+            )
+            UNION ALL
+            (
+                SELECT s.session_id, s.status, s.listed_at
+                FROM sessions AS s
+                WHERE
+                    s.status = 'paused'
+                    AND s.status <> ''
+                    AND 'paused' = any(_statuses)
+                    AND (_user_id IS NULL OR s.user_id = _user_id)
+                    AND s.listed_at < _idle_since
+                    AND CASE WHEN s.updated_at > _hour_ahead THEN s.listed_at ELSE s.updated_at END < _idle_since
+                ORDER BY s.listed_at, s.session_id
+                LIMIT _limit + _passed_over
+            )
+            UNION ALL
+            (
+                SELECT s.session_id, s.status, s.listed_at
+                FROM sessions AS s
+                WHERE
+                    s.status = 'archived'
+                    AND s.status <> ''
+                    AND 'archived' = any(_statuses)
+                    AND (_user_id IS NULL OR s.user_id = _user_id)
+                    AND s.listed_at < _idle_since
+                    AND CASE WHEN s.updated_at > _hour_ahead THEN s.listed_at ELSE s.updated_at END < _idle_since
+                ORDER BY s.listed_at, s.session_id
+                LIMIT _limit + _passed_over
+            )
+            UNION ALL
+            (
+                SELECT s.session_id, s.status, s.listed_at
+                FROM sessions AS s
+                WHERE
+                    s.status = 'trashed'
+                    AND s.status <> ''
+                    AND 'trashed' = any(_statuses)
+                    AND (_user_id IS NULL OR s.user_id = _user_id)
+                    AND s.listed_at < _idle_since
+                ORDER BY s.listed_at, s.session_id
+                LIMIT _limit + _passed_over
+            )
+        ) AS c
+        ORDER BY c.listed_at, c.session_id
+        LIMIT _limit
+        OFFSET _passed_over
+    LOOP
+        PERFORM
+        FROM sessions AS s
+        WHERE
+            s.session_id = _candidate.session_id
+            AND s.status = _candidate.status
+            AND CASE WHEN s.status = 'trashed' OR s.updated_at > _hour_ahead THEN s.listed_at ELSE s.updated_at END
+            < _idle_since
+        FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            RETURN QUERY SELECT d.session_id FROM dal_delete(_candidate.session_id, NULL) AS d;
+        END IF;
+    END LOOP;
+END
+$$;

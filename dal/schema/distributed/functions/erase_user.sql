@@ -1,0 +1,67 @@
+-- Delete at most `_limit` sessions of a user, with everything that is stored of them, and count what was deleted.
+--
+-- It runs on the node that the client is connected to. Each session takes four statements on its worker; Citus commits on
+-- all workers, or on none.
+-- Why it is safe: Each session is locked before its messages are counted and deleted. The sessions are locked in the order
+--   of their ids, as in dal_append_all, so that the two cannot deadlock.
+-- Locks: the deleted rows, until the commit. It waits for writers of these sessions.
+CREATE OR REPLACE FUNCTION dal_erase_user(_user_id text, _limit bigint) RETURNS TABLE (
+    candidates bigint, sessions bigint, messages bigint, removed_messages bigint, forks text[]
+)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+    _ids text[];
+    _id text;
+    _messages bigint;
+    _removed bigint;
+    _next text[] := '{}';
+BEGIN
+    sessions := 0;
+    messages := 0;
+    removed_messages := 0;
+    forks := '{}';
+    SELECT coalesce(array_agg(c.session_id ORDER BY c.session_id), '{}')
+    INTO _ids
+    FROM (
+        SELECT s.session_id
+        FROM sessions AS s
+        WHERE s.user_id = _user_id
+        ORDER BY s.status, s.listed_at, s.session_id
+        LIMIT _limit
+    ) AS c;
+    candidates := cardinality(_ids);
+    FOREACH _id IN ARRAY _ids LOOP
+        SELECT s.message_count
+        INTO _messages
+        FROM sessions AS s
+        WHERE s.session_id = _id AND s.user_id = _user_id
+        FOR UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        SELECT count(*) INTO _removed FROM removed_messages AS r WHERE r.session_id = _id;
+        PERFORM FROM dal_delete(_id, NULL);
+        sessions := sessions + 1;
+        messages := messages + _messages;
+        removed_messages := removed_messages + _removed;
+        _next := _next || _id;
+    END LOOP;
+
+    -- The forks of the deleted sessions, then the forks of those, and so on.
+    LOOP
+        SELECT array_agg(s.session_id)
+        INTO _next
+        FROM sessions AS s
+        WHERE
+            s.parent_id = any(_next)
+            AND s.fork_point IS NOT NULL
+            AND s.user_id IS DISTINCT FROM _user_id
+            AND s.session_id <> all(forks);
+        EXIT WHEN _next IS NULL;
+        forks := forks || _next;
+    END LOOP;
+    SELECT coalesce(array_agg(f.id ORDER BY f.id COLLATE "C"), '{}') INTO forks FROM unnest(forks) AS f (id);
+    RETURN NEXT;
+END
+$$;

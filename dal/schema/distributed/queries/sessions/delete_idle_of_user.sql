@@ -1,0 +1,29 @@
+-- name: delete_idle_of_user(user_id, idle_since, statuses, passed_over, limit, patience)
+-- Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
+-- first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
+-- Each leaves a tombstone, as a session that delete deletes.
+--
+-- One statement: One call of dal_delete_idle, which runs on the node that the client is connected to. It asks all
+--   shards for the longest idle sessions, and then locks, checks and deletes one after the other. A session that is
+--   being written to is skipped, not waited for. `patience` is a lock_timeout for this statement only, or null: if
+--   a row that is deleted with a session is locked for longer, the statement fails with 55P03 and deletes nothing.
+-- Index: sessions_listed_of_user, forwards; sessions_pkey, and messages_pkey for the messages; the insert
+--   of tombstones writes to sessions_pkey and sessions_listed.
+-- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
+--   an append.
+-- Promises: 1 round trip
+-- Remote commands: O(shards), and 3 for each deleted session
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
+--   any rows of messages FOR UPDATE; waits for rows of messages, removed_messages, changes
+-- Never: none
+-- Repeat: not safe: the ids of the deleted sessions would be lost. Call it again for the remaining ones.
+-- Returns: Deleted; no row if no session of the user has been idle for that long.
+SELECT d.session_id
+FROM dal_delete_idle(
+    :user_id::text,
+    :idle_since::timestamptz,
+    :statuses::text[],
+    :passed_over::bigint,
+    :limit::bigint,
+    :patience::text
+) AS d;

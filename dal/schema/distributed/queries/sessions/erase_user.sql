@@ -1,0 +1,25 @@
+-- name: erase_user(user_id, limit)^
+-- Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
+-- deleted. Call it until it finds nothing.
+--
+-- One statement: One call of dal_erase_user, which runs on the node that the client is connected to. It asks all
+--   shards for sessions of the user, and then locks, counts and deletes one after the other.
+-- Index: sessions_listed_of_user, sessions_listed_of_parent, removed_messages_pkey; sessions_pkey, and
+--   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
+-- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.
+-- Promises: 1 round trip
+-- Remote commands: O(shards), and 4 for each deleted session
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
+--   any rows of messages FOR UPDATE; waits for rows of sessions, messages, removed_messages, changes
+-- Never: none
+-- Repeat: not safe: the counts of what was deleted would be lost. Call it again for the remaining sessions.
+-- Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
+--   the user's sessions, up to the limit; `forks` has the ids of other users' forks of the deleted sessions,
+--   and of forks of those.
+SELECT
+    e.candidates AS found,
+    e.sessions,
+    e.messages,
+    e.removed_messages,
+    e.forks
+FROM dal_erase_user(:user_id::text, :limit::bigint) AS e;

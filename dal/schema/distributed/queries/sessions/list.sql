@@ -1,0 +1,83 @@
+-- name: list(statuses, place_before, id_before, limit)
+-- List sessions, latest activity first, one page at a time. The first page starts before ('infinity', '');
+-- each later one before the (place, session_id) of the previous page's last row.
+--
+-- One statement: One query for each wanted status, sent to all shards: each shard scans its index and stops when
+--   the page is full, and the node that the client is connected to merges their rows. A status that is not wanted
+--   sends nothing. The shards are not read as of one moment.
+-- Index: sessions_listed, backwards.
+-- Rows locked: none.
+-- Promises: 1 round trip
+-- Remote commands: O(shards) for each wanted status
+-- Locks: AccessShare on sessions
+-- Never: none
+-- Repeat: safe: it only reads.
+-- Returns: ListedSession; latest activity first; no row after the last session.
+SELECT
+    s.session_id,
+    s.source,
+    s.user_id,
+    s.parent_id,
+    s.status,
+    s.next_sequence,
+    s.message_count,
+    s.agent_ids,
+    s.metadata,
+    s.created_at,
+    s.updated_at,
+    s.archived_at,
+    s.revision,
+    s.fork_point,
+    s.listed_at AS place,
+    s.listed_at > statement_timestamp() + interval '1 hour' AS is_ahead
+FROM (
+    (
+        SELECT s.*
+        FROM sessions AS s
+        WHERE
+            s.status = 'active'
+            AND s.status <> ''
+            AND 'active' = any(:statuses::text[])
+            AND (s.listed_at, s.session_id) < (:place_before::timestamptz, :id_before::text)
+        ORDER BY s.listed_at DESC, s.session_id DESC
+        LIMIT :limit::bigint
+    )
+    UNION ALL
+    (
+        SELECT s.*
+        FROM sessions AS s
+        WHERE
+            s.status = 'paused'
+            AND s.status <> ''
+            AND 'paused' = any(:statuses::text[])
+            AND (s.listed_at, s.session_id) < (:place_before::timestamptz, :id_before::text)
+        ORDER BY s.listed_at DESC, s.session_id DESC
+        LIMIT :limit::bigint
+    )
+    UNION ALL
+    (
+        SELECT s.*
+        FROM sessions AS s
+        WHERE
+            s.status = 'archived'
+            AND s.status <> ''
+            AND 'archived' = any(:statuses::text[])
+            AND (s.listed_at, s.session_id) < (:place_before::timestamptz, :id_before::text)
+        ORDER BY s.listed_at DESC, s.session_id DESC
+        LIMIT :limit::bigint
+    )
+    UNION ALL
+    (
+        SELECT s.*
+        FROM sessions AS s
+        WHERE
+            s.status = 'trashed'
+            AND s.status <> ''
+            AND 'trashed' = any(:statuses::text[])
+            AND (s.listed_at, s.session_id) < (:place_before::timestamptz, :id_before::text)
+        ORDER BY s.listed_at DESC, s.session_id DESC
+        LIMIT :limit::bigint
+    )
+) AS s
+ORDER BY s.listed_at DESC, s.session_id DESC
+LIMIT :limit::bigint;
