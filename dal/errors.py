@@ -163,8 +163,14 @@ _IN_A_FUNCTION = (*_NO_TABLES, _NO_PRIVILEGE, "23505", "42883")
 _BY_POLICY = ("ExecWithCheckOptions", "check_enable_rls")
 """The server's functions that raise `_NO_PRIVILEGE` for row-level security; the message itself may be translated."""
 
+_OURS = re.compile(r"while executing command on \S+|(?:PL/pgSQL|SQL) function (?:\S+\.)?dal_\w+\(.*", re.DOTALL)
+"""The outermost context of an error on a node of a cluster, or in a function of the distributed layout."""
+
 _SENT_TWICE = ("", "messages_message_id_key", "changes_pkey")
 """Constraints that refuse a row that another transaction is storing too. Citus does not name them."""
+
+_STORING_TWICE = "another transaction was storing the same message at this moment"
+"""The message of a function of the distributed layout in this case."""
 
 _Rule = tuple[type[DalError], str]
 """An error, and its text: "{message}" stands for the server's message, and "{hint}" for its hint."""
@@ -219,10 +225,12 @@ _BY_PLACE: dict[tuple[str, str], _Rule] = {
 
 def is_sent_twice(error: psycopg.Error) -> bool:
     """Return whether another transaction was storing the same message, or making the same change."""
+    if isinstance(error, psycopg.errors.SerializationFailure):
+        return primary_message(error) == _STORING_TWICE
     return (
         isinstance(error, psycopg.errors.UniqueViolation)
         and (error.diag.constraint_name or "") in _SENT_TWICE
-        and not error.diag.context
+        and not _foreign_context(error)
     )
 
 
@@ -264,9 +272,9 @@ def _rule(error: psycopg.Error, query: str, message: str) -> _Rule:
 def _service_cause(error: psycopg.Error, query: str) -> str | None:
     """Return the cause if it is the service's own trigger, policy or index, or an orphaned row; otherwise None."""
     diag = error.diag
-    if diag.context and error.sqlstate in _IN_A_FUNCTION and not query.endswith(".sql"):
-        # The last line is the outermost function. The lines above may quote statements, and so content.
-        return f"raised in a trigger or function that is not session-dal's ({diag.context.splitlines()[-1]})"
+    outermost = _foreign_context(error)
+    if outermost and error.sqlstate in _IN_A_FUNCTION and not query.endswith(".sql"):
+        return f"raised in a trigger or function that is not session-dal's ({outermost})"
     if error.sqlstate == _NO_PRIVILEGE and diag.source_function in _BY_POLICY:
         return "row-level security is on, and no policy allows it; see pg_policies"
     if not isinstance(error, psycopg.errors.UniqueViolation):
@@ -277,6 +285,17 @@ def _service_cause(error: psycopg.Error, query: str) -> str | None:
             "or delete the messages that have none"
         )
     return "a unique index that is not session-dal's allows one such row"
+
+
+def _foreign_context(error: psycopg.Error) -> str | None:
+    """Return the outermost function in which an error was raised, unless it is session-dal's own.
+
+    It is the last line of the context. The lines above may quote statements, and so content.
+    """
+    if not error.diag.context:
+        return None
+    outermost = error.diag.context.splitlines()[-1]
+    return None if _OURS.fullmatch(outermost) else outermost
 
 
 def _advice(message: str) -> str:

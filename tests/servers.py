@@ -6,10 +6,12 @@ import hmac
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from secrets import token_hex
 
 import psycopg
 import pytest
+from citus_cluster import citus_cluster, drop
 from npm_server import npm_server
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -19,6 +21,7 @@ from ulid import ULID
 import dal
 from dal.conninfo import with_schema
 from dal.gate.server import CHOICES, Server, serve
+from dal.schema import distributed
 from dal.sql import SCHEMA
 
 _FIGURES = pytest.StashKey[dict[str, str]]()
@@ -27,7 +30,7 @@ _FIGURES = pytest.StashKey[dict[str, str]]()
 def pytest_addoption(parser):
     parser.addoption(
         "--postgres",
-        metavar=f"{CHOICES}|npm-17",
+        metavar=f"{CHOICES}|npm-17|citus",
         help="the server to test on (default: DAL_TEST_DSN, else a container if an engine answers and has the image, "
         "else the embedded server)",
     )
@@ -38,6 +41,9 @@ def _started(choice):
     if choice == "npm-17":
         with npm_server(17) as conninfo, serve(conninfo) as server:
             yield server
+    elif choice == "citus":
+        with citus_cluster() as conninfo, serve(conninfo) as server:
+            yield replace(server, kind="citus")
     else:
         with serve(choice, prefer_container=True) as server:
             yield server
@@ -79,7 +85,7 @@ def figure(request) -> Callable[[str, str], None]:
 def started_server(request, figure) -> Iterator[Server]:
     """The server, started for the first test that needs one."""
     with _started(request.config.option.postgres) as server:
-        if server.kind != "given":
+        if server.kind not in {"given", "citus"}:
             # It is thrown away after the run, so it need not survive a power cut.
             with psycopg.connect(server.conninfo, autocommit=True) as connection:
                 connection.execute("ALTER SYSTEM SET fsync = off")

@@ -20,5 +20,7 @@ BEGIN
     LOOP
         PERFORM create_distributed_function(ours.function, '$1', colocate_with := 'sessions');
     END LOOP;
+    -- As it was before tables.sql.
+    PERFORM set_config('search_path', current_setting('dal.search_path'), true);
 END
 $$;

@@ -40,5 +40,8 @@ BEGIN
         PERFORM create_distributed_table('removed_messages', 'session_id', colocate_with := 'sessions');
         PERFORM create_distributed_table('changes', 'session_id', colocate_with := 'sessions');
     END IF;
+    -- The functions keep this search_path: on a worker there is no other, and temporary tables must not hide ours.
+    PERFORM set_config('dal.search_path', current_setting('search_path'), true);
+    PERFORM set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 END
 $$;

@@ -1,0 +1,73 @@
+"""A Citus cluster: the given coordinator, or three nodes of the official image in containers."""
+
+import os
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+
+VARIABLE = "DAL_TEST_CITUS_DSN"
+"""The environment variable that names the coordinator of a cluster for tests."""
+
+IMAGE = "citusdata/citus"
+
+SETTINGS = {"fsync": "off", "max_connections": 200, "max_prepared_transactions": 400, "wal_level": "logical"}
+
+NOTHING = f"no Citus cluster: set {VARIABLE}, or start a container engine that has the image {IMAGE}"
+
+TABLES = ("changes", "removed_messages", "messages", "sessions", "dal_schema")
+
+
+@contextmanager
+def citus_cluster():
+    """Yield the connection string of a coordinator with two workers; skip the test without one."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        yield given
+        return
+    image = _image()
+    if image is None:
+        pytest.skip(NOTHING)
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+    from testcontainers.core.network import Network  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        network = stack.enter_context(Network())
+        command = "postgres " + " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+
+        def start(name):
+            node = PostgresContainer(image, driver=None).with_network(network).with_network_aliases(name)
+            node = node.with_env("POSTGRES_HOST_AUTH_METHOD", "trust").with_command(command)
+            return stack.enter_context(node.with_kwargs(shm_size="256m"))
+
+        coordinator, *_workers = map(start, ("coordinator", "worker1", "worker2"))
+        conninfo = coordinator.get_connection_url()
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("SELECT citus_set_coordinator_host('coordinator')")
+            connection.execute("SELECT citus_add_node('worker1', 5432), citus_add_node('worker2', 5432)")
+        yield conninfo
+
+
+def _image():
+    """Return a tag of the image, or None if there is no engine or no image."""
+    try:
+        import docker  # noqa: PLC0415 - slow, and only needed here
+        import testcontainers  # noqa: F401, PLC0415
+    except ImportError:
+        return None
+    try:
+        client = docker.from_env()
+        try:
+            return next((tag for image in client.images.list(IMAGE) for tag in image.tags), None)
+        finally:
+            client.close()
+    except docker.errors.DockerException:
+        return None
+
+
+def drop(connection, schema):
+    """Drop a schema. Citus cannot drop domains before the tables that use them, so the tables are dropped first."""
+    for table in TABLES:
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(schema, table)))
+    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))

@@ -1,0 +1,194 @@
+"""The distributed layout on a Citus cluster, and what a server without Citus says of it."""
+
+import re
+
+import psycopg
+import pytest
+from citus_cluster import drop
+from program import run
+from psycopg import sql
+
+import dal
+from dal.schema import distributed, drift
+from dal.schema.distributed import functions
+from dal.sql import DISTRIBUTED
+from dal.sql.loader import QueryFileError, load
+
+FILES = sorted((DISTRIBUTED / "functions").glob("*.sql"))
+QUERY_FILES = sorted((DISTRIBUTED / "queries").glob("*/*.sql"))
+
+
+@pytest.fixture
+def citus(server):
+    if server.kind != "citus":
+        pytest.skip("needs --postgres=citus")
+
+
+@pytest.fixture
+def no_citus(server):
+    if server.kind == "citus":
+        pytest.skip("needs a server without Citus")
+
+
+@pytest.fixture
+def empty(side, server, schema):
+    """A store whose schema does not exist yet."""
+    with side.connect_store(server.conninfo, schema=schema) as store:
+        yield store
+
+
+def test_without_citus_the_error_says_what_is_missing(no_citus, empty, connection):
+    with pytest.raises(dal.SchemaMismatch, match=r'Citus is not installed in database "\w+"\. Add citus to shared_pre'):
+        empty.apply_schema(distributed=True)
+    assert connection.execute("SELECT FROM sessions").fetchall() == []
+
+
+@pytest.mark.parametrize("shards", [0, 64_001])
+def test_the_number_of_shards_has_limits(no_citus, empty, shards):
+    with pytest.raises(dal.InvalidInput, match="shards: "):
+        empty.apply_schema(distributed=True, shards=shards)
+
+
+def test_tables_without_citus_are_not_distributed(no_citus, store):
+    store.check_schema()
+    backend = getattr(store, "inner", store)._backend
+    assert backend.runner.schema.distributed is False
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_function_is_documented_and_named_as_its_file(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("-- ")
+    assert re.findall(r"^CREATE OR REPLACE FUNCTION (\w+)", text, re.MULTILINE) == [f"dal_{path.stem}"]
+    assert text.count("$$") == 2
+    assert "SET search_path FROM CURRENT" in text, "else the function on a worker does not find the tables"
+
+
+@pytest.mark.parametrize("path", QUERY_FILES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_a_second_form_has_the_header_and_the_result_of_the_first(path):
+    name = f"{path.parent.name}.{path.stem}"
+    one = dal.queries[name]
+    assert one.distributed.path == path
+    assert (one.distributed.name, one.distributed.record) == (one.name, one.record)
+    assert dal.async_queries[name].distributed.sql == one.distributed.sql
+    other = path.read_text(encoding="utf-8")
+    assert other.splitlines()[0] == one.path.read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_a_query_has_one_form_unless_it_has_a_second_file():
+    second = {f"{path.parent.name}.{path.stem}" for path in QUERY_FILES}
+    for name in dal.queries:
+        assert (dal.queries[name].distributed is not dal.queries[name]) == (name in second)
+
+
+def test_a_second_form_with_other_parameters_is_refused(tmp_path):
+    for folder, parameters in (("plain", "session_id"), ("other", "message_id")):
+        path = tmp_path / folder / "sessions/get.sql"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"-- name: get({parameters})^\n-- Read.\nSELECT :{parameters}::text AS x;\n", encoding="utf-8")
+    with pytest.raises(QueryFileError, match=r"get\.sql: its parameters and operator must be those of"):
+        load(tmp_path / "plain", type(dal.queries.sessions.get), tmp_path / "other")
+
+
+def test_the_layout_is_read_by_the_first_check(citus, tables, store):
+    store.check_schema()
+    backend = getattr(store, "inner", store)._backend
+    assert backend.runner.schema.distributed is True
+
+
+def test_applying_it_twice_is_harmless(citus, empty, connection):
+    empty.apply_schema(distributed=True, shards=4)
+    before = drift.errors(dal.queries.schema.check(connection))
+    empty.session("s").append("user", "x")
+    empty.apply_schema(distributed=True, shards=4)
+    empty.apply_schema()
+    assert empty.session("s").record().message_count == 1
+    assert before == []
+
+
+def test_shards_have_the_settings_of_the_planner(citus, empty, server, schema):
+    empty.apply_schema(distributed=True, shards=4)
+    with psycopg.connect(server.conninfo, autocommit=True, options=f"-c search_path={schema}") as connection:
+        found = connection.execute(
+            "SELECT result FROM run_command_on_shards('messages', $$ SELECT concat(attstattarget, attoptions) "
+            "FROM pg_attribute WHERE attrelid = '%s'::regclass AND attname = 'session_id' $$)"
+        ).fetchall()
+    assert len(found) == 4
+    assert all(re.fullmatch(r"1\{.*n_distinct=-0\.02\}", settings) for (settings,) in found), found
+
+
+def test_plain_tables_with_sessions_are_refused(citus, empty, server, schema):
+    empty.apply_schema()
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {}.sessions (next_sequence, message_count, updated_at, created_at, session_id, metadata) "
+                "VALUES (0, 0, now(), now(), 's', '{{}}')"
+            ).format(sql.Identifier(schema))
+        )
+        with pytest.raises(
+            dal.SchemaMismatch, match=r"already holds sessions, in tables that are not distributed\. App"
+        ):
+            empty.apply_schema(distributed=True)
+
+
+def test_a_missing_and_a_changed_function_are_errors(citus, store, connection):
+    if len(functions()) < 2:
+        pytest.skip("there are no functions")
+    name, other = list(functions())[:2]
+    connection.execute(sql.SQL("DROP FUNCTION {}").format(sql.Identifier(name)))
+    connection.execute("SET citus.enable_ddl_propagation = off")
+    connection.execute(
+        "UPDATE pg_proc SET prosrc = prosrc || ' ' "
+        "WHERE pronamespace = current_schema()::regnamespace AND proname = %s",
+        [other],
+    )
+    with pytest.raises(dal.SchemaMismatch) as raised:
+        store.check_schema()
+    assert raised.value.differences == (
+        f"function {name} is missing; `dal schema apply --distributed` creates it",
+        f"function {other} is another release's; `dal schema apply --distributed` creates it",
+    )
+    store.apply_schema(distributed=True)
+    store.check_schema()
+
+
+def test_a_store_keeps_to_one_layout(citus, sync_store, server, schema):
+    sync_store.check_schema()
+    other = f"{schema}_other"
+    with psycopg.connect(server.conninfo, autocommit=True, options=f"-c search_path={other}") as connection:
+        dal.SessionStore(connection).apply_schema()
+        with pytest.raises(dal.SchemaMismatch, match="this store began with tables that are; make a new store"):
+            sync_store.using(connection).sessions()
+        drop(connection, other)
+
+
+def test_tables_that_are_not_distributed_are_errors(citus, store, server, schema):
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("SELECT undistribute_table(%s, cascade_via_foreign_keys := true)", [f"{schema}.sessions"])
+    with pytest.raises(dal.SchemaMismatch) as raised:
+        store.check_schema()
+    assert "table sessions is not distributed, and dal_schema is" in raised.value.differences
+
+
+def test_the_command_applies_checks_and_warns(citus, server, schema):
+    options = ("--schema", schema, "--dsn", server.conninfo)
+    assert run("schema", "apply", "--distributed", "--shards", "4", *options).returncode == 0
+    done = run("schema", "check", *options)
+    assert done.stdout.startswith("OK: version")
+    assert "warning" not in done.stdout
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_commit = off")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            done = run("schema", "check", *options)
+        finally:
+            connection.execute("ALTER SYSTEM RESET synchronous_commit")
+            connection.execute("SELECT pg_reload_conf()")
+    assert done.returncode == 0
+    assert "warning: synchronous_commit is off on node" in done.stdout.splitlines()[-1]
+
+
+def test_the_whole_script_is_printed():
+    done = run("schema", "print", "--distributed")
+    assert done.stdout.encode() == distributed.script()
