@@ -95,10 +95,11 @@ async def _store(
     """
     wrong: Exception | None = None
     storing = AsyncRawCursor(connection, row_factory=tuple_row)
+    form = "_distributed" if runner.schema.distributed else ""
     try:
         async with connection.pipeline():
-            await AsyncRawCursor(connection).execute(SQL["take"], prepare=False)
-            await storing.execute(SQL["store"], prepare=False)
+            await AsyncRawCursor(connection).execute(SQL[f"take{form}"], prepare=False)
+            await storing.execute(SQL[f"store{form}"], prepare=False)
             await AsyncRawCursor(connection).execute(SQL["commit"], prepare=False)
             if batch.following is not None:
                 try:

@@ -96,10 +96,11 @@ def _store(
     """
     wrong: Exception | None = None
     storing = RawCursor(connection, row_factory=tuple_row)
+    form = "_distributed" if runner.schema.distributed else ""
     try:
         with connection.pipeline():
-            RawCursor(connection).execute(SQL["take"], prepare=False)
-            storing.execute(SQL["store"], prepare=False)
+            RawCursor(connection).execute(SQL[f"take{form}"], prepare=False)
+            storing.execute(SQL[f"store{form}"], prepare=False)
             RawCursor(connection).execute(SQL["commit"], prepare=False)
             if batch.following is not None:
                 try:

@@ -1,11 +1,12 @@
 -- Delete sessions that have been idle since a given time, of one user or of all: the longest idle first, at most
 -- `_limit`. Each leaves a tombstone.
 --
--- It runs on the node that the client is connected to. Each session takes three statements on its worker; Citus commits on
+-- It runs on the node that the client is connected to. Each session takes four statements on its worker; Citus commits on
 -- all workers, or on none.
--- Why it is safe: Each session is locked, and checked again, before it is deleted.
--- Locks: the deleted rows, until the commit. It skips a row of sessions that is locked; for other rows it waits at most
---   `_patience`, a lock_timeout that Citus sends to the workers.
+-- Why it is safe: Each session is locked, and checked again, before it is deleted. If `_patience` is not null and a
+--   message of it is locked, the call fails with 55P03 and deletes nothing. It does not wait that long first, since Citus
+--   would not send a lock_timeout to the workers. A role that may not update messages cannot lock them; it waits.
+-- Locks: the deleted rows, until the commit. It skips a row of sessions that is locked.
 CREATE OR REPLACE FUNCTION dal_delete_idle(
     _user_id text, _idle_since timestamptz, _statuses text[], _passed_over bigint, _limit bigint, _patience text
 ) RETURNS TABLE (session_id text)
@@ -17,10 +18,6 @@ DECLARE
     _hour_ahead constant timestamptz := statement_timestamp() + interval '1 hour';
     _candidate record;
 BEGIN
-    IF _patience IS NOT NULL THEN
-        SET LOCAL citus.propagate_set_commands = 'local';
-        EXECUTE format('SET LOCAL lock_timeout = %L', _patience);
-    END IF;
     PERFORM FROM dal_relist(_user_id, _statuses, _limit);
     FOR _candidate IN
         SELECT c.session_id, c.status
@@ -93,6 +90,12 @@ BEGIN
             < _idle_since
         FOR UPDATE SKIP LOCKED;
         IF FOUND THEN
+            IF _patience IS NOT NULL AND has_any_column_privilege('messages', 'UPDATE') THEN
+                PERFORM count(*)
+                FROM (
+                    SELECT m.sequence FROM messages AS m WHERE m.session_id = _candidate.session_id FOR UPDATE NOWAIT
+                ) AS m;
+            END IF;
             RETURN QUERY SELECT d.session_id FROM dal_delete(_candidate.session_id, NULL) AS d;
         END IF;
     END LOOP;

@@ -5,14 +5,14 @@
 --
 -- One statement: One call of dal_delete_idle, which runs on the node that the client is connected to. It asks all
 --   shards for the longest idle sessions, and then locks, checks and deletes one after the other. A session that is
---   being written to is skipped, not waited for. `patience` is a lock_timeout for this statement only, or null: if
---   a row that is deleted with a session is locked for longer, the statement fails with 55P03 and deletes nothing.
+--   being written to is skipped, not waited for. If `patience` is not null and a message of a session is locked,
+--   the statement fails at once with 55P03 and deletes nothing: Citus does not send a lock_timeout to the workers.
 -- Index: sessions_listed, forwards; sessions_pkey, and messages_pkey for the messages; the insert of
 --   tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
 --   an append.
 -- Promises: 1 round trip
--- Remote commands: O(shards), and 3 for each deleted session
+-- Remote commands: O(shards), and 4 for each deleted session
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
 --   any rows of messages FOR UPDATE; waits for rows of messages, removed_messages, changes
 -- Never: none

@@ -1,0 +1,2 @@
+-- As take.sql, for tables that are distributed over a cluster.
+SELECT dal_import_take();
