@@ -6,6 +6,10 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 from psycopg import sql
+from ulid import ULID
+
+import dal
+from dal.schema import distributed
 
 VARIABLE = "DAL_TEST_CITUS_DSN"
 """The environment variable that names the coordinator of a cluster for tests."""
@@ -71,3 +75,52 @@ def drop(connection, schema):
     for table in TABLES:
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(schema, table)))
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+
+
+def create(connection, schema):
+    """Create a schema with distributed tables, in few shards so that it takes less time."""
+    with connection.transaction():
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        connection.execute("SET LOCAL citus.shard_count = 4")
+        connection.execute(distributed.script())
+
+
+class SharedSchema:
+    """A schema that one test after the other uses, since creating it takes a second."""
+
+    def __init__(self, conninfo):
+        self._conninfo = conninfo
+        self._name = None
+        self._facts = frozenset()
+
+    def take(self):
+        """Return the schema's name; its tables exist, and are empty."""
+        if self._name is None:
+            name = f"test_{ULID()}".lower()
+            with self._connect(name) as connection:
+                create(connection, name)
+                self._facts = frozenset(dal.queries.schema.check(connection))
+            self._name = name
+        return self._name
+
+    def give_back(self):
+        """Delete all rows; drop the schema if the test has changed the tables."""
+        with self._connect(self._name) as connection:
+            try:
+                if frozenset(dal.queries.schema.check(connection)) == self._facts:
+                    connection.execute("DELETE FROM sessions")
+                    return
+            except psycopg.Error:
+                pass
+        self.drop()
+
+    def drop(self):
+        """Drop the schema, if there is one."""
+        if self._name is not None:
+            with self._connect(self._name) as connection:
+                drop(connection, self._name)
+            self._name = None
+
+    def _connect(self, schema):
+        options = f"-c search_path={schema} -c client_min_messages=warning -c lock_timeout=20s"
+        return psycopg.connect(self._conninfo, autocommit=True, options=options)

@@ -11,7 +11,7 @@ from secrets import token_hex
 
 import psycopg
 import pytest
-from citus_cluster import citus_cluster, drop
+from citus_cluster import SharedSchema, citus_cluster, drop
 from npm_server import npm_server
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -21,7 +21,6 @@ from ulid import ULID
 import dal
 from dal.conninfo import with_schema
 from dal.gate.server import CHOICES, Server, serve
-from dal.schema import distributed
 from dal.sql import SCHEMA
 
 _FIGURES = pytest.StashKey[dict[str, str]]()
@@ -140,12 +139,28 @@ def side(request):
     side.close()
 
 
+@pytest.fixture(scope="session")
+def shared_schema(started_server) -> Iterator[SharedSchema]:
+    """On a cluster: the schema of the tests that want tables."""
+    shared = SharedSchema(started_server.conninfo)
+    yield shared
+    shared.drop()
+
+
 @pytest.fixture
-def schema(server, administer) -> Iterator[str]:
+def schema(request, server, administer) -> Iterator[str]:
     """The name of the test's own schema, which may not exist yet."""
+    if server.kind == "citus" and "tables" in request.fixturenames:
+        shared = request.getfixturevalue("shared_schema")
+        yield shared.take()
+        shared.give_back()
+        return
     name = f"test_{ULID()}".lower()
     yield name
-    administer(server).execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+    if server.kind == "citus":
+        drop(administer(server), name)
+    else:
+        administer(server).execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
 
 
 @pytest.fixture
@@ -157,6 +172,8 @@ def options(schema) -> dict:
 @pytest.fixture
 def tables(server, schema, administer) -> None:
     """Create the tables in the test's schema, without the checks of `apply_schema`, which take twice as long."""
+    if server.kind == "citus":
+        return  # The shared schema has them.
     connection, name = administer(server), sql.Identifier(schema)
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {0}; SET LOCAL search_path = {0}").format(name))

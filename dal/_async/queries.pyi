@@ -14,7 +14,8 @@ from dal.sql.loader import Statement
 class AsyncQuery(Statement):
     """A query file that runs when it is called: `await async_queries.sessions.get(connection, session_id="…")`."""
 
-    distributed: AsyncQuery
+    @property
+    def distributed(self) -> AsyncQuery: ...
     async def __call__(self, *args: Any, **parameters: Any) -> Any: ...
     async def send(
         self, connection: AsyncConnection[Any], parameters: dict[str, Any], spare: AsyncSpare | None = None

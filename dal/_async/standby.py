@@ -61,10 +61,13 @@ class AsyncPositionedRead(AsyncQuery):
     def __init__(self, query: AsyncQuery, session_id: str) -> None:
         for name in Statement.__slots__:
             setattr(self, name, getattr(query, name))
-        self.distributed = self
-        if query.distributed is not query:
-            self.distributed = AsyncPositionedRead(query.distributed, session_id)
         self._session_id = session_id
+
+    @property
+    def distributed(self) -> AsyncQuery:
+        """The same for the second form of the query."""
+        other = super().distributed
+        return self if other is self else AsyncPositionedRead(other, self._session_id)
 
     async def send(
         self,

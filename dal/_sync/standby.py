@@ -61,10 +61,13 @@ class PositionedRead(Query):
     def __init__(self, query: Query, session_id: str) -> None:
         for name in Statement.__slots__:
             setattr(self, name, getattr(query, name))
-        self.distributed = self
-        if query.distributed is not query:
-            self.distributed = PositionedRead(query.distributed, session_id)
         self._session_id = session_id
+
+    @property
+    def distributed(self) -> Query:
+        """The same for the second form of the query."""
+        other = super().distributed
+        return self if other is self else PositionedRead(other, self._session_id)
 
     def send(
         self,

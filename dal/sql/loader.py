@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import aiosql
@@ -53,7 +54,7 @@ class Statement:
     __slots__ = (
         "_bigints",
         "_numbered",
-        "distributed",
+        "_second_forms",
         "has_metadata",
         "many",
         "name",
@@ -80,8 +81,12 @@ class Statement:
         self.record = header.record
         self.repeatable = header.repeatable
         self.has_metadata = "metadata" in {column.name for column in fields(self.record)}
-        self.distributed = self
-        """The statement for tables that are distributed over a cluster; most queries have one form for both."""
+        self._second_forms: SecondForms | None = None
+
+    @property
+    def distributed(self) -> Statement:
+        """The statement for tables that are distributed over a cluster; itself, unless it has a second form."""
+        return self if self._second_forms is None else self._second_forms.of(self)
 
     def __repr__(self) -> str:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
@@ -176,14 +181,38 @@ class Adapter:
         return self._kind(source, self._folder / f"{source.__name__}.sql", numbered)
 
 
-def load(root: Path, kind: type[Statement], distributed: Path | None = None) -> Library:
+class SecondForms:
+    """The second form of some queries, for tables that are distributed. They are loaded when one is wanted first."""
+
+    def __init__(self, root: Path, kind: type[Statement]) -> None:
+        self._root = root
+        self._kind = kind
+        self._lock = Lock()
+        self._forms: dict[str, Statement] | None = None
+
+    def of(self, statement: Statement) -> Statement:
+        """Return the second form of a statement, or the statement itself if it has none."""
+        if self._forms is None:
+            with self._lock:
+                if self._forms is None:
+                    library = Library(_folders(self._root, self._kind))
+                    self._forms = {name: library[name] for name in library}
+        other = self._forms.get(statement.name, statement)
+        if (statement.parameters, statement.many) != (other.parameters, other.many):
+            raise QueryFileError(f"{other.path}: its parameters and operator must be those of {statement.path}")
+        return other
+
+
+def load(root: Path, kind: type[Statement], second_forms: Path | None = None) -> Library:
     """Load the query files in the folders of a folder: one query a file, named as the file.
 
-    `distributed` is a folder of the same structure, with the other form of some queries.
+    `second_forms` is a folder of the same structure, with the second form of some queries.
     """
     library = Library(_folders(root, kind))
-    if distributed is not None:
-        _attach(library, Library(_folders(distributed, kind)))
+    if second_forms is not None:
+        shared = SecondForms(second_forms, kind)
+        for name in library:
+            library[name]._second_forms = shared  # noqa: SLF001 - a part of loading it
     return library
 
 
@@ -199,15 +228,6 @@ def _folders(root: Path, kind: type[Statement]) -> dict[str, Folder]:
         for folder in sorted(root.glob("*"))
         if folder.is_dir()
     }
-
-
-def _attach(library: Library, distributed: Library) -> None:
-    """Set the other form of each query that has one, which must have the same parameters and operator."""
-    for name in distributed:
-        one, other = library[name], distributed[name]
-        if (one.parameters, one.many) != (other.parameters, other.many):
-            raise QueryFileError(f"{other.path}: its parameters and operator must be those of {one.path}")
-        one.distributed = other
 
 
 def _number(numbers: dict[str, int], match: re.Match[str]) -> str:

@@ -1,6 +1,8 @@
 """The distributed layout on a Citus cluster, and what a server without Citus says of it."""
 
 import re
+import subprocess
+import sys
 
 import psycopg
 import pytest
@@ -55,6 +57,22 @@ def test_tables_without_citus_are_not_distributed(no_citus, store):
     assert backend.runner.schema.distributed is False
 
 
+USE = """
+import sys, dal
+with dal.SessionStore.connect(sys.argv[1], schema=sys.argv[2]) as store:
+    store.session("s").append("user", "x")
+    list(store.export())
+print(dal.queries.messages.append._second_forms._forms)
+"""
+
+
+def test_a_server_without_citus_loads_no_second_forms(no_citus, server, schema, tables):
+    done = subprocess.run(
+        [sys.executable, "-c", USE, server.conninfo, schema], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "None\n"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_function_is_documented_and_named_as_its_file(path):
     text = path.read_text(encoding="utf-8")
@@ -86,8 +104,9 @@ def test_a_second_form_with_other_parameters_is_refused(tmp_path):
         path = tmp_path / folder / "sessions/get.sql"
         path.parent.mkdir(parents=True)
         path.write_text(f"-- name: get({parameters})^\n-- Read.\nSELECT :{parameters}::text AS x;\n", encoding="utf-8")
+    queries = load(tmp_path / "plain", type(dal.queries.sessions.get), tmp_path / "other")
     with pytest.raises(QueryFileError, match=r"get\.sql: its parameters and operator must be those of"):
-        load(tmp_path / "plain", type(dal.queries.sessions.get), tmp_path / "other")
+        _ = queries.sessions.get.distributed
 
 
 def test_the_layout_is_read_by_the_first_check(citus, tables, store):

@@ -57,11 +57,14 @@ class AsyncOverlapped(AsyncQuery):
     def __init__(self, query: AsyncQuery, pipeline: AsyncPipeline, work: Callable[[], None]) -> None:
         for name in Statement.__slots__:  # A copy of the parsed query file.
             setattr(self, name, getattr(query, name))
-        self.distributed = self
-        if query.distributed is not query:
-            self.distributed = AsyncOverlapped(query.distributed, pipeline, work)
         self._pipeline = pipeline
         self._work = work
+
+    @property
+    def distributed(self) -> AsyncQuery:
+        """The same for the second form of the query."""
+        other = super().distributed
+        return self if other is self else AsyncOverlapped(other, self._pipeline, self._work)
 
     async def send(
         self,

@@ -58,11 +58,14 @@ class Overlapped(Query):
     def __init__(self, query: Query, pipeline: Pipeline, work: Callable[[], None]) -> None:
         for name in Statement.__slots__:  # A copy of the parsed query file.
             setattr(self, name, getattr(query, name))
-        self.distributed = self
-        if query.distributed is not query:
-            self.distributed = Overlapped(query.distributed, pipeline, work)
         self._pipeline = pipeline
         self._work = work
+
+    @property
+    def distributed(self) -> Query:
+        """The same for the second form of the query."""
+        other = super().distributed
+        return self if other is self else Overlapped(other, self._pipeline, self._work)
 
     def send(
         self,
