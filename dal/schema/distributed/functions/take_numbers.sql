@@ -6,13 +6,13 @@
 --   queries/messages/append.sql. If there is no row, the insert creates it; if another transaction has just done that, the
 --   insert waits for it, and the second round finds its row.
 -- Locks: the session's row, until the commit.
+-- It has the search_path of the function that calls it: setting it again would take time.
 -- The times are computed before: Citus accepts only immutable functions in the SET of an update.
 CREATE OR REPLACE FUNCTION dal_take_numbers(
     _id text, _source text, _user_id text, _parent_id text, _session_metadata jsonb, _messages bigint, _owner text,
     _if_next bigint, _must_exist boolean, _session_changes jsonb
 ) RETURNS TABLE (next_sequence bigint, updated_at timestamptz)
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
