@@ -19,10 +19,11 @@ AS $$
 #variable_conflict use_column
 DECLARE
     -- The position, number, time and equality of each message that is stored already.
-    _prior_positions bigint[];
-    _prior_sequences bigint[];
-    _prior_times timestamptz[];
-    _prior_same boolean[];
+    _found record;
+    _prior_positions bigint[] := '{}';
+    _prior_sequences bigint[] := '{}';
+    _prior_times timestamptz[] := '{}';
+    _prior_same boolean[] := '{}';
     -- The messages to store, each with its place from the end of those of its session.
     _new_positions bigint[];
     _new_backs bigint[];
@@ -38,27 +39,26 @@ DECLARE
     _expected bigint;
     _stored bigint;
 BEGIN
-    SELECT array_agg(p.position), array_agg(p.sequence), array_agg(p.created_at), array_agg(p.is_same)
-    INTO _prior_positions, _prior_sequences, _prior_times, _prior_same
-    FROM (
-        SELECT
-            g.position,
-            m.sequence,
-            m.created_at,
-            (
-                m.role = g.role
-                AND m.agent_id IS NOT DISTINCT FROM nullif(g.agent_id, '')
-                AND m.content = g.content
-                AND m.metadata || g.metadata = m.metadata
-            ) AS is_same
+    -- Only the ids are sent to the shards; the messages are compared here.
+    FOR _found IN
+        SELECT g.position, m.sequence, m.created_at, m.role, m.agent_id, m.content, m.metadata
         FROM messages AS m
         INNER JOIN (
-            SELECT _session_ids[u.place] AS session_id, u.*
-            FROM unnest(_places, _message_ids, _roles, _agent_ids, _contents, _metadata) WITH ORDINALITY
-            AS u (place, message_id, role, agent_id, content, metadata, position)
+            SELECT _session_ids[u.place] AS session_id, u.message_id, u.position
+            FROM unnest(_places, _message_ids) WITH ORDINALITY AS u (place, message_id, position)
         ) AS g ON m.session_id = g.session_id AND m.message_id = g.message_id
         WHERE m.session_id = any(_session_ids)
-    ) AS p;
+    LOOP
+        _prior_positions := _prior_positions || _found.position;
+        _prior_sequences := _prior_sequences || _found.sequence;
+        _prior_times := _prior_times || _found.created_at;
+        _prior_same := _prior_same || (
+            _found.role = _roles[_found.position]
+            AND _found.agent_id IS NOT DISTINCT FROM nullif(_agent_ids[_found.position], '')
+            AND _found.content = _contents[_found.position]
+            AND _found.metadata || _metadata[_found.position] = _found.metadata
+        );
+    END LOOP;
 
     SELECT array_agg(n.position), array_agg(n.back)
     INTO _new_positions, _new_backs
@@ -68,7 +68,7 @@ BEGIN
             row_number() OVER (PARTITION BY g.place ORDER BY g.position DESC) AS back
         FROM unnest(_places, _calls) WITH ORDINALITY AS g (place, call, position)
         WHERE
-            g.position <> all(coalesce(_prior_positions, '{}'))
+            g.position <> all(_prior_positions)
             AND g.call NOT IN (
                 SELECT _calls[p.position]
                 FROM unnest(_prior_positions, _prior_same) AS p (position, is_same)
@@ -140,7 +140,7 @@ BEGIN
         END IF;
     END IF;
 
-    IF _confined AND _prior_positions IS NOT NULL THEN
+    IF _confined AND cardinality(_prior_positions) > 0 THEN
         SELECT array_agg(s.session_id::text)
         INTO _owned
         FROM sessions AS s
