@@ -13,9 +13,9 @@
 --   waits for rows of sessions, messages
 -- Never: none
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing more.
--- Returns: Message; as it is stored now; no row if the session is not stored, does not contain the message,
---   or is trashed or deleted. If two equal changes run at the same time, the second waits for the first and
---   fails with 23505; it is safe to repeat.
+-- Returns: Message; as it is stored now; no row if the session is not stored, does not contain the message, or is
+--   trashed or deleted. If two equal changes run at the same time, the second waits for the first, and changes
+--   nothing.
 SELECT
     m.session_id,
     m.sequence,

@@ -11,12 +11,12 @@
 -- Never: none
 -- Repeat: safe: the repeated statement finds the message_id and returns the first outcome. If the message
 --   was removed in between, it is stored again, as if the removal had been first.
--- Returns: Appended; no row if the session does not contain the message, and is archived, trashed or
---   deleted, or not as if_next and must_exist ask. If the message_id is already stored, nothing changes, and
---   the row has the stored message's number; is_same is false if its content differs, but not if keys were
---   added to its metadata since. If two equal appends run at the same time, the second waits for the first
---   and fails with 23505; it is safe to repeat. source, user_id, parent_id and session_metadata are stored
---   with a new session, and ignored for an existing one.
+-- Returns: Appended; no row if the session does not contain the message, and is archived, trashed or deleted, or
+--   not as if_next and must_exist ask. If the message_id is already stored, nothing changes, and the row has the
+--   stored message's number; is_same is false if its content differs, but not if keys were added to its metadata
+--   since. If two equal appends run at the same time, the second waits for the first and fails with 40001; it is
+--   safe to repeat. source, user_id, parent_id and session_metadata are stored with a new session, and ignored for
+--   an existing one.
 SELECT
     a.sequence,
     a.created_at,

@@ -14,12 +14,11 @@
 --   waits for rows of sessions
 -- Never: none
 -- Repeat: safe: as append, it finds the message_ids.
--- Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of
---   its call was stored, since one of them has is_same = false (its message_id is stored with other content),
---   or the session is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a
---   trigger of the service suppressed has no row either. A message that was already stored with the same
---   content keeps its number. If two equal appends run at the same time, the second waits for the first and
---   fails with 23505; it is safe to repeat.
+-- Returns: AppendedOne; in the given order; no row for a message that was not stored. Then no message of its call
+--   was stored, since one of them has is_same = false (its message_id is stored with other content), or the session
+--   is archived, trashed or deleted, or not as if_next and must_exist ask. A message that a trigger of the service
+--   suppressed has no row either. A message that was already stored with the same content keeps its number. If two
+--   equal appends run at the same time, the second waits for the first and fails with 40001; it is safe to repeat.
 SELECT
     a.place AS position,
     a.sequence,

@@ -13,9 +13,9 @@
 --   waits for rows of sessions, messages, removed_messages
 -- Never: none
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing more.
--- Returns: Message; as it is stored now, or else its last removed version; no row if the session is not
---   stored, or has no such message. If two equal changes run at the same time, the second waits for the first
---   and fails with 23505; it is safe to repeat.
+-- Returns: Message; as it is stored now, or else its last removed version; no row if the session is not stored, or
+--   has no such message. If two equal changes run at the same time, the second waits for the first, and changes
+--   nothing.
 SELECT
     m.session_id,
     m.sequence,

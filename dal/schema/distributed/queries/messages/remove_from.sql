@@ -10,8 +10,8 @@
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; any rows of messages FOR UPDATE;
 --   waits for rows of sessions, messages
 -- Never: none
--- Repeat: safe: the repeated statement finds the change_id, and removes nothing more. If the first one
---   still runs, it waits for that one, and is stale.
+-- Repeat: safe: the repeated statement finds the change_id, and removes nothing more. If the first one still runs,
+--   it waits for that one.
 -- Returns: Removed; no row if the session is not stored, or if nothing could be kept. If the session is
 --   archived, trashed or deleted, or not as if_next asks, nothing is removed and is_refused is true. The same
 --   change_id again returns the first outcome.

@@ -9,9 +9,9 @@
 -- Locks: RowExclusive on sessions, changes; 1 row of sessions
 -- Never: none
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing.
--- Returns: SessionRecord; the current row; no row if the session is not stored. Its status is archived, or
---   the one that cannot be archived. A session that was already archived keeps its archived_at. If two equal
---   changes run at the same time, the second may fail with 23505; it is safe to repeat.
+-- Returns: SessionRecord; the current row; no row if the session is not stored. Its status is archived, or the one
+--   that cannot be archived. A session that was already archived keeps its archived_at. If two equal changes run at
+--   the same time, the second waits for the first, and changes nothing.
 SELECT
     s.session_id,
     s.source,

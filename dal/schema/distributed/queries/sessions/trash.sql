@@ -9,8 +9,8 @@
 -- Locks: RowExclusive on sessions, changes; 1 row of sessions
 -- Never: none
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing.
--- Returns: SessionRecord; the current row; no row if the session is not stored. Its status is trashed, or
---   deleted. If two equal changes run at the same time, the second may fail with 23505; it is safe to repeat.
+-- Returns: SessionRecord; the current row; no row if the session is not stored. Its status is trashed, or deleted.
+--   If two equal changes run at the same time, the second waits for the first, and changes nothing.
 SELECT
     s.session_id,
     s.source,

@@ -11,10 +11,9 @@
 -- Locks: RowExclusive on sessions, changes; 1 row of sessions; waits for rows of sessions
 -- Never: none
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing more.
--- Returns: SessionRecord; the current row; no row if the session is not stored, or if a trigger of the
---   service suppressed the change. A trashed or deleted session stays as it is, as its status shows. If two
---   equal changes run at the same time, the second waits for the first and fails with 23505; it is safe to
---   repeat.
+-- Returns: SessionRecord; the current row; no row if the session is not stored, or if a trigger of the service
+--   suppressed the change. A trashed or deleted session stays as it is, as its status shows. If two equal changes
+--   run at the same time, the second waits for the first, and changes nothing.
 SELECT
     s.session_id,
     s.source,
