@@ -38,6 +38,9 @@ BEGIN
         RETURN;
     END IF;
     SELECT s.* INTO _session FROM sessions AS s WHERE s.session_id = _session_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN; -- It was deleted while this call waited for the lock.
+    END IF;
     SELECT c.* INTO _prior FROM changes AS c WHERE c.session_id = _session_id AND c.change_id = _change_id;
     IF FOUND THEN
         messages := _prior.messages;
