@@ -49,9 +49,28 @@ def _started(choice):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "one_server: tests what a cluster does otherwise, so --postgres=citus skips it")
     # A shell's background command ignores SIGINT, and so would the programs that the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+ONE_SERVER = {
+    "test_canaries", "test_check", "test_cost", "test_drift", "test_finish", "test_gate_errors",
+    "test_measure_cost", "test_measure_plugin", "test_migrations", "test_not_measured", "test_planted",
+    "test_previous_release", "test_queries", "test_review_figures", "test_schema", "test_skew", "test_statistics",
+    "test_wire",
+}  # fmt: skip
+"""The files whose tests measure one server, or change tables in a way that Citus does not support."""
+
+SKIPPED = "tests one server's plans, locks or catalog, or what Citus does not support"
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.postgres == "citus":
+        for item in items:
+            if item.path.stem in ONE_SERVER or item.get_closest_marker("one_server"):
+                item.add_marker(pytest.mark.skip(SKIPPED))
 
 
 def pytest_sessionfinish(session):
