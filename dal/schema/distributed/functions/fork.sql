@@ -2,9 +2,10 @@
 --
 -- It runs on the node that the client is connected to, since the two sessions may be on different workers; Citus commits
 -- on both, or on none.
--- Why it is safe: It locks the parent's row first, so the counters and the messages that it reads belong together. Unlike
---   the plain statement, which reads both from one snapshot, it makes appends to the parent wait until the commit.
--- Locks: the parent's row FOR SHARE, until the commit.
+-- Why it is safe: The parent's counters are read by one statement, and its messages copied by a later one, which may see
+--   more. Appends in between are left out, since their numbers are higher. Any other change in between raises the
+--   parent's revision: then the call fails with 40001, and it is safe to repeat.
+-- Locks: the parent's row FOR KEY SHARE, until the commit, which blocks no append or removal.
 CREATE OR REPLACE FUNCTION dal_fork(
     _parent_id text, _fork_id text, _fork_point bigint, _metadata jsonb, _owner text
 ) RETURNS TABLE (
@@ -18,24 +19,30 @@ AS $$
 #variable_conflict use_column
 DECLARE
     _now constant timestamptz := statement_timestamp();
-    _parent sessions;
+    _parent record;
     _end bigint;
-    _messages bigint;
     _moment timestamptz;
 BEGIN
-    SELECT s.*
-    INTO _parent
+    PERFORM
     FROM sessions AS s
     WHERE
         s.session_id = _parent_id
         AND s.status IN ('active', 'paused', 'archived')
         AND (_owner IS NULL OR s.user_id IS NOT DISTINCT FROM _owner)
-    FOR SHARE;
+    FOR KEY SHARE;
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    SELECT s.*, c.messages
+    INTO _parent
+    FROM sessions AS s
+    CROSS JOIN (
+        SELECT count(*) AS messages
+        FROM messages AS m
+        WHERE m.session_id = _parent_id AND m.sequence < _fork_point
+    ) AS c
+    WHERE s.session_id = _parent_id;
     _end := least(_fork_point, _parent.next_sequence);
-    SELECT count(*) INTO _messages FROM messages AS m WHERE m.session_id = _parent_id AND m.sequence < _end;
     _moment := CASE
         WHEN _parent.updated_at > _now + interval '1 hour' THEN _now ELSE greatest(_parent.updated_at, _now)
     END;
@@ -44,7 +51,7 @@ BEGIN
         created_at, updated_at, listed_at
     )
     VALUES (
-        _fork_id, _parent.source, _parent.user_id, _parent_id, _end, _metadata, _end, _messages, _now, _moment, _now
+        _fork_id, _parent.source, _parent.user_id, _parent_id, _end, _metadata, _end, _parent.messages, _now, _moment, _now
     )
     ON CONFLICT (session_id) DO NOTHING;
     IF NOT FOUND THEN
@@ -62,6 +69,11 @@ BEGIN
         m.created_at
     FROM messages AS m
     WHERE m.session_id = _parent_id AND m.sequence < _end;
+    PERFORM FROM sessions AS s WHERE s.session_id = _parent_id AND s.revision = _parent.revision;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'another transaction changed the parent while its messages were copied'
+        USING ERRCODE = 'serialization_failure';
+    END IF;
     RETURN QUERY
     SELECT
         s.session_id, s.source::text, s.user_id::text, s.parent_id::text, s.status::text, s.next_sequence,
