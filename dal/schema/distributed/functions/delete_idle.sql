@@ -18,7 +18,6 @@ DECLARE
     _hour_ahead constant timestamptz := statement_timestamp() + interval '1 hour';
     _candidate record;
 BEGIN
-    PERFORM FROM dal_relist(_user_id, _statuses, _limit);
     FOR _candidate IN
         SELECT c.session_id, c.status
         FROM (
@@ -99,5 +98,7 @@ BEGIN
             RETURN QUERY SELECT d.session_id FROM dal_delete(_candidate.session_id, NULL) AS d;
         END IF;
     END LOOP;
+    -- Last, so that the next call finds those whose place was in the future, as the plain statement does.
+    PERFORM FROM dal_relist(_user_id, _statuses, _limit);
 END
 $$;
