@@ -112,7 +112,9 @@ class AsyncRunner:
                 raise
             await sleep(pause)
 
-    async def _attempt(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    async def _attempt(  # noqa: C901 - one more call would cost each append more
+        self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts
+    ) -> Any:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         if self.source.ended is not None:

@@ -110,7 +110,9 @@ class Runner:
                 raise
             sleep(pause)
 
-    def _attempt(self, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    def _attempt(  # noqa: C901 - one more call would cost each append more
+        self, query: Query, parameters: dict[str, Any], attempts: Attempts
+    ) -> Any:
         # As `connection` does, without the cost of its generator (bench/test_overhead.py).
         attempts.is_back = False
         if self.source.ended is not None:

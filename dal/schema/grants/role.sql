@@ -5,7 +5,7 @@ SELECT
     n.nspname AS schema,
     r.oid IS NOT NULL AS is_known,
     pg_has_role(r.oid, c.relowner, 'USAGE') AS is_owner,
-    ARRAY(
+    array(
         SELECT p.proname::text
         FROM pg_proc AS p
         WHERE p.pronamespace = c.relnamespace AND starts_with(p.proname, 'dal_')
