@@ -323,10 +323,9 @@ class AsyncSessionStore:
         With `distributed`, distribute them over the nodes of a Citus cluster, in this number of shards
         (docs/guides/distributed.md).
         """
+        number = validate.number("shards", shards, least=1, most=validate.MAX_SHARDS)
         if validate.flag("distributed", distributed):
-            await apply_distributed(
-                self._backend.runner, validate.number("shards", shards, least=1, most=validate.MAX_SHARDS)
-            )
+            await apply_distributed(self._backend.runner, number)
         else:
             await apply(self._backend.runner)
 

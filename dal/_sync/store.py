@@ -320,10 +320,9 @@ class SessionStore:
         With `distributed`, distribute them over the nodes of a Citus cluster, in this number of shards
         (docs/guides/distributed.md).
         """
+        number = validate.number("shards", shards, least=1, most=validate.MAX_SHARDS)
         if validate.flag("distributed", distributed):
-            apply_distributed(
-                self._backend.runner, validate.number("shards", shards, least=1, most=validate.MAX_SHARDS)
-            )
+            apply_distributed(self._backend.runner, number)
         else:
             apply(self._backend.runner)
 

@@ -202,6 +202,6 @@ FROM ours AS o
 INNER JOIN pg_trigger AS g ON o.oid = g.tgrelid AND g.tgisinternal
 INNER JOIN pg_proc AS p ON g.tgfoid = p.oid AND p.proname = 'citus_truncate_trigger'
 INNER JOIN pg_namespace AS n ON o.nspname = n.nspname
-INNER JOIN pg_proc AS f ON n.oid = f.pronamespace AND f.proname LIKE 'dal\_%'
+INNER JOIN pg_proc AS f ON n.oid = f.pronamespace AND starts_with(f.proname, 'dal_')
 INNER JOIN pg_database AS d ON d.datname = current_database()
 WHERE o.table_name = 'sessions';

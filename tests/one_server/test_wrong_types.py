@@ -94,7 +94,8 @@ STORE = {
     },
     "import_": {"lines": "lines"},
     "writer": {"waiting": "number"},
-    **{method: {} for method in ("apply_schema", "check_schema", "close", "connection", "on_primary", "transaction")},
+    "apply_schema": {"distributed": "flag", "shards": "number"},
+    **{method: {} for method in ("check_schema", "close", "connection", "on_primary", "transaction")},
 }  # fmt: skip
 VALID = {
     "messages": [NewMessage(role="u", content="x")],
