@@ -234,6 +234,14 @@ def is_sent_twice(error: psycopg.Error) -> bool:
     )
 
 
+def is_node_lost(error: psycopg.Error) -> bool:
+    """Return whether a cluster lost one of its nodes during the statement, which Citus reports in two more ways."""
+    message = primary_message(error)
+    return (error.sqlstate == "XX000" and message.startswith("server closed the connection")) or (
+        error.sqlstate == "58030" and " to shard " in message
+    )
+
+
 def is_outdated(error: BaseException) -> bool:
     """Return whether a prepared statement did not run, since the type of a column has changed since then."""
     return (
@@ -261,7 +269,7 @@ def _rule(error: psycopg.Error, query: str, message: str) -> _Rule:
         return StatementFailed, f"{{message}}: {cause}"
     if state == "0A000" and "TABLESAMPLE" in message:  # See schema/check.sql.
         return SchemaMismatch, "dal_schema is a view, and must be a table; drop it"
-    if state.startswith("08"):
+    if state.startswith("08") or is_node_lost(error):
         return _LOST
     if not state and isinstance(error, psycopg.OperationalError):
         return ServerUnavailable, f"the server cannot be reached: {{message}}; {_advice(message)}"

@@ -10,6 +10,7 @@
 | a column's type has changed since the statement was prepared | 0A000 | never ran | always: it is prepared again |
 | the server shut down or crashed | 57P01, 57P02 | may have been committed | if `Repeat: safe` |
 | the connection or its server was lost | 08…, none | may have been committed | if `Repeat: safe` |
+| a cluster lost a node | 08…, XX000 and 58030 with Citus's words | may have been committed | if `Repeat: safe` |
 | anything else | | was refused | never: it would be refused again |
 
 A query file says `Repeat: safe`, with the reason. The store's own pool allows all of these retries. A caller's pool
@@ -30,7 +31,7 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from dal.appends import Append
-from dal.errors import is_outdated, is_sent_twice
+from dal.errors import is_node_lost, is_outdated, is_sent_twice
 
 RETRIES = 10
 """The default number of retries, within the deadline."""
@@ -72,7 +73,8 @@ def classify(error: psycopg.Error) -> Failure:
         return Failure.UNDONE
     if state is None:
         return Failure.UNKNOWN if isinstance(error, psycopg.OperationalError) else Failure.REFUSED
-    return Failure.UNKNOWN if state.startswith(_CLASS_LOST) else _BY_STATE.get(state, Failure.REFUSED)
+    is_lost = state.startswith(_CLASS_LOST) or is_node_lost(error)
+    return Failure.UNKNOWN if is_lost else _BY_STATE.get(state, Failure.REFUSED)
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ from psycopg_pool import PoolTimeout
 from sides import unwrap
 
 import dal
+from dal.errors import translate
 from dal.retries import Attempts, Failure, classify
 from dal.schema.check import SchemaCheck
 
@@ -287,6 +288,21 @@ def test_the_deadline_ends_a_call_that_waits_for_a_lock(side, server, schema, ta
 )
 def test_errors_are_classified(error, expected):
     assert classify(error("")) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "expected"),
+    [
+        (errors.InternalError_, "server closed the connection unexpectedly", Failure.UNKNOWN),
+        (errors.InternalError_, "cache lookup failed", Failure.REFUSED),
+        (errors.IoError, "failed to COPY to shard 102008 on worker1:5432", Failure.UNKNOWN),
+        (errors.IoError, "could not read block 1 in file", Failure.REFUSED),
+    ],
+)
+def test_a_lost_node_of_a_cluster_is_recognised_by_its_message(error, message, expected):
+    assert classify(error(message)) is expected
+    kind = dal.ServerUnavailable if expected is Failure.UNKNOWN else dal.StatementFailed
+    assert type(translate(error(message), "messages.append")) is kind
 
 
 def test_pauses_between_retries(monkeypatch):

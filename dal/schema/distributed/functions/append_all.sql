@@ -135,7 +135,7 @@ BEGIN
         ON CONFLICT (session_id, message_id) DO NOTHING;
         GET DIAGNOSTICS _stored = ROW_COUNT;
         IF _stored < _expected THEN
-            RAISE EXCEPTION 'another transaction was storing one of the messages at this moment'
+            RAISE EXCEPTION 'another transaction was storing the same message at this moment'
             USING ERRCODE = 'serialization_failure';
         END IF;
     END IF;
