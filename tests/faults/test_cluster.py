@@ -1,0 +1,142 @@
+"""Nodes of a Citus cluster are killed, and shards moved, while writers write: nothing is lost, doubled or misnumbered.
+
+Needs --postgres=citus with DAL_TEST_CITUS_DSN, and DAL_TEST_CITUS_CONTROL: a command, such as a script around pg_ctl,
+that is called with a node's port and kill or start.
+"""
+
+import os
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from random import Random
+
+import psycopg
+import pytest
+
+import dal
+from dal import NewMessage
+from dal.ids import new_id
+
+CONTROL = "DAL_TEST_CITUS_CONTROL"
+WRITERS, SESSIONS = 6, 12
+
+pytestmark = pytest.mark.time_limit(300)
+
+
+class Writer(threading.Thread):
+    """Appends to random sessions, one at a time and several at once; sends again what may have failed."""
+
+    def __init__(self, store, number, stop):
+        super().__init__()
+        self.store, self.stop, self.random = store, stop, Random(number)
+        self.acknowledged = defaultdict(dict)
+        """The sequence number of each message, by session and message."""
+        self.longest = 0.0
+
+    def run(self):
+        while not self.stop.is_set():
+            names = self.random.sample(range(SESSIONS), 3) if self.random.random() < 0.2 else [self._one()]
+            given = [
+                (self.store.session(f"s{n}"), NewMessage(role="user", content="x", message_id=new_id())) for n in names
+            ]
+            began = time.monotonic()
+            for message in self._send(given):
+                self.acknowledged[message.session_id][message.message_id] = message.sequence
+            self.longest = max(self.longest, time.monotonic() - began)
+
+    def _one(self):
+        return 0 if self.random.random() < 0.4 else self.random.randrange(SESSIONS)
+
+    def _send(self, given):
+        while True:
+            try:
+                return self.store.append_all(given)
+            except dal.ServerUnavailable:
+                time.sleep(0.1)
+
+
+@pytest.fixture
+def control(server):
+    command = os.environ.get(CONTROL)
+    if server.kind != "citus" or command is None:
+        pytest.skip(f"needs --postgres=citus and {CONTROL}")
+    return lambda port, what: subprocess.run([command, str(port), what], check=True, timeout=60)
+
+
+@pytest.fixture
+def nodes(control, server):
+    with psycopg.connect(server.conninfo) as connection:
+        return connection.execute("SELECT nodeport, shouldhaveshards FROM pg_dist_node ORDER BY nodeid").fetchall()
+
+
+@pytest.fixture
+def store(server, schema, tables):
+    with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=30, retries=20) as store:
+        yield store
+
+
+@contextmanager
+def writing(store):
+    stop = threading.Event()
+    writers = [Writer(store, n, stop) for n in range(WRITERS)]
+    for one in writers:
+        one.start()
+    try:
+        time.sleep(1)
+        yield writers
+        time.sleep(1)
+    finally:
+        stop.set()
+        for one in writers:
+            one.join(60)
+
+
+def check(store, writers):
+    """Compare what was acknowledged with what is stored, and return how much that was."""
+    total = 0
+    for name in {name for one in writers for name in one.acknowledged}:
+        acknowledged = {key: number for one in writers for key, number in one.acknowledged[name].items()}
+        stored = list(store.session(name).messages(limit=1_000_000))
+        assert [message.sequence for message in stored] == list(range(len(stored)))
+        assert store.session(name).record().message_count == len(stored)
+        numbers = {message.message_id: message.sequence for message in stored}
+        assert len(numbers) == len(stored)
+        assert {key: numbers.get(key) for key in acknowledged} == acknowledged
+        total += len(acknowledged)
+    return total
+
+
+@pytest.mark.parametrize("has_shards", [True, False], ids=["worker", "coordinator"])
+def test_a_node_is_killed(control, nodes, store, figure, has_shards):
+    with writing(store) as writers:
+        for port, shards in nodes:
+            if shards == has_shards:
+                control(port, "kill")
+                time.sleep(1)
+                control(port, "start")
+                time.sleep(1)
+    total, longest = check(store, writers), max(one.longest for one in writers)
+    figure(
+        f"a killed {'worker' if has_shards else 'coordinator'}", f"{total:,} acknowledged, none lost; {longest:.1f} s"
+    )
+
+
+def test_a_shard_is_moved(nodes, store, connect, schema, figure):
+    ports, connection = [port for port, has_shards in nodes if has_shards], connect()
+    with writing(store) as writers:
+        found = connection.execute(
+            "SELECT s.shardid, n.nodename, n.nodeport FROM pg_dist_shard AS s "
+            "JOIN pg_dist_placement AS p USING (shardid) JOIN pg_dist_node AS n USING (groupid) "
+            "WHERE s.logicalrelid = to_regclass(%s)",
+            [f"{schema}.sessions"],
+        ).fetchall()
+        for shard, host, port in found[:2]:
+            other = next(one for one in ports if one != port)
+            connection.execute(
+                "SELECT citus_move_shard_placement(%s, %s, %s, %s, %s, 'force_logical')",
+                [shard, host, port, host, other],
+            )
+    total, longest = check(store, writers), max(one.longest for one in writers)
+    figure("a moved shard", f"{total:,} acknowledged, none lost; {longest:.1f} s")
