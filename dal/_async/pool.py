@@ -33,6 +33,11 @@ _INTERRUPTED = 0.1
 class AsyncStorePool(OfOneProcess, AsyncEndingPool):
     """The store's own pool, in one process and event loop."""
 
+    def _maybe_grow_pool(self) -> None:
+        """Make no second connection for the first caller, who waits for the one that `open` has begun to make."""
+        if self.connection_class.opened or len(self._waiting) > self._nconns:
+            super()._maybe_grow_pool()
+
 
 class AsyncOwnPool(AsyncPooled):
     """The store's own pools: one in each process and event loop, opened by the first operation there."""

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
-from sides import unwrap
+from sides import pool_of, unwrap
 from test_round_trips import SESSION_CALLS, STORE_CALLS
 
 import dal
@@ -198,3 +198,14 @@ def test_the_servers_date_style_has_no_effect(side, connect_side, sync_store, st
     assert [one.session_id for one in page] == ["later"]
     assert store.sessions(limit=1, cursor=page.cursor).sessions == (sync_store.session("s").record(),)
     assert store.session("s").archive() == sync_store.session("s").record()
+
+
+def test_the_first_call_opens_one_connection(store):
+    store.session("s").append("user", "x")
+    assert pool_of(store).get_stats()["connections_num"] == 1
+
+
+def test_a_new_pool_grows_as_soon_as_two_need_a_connection(side, server, schema, tables):
+    with side.connect_store(server.conninfo, schema=schema, max_size=3) as store:
+        with store.connection(), store.connection(), store.connection():
+            assert pool_of(store).get_stats()["pool_size"] == 3
