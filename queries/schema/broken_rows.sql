@@ -7,6 +7,7 @@
 -- Index: none.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(n) in the sessions
+-- Remote commands: O(shards), at most 1 each
 -- Locks: AccessShare on sessions, messages
 -- Never: none
 -- Repeat: safe: it only reads.

@@ -7,7 +7,7 @@ import pytest
 
 from dal.gate.header.grammar import LINES, MEASURED, promise_of
 from dal.gate.header.parse import PromiseError, parse
-from dal.gate.header.promises import Advisory, Growth, Promises, Rows
+from dal.gate.header.promises import SHARDS, Advisory, Growth, Promises, RemoteCommands, Rows
 from dal.gate.measure.reports import descriptions
 from dal.gate.measure.subjects import load
 from dal.sql import QUERIES
@@ -127,6 +127,31 @@ def test_caps_are_parsed(tmp_path):
     assert str(promises.bounds[0]) == "buffers O(log n) in the list's tasks, at most n/7"
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("1", [RemoteCommands(1)]),
+        ("at most 12", [RemoteCommands(12)]),
+        ("O(shards)", [RemoteCommands(None, SHARDS)]),
+        (
+            "O(shards), at most 3 each; 4; 1,000 for each of the given sessions",
+            [RemoteCommands(3, SHARDS), RemoteCommands(4), RemoteCommands(1000, "the given sessions")],
+        ),
+    ],
+)
+def test_remote_commands_are_parsed(tmp_path, text, parts):
+    promises = parse(write_file(tmp_path, VALID.replace("-- Locks", f"-- Remote commands: {text}\n-- Locks")), "one")
+    assert (list(promises.remote), promises.remote_line) == (parts, 6)
+    assert f"remote commands: {text.removeprefix('at most ')}" in descriptions(promises)
+
+
+@pytest.mark.parametrize("text", ["one", "O(n)", "O(shards) for each status", "O(shards), 3", "-1", "3 per session"])
+def test_an_unknown_number_of_remote_commands_is_refused(tmp_path, text):
+    path = write_file(tmp_path, VALID.replace("-- Locks", f"-- Remote commands: {text}\n-- Locks"))
+    with pytest.raises(PromiseError, match=r":6: .* is not understood; expected `\[at most \]<number>`, `O\(shards\)`"):
+        parse(path, "one")
+
+
 @pytest.mark.parametrize("path", sorted(QUERIES.rglob("*.sql")), ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_each_of_our_queries_has_promises(path):
     promises = parse(path, path.stem)
@@ -141,14 +166,17 @@ def test_the_example_of_a_header_line_is_valid(word):
         promise_of(word, 1, part.strip())
 
 
+LINE_NUMBERS = {"line", "locks_line", "remote_line", "path"}
+
 NOTHING = {"round_trips": 0, "advisory": Advisory(0), "waits": None, "locks": {}}
 """Fields of Promises without a promise; the others are False or empty."""
 
 
-@pytest.mark.parametrize("name", sorted({one.name for one in fields(Promises)} - {"path", "line", "locks_line"}))
+@pytest.mark.parametrize("name", sorted({one.name for one in fields(Promises)} - LINE_NUMBERS))
 def test_each_promise_is_described(tmp_path, name):
     """Otherwise `dal review --base` would not show that one was removed."""
-    text = VALID.replace("HOT", "HOT; at most 30 buffers; may match nothing")
+    text = VALID.replace("-- Locks", "-- Remote commands: 1\n-- Locks")
+    text = text.replace("HOT", "HOT; at most 30 buffers; may match nothing")
     text = text.replace("1 row of sessions", "1 row of sessions; 1 advisory lock; waits for nobody")
     full = parse(write_file(tmp_path, text), "one")
     nothing = NOTHING[name] if name in NOTHING else type(getattr(full, name))()

@@ -39,6 +39,9 @@ _WRITERS = {
 }
 
 
+_STYLES = {Outcome.KEPT: "green", Outcome.ELSEWHERE: "dim"}
+
+
 def check(  # noqa: PLR0913 - options
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Measure only these queries.")] = None,
     *,
@@ -48,6 +51,10 @@ def check(  # noqa: PLR0913 - options
     dsn: Dsn = None,
     server: ServerKind = None,
     large: Large = False,
+    distributed: Annotated[
+        bool,
+        typer.Option("--distributed", help="Measure remote commands and round trips on a Citus cluster (--dsn)."),
+    ] = False,
     form: Annotated[
         Format, typer.Option("--format", metavar="FORMAT", help="table, json, junit, github or markdown.")
     ] = Format.TABLE,
@@ -66,12 +73,14 @@ def check(  # noqa: PLR0913 - options
     Without --queries, --schema and --fixtures, it uses the paths in the table tool.session-dal.gate of pyproject.toml.
 
     Examples: [bold]dal check[/bold], [bold]dal check --format markdown --also junit=check.xml[/bold],
-    [bold]dal check --queries sql/ --schema schema.sql --fixtures fixtures.py[/bold]
+    [bold]dal check --queries sql/ --schema schema.sql --fixtures fixtures.py[/bold],
+    [bold]dal check --distributed --dsn postgresql://me@coordinator/mine[/bold]
     """
     outputs = [_output(one) for one in also or ()]
     for _, path in outputs:
         refuse_overwriting(path, force=force)
-    report = measure(names, Files(queries, schema, fixtures), dsn=dsn, server=server, large=large)
+    files = Files(queries, schema, fixtures)
+    report = measure(names, files, dsn=dsn, server=server, large=large, distributed=distributed)
     for kind, path in outputs:
         write_text(path, _WRITERS[kind](report) + "\n")
     _show(report, form)
@@ -94,7 +103,7 @@ def _show(report: reports.Report, form: Format) -> None:
             verdict.query if verdict.query != shown else "",
             verdict.promised,
             verdict.measured,
-            Text(verdict.outcome, style="green" if verdict.kept else "bold red"),
+            Text(verdict.outcome, style=_STYLES.get(verdict.outcome, "bold red")),
         )
         shown = verdict.query
     out.print(table)

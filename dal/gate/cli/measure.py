@@ -16,15 +16,17 @@ import psycopg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dal.gate.cli import project
 from dal.gate.cli.exits import FAILED
 from dal.gate.cli.output import err, print_error
-from dal.gate.cli.project import Files
+from dal.gate.cli.project import Distributed, Files
 from dal.gate.cli.servers import Kind, choice, started
 from dal.gate.cli.signals import uninterrupted
 from dal.gate.conninfo import with_schema, with_timeout
 from dal.gate.errors import FixtureError, GateError, InvalidInput, SchemaRefused
 from dal.gate.header.parse import PromiseError
 from dal.gate.measure import scratch
+from dal.gate.measure.cluster import ClusterGate
 from dal.gate.measure.context import context_of
 from dal.gate.measure.fixtures import load_fixtures
 from dal.gate.measure.gate import Gate, sizes_along
@@ -62,6 +64,8 @@ Large = Annotated[
 _TIMEOUT = 10
 """Seconds to wait for a connection."""
 
+Connect = Callable[[], psycopg.Connection[Any]]
+
 REASONS = (GateError, psycopg.Error)
 """The errors that explain themselves: they are shown without a traceback."""
 
@@ -75,10 +79,13 @@ class Job:
     data: Fixtures
     subjects: Sequence[Subject]
     sizes: Callable[[str], Sequence[int]]
+    distributed: Distributed | None = None
+    """The other files for a cluster; None to measure on one server."""
 
     def run(self, server: Server, label: str = "") -> Report:
         """Measure every promise of these queries. The progress bar shows the label."""
-        text = self.schema.read_text(encoding="utf-8")
+        files = [self.schema, *(self.distributed.schema if self.distributed else ())]
+        text = "\n".join(file.read_text(encoding="utf-8") for file in files)
         with _naming_schema(self.schema):
             measured = self._measure(with_schema(server.conninfo, f"dal_check_{secrets.token_hex(4)}"), text, label)
         with _connect(server.conninfo) as connection:
@@ -90,12 +97,10 @@ class Job:
         try:
             with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
                 begun = count()
-                gate = Gate(
+                gate = self._gate(
                     lambda: _connect(conninfo),
                     schema,
-                    self.data,
-                    sizes=self.sizes,
-                    begin=lambda step: progress.update(task, completed=next(begun), description=label + step),
+                    lambda step: progress.update(task, completed=next(begun), description=label + step),
                 )
                 task = progress.add_task("", total=gate.steps(self.subjects))
                 return gate.measure(self.subjects)
@@ -103,19 +108,32 @@ class Job:
             with uninterrupted(_connect(conninfo)) as connection:
                 scratch.drop(connection)
 
+    def _gate(self, connect: Connect, schema: str, begin: Callable[[str], None]) -> Gate | ClusterGate:
+        if self.distributed:
+            return ClusterGate(connect, schema, self.data, begin=begin)
+        return Gate(connect, schema, self.data, sizes=self.sizes, begin=begin)
 
-def job_of(names: Sequence[str] | None, files: Files, *, large: bool) -> Job:
+
+def job_of(names: Sequence[str] | None, files: Files, *, large: bool, other: Distributed | None = None) -> Job:
     """Load the queries, or only those with these names, and their fixtures."""
     queries = files.path("queries")
-    subjects = _subjects(queries, names)
-    data = load_fixtures(files.path("fixtures"))
-    return Job(queries, files.path("schema"), data, subjects, sizes_along(data, large=large))
+    subjects = _subjects(queries, names, other.queries if other else None)
+    data = load_fixtures((other and other.fixtures) or files.path("fixtures"))
+    return Job(queries, files.path("schema"), data, subjects, sizes_along(data, large=large), other)
 
 
-def measure(names: Sequence[str] | None, files: Files, *, dsn: str | None, server: Kind | None, large: bool) -> Report:
+def measure(  # noqa: PLR0913 - the options of a command
+    names: Sequence[str] | None,
+    files: Files,
+    *,
+    dsn: str | None,
+    server: Kind | None,
+    large: bool,
+    distributed: bool = False,
+) -> Report:
     """Measure every promise of these queries; on an error, print it and exit with FAILED."""
     with exit_on_error(), server_on_demand(dsn, server) as running:
-        job = job_of(names, files, large=large)
+        job = job_of(names, files, large=large, other=project.distributed() if distributed else None)
         return job.run(running())
 
 
@@ -160,8 +178,9 @@ def _naming_schema(schema: Path) -> Iterator[None]:
         raise SchemaRefused(f"{schema}: {error}") from error
 
 
-def _subjects(queries: Path, names: Sequence[str] | None) -> list[Subject]:
-    subjects = load(queries)
+def _subjects(queries: Path, names: Sequence[str] | None, others: Path | None = None) -> list[Subject]:
+    replaced = {subject.name: subject for subject in load(others)} if others else {}
+    subjects = [replaced.get(subject.name, subject) for subject in load(queries)]
     unknown = set(names or ()) - {subject.name for subject in subjects}
     if unknown:
         raise InvalidInput("NAME", f"no query {', '.join(sorted(unknown))} in {queries}")

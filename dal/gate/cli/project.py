@@ -5,12 +5,19 @@
     schema = "schema.sql"
     fixtures = "tests/gate_fixtures.py"
 
-Paths are relative to that file. Options of the command line override them.
+    [tool.session-dal.gate.distributed]
+    queries = "sql/distributed/"
+    schema = ["sql/distribute.sql", "sql/functions/"]
+    fixtures = "tests/gate_distributed.py"
+
+Paths are relative to that file. Options of the command line override them. The second table is for a Citus cluster:
+query files that replace those of the same name, files to run after the schema, and fixtures.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -36,16 +43,50 @@ class Files:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    """The other files for a cluster."""
+
+    queries: Path | None = None
+    """Query files that replace those of the same name."""
+    schema: Sequence[Path] = ()
+    """The files to run after the schema, in one transaction."""
+    fixtures: Path | None = None
+    """Fixtures instead of the others."""
+
+
+def distributed() -> Distributed:
+    """Return the files for a cluster; raise InvalidInput if pyproject.toml has no table of them."""
+    path, table = _nearest(Path.cwd())
+    found = table.get(_DISTRIBUTED)
+    if path is None or not isinstance(found, dict):
+        raise InvalidInput("--distributed", f"needs a table {_TABLE[:-1]}.{_DISTRIBUTED}] in pyproject.toml")
+    given = {name: value if isinstance(value, list) else [value] for name, value in found.items()}
+    paths = {name: [_path(path, name, value) for value in values] for name, values in given.items()}
+    return Distributed(
+        next(iter(paths.get("queries", ())), None),
+        [file for one in paths.get("schema", ()) for file in (sorted(one.glob("*.sql")) if one.is_dir() else [one])],
+        next(iter(paths.get("fixtures", ())), None),
+    )
+
+
+_DISTRIBUTED = "distributed"
 _NAMES = tuple(field.name for field in fields(Files))
 
 
 def _settings(folder: Path) -> dict[str, Path]:
     """Return the paths in the nearest pyproject.toml that has the table."""
+    path, table = _nearest(folder)
+    return {name: _path(path, name, value) for name, value in table.items() if path and name != _DISTRIBUTED}
+
+
+def _nearest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the nearest pyproject.toml that has the table, and the table."""
     for place in (folder, *folder.parents):
         path = place / "pyproject.toml"
         if path.is_file() and (table := _table(path)):
-            return {name: _path(path, name, value) for name, value in table.items()}
-    return {}
+            return path, table
+    return None, {}
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from dal.gate.header.promises import (
     METRICS,
     NODES,
     ROW_LOCKS,
+    SHARDS,
     UNITS,
     Advisory,
     Bound,
     Cap,
     Growth,
     Never,
+    RemoteCommands,
     Rows,
     Waits,
 )
@@ -165,6 +167,17 @@ LINES: dict[str, Line] = {
         "growth with the writes since another transaction took its snapshot",
         "buffers O(n) in the updates since, at most n/50",
         _BOUNDS,
+        is_measured=True,
+    ),
+    "Remote commands": Line(
+        "the commands that a Citus cluster's coordinator sends to other nodes; several promises are added up",
+        "O(shards), at most 2 each; 3 for each of the deleted orders",
+        (
+            Form("[at most ]<number>", lambda found, _: RemoteCommands(_number(found))),
+            Form("O(shards)", lambda _found, _line: RemoteCommands(None, SHARDS)),
+            Form("O(shards), at most <number> each", lambda found, _: RemoteCommands(_number(found), SHARDS)),
+            Form("<number> for each of <axis>", lambda found, _: RemoteCommands(_number(found), found["axis"])),
+        ),
         is_measured=True,
     ),
     "Locks": Line(

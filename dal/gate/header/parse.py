@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from dal.gate.errors import GateError
 from dal.gate.header.grammar import LINES, MEASURED, Hot, Lock, MayMatchNothing, RoundTrips, expected, promise_of
-from dal.gate.header.promises import Advisory, Bound, Cap, Never, Promises, Rows, Waits
+from dal.gate.header.promises import Advisory, Bound, Cap, Never, Promises, RemoteCommands, Rows, Waits
 from dal.gate.header.reader import Entry, Header, read
 
 T = TypeVar("T")
@@ -152,4 +152,6 @@ def _collect(path: Path, lines: Mapping[str, Entry], promises: Mapping[str, Sequ
         waits=next(iter(_of(Waits, locks)), None),
         locks_line=lines["Locks"].number,
         never=_of(Never, promises["Never"]),
+        remote=_of(RemoteCommands, promises.get("Remote commands", ())),
+        remote_line=lines["Remote commands"].number if "Remote commands" in lines else 0,
     )

@@ -155,6 +155,25 @@ class Advisory:
         return f"{self.number or 'no'} advisory lock{'s' if self.number > 1 else ''}"
 
 
+SHARDS = "the shards"
+"""In a promise of remote commands: for each shard of the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCommands:
+    """The maximum number of commands that a cluster's node sends to others, in total, per shard, or per item."""
+
+    number: int | None
+    """None limits only the growth."""
+    each: str | None = None
+    """SHARDS, an axis, or None for a number in total."""
+
+    def __str__(self) -> str:
+        if self.each == SHARDS:
+            return "O(shards)" if self.number is None else f"O(shards), at most {self.number:,} each"
+        return f"{self.number:,} for each of {self.each}" if self.each else f"{self.number:,}"
+
+
 @dataclass(frozen=True, slots=True)
 class Promises:
     """All promises of a query."""
@@ -177,3 +196,6 @@ class Promises:
     """None if the header makes no such promise."""
     locks_line: int
     never: tuple[Never, ...]
+    remote: tuple[RemoteCommands, ...] = ()
+    """The parts of the limit, which is their sum; none if the header has no such line."""
+    remote_line: int = 0

@@ -11,6 +11,10 @@ class NotMeasured(Exception):
     """The promise was not measured; the message is the reason."""
 
 
+class Elsewhere(NotMeasured):
+    """The promise is measured on other servers."""
+
+
 Judged = tuple[str, bool]
 """The measured figure in words, and whether it keeps the promise."""
 

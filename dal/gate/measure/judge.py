@@ -11,9 +11,18 @@ from pathlib import Path
 
 from dal.gate.header.promises import METRICS, UNITS, Bound, Cap, Growth, Never
 from dal.gate.measure.cost import Cost
-from dal.gate.measure.evidence import Judged, NotMeasured, nodes_of, require_table, require_work, require_writes
+from dal.gate.measure.evidence import (
+    Elsewhere,
+    Judged,
+    NotMeasured,
+    nodes_of,
+    require_table,
+    require_work,
+    require_writes,
+)
 from dal.gate.measure.growth import SLACK, SLACK_OF, TOLERANCE, accelerates, closest, fit
 from dal.gate.measure.judge_locks import lock_promises
+from dal.gate.measure.judge_remote import remote_commands, text_of
 from dal.gate.measure.measurement import STANDARD, STANDARD_SIZE, Curve, Measurement
 from dal.gate.measure.plans import Plan
 from dal.gate.measure.prepared import MODES
@@ -28,6 +37,8 @@ class Outcome(StrEnum):
     KEPT = "kept"
     BROKEN = "broken"
     NOT_MEASURED = "not measured"
+    ELSEWHERE = "elsewhere"
+    """Measured only on another kind of server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,8 @@ def _outcome(measured: Measurement, weigh: Callable[[], Judged]) -> tuple[str, O
         return f"the query failed: {measured.failure}", Outcome.NOT_MEASURED
     try:
         found, kept = weigh()
+    except Elsewhere as reason:
+        return str(reason), Outcome.ELSEWHERE
     except NotMeasured as reason:
         return str(reason), Outcome.NOT_MEASURED
     return found, Outcome.KEPT if kept else Outcome.BROKEN
@@ -69,6 +82,10 @@ def _promised(measured: Measurement) -> Iterator[tuple[int, str, Callable[[], Ju
     """Yield each promise of a query: its line, its text, and a function that judges it."""
     promises = measured.subject.promises
     yield promises.line, in_trips(promises.round_trips), partial(_trips, measured)
+    if measured.is_on_cluster or promises.remote:
+        yield promises.remote_line or promises.line, text_of(promises), partial(remote_commands, measured)
+    if measured.is_on_cluster:
+        return
     for bound in promises.bounds:
         yield bound.line, str(bound), partial(_bound, bound, measured)
     for cap in promises.caps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from dal.gate.header.promises import ROW_LOCKS
+from dal.gate.header.promises import LOCK_MODES, ROW_LOCKS, SHARDS
 from dal.gate.measure.cost import Cost, strongest
 from dal.gate.measure.locking import Locking
 from dal.gate.measure.plans import Plan
@@ -19,6 +19,10 @@ STANDARD = "the standard data"
 
 STANDARD_SIZE = 64
 """The size of the standard data."""
+
+
+REMOTE_SIZE = 16
+"""The size of any other axis along which remote commands are measured."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,10 @@ class Measurement:
     waits: set[str] = field(default_factory=set)
     """The tables in which a call waited for another transaction's row locks."""
     round_trips: int = 0
+    is_on_cluster: bool = False
+    """Whether only round trips and remote commands were measured, on a cluster."""
+    remote: dict[int, dict[str, int]] = field(default_factory=dict)
+    """The number of remote commands, by the number of shards and by axis."""
     tables: Collection[str] = ()
     """All tables of the scratch schema."""
     failure: str | None = None
@@ -71,6 +79,22 @@ class Measurement:
     def axes(self) -> list[str]:
         """Return the axes of the promised growth, or else the standard data."""
         return list(dict.fromkeys(bound.axis for bound in self.subject.promises.bounds)) or [STANDARD]
+
+    @property
+    def only_reads(self) -> bool:
+        """Return whether the query promises only the locks of a read."""
+        return not set(self.subject.promises.locks.values()) - {LOCK_MODES[0]}
+
+    @property
+    def remote_axes(self) -> list[str]:
+        """Return the axes of the promised remote commands, or else the standard data."""
+        each = (part.each for part in self.subject.promises.remote)
+        return list(dict.fromkeys(axis for axis in each if axis and axis != SHARDS)) or [STANDARD]
+
+    @property
+    def remote_sizes(self) -> dict[str, int]:
+        """Return the size of each of these axes."""
+        return {axis: STANDARD_SIZE if axis == STANDARD else REMOTE_SIZE for axis in self.remote_axes}
 
     @property
     def held_axes(self) -> list[str]:

@@ -16,6 +16,7 @@ from dal.gate.measure.context import Context
 from dal.gate.measure.cost import most
 from dal.gate.measure.growth import fit
 from dal.gate.measure.judge import Outcome, Verdict, in_trips, judge, slack_of, values_of
+from dal.gate.measure.judge_remote import text_of
 from dal.gate.measure.measurement import Curve, Measurement
 
 
@@ -45,8 +46,12 @@ class Report:
         queries = len({verdict.query for verdict in self.verdicts})
         unmeasured = len(self.of(Outcome.NOT_MEASURED))
         of_queries = f"{queries} {'query' if queries == 1 else 'queries'}"
-        kept = f"{len(self.of(Outcome.KEPT))} of {len(self.verdicts)} promises of {of_queries} are kept"
-        return f"{kept}{f', {unmeasured} were not measured,' if unmeasured else ''} on {self.server}"
+        elsewhere = len(self.of(Outcome.ELSEWHERE))
+        kept = f"{len(self.of(Outcome.KEPT))} of {len(self.verdicts) - elsewhere} promises of {of_queries} are kept"
+        result = f"{kept}{f', {unmeasured} were not measured,' if unmeasured else ''} on {self.server}"
+        if any(one.is_on_cluster for one in self.measured):
+            return f"{result}; the other promises are measured only on one server"
+        return f"{result}; {elsewhere} more only on a Citus cluster" if elsewhere else result
 
 
 def make(server: str, schema: str, context: Context, measured: Sequence[Measurement]) -> Report:
@@ -76,6 +81,7 @@ def _query(one: Measurement, report: Report) -> dict[str, Any]:
         "source": header.source,
         "sql": one.subject.text,
         "round_trips": one.round_trips,
+        "remote_commands": one.remote,
         "failure": one.failure,
         "promises": descriptions(one.subject.promises),
         "locks": {"promised": one.subject.promises.locks, "taken": dict(sorted(one.locks.items()))},
@@ -114,10 +120,13 @@ def as_junit(report: Report) -> str:
                 line=str(verdict.line),
             )
             if not verdict.kept:
-                kind = "failure" if verdict.outcome is Outcome.BROKEN else "error"
+                kind = _ELEMENTS[verdict.outcome]
                 ET.SubElement(case, kind, message=finding(verdict)).text = where(verdict)
     ET.indent(suites)
     return ET.tostring(suites, encoding="unicode", xml_declaration=True)
+
+
+_ELEMENTS = {Outcome.BROKEN: "failure", Outcome.NOT_MEASURED: "error", Outcome.ELSEWHERE: "skipped"}
 
 
 def _counts(verdicts: Sequence[Verdict]) -> dict[str, str]:
@@ -126,6 +135,7 @@ def _counts(verdicts: Sequence[Verdict]) -> dict[str, str]:
         "tests": str(len(verdicts)),
         "failures": str(outcomes[Outcome.BROKEN]),
         "errors": str(outcomes[Outcome.NOT_MEASURED]),
+        "skipped": str(outcomes[Outcome.ELSEWHERE]),
     }
 
 
@@ -143,7 +153,12 @@ def as_github(report: Report) -> str:
     return "\n".join([*errors, f"::notice title=dal check::{_escape(report.summary)}"])
 
 
-_SIGNS = {Outcome.KEPT: "kept", Outcome.BROKEN: "**broken**", Outcome.NOT_MEASURED: "**not measured**"}
+_SIGNS = {
+    Outcome.KEPT: "kept",
+    Outcome.BROKEN: "**broken**",
+    Outcome.NOT_MEASURED: "**not measured**",
+    Outcome.ELSEWHERE: "elsewhere",
+}
 
 
 def as_markdown(report: Report) -> str:
@@ -164,7 +179,7 @@ def _row(verdict: Verdict) -> str:
 
 def finding(verdict: Verdict) -> str:
     """Return the measured figure, or the reason why there is none."""
-    said = "not measured:" if verdict.outcome is Outcome.NOT_MEASURED else "measured"
+    said = "measured" if verdict.outcome in {Outcome.KEPT, Outcome.BROKEN} else "not measured:"
     return f"{said} {verdict.measured}"
 
 
@@ -178,6 +193,7 @@ def descriptions(promises: Promises) -> list[str]:
     """Return a description of each promise."""
     return [
         in_trips(promises.round_trips),
+        *([text_of(promises)] if promises.remote else []),
         *map(str, promises.bounds),
         *map(str, promises.caps),
         *(["HOT"] if promises.hot else []),
@@ -193,7 +209,7 @@ def descriptions(promises: Promises) -> list[str]:
 
 def _bounds(one: Measurement, *, held: bool) -> Iterator[dict[str, Any]]:
     """Yield each bound with its promised and measured growth."""
-    if one.failure is not None:
+    if one.failure is not None or one.is_on_cluster:
         return
     curves = one.held if held else one.curves
     for bound in one.subject.promises.held if held else one.subject.promises.bounds:

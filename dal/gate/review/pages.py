@@ -79,7 +79,9 @@ def _query(query: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str
         "first": first,
         "rest": rest,
         "text": _text(query),
-        "failures": [verdict for verdict in query["verdicts"] if verdict["outcome"] != Outcome.KEPT],
+        "failures": [
+            verdict for verdict in query["verdicts"] if verdict["outcome"] not in {Outcome.KEPT, Outcome.ELSEWHERE}
+        ],
         "growth": curves,
         "overview": [curve for curve in curves if curve["metric"] == "buffers"],
         "distinct_plans": {axis: distinct_plans(sizes, never) for axis, sizes in query["plans"].items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ _statements: Any = aiosql.from_path(Path(__file__).parent, "psycopg", attribute=
 _VACUUM = sql.SQL("VACUUM (INDEX_CLEANUP ON, ANALYZE) {}")
 """Autovacuum would make figures depend on its timing. INDEX_CLEANUP also removes the line pointers of rolled-back rows,
 which would otherwise fill a page after some sizes."""
+
+_ONE_ROW = sql.SQL("SELECT FROM {} LIMIT 1")
+_TRUNCATE = sql.SQL("TRUNCATE {}")
 
 
 def create(connection: psycopg.Connection[Any]) -> None:
@@ -47,6 +51,19 @@ def pages(connection: psycopg.Connection[Any]) -> dict[str, int]:
 def tables(connection: psycopg.Connection[Any]) -> set[str]:
     """Return the names of the schema's tables."""
     return {name for (name,) in _statements.tables(connection)}
+
+
+def empty_tables(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return the names of the schema's tables that have no rows."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    return [
+        one for one in sorted(tables(connection)) if not cursor.execute(_ONE_ROW.format(sql.Identifier(one))).fetchall()
+    ]
+
+
+def truncate(connection: psycopg.Connection[Any], names: Sequence[str]) -> None:
+    """Remove all rows of these tables."""
+    connection.execute(_TRUNCATE.format(sql.SQL(", ").join(map(sql.Identifier, names))))
 
 
 @sync_or_async

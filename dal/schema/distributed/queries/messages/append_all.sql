@@ -10,7 +10,7 @@
 --   never deadlock. Waits only for other writers of the same sessions.
 -- Promises: 1 round trip
 -- Remote commands: 1
--- Locks: RowExclusive on sessions, messages; 1 row of sessions for each of the given sessions;
+-- Locks: RowExclusive on sessions, messages; any rows of sessions FOR NO KEY UPDATE;
 --   waits for rows of sessions
 -- Never: none
 -- Repeat: safe: as append, it finds the message_ids.

@@ -5,7 +5,7 @@
 -- Index: sessions_listed_of_user.
 -- Rows locked: none.
 -- Promises: 1 round trip
--- Remote commands: O(shards)
+-- Remote commands: O(shards), at most 3 each
 -- Locks: AccessShare on sessions
 -- Never: none
 -- Repeat: safe: it only reads.

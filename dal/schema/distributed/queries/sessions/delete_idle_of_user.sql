@@ -12,7 +12,7 @@
 -- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
 --   an append.
 -- Promises: 1 round trip
--- Remote commands: O(shards), and 4 for each deleted session
+-- Remote commands: O(shards), at most 12 each; 4 for each of the deleted sessions
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
 --   any rows of messages FOR UPDATE; waits for rows of messages, removed_messages, changes
 -- Never: none
