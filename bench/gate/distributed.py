@@ -36,15 +36,16 @@ def grow(connection: psycopg.Connection[Any], axis: str, before: int, size: int)
     """Store the sessions that the calls use. There are enough of them for each axis."""
     if axis not in _AXES or size > _MOST:
         raise LookupError(f"unknown axis {axis!r}, or more than {_MOST} of it: {size}")
-    _statements.store_session(connection, session_id=_TALK, messages=size)
+    _statements.store_session(connection, session_id=_TALK, messages=size, next_sequence=2 * size)
     _statements.grow_messages(connection, session_id=_TALK, before=before, size=size, agents=5)
-    _statements.grow_removed(connection, session_id=_TALK, before=before, size=size)
+    _statements.grow_removed(connection, session_id=_TALK, before=size, size=2 * size)
     _statements.grow_changes(connection, session_id=_TALK, before=before, size=20)
     _statements.fill_trash(connection, session_id="trashed")
     for prefix in (_TALK, "s"):
         _statements.store_sessions(connection, prefix=prefix, size=size)
         _statements.store_first_messages(connection, prefix=prefix, size=size)
     _statements.break_rule(connection, session_id="s3")
+    _statements.put_ahead(connection, session_id="s4")  # For sessions.relist to find.
     _statements.grow_tombstones(connection, before=before, size=size)
 
 

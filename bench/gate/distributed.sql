@@ -32,11 +32,11 @@ SELECT
     timestamptz '2026-01-01 01:00+00' + g.n * interval '1 minute' AS created_at
 FROM generate_series(1, :size::bigint) AS g (n);
 
--- name: store_session(session_id, messages)!
--- Store an active session of u1 with these counters.
+-- name: store_session(session_id, messages, next_sequence)!
+-- Store an active session of u1 with these counters. The numbers of removed messages are not given again.
 INSERT INTO sessions (
     session_id, user_id, source, metadata, next_sequence, message_count, created_at, updated_at, listed_at
 )
 VALUES (
-    :session_id::text, 'u1', 'from1', '{}', :messages::bigint, :messages::bigint, now(), now(), now()
+    :session_id::text, 'u1', 'from1', '{}', :next_sequence::bigint, :messages::bigint, now(), now(), now()
 );

@@ -9,7 +9,7 @@
 -- Rows locked: the sessions' rows, until the commit, one shard after the other, so that two of these statements
 --   never deadlock. Waits only for other writers of the same sessions.
 -- Promises: 1 round trip
--- Remote commands: 1
+-- Remote commands: 1; 0 for each of the given sessions
 -- Locks: RowExclusive on sessions, messages; any rows of sessions FOR NO KEY UPDATE;
 --   waits for rows of sessions
 -- Never: none

@@ -9,7 +9,7 @@
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip
--- Remote commands: 1
+-- Remote commands: 1; 0 for each of the given sessions
 -- Locks: AccessShare on messages, sessions
 -- Never: none
 -- Repeat: safe: it only reads.

@@ -8,7 +8,7 @@
 -- Rows locked: the row of an archived session without a cached list, until the commit. Waits for nobody:
 --   it skips a row that is locked, and a later read caches the list.
 -- Promises: 1 round trip
--- Remote commands: 1
+-- Remote commands: 1; 0 for each of the given sessions
 -- Locks: RowExclusive on sessions; AccessShare on messages; any rows of sessions FOR NO KEY UPDATE; waits for nobody
 -- Never: none
 -- Repeat: safe: the stored list is final.

@@ -7,7 +7,7 @@
 -- Index: sessions_pkey, messages_by_agent.
 -- Rows locked: none.
 -- Promises: 1 round trip
--- Remote commands: 1
+-- Remote commands: 1; 0 for each of the given sessions
 -- Locks: AccessShare on sessions, messages
 -- Never: none
 -- Repeat: safe: it only reads.

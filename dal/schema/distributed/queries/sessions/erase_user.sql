@@ -8,7 +8,7 @@
 --   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.
 -- Promises: 1 round trip
--- Remote commands: O(shards), at most 4 each; 4 for each of the deleted sessions
+-- Remote commands: O(shards), at most 6 each; 4 for each of the deleted sessions
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
 --   any rows of messages FOR UPDATE; waits for rows of sessions, messages, removed_messages, changes
 -- Never: none

@@ -10,7 +10,7 @@
 -- Index: sessions_listed_of_user, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip
--- Remote commands: O(shards), at most 6 each
+-- Remote commands: O(shards), at most 8 each
 -- Locks: AccessShare on sessions
 -- Never: none
 -- Repeat: safe: it only reads.

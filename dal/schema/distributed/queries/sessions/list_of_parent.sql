@@ -9,7 +9,7 @@
 -- Index: sessions_listed_of_parent, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip
--- Remote commands: O(shards), at most 5 each
+-- Remote commands: O(shards), at most 6 each
 -- Locks: AccessShare on sessions
 -- Never: none
 -- Repeat: safe: it only reads.

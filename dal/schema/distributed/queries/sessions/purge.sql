@@ -8,7 +8,7 @@
 -- Index: sessions_listed and removed_messages_by_age, forwards; sessions_pkey.
 -- Rows locked: the removed rows, until the commit. Waits for no row of session-dal's tables.
 -- Promises: 1 round trip
--- Remote commands: O(shards), at most 6 each
+-- Remote commands: O(shards), at most 8 each
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
 --   any rows of removed_messages FOR UPDATE
 -- Never: none
