@@ -1,7 +1,7 @@
 -- name: store_sessions(prefix, size)!
 -- Store sessions 1 to size of u1, a minute apart, with the statuses in turn.
 INSERT INTO sessions (
-    session_id, user_id, source, parent_id, status, metadata, next_sequence, message_count,
+    session_id, user_id, source, parent_id, status, archived_at, metadata, next_sequence, message_count,
     created_at, updated_at, listed_at
 )
 SELECT
@@ -10,6 +10,7 @@ SELECT
     'from1' AS source,
     'parent1' AS parent_id,
     (ARRAY['active', 'paused', 'archived'])[mod(g.n, 3) + 1] AS status,
+    CASE WHEN mod(g.n, 3) = 2 THEN timestamptz '2026-02-01 00:00+00' END AS archived_at,
     '{}' AS metadata,
     1 AS next_sequence,
     1 AS message_count,

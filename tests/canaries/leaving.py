@@ -5,7 +5,6 @@ from canaries.canary import quick
 _PROMISE = "remote commands: 1"
 
 LEAVING = {
-    "an append with the statement for one server": quick("messages.append", _PROMISE),
     "a read without the session": quick("messages.get", _PROMISE, ("m.session_id = :session_id::text\n    AND ", "")),
     "a filter on what a function returns": quick(
         "messages.append", _PROMISE, (") AS a;", ") AS a\nWHERE a.sequence >= 0;")
@@ -15,4 +14,3 @@ LEAVING = {
     ),
     "a list that promises too little": quick("sessions.list_of_user", _PROMISE, ("O(shards), at most 3 each", "1")),
 }
-"""Each breaks the promise of remote commands. Only the first changes no file: it is the one in queries/."""
