@@ -10,7 +10,9 @@ from dal.gate.header.parse import PromiseError, parse
 from dal.gate.header.promises import SHARDS, Advisory, Growth, Promises, RemoteCommands, Rows
 from dal.gate.measure.reports import descriptions
 from dal.gate.measure.subjects import load
-from dal.sql import QUERIES
+from dal.sql import DISTRIBUTED, QUERIES
+
+SECOND_FORMS = sorted((DISTRIBUTED / "queries").rglob("*.sql"))
 
 VALID = """-- name: one(a)
 -- Read.
@@ -157,6 +159,13 @@ def test_each_of_our_queries_has_promises(path):
     promises = parse(path, path.stem)
     assert promises.round_trips == 1
     assert promises.bounds
+
+
+@pytest.mark.parametrize("path", SECOND_FORMS, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_each_second_form_of_our_queries_promises_remote_commands(path):
+    promises = parse(path, path.stem)
+    assert promises.round_trips == 1
+    assert promises.remote
 
 
 @pytest.mark.parametrize("word", [word for word, line in LINES.items() if line.forms])

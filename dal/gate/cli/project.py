@@ -8,7 +8,7 @@
     [tool.session-dal.gate.distributed]
     queries = "sql/distributed/"
     schema = ["sql/distribute.sql", "sql/functions/"]
-    fixtures = "tests/gate_distributed.py"
+    fixtures = "sql/gate_distributed.py"
 
 Paths are relative to that file. Options of the command line override them. The second table is for a Citus cluster:
 query files that replace those of the same name, files to run after the schema, and fixtures.
