@@ -57,8 +57,10 @@ def outcome(one):
         ("1", (0, 0), True),
         ("", (1, 1), True),
         ("", (1, 2), False),
-        ("O(shards)", (100, 300), True),
-        ("O(shards)", (100, 301), False),
+        ("O(shards)", (100, 300 + 2 * 12), True),  # BEGIN and COMMIT for each shard.
+        ("O(shards)", (100, 301 + 2 * 12), False),
+        ("O(shards)", (4**2, 12**2), False),
+        ("O(shards), at most 3 each", (4, 36), True),
         ("O(shards), at most 2 each", (8, 24), True),
         ("O(shards), at most 2 each", (9, 24), False),
         ("O(shards), at most 2 each; 3", (11, 27), True),
