@@ -6,7 +6,7 @@
 -- Rows locked: at most a thousand of those sessions of each status, until the commit. Waits for nobody: it
 --   skips rows that are locked, which a later list moves.
 -- Promises: 1 round trip
--- Remote commands: O(shards), at most 5 each
+-- Remote commands: O(shards), at most 8 each
 -- Locks: RowExclusive on sessions; any rows of sessions FOR NO KEY UPDATE
 -- Never: none
 -- Repeat: safe: their places are no longer in the future.
