@@ -49,10 +49,9 @@ def add(table, one):
     """Add the costs of a query to a table of the report: the higher of both plans."""
     table.rows.setdefault(one.subject.name, {})
     costs = worst(next(iter(one.curves.values())))
-    metrics = {"buffers": "buffers", "rows read": "rows_read", "WAL bytes": "wal_bytes"}
+    metrics = {"buffers": "buffers", "rows read": "rows_read", "WAL records": "wal_records"}
     for metric, attribute in metrics.items():
         figures = {size: getattr(cost, attribute) for size, cost in costs.items()}
         if any(figures.values()):
-            slack = SLACK if metric != "WAL bytes" else 256
-            table.curves.setdefault(one.subject.name, {})[metric] = Curve(figures, str(growth(figures, slack)))
+            table.curves.setdefault(one.subject.name, {})[metric] = Curve(figures, str(growth(figures, SLACK)))
     table.rows[one.subject.name]["ms of CPU"] = " ".join(f"{cost.cpu_ms or 0:.2f}" for cost in costs.values())

@@ -1,0 +1,113 @@
+"""Delete the idle half of a store while writers append, and compare their p99 with and without the deletion."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiosql
+import psycopg
+from arrivals import p99
+
+from large.writers import Writers
+
+_statements: Any = aiosql.from_path(Path(__file__).with_name("retention.sql"), "psycopg")
+
+RATE, THREADS = 100, 8
+"""Appends per second, and the connections that they are sent on."""
+
+STARTS = 1.5
+"""Seconds until the command deletes: Python, and its imports, take a core of their own. They do not count."""
+
+
+@dataclass(slots=True)
+class Deletion:
+    """The result of a deletion beside writers."""
+
+    alone: list[float] = field(default_factory=list)
+    """Durations of appends without the deletion, in seconds."""
+    beside: list[float] = field(default_factory=list)
+    """Durations of appends during the deletion."""
+    seconds: float = 0
+    """The time that the deletion took."""
+    interruptions: int = 0
+
+    @property
+    def p99_ratio(self) -> float:
+        """Return the p99 of an append during the deletion, as a multiple of that without it."""
+        return p99(self.beside) / p99(self.alone)
+
+
+def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
+    conninfo: str,
+    schema: str,
+    *,
+    seconds: float,
+    rate: float = RATE,
+    arguments: Sequence[str] = (),
+    rounds: int | None = None,
+    report: Callable[[str], object] = lambda _: None,
+) -> Deletion:
+    """Run `dal delete-idle` in turns with pauses of the same length; interrupt it after each turn, until it is done.
+
+    Other load on the machine then affects the appends beside the deletion and those without it alike.
+    """
+    options = f"-c search_path={schema}"
+    with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
+        middle = _statements.middle(connection)
+        busy = [row[0] for row in _statements.busy_sessions(connection, idle_since=middle)]
+    command = [sys.executable, "-m", "dal.cli", "delete-idle", "--before", middle.isoformat(), "--yes", *arguments]
+    command += ["--dsn", conninfo, "--schema", schema]
+    writers = Writers(conninfo, options, busy, rate=rate, threads=THREADS)
+    deletion, alone, beside = Deletion(), [], []
+    try:
+        _pause(2)  # Connections and statements are new.
+        done = False
+        while not done and (rounds is None or len(beside) < rounds):
+            alone.append(_pause(seconds))
+            begun = time.perf_counter()
+            done = _run(command, seconds)
+            beside.append((begun + STARTS, time.perf_counter()))
+            deletion.interruptions += not done
+            deletion.seconds += time.perf_counter() - begun - STARTS
+            report(f"{p99(writers.during(alone)):.4f} s alone, {p99(writers.during(beside)):.4f} s beside the deletion")
+    finally:
+        writers.stop()
+    deletion.alone, deletion.beside = writers.during(alone), writers.during(beside)
+    return deletion
+
+
+def _pause(seconds: float) -> tuple[float, float]:
+    begun = time.perf_counter()
+    time.sleep(seconds)
+    return begun, time.perf_counter()
+
+
+def _run(command: Sequence[str], seconds: float) -> bool:
+    """Run a command, and interrupt it after a time; return whether it finished before."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate()
+        if process.returncode not in {128 + signal.SIGINT, -signal.SIGINT}:  # The latter while it starts.
+            raise RuntimeError(f"{command} did not stop as an interrupted command: {output}") from None
+        return False
+    if process.returncode:
+        raise RuntimeError(f"{command}: {output}")
+    return True
+
+
+def sizes(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
+    """Return by table the bytes of its heap and of its indexes, and its dead rows."""
+    return {
+        name: {"heap": heap, "indexes": indexes, "dead rows": dead}
+        for name, heap, indexes, dead in _statements.sizes(connection)
+    }

@@ -1,0 +1,57 @@
+"""The idle half of a store is deleted while writers append.
+
+uv run pytest bench/test_retention.py --large  # ten million messages: 12 GB of disk
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+from large import SEED, fill, settle
+from large.retention import delete_beside_writers, sizes
+from ledger import ratio
+from variant_tables import Schema
+
+SIZE, LARGE = 10_000, 10_000_000
+TITLE = "the idle half of n messages is deleted while writers append"
+
+DELETED, REFILLED = "after the deletion", "after as many messages again"
+
+pytestmark = pytest.mark.time_limit(2 * 3600)
+
+
+@pytest.fixture
+def store(server, large):
+    """Return the connection to a filled store. Its tables are vacuumed as those of a service are."""
+    with closing(Schema(server.conninfo)) as place, closing(place.connect()) as connection:
+        fill(connection, LARGE if large else SIZE)
+        settle(connection)
+        yield connection
+
+
+def test_the_idle_half_is_deleted_beside_writers(server, durable, store, large, ledger):
+    table, schema = ledger.table(TITLE), store.execute("SELECT current_schema()").fetchone()[0]
+    before = store.execute("SELECT count(*) FROM sessions WHERE status <> 'deleted'").fetchone()[0]
+    add(table, "before", store)
+    deletion = delete_beside_writers(server.conninfo, schema, seconds=15 if large else 5)
+    table.add("p99 of an append, relative to without the deletion", "time", ratio(deletion.p99_ratio, 1))
+    table.add("interruptions", "number", deletion.interruptions)
+    left = store.execute("SELECT count(*) FROM sessions WHERE status <> 'deleted'").fetchone()[0]
+    assert 0.4 < left / before < 0.6
+    add(table, DELETED, store)
+    # The pages that the first vacuum frees in indexes can be used after the second one.
+    settle(store)
+    settle(store)
+    add(table, "after two vacuums", store)
+    fill(store, (LARGE if large else SIZE) // 2, seed=SEED + 1)
+    settle(store)
+    add(table, REFILLED, store)
+    first, last = (int(table.rows[row]["heap"].replace(",", "")) for row in (DELETED, REFILLED))
+    assert last <= 1.1 * first, "the space of deleted messages is used again"
+
+
+def add(table, row, connection):
+    """Add the sizes of the table of messages."""
+    for column, value in sizes(connection)["messages"].items():
+        table.add(row, column, f"{value:,}")
