@@ -5,12 +5,18 @@ uv run pytest bench/test_large.py --large  # ten million messages: 8 GB of disk
 
 from __future__ import annotations
 
+import math
+import statistics
+import time
 from contextlib import closing
 
+import psycopg
 import pytest
 from large import fill, settle
 from large.operations import measure
+from large.retention import THREADS, busy_half
 from large.verdicts import broken, growth, worst
+from large.writers import Writers
 from results import Curve
 from variant_tables import Schema
 
@@ -43,6 +49,28 @@ def test_every_promise_is_kept_in_a_large_store(server, stores, ledger, large):
         add(ledger.table(TITLE), one)
     if large:  # Small stores fit on a few pages, which a scan reads as cheaply as an index.
         assert [text for one in measured for text in broken(one)] == []
+
+
+def test_appends_per_second(server, stores, ledger, durable, large):
+    table, done = ledger.table(f"appends per second, on {THREADS} connections"), {}
+    for size in (min(stores), max(stores)) * (4 if large else 1):
+        with connect(server, stores[size]) as connection:
+            _, session_ids = busy_half(connection)
+        writers = Writers(
+            server.conninfo, f"-c search_path={stores[size]}", session_ids, rate=math.inf, threads=THREADS
+        )
+        time.sleep(1)
+        begun, before = time.perf_counter(), len(writers.durations)
+        time.sleep(5 if large else 1)
+        done.setdefault(size, []).append((len(writers.durations) - before) / (time.perf_counter() - begun))
+        writers.stop()
+    for size, rates in done.items():
+        table.add(f"n = {size:,}", "median", f"{statistics.median(rates):,.0f}")
+
+
+def connect(server, schema):
+    """Return a connection to a store."""
+    return psycopg.connect(server.conninfo, autocommit=True, options=f"-c search_path={schema}")
 
 
 def add(table, one):

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
     """
     options = f"-c search_path={schema}"
     with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
-        middle = _statements.middle(connection)
-        busy = [row[0] for row in _statements.busy_sessions(connection, idle_since=middle)]
+        middle, busy = busy_half(connection)
     command = [sys.executable, "-m", "dal.cli", "delete-idle", "--before", middle.isoformat(), "--yes", *arguments]
     command += ["--dsn", conninfo, "--schema", schema]
     writers = Writers(conninfo, options, busy, rate=rate, threads=THREADS)
@@ -81,6 +81,12 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
         writers.stop()
     deletion.alone, deletion.beside = writers.during(alone), writers.during(beside)
     return deletion
+
+
+def busy_half(connection: psycopg.Connection[Any]) -> tuple[datetime, list[str]]:
+    """Return the time before which half of the sessions were active for the last time, and the ids of the others."""
+    middle = _statements.middle(connection)
+    return middle, [row[0] for row in _statements.busy_sessions(connection, idle_since=middle)]
 
 
 def _pause(seconds: float) -> tuple[float, float]:
