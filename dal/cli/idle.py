@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, cast
@@ -24,8 +25,37 @@ from dal.validate import make_cursor
 _STEP = 500
 """Sessions to delete in one transaction: locks are held, and the work of an interrupted one is lost, only so long."""
 
+_SHORT = 0.02
+"""Seconds that a step takes with --load below 100, unless its only session is long. Writers compete with a step for
+processors and the disk."""
+
+_ALL = 100
+"""Percent."""
+
 _PAGE = 1000
 """Sessions to count at once."""
+
+
+class Pace:
+    """The number of sessions in a step, and the pauses between steps, so that deleting takes a share of the time."""
+
+    def __init__(self, load: int) -> None:
+        self.step = _STEP if load == _ALL else 1
+        self._rest = (_ALL - load) / load
+        self._began = time.perf_counter()
+
+    def begin(self) -> int:
+        """Return the number of sessions to delete in the step that begins now."""
+        self._began = time.perf_counter()
+        return self.step
+
+    def end(self) -> None:
+        """Pause after a step, and choose the next one by the time that this one took."""
+        if not self._rest:
+            return
+        seconds = time.perf_counter() - self._began
+        self.step = max(1, min(_STEP, 2 * self.step, int(self.step * _SHORT / seconds)))
+        time.sleep(seconds * self._rest)
 
 
 def delete_idle(  # noqa: PLR0913 - options
@@ -51,6 +81,16 @@ def delete_idle(  # noqa: PLR0913 - options
             help="Only those that are active, paused or archived; or those trashed since TIME or for this long.",
         ),
     ] = None,
+    load: Annotated[
+        int,
+        typer.Option(
+            "--load",
+            metavar="PERCENT",
+            min=1,
+            max=_ALL,
+            help="Below 100: delete in short steps, during this share of the time, so that writers wait less.",
+        ),
+    ] = _ALL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
     yes: Yes = False,
 ) -> None:
@@ -75,7 +115,7 @@ def delete_idle(  # noqa: PLR0913 - options
                 out.print(f"Would delete {what}.", soft_wrap=True)
                 return
             confirm(what)
-        _delete(store, since, status, total)
+        _delete(store, since, status, total, Pace(load))
         if any(_idle(store, since, status)):
             print_error("sessions that are in use were skipped; run it again")
             raise typer.Exit(NEGATIVE)
@@ -143,13 +183,14 @@ def _idle(store: SessionStore, since: datetime, status: StatusChoice | None) -> 
         cursor = page.cursor
 
 
-def _delete(store: SessionStore, since: datetime, status: StatusChoice | None, total: int | None) -> None:
+def _delete(store: SessionStore, since: datetime, status: StatusChoice | None, total: int | None, pace: Pace) -> None:
     """Delete the idle sessions, and say how many, even if it is interrupted."""
     deleted = 0
     try:
         with progress() as report:
-            while ids := store.delete_idle(since, _STEP, status=cast("Status | None", status)):
+            while ids := store.delete_idle(since, pace.begin(), status=cast("Status | None", status)):
                 deleted += len(ids)
                 report(f"{deleted:,} sessions deleted", min(1, deleted / total) if total else None)
+                pace.end()
     finally:
         say(f"Deleted {deleted:,} sessions.")

@@ -242,6 +242,30 @@ def test_idle_sessions_are_deleted(old, run):
     assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 0 sessions.\n"
 
 
+def test_idle_sessions_are_deleted_in_short_steps_with_pauses(old, run, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(idle.time, "sleep", pauses.append)
+    done = run("delete-idle", "--older-than", "90d", "--load", "50", "--yes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Deleted 2 sessions.\n", "")
+    assert ids(old) == {"third"}
+    assert 1 <= len(pauses) <= 2
+    assert all(pause > 0 for pause in pauses)
+
+
+def test_a_step_has_as_many_sessions_as_are_deleted_in_a_short_time(monkeypatch):
+    now, pauses = [0.0], []
+    monkeypatch.setattr(idle.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(idle.time, "sleep", pauses.append)
+    pace, steps = idle.Pace(20), []
+    for seconds in (0.001, 0.004, 0.01, 0.04, 2.0, 0.001):
+        steps.append(pace.begin())
+        now[0] += seconds
+        pace.end()
+    assert steps == [1, 2, 4, 8, 4, 1]
+    assert pauses == pytest.approx([0.004, 0.016, 0.04, 0.16, 8.0, 0.004])
+    assert idle.Pace(100).begin() == 500
+
+
 def test_the_sessions_of_one_user_are_deleted(old, run):
     assert run("delete-idle", "--older-than", "90d", "--user", "u1", "--yes").stdout == "Deleted 1 sessions.\n"
     assert ids(old) == {"second", "third"}
