@@ -9,6 +9,7 @@ import pytest
 from citus_cluster import drop
 from program import run
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 import dal
 from dal.schema import distributed, drift
@@ -188,6 +189,27 @@ def test_tables_that_are_not_distributed_are_errors(citus, store, server, schema
     with pytest.raises(dal.SchemaMismatch) as raised:
         store.check_schema()
     assert "table sessions is not distributed, and dal_schema is" in raised.value.differences
+
+
+def test_a_store_can_use_any_node(citus, side, server, schema, connection):
+    host, port = connection.execute(
+        "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards ORDER BY nodeid LIMIT 1"
+    ).fetchone()
+    worker = make_conninfo(server.conninfo, host=host, port=port)
+    try:
+        psycopg.connect(worker, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        pytest.skip("the worker cannot be reached from here")
+    with side.connect_store(worker, schema=schema) as store:
+        for n in range(8):
+            session = store.session(f"s{n}", user_id="u1")
+            session.append_all([dal.NewMessage(role="user", content=str(m)) for m in range(3)])
+            assert session.remove_from(2) == 1
+            assert [message.content for message in session.open().messages] == ["0", "1"]
+        assert len(store.sessions(user_id="u1").sessions) == 8
+        assert len(b"".join(store.export()).splitlines()) == 8 * 3
+        assert store.session("s0").fork(at=1).record().message_count == 1
+        assert store.erase_user("u1").sessions == 9
 
 
 def test_the_command_applies_checks_and_warns(citus, server, schema):

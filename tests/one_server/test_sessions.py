@@ -243,7 +243,8 @@ def test_a_session_moves_up_after_a_minute(store, connection):
         lambda session: session.remove_from(1),
     ):
         connection.execute(
-            "UPDATE sessions SET listed_at = now() - interval '1 min' * CASE session_id WHEN 'first' THEN 2 ELSE 1 END"
+            "UPDATE sessions "
+            "SET listed_at = now() - interval '1 min' * CASE WHEN session_id = 'first' THEN 2 ELSE 1 END"
         )
         assert ids(store.sessions()) == ["second", "first"]
         change(store.session("first"))
@@ -259,7 +260,7 @@ def test_lists_recover_when_the_clock_was_ahead(store, connection, user_id):
     for name in ("ahead", "later"):
         store.session(name, user_id="u1").append("user", "x")
     connection.execute(
-        "UPDATE sessions SET updated_at = updated_at + interval '1 year', listed_at = listed_at + interval '1 year'"
+        "UPDATE sessions SET updated_at = now() + interval '1 year', listed_at = now() + interval '1 year'"
         " WHERE session_id = 'ahead'"
     )
     store.sessions(user_id=user_id)

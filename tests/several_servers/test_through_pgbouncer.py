@@ -20,7 +20,7 @@ import test_session_forks
 import test_sessions
 import test_transactions
 import test_trash
-from psycopg import sql
+from citus_cluster import drop
 from ulid import ULID
 
 import dal
@@ -78,10 +78,10 @@ def schema(started_server):
     """One schema for all tests, whose tables are emptied before each."""
     name = f"test_{ULID()}".lower()
     with psycopg.connect(started_server.conninfo, autocommit=True, options=f"-c search_path={name}") as connection:
-        dal.SessionStore(connection).apply_schema()
+        dal.SessionStore(connection).apply_schema(distributed=started_server.kind == "citus", shards=4)
         yield name
         connection.execute("SET client_min_messages = warning")
-        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+        drop(connection, name)
 
 
 @pytest.fixture(scope="module")
