@@ -1,4 +1,4 @@
-"""Every query in stores of up to ten million messages, with large sessions and users among small ones.
+"""The costs of the queries in stores of up to ten million messages, with large sessions and users among small ones.
 
 uv run pytest bench/test_large.py --large  # ten million messages: 8 GB of disk
 """
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.time_limit(2 * 3600)
 
 @pytest.fixture(scope="module")
 def stores(server, large):
-    """Return the schemas of filled stores, by their numbers of messages."""
+    """Yield the schemas of filled stores, by number of messages."""
     places = {size: Schema(server.conninfo) for size in (LARGE if large else SIZES)}
     for size, place in places.items():
         with closing(place.connect()) as connection:
@@ -47,7 +47,7 @@ def test_every_promise_is_kept_in_a_large_store(server, stores, ledger, large):
     assert not [one.failure for one in measured if one.failure]
     for one in measured:
         add(ledger.table(TITLE), one)
-    if large:  # Small stores fit on a few pages, which a scan reads as cheaply as an index.
+    if large:  # In a small store, a table has few pages, and the planner may prefer a scan to an index.
         assert [text for one in measured for text in broken(one)] == []
 
 
@@ -74,7 +74,7 @@ def connect(server, schema):
 
 
 def add(table, one):
-    """Add the costs of a query to a table of the report: the higher of both plans."""
+    """Add the costs of a query to a table of the report: those of the plan that costs more."""
     table.rows.setdefault(one.subject.name, {})
     costs = worst(next(iter(one.curves.values())))
     metrics = {"buffers": "buffers", "rows read": "rows_read", "WAL records": "wal_records"}

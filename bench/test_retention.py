@@ -1,4 +1,4 @@
-"""The idle half of a store is deleted while writers append.
+"""The deletion of the idle half of a store while writers append: p99 of the appends, and space used before and after.
 
 uv run pytest bench/test_retention.py --large  # ten million messages: 12 GB of disk
 """
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.time_limit(2 * 3600)
 
 @pytest.fixture
 def store(server, large):
-    """Return the connection to a filled store. Its tables are vacuumed as those of a service are."""
+    """Yield a connection to a filled store whose tables are vacuumed."""
     with closing(Schema(server.conninfo)) as place, closing(place.connect()) as connection:
         fill(connection, LARGE if large else SIZE)
         settle(connection)
@@ -40,7 +40,7 @@ def test_the_idle_half_is_deleted_beside_writers(server, durable, store, large, 
     left = store.execute("SELECT count(*) FROM sessions WHERE status <> 'deleted'").fetchone()[0]
     assert 0.4 < left / before < 0.6
     add(table, DELETED, store)
-    # The pages that the first vacuum frees in indexes can be used after the second one.
+    # The first vacuum empties pages of indexes, which can be used again only after the second one.
     settle(store)
     settle(store)
     add(table, "after two vacuums", store)
@@ -48,10 +48,12 @@ def test_the_idle_half_is_deleted_beside_writers(server, durable, store, large, 
     settle(store)
     add(table, REFILLED, store)
     first, last = (int(table.rows[row]["heap"].replace(",", "")) for row in (DELETED, REFILLED))
-    assert last <= 1.1 * first, "the space of deleted messages is used again"
+    assert last <= 1.1 * first, (
+        f"grew from {first:,} to {last:,} bytes: the space of deleted messages was not used again"
+    )
 
 
 def add(table, row, connection):
-    """Add the sizes of the table of messages."""
+    """Add a row with the sizes of the table `messages`."""
     for column, value in sizes(connection)["messages"].items():
         table.add(row, column, f"{value:,}")

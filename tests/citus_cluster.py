@@ -1,4 +1,4 @@
-"""A Citus cluster: the given coordinator, or three nodes of the official image in containers."""
+"""A Citus cluster for the tests: the one of a given coordinator, or three containers of the official image."""
 
 import os
 from contextlib import ExitStack, contextmanager
@@ -25,7 +25,7 @@ TABLES = ("changes", "removed_messages", "messages", "sessions", "dal_schema")
 
 @contextmanager
 def citus_cluster():
-    """Yield the connection string of a coordinator with two workers; skip the test without one."""
+    """Yield the connection string of a coordinator; skip the test if there is no cluster."""
     given = os.environ.get(VARIABLE)
     if given:
         yield given
@@ -54,7 +54,7 @@ def citus_cluster():
 
 
 def _image():
-    """Return a tag of the image, or None if there is no engine or no image."""
+    """Return a tag of the image, or None if there is no container engine or no such image."""
     try:
         import docker  # noqa: PLC0415 - slow, and only needed here
         import testcontainers  # noqa: F401, PLC0415
@@ -78,7 +78,7 @@ def drop(connection, schema):
 
 
 def create(connection, schema):
-    """Create a schema with distributed tables, in few shards so that it takes less time."""
+    """Create a schema with distributed tables. They have few shards, so that it takes less time."""
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
         connection.execute("SET LOCAL citus.shard_count = 4")
@@ -86,7 +86,7 @@ def create(connection, schema):
 
 
 class SharedSchema:
-    """A schema that one test after the other uses, since creating it takes a second."""
+    """A schema that the tests use one after the other, since creating one takes a second."""
 
     def __init__(self, conninfo):
         self._conninfo = conninfo
@@ -94,7 +94,7 @@ class SharedSchema:
         self._facts = frozenset()
 
     def take(self):
-        """Return the schema's name; its tables exist, and are empty."""
+        """Return the name of the schema, whose tables are empty; create it if necessary."""
         if self._name is None:
             name = f"test_{ULID()}".lower()
             with self._connect(name) as connection:
@@ -104,7 +104,7 @@ class SharedSchema:
         return self._name
 
     def give_back(self):
-        """Delete all rows; drop the schema if the test has changed the tables."""
+        """Delete all rows; drop the schema instead if the test has changed its tables."""
         with self._connect(self._name) as connection:
             try:
                 if frozenset(dal.queries.schema.check(connection)) == self._facts:

@@ -1,7 +1,7 @@
-"""Fork command lines from a process that has imported their packages, which takes most of the time of a start.
+"""A server that runs command lines in forked processes. It has imported the packages, which is most of a start's time.
 
-Each line of stdin is a request; the replies are the process id, and then its exit status. The modules that read the
-environment or the standard streams while they are imported are imported again in each child.
+Each line of stdin is a request. The replies are the child's process id, and then its exit status. Modules that read
+the environment or the standard streams when they are imported are imported again in each child.
 """
 
 import gc
@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from dal.cli.app import app
 
 USED_ONCE = (("check", "--help"), ("queries", "none"))
-"""These commands import what typer, and the commands, import late."""
+"""Command lines to run once at the start, since typer and the commands import some modules only when they run."""
 IMPORTED_AGAIN = ("dal.__main__", "dal.cli", "dal.demo", "dal.gate")
 
 
 def fork_at_each_request():
-    """Return in a child, to run its module; in the server, return None at the end of the requests."""
+    """Fork a child for each request. Return the module to run in a child, but None in the server at the end."""
     requests, replies = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in iter(requests.readline, ""):
         process = os.fork()
@@ -35,7 +35,7 @@ def fork_at_each_request():
 
 
 def become(module, arguments, environment, folder, outputs):
-    """Take the place of a new process that runs this module."""
+    """Change this process into one that looks newly started to run this module."""
     for descriptor, path in enumerate((os.devnull, *outputs)):
         opened = os.open(path, os.O_RDWR)
         os.dup2(opened, descriptor)

@@ -1,4 +1,4 @@
-"""Run the command line: forked from a process that has imported it, started anew, or within this process."""
+"""Three ways to run the command line: in a forked process, in a new Python, or within this process."""
 
 import json
 import os
@@ -18,22 +18,22 @@ from dal.cli.app import app
 _TIMEOUT = 240
 """Seconds."""
 _ENVIRONMENT = dict(os.environ)
-"""The environment of the forking server: that of the test run, without the changes of any test."""
+"""The environment of the forking server: that of the test run, before any test changed it."""
 _READ_LATE = ("COLUMNS", "DAL_", "GIT_", "PG", "PYTEST_")
-"""Variables that are read by the command line itself, and not while Python or a package is loaded."""
+"""Prefixes of the variables that the command line reads when it runs, and not while Python or a package is loaded."""
 
 
 def start(*arguments, script=None, module="dal.cli", **options):
-    """Start the command line, or a script, in a new Python; it takes most of a second."""
+    """Run the command line, or a script, in a new Python. This takes most of a second."""
     program = ["-m", module] if script is None else ["-c", script]
     command = [sys.executable, *program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, **options)
 
 
 def run(*arguments, script=None, module="dal.cli", cwd=None, env=None):
-    """Run the command line in a process of its own; return what `start` would, in a fifth of the time.
+    """Run the command line in a process of its own. The result is that of `start`, in a fifth of the time.
 
-    The process is forked from one that has imported the packages. test_cli.py, among others, also starts it anew.
+    The process is forked from one that has imported the packages. test_cli.py, among others, also uses `start`.
     """
     environment = dict(os.environ if env is None else env)
     changed = {name for name, _ in environment.items() ^ _ENVIRONMENT.items()}
@@ -54,13 +54,13 @@ def run(*arguments, script=None, module="dal.cli", cwd=None, env=None):
 
 
 class _ForkingServer:
-    """The process that forks the programs of this test process, one at a time."""
+    """The process that forks the command lines of this test process, one at a time."""
 
     def __init__(self):
         self._server = None
 
     def run(self, **request):
-        """Return the exit status."""
+        """Run a command line in a forked process, and return its exit status."""
         if self._server is None:
             self._server = subprocess.Popen(
                 [sys.executable, TESTS / "forking_server.py"],
@@ -74,7 +74,7 @@ class _ForkingServer:
             process = int(self._server.stdout.readline())
             return self._wait(process, request["arguments"])
         except BaseException:
-            # Its next reply would be the one to this request.
+            # Otherwise the next request would get the reply to this one.
             self._end()
             raise
 
@@ -99,7 +99,7 @@ _FORKING_SERVER = _ForkingServer()
 
 
 def assert_fails(done, *parts, status=2, name="dal"):
-    """It printed one line to stderr, which contains these parts, and nothing else."""
+    """Assert that it failed, and printed nothing but one line to stderr, which contains these parts."""
     assert (done.returncode, done.stdout) == (status, "")
     assert re.fullmatch(rf"{name}: [^\n]+\n", done.stderr), done.stderr
     for part in parts:

@@ -1,6 +1,6 @@
-"""Realistic data of any size: skewed sessions and users, and contents of uneven length.
+"""Realistic data of any size: a few large sessions and users among many small ones, and contents of uneven length.
 
-Fill a schema of a server, and keep it, to try things at that size:
+This fills a schema that you can then experiment with:
 
     uv run python -m large CONNINFO --schema large --messages 10000000  # in the folder bench
 """
@@ -25,25 +25,25 @@ import dal
 _statements: Any = aiosql.from_path(Path(__file__).with_name("data.sql"), "psycopg")
 
 MESSAGES_OF_A_SESSION = 100
-"""On average. A third of the sessions have two messages, and one has a tenth of all messages."""
+"""The average. A third of the sessions have two messages, and one session has a tenth of all messages."""
 
 SEED = 19
 
 _STEPS = 40
-"""Each session grows in up to this many steps, so its messages are in as many places of the table."""
+"""Each session grows in up to this many steps, so its messages are spread over as many parts of the table."""
 
 _TEXTS = 16_384  # As in data.sql.
 _MEDIAN, _LONGEST = 200, 10_000
-"""The lengths of contents, in characters, follow a log-normal distribution whose deviation is 1."""
+"""The lengths of contents in characters: a log-normal distribution with a sigma of 1, cut off at the longest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The data that were stored."""
+    """The stored data."""
 
     messages: int
     ended: datetime
-    """The end of the hour in which all sessions were active for the last time."""
+    """The end of the hour in which all sessions had their last activity."""
 
 
 def sessions_of(messages: int) -> int:
@@ -58,9 +58,9 @@ def fill(
     seed: int = SEED,
     report: Callable[[int], object] = lambda _: None,
 ) -> Filled:
-    """Apply the schema and store this many messages. `report` receives the number of stored messages."""
+    """Apply the schema, and store this many messages. `report` is called with the number of messages stored so far."""
     if messages < 10 * MESSAGES_OF_A_SESSION:
-        raise ValueError(f"messages must be {10 * MESSAGES_OF_A_SESSION:,} or more, so that the data are skewed")
+        raise ValueError(f"messages must be {10 * MESSAGES_OF_A_SESSION:,} or more, or the data would not be skewed")
     dal.SessionStore(connection).apply_schema()
     ended = datetime.now(UTC)
     connection.execute("SET work_mem = '64MB'")
@@ -80,7 +80,7 @@ def fill(
 
 
 def settle(connection: psycopg.Connection[Any]) -> None:
-    """Vacuum and analyze all tables. Only after a durable commit can VACUUM mark rows as visible to all."""
+    """Vacuum and analyze all tables. VACUUM can mark rows as visible to all only after their commit is on disk."""
     connection.execute("SET synchronous_commit = on")
     _statements.settle(connection)
 
@@ -94,7 +94,7 @@ def _create_texts(connection: psycopg.Connection[Any], seed: int) -> None:
 
 
 def texts(seed: int) -> Iterator[str]:
-    """Yield contents: English prose with some code, from Python's own documentation."""
+    """Yield contents: English prose with some code, from Python's documentation."""
     corpus = " ".join(topics.values()).replace("\0", "")
     chosen = random.Random(seed)
     for length in lengths():
@@ -103,6 +103,6 @@ def texts(seed: int) -> Iterator[str]:
 
 
 def lengths() -> list[int]:
-    """Return the lengths of all contents, at equal steps of their distribution."""
+    """Return the lengths of all contents, as evenly spaced quantiles of their distribution."""
     normal = NormalDist(log(_MEDIAN), 1)
     return [min(_LONGEST, max(1, round(exp(normal.inv_cdf((n + 0.5) / _TEXTS))))) for n in range(_TEXTS)]

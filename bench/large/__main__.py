@@ -1,4 +1,4 @@
-"""Fill a schema with realistic data, and keep it."""
+"""Create a schema, and fill it with realistic data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from large import SEED, fill, settle
 
 
 def main() -> None:
-    """Fill the schema that the options name."""
+    """Create and fill the schema that the options name."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("conninfo", help="a server for tests")
-    parser.add_argument("--schema", default="large", help="a schema that does not exist (default: large)")
-    parser.add_argument("--messages", type=int, default=10_000_000, help="default: ten million")
-    parser.add_argument("--seed", type=int, default=SEED, help="another seed gives other data of the same kind")
+    parser.add_argument("conninfo", help="a test server")
+    parser.add_argument("--schema", default="large", help="the schema to create (default: large)")
+    parser.add_argument("--messages", type=int, default=10_000_000, help="their number (default: ten million)")
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed gives different data of the same kind")
     given = parser.parse_args()
     with psycopg.connect(given.conninfo, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(given.schema)))

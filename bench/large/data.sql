@@ -1,5 +1,6 @@
 -- name: create_texts#
--- Create the table of contents to choose from. They are not compressed in it, so that the tables decide about that.
+-- Create a table of contents to choose from. It stores them uncompressed, so that the table of messages decides whether
+-- to compress them.
 CREATE TEMPORARY TABLE large_texts (
     n integer PRIMARY KEY,
     content text NOT NULL
@@ -8,7 +9,8 @@ ALTER TABLE large_texts ALTER COLUMN content SET STORAGE EXTERNAL;
 
 -- name: plan_sessions(messages, sessions, seed, steps)!
 -- Plan each session: its size, its user, its last activity within the hour, and the step of its first message. A third
---   of the sessions have two messages; the sizes of the others are skewed. Two users have three tenths each.
+--   of the sessions have two messages; the sizes of the others are skewed. Two users have three tenths of the sessions
+--   each.
 CREATE TEMPORARY TABLE large_plan AS
 SELECT
     g.n,
@@ -35,7 +37,7 @@ FROM (
 ) AS g;
 
 -- name: plan_huge(messages)!
--- Give one session all messages that the others do not have: about a tenth. It is among the idle ones.
+-- Give one session all messages that the others do not have, about a tenth. It is in the idle half.
 UPDATE large_plan AS p SET
     messages = :messages::bigint - others.messages,
     status = 'active',
@@ -79,8 +81,8 @@ FROM (
 ORDER BY p.n;
 
 -- name: fill_messages(seed, step, steps)!
--- Store the messages of one step of all sessions, in the order of the sessions: a conversation grows by a few messages
---   at a time, between those of others. Every second message is a user's, the others are by one of five agents.
+-- Store the messages of one step of all sessions, session by session, so that each conversation grows by a few messages
+--   at a time, between those of others. Every second message is a user's; each of the others is by one of five agents.
 INSERT INTO messages (session_id, sequence, message_id, role, agent_id, content, metadata, created_at)
 SELECT
     m.session_id,
@@ -129,7 +131,7 @@ FROM large_plan AS p
 CROSS JOIN LATERAL generate_series(0, p.removed - 1) AS g (n);
 
 -- name: fill_tombstones(ended)!
--- Store the tombstones of deleted sessions: one for every twenty sessions, a day older than these.
+-- Store the tombstones of deleted sessions: one for every twenty sessions, a day older than the sessions.
 INSERT INTO sessions (session_id, status, metadata, next_sequence, message_count, created_at, updated_at, listed_at)
 SELECT
     'deleted' || p.session_id AS session_id,

@@ -1,4 +1,4 @@
-"""The gate on skewed data: every query of the library, for an average session or user and for the largest."""
+"""The gate on skewed data: the library's queries, for an average session or user and for the largest."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _statements: Any = aiosql.from_path(Path(__file__).with_name("targets.sql"), "ps
 AXIS = "the stored messages"
 
 CAPS = 1.6
-"""How far a call may exceed the most buffers that its header promises. The gate measures that in a small store, with
-messages of a line. Here most indexes are a level higher, and a page of messages is on more pages of the table."""
+"""A call may touch this many times the buffers that its header promises. The gate measures that promise in a small
+store with short messages. Here most indexes are a level deeper, and the messages of a call are on more pages."""
 
 _SESSION, _USER, _PAIR = ("average", "huge"), ("average", "of heavy"), ("pair", "pair of heavy")
 
@@ -65,17 +65,17 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "sessions.restore": ("trashed",),
     "sessions.resume": ("paused",),
 }
-"""The sessions or users of the calls of each query. A deletion takes one session of two messages."""
+"""The sessions or users with which each query is called. A deletion deletes one session of two messages."""
 
 _ELSEWHERE = (
     *("schema.broken_rows", "schema.check", "schema.hide_temporary", "schema.version", "sessions.changes"),
     "sessions.relist",
 )
-"""Queries that are not measured: they read the whole store, or nothing that grows with it."""
+"""Queries that are not measured, since they read the whole store, or nothing that grows with it."""
 
 _MINUTE = ("sessions.export_of_user", "sessions.list_of_user", "sessions.list_of_user_and_source")
-"""Queries that also read the user's sessions of one minute, for an exact order. The heavy user of ten million messages
-has 500 in each minute of the hour."""
+"""Queries that read the user's sessions of one more minute, to return them in the exact order. In the store of ten
+million messages, a heavy user has 500 sessions in each minute of the hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ class Target:
     next_sequence: int
     message_count: int
     message_id: str | None
-    """Of the message in the middle."""
+    """The id of the message in the middle."""
 
 
 def subjects() -> Iterator[Subject]:
-    """Yield each query once for each of its targets, with the promises that apply to it."""
+    """Yield each query once for each of its targets, with the promises that apply to that target."""
     for subject in load(QUERIES):
         if subject.name not in _ELSEWHERE:
             for target in TARGETS[subject.name]:
@@ -101,7 +101,7 @@ def subjects() -> Iterator[Subject]:
 
 
 def _applicable(subject: Subject, target: str) -> Promises:
-    """Return the promises with their growth along the only axis here, by the axes that grow with it for a target."""
+    """Return the promises for a target, with their growth along the only axis here: the size of the store."""
     promises = subject.promises
     along = {"the sessions"}
     along |= {"the session's messages"} if target == "huge" else set()
@@ -125,7 +125,7 @@ def _applicable(subject: Subject, target: str) -> Promises:
 
 
 class SkewedData:
-    """Fixtures of the gate: stores of several sizes, which were filled before. It implements Fixtures."""
+    """Fixtures of the gate, on stores of several sizes that are filled already. It implements Fixtures."""
 
     def __init__(self, schemas: Mapping[int, str]) -> None:
         self.schemas = schemas
@@ -134,7 +134,7 @@ class SkewedData:
         self._ended: dict[int, datetime] = {}
 
     def grow(self, connection: psycopg.Connection[Any], axis: str, before: int, size: int) -> None:
-        """Change to the store of a size."""
+        """Switch to the store of this size."""
         self.schema = self.schemas[size]
         connection.execute("SELECT set_config('search_path', %s, false)", [self.schema])
         if size not in self._targets:
@@ -156,7 +156,7 @@ class SkewedData:
 
 
 def _changed(name: str, usual: Mapping[str, Any], target: Target, ended: datetime) -> dict[str, Any]:
-    """Return the parameters that differ from those of the gate's own fixtures."""
+    """Return the parameters that differ from those of the usual fixtures."""
     end = target.next_sequence - 21
     wanted = {
         "owner": target.user_id,
@@ -186,7 +186,7 @@ def _changed(name: str, usual: Mapping[str, Any], target: Target, ended: datetim
 
 
 class LargeGate(Gate):
-    """The gate, on stores that exist already."""
+    """The gate, on stores that are filled already."""
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class LargeGate(Gate):
             self._measure_locks(turns.connection, one, axis, size)
 
     def _measure_locks(self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int) -> None:
-        """Measure the locks in the smallest store, since every row of a table is probed for it."""
+        """Measure the locks. This tries to lock every row of a table, so it is done only in the smallest store."""
         with connection.transaction(force_rollback=True):
             one.subject.run(connection, self._values(one.subject, axis, size))
             one.note_locks(locks_held(connection, self._connect), axis, size)
@@ -223,7 +223,7 @@ class LargeGate(Gate):
     def _measure_trips_and_locks(
         self, connection: psycopg.Connection[Any], one: Measurement, axis: str, size: int
     ) -> None:
-        """Measure the round trips only."""
+        """Measure only the round trips; the locks are measured elsewhere."""
         one.tables = scratch.tables(connection)
         with connection.transaction(force_rollback=True), watch(connection) as wire:
             one.subject.run(connection, self._values(one.subject, axis, size))
@@ -233,7 +233,7 @@ class LargeGate(Gate):
 def measure(
     conninfo: str, schemas: Mapping[int, str], *, begin: Callable[[str], None] = lambda _: None
 ) -> Sequence[Measurement]:
-    """Measure all queries in stores of several sizes."""
+    """Measure the queries in stores of several sizes."""
     for schema in schemas.values():
         with psycopg.connect(conninfo, autocommit=True, options=f"-c search_path={schema}") as connection:
             scratch.create_runner(connection)

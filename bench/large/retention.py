@@ -1,4 +1,4 @@
-"""Delete the idle half of a store while writers append, and compare their p99 with and without the deletion."""
+"""Delete the idle half of a store while writers append, and compare the p99 of appends with and without that."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from large.writers import Writers
 _statements: Any = aiosql.from_path(Path(__file__).with_name("retention.sql"), "psycopg")
 
 RATE, THREADS = 100, 8
-"""Appends per second, and the connections that they are sent on."""
+"""Appends per second, and the number of connections that send them."""
 
 STARTS = 1.5
-"""Seconds until the command deletes: Python, and its imports, take a core of their own. They do not count."""
+"""Seconds that the command needs to start. They are not measured, since starting Python keeps a core busy."""
 
 
 @dataclass(slots=True)
 class Deletion:
-    """The result of a deletion beside writers."""
+    """The result of a deletion while writers append."""
 
     alone: list[float] = field(default_factory=list)
     """Durations of appends without the deletion, in seconds."""
     beside: list[float] = field(default_factory=list)
     """Durations of appends during the deletion."""
     seconds: float = 0
-    """The time that the deletion took."""
+    """The duration of the deletion, without the pauses."""
     interruptions: int = 0
 
     @property
@@ -55,9 +55,9 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
     rounds: int | None = None,
     report: Callable[[str], object] = lambda _: None,
 ) -> Deletion:
-    """Run `dal delete-idle` in turns with pauses of the same length; interrupt it after each turn, until it is done.
+    """Alternate pauses with runs of `dal delete-idle`, which is interrupted after the same time, until it is done.
 
-    Other load on the machine then affects the appends beside the deletion and those without it alike.
+    So other load on the machine affects the appends during the deletion as much as those without it.
     """
     options = f"-c search_path={schema}"
     with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
@@ -67,7 +67,7 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
     writers = Writers(conninfo, options, busy, rate=rate, threads=THREADS)
     deletion, alone, beside = Deletion(), [], []
     try:
-        _pause(2)  # Connections and statements are new.
+        _pause(2)  # Warm up: connect, and prepare the statements.
         done = False
         while not done and (rounds is None or len(beside) < rounds):
             alone.append(_pause(seconds))
@@ -76,7 +76,9 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
             beside.append((begun + STARTS, time.perf_counter()))
             deletion.interruptions += not done
             deletion.seconds += time.perf_counter() - begun - STARTS
-            report(f"{p99(writers.during(alone)):.4f} s alone, {p99(writers.during(beside)):.4f} s beside the deletion")
+            report(
+                f"p99: {p99(writers.during(alone)):.4f} s alone, {p99(writers.during(beside)):.4f} s with the deletion"
+            )
     finally:
         writers.stop()
     deletion.alone, deletion.beside = writers.during(alone), writers.during(beside)
@@ -84,7 +86,7 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
 
 
 def busy_half(connection: psycopg.Connection[Any]) -> tuple[datetime, list[str]]:
-    """Return the time before which half of the sessions were active for the last time, and the ids of the others."""
+    """Return the median time of the sessions' last activity, and the ids of those that were active since."""
     middle = _statements.middle(connection)
     return middle, [row[0] for row in _statements.busy_sessions(connection, idle_since=middle)]
 
@@ -96,15 +98,15 @@ def _pause(seconds: float) -> tuple[float, float]:
 
 
 def _run(command: Sequence[str], seconds: float) -> bool:
-    """Run a command, and interrupt it after a time; return whether it finished before."""
+    """Run a command, and interrupt it after a time. Return whether it finished before that."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate()
-        if process.returncode not in {128 + signal.SIGINT, -signal.SIGINT}:  # The latter while it starts.
-            raise RuntimeError(f"{command} did not stop as an interrupted command: {output}") from None
+        if process.returncode not in {128 + signal.SIGINT, -signal.SIGINT}:  # The latter if it was still starting.
+            raise RuntimeError(f"{command} has another exit status than an interrupted command: {output}") from None
         return False
     if process.returncode:
         raise RuntimeError(f"{command}: {output}")
@@ -112,7 +114,7 @@ def _run(command: Sequence[str], seconds: float) -> bool:
 
 
 def sizes(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
-    """Return by table the bytes of its heap and of its indexes, and its dead rows."""
+    """Return the bytes of each table's heap and indexes, and its number of dead rows."""
     return {
         name: {"heap": heap, "indexes": indexes, "dead rows": dead}
         for name, heap, indexes, dead in _statements.sizes(connection)

@@ -1,18 +1,18 @@
 -- name: middle()$
--- The time before which half of the sessions were active for the last time.
+-- Return the median time of the sessions' last activity.
 SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY s.updated_at)
 FROM sessions AS s
 WHERE s.status IN ('active', 'paused', 'archived');
 
 -- name: busy_sessions(idle_since)
--- The sessions that stay, and that accept messages.
+-- List the active sessions of the half that is not deleted.
 SELECT s.session_id
 FROM sessions AS s
 WHERE s.status = 'active' AND s.updated_at >= :idle_since::timestamptz
 ORDER BY s.session_id;
 
 -- name: sizes()
--- By table: the bytes of the heap with its TOAST, those of the indexes, and the dead rows.
+-- Return, for each table, the bytes of its heap with TOAST and of its indexes, and its number of dead rows.
 SELECT
     s.relname,
     pg_table_size(s.relid) AS heap,

@@ -1,5 +1,5 @@
 -- name: choose_targets()
--- Choose the sessions and users of the measured calls, by name: a huge session, one of average length, and so on.
+-- Choose the sessions and users for the measured calls: a huge session, one of average length, and so on.
 SELECT
     w.name,
     t.session_id,
@@ -60,7 +60,7 @@ WHERE
     );
 
 -- name: list_ahead(session_ids)!
--- Put sessions half an hour ahead in lists, so that no measured call moves them up.
+-- Move sessions half an hour ahead in lists, so that no measured call moves them.
 UPDATE sessions SET listed_at = now() + interval '30 minutes'
 WHERE session_id = any(:session_ids::text[]) AND listed_at < now() + interval '15 minutes';
 
@@ -75,6 +75,6 @@ UPDATE sessions SET status = 'paused'
 WHERE session_id = :session_id::text AND status <> 'paused';
 
 -- name: last_activity()$
--- The time of the last activity of any session, except those that were moved for a measurement.
+-- Return the time of the latest activity in any session.
 SELECT max(s.updated_at) AS ended
 FROM sessions AS s;

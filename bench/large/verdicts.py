@@ -1,9 +1,10 @@
-"""Compare the costs in the largest store with the promises, and with the costs in small ones.
+"""Compare the costs in the largest store with the promises, and with the costs in small stores.
 
-WAL is compared by its records: in a large store, its bytes depend on the images of pages after a checkpoint.
+WAL is compared by records, not bytes: the bytes depend on full-page images, which PostgreSQL writes after a checkpoint.
 
-The gate fits a curve to many sizes. Here most indexes get a level higher at the same size, which no curve fits. So the
-largest store is compared with the two smallest: a figure that grows linearly would be hundreds of times as high.
+The gate fits a curve to many sizes. Here most indexes get another level at about the same size, and no curve fits such
+a step. So the largest store is compared with the two smallest: a figure that grows linearly would be hundreds of times
+as high.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from dal.gate.measure.measurement import Curve, Measurement
 from large.operations import AXIS
 
 _SCATTER = 1.1
-"""A figure that does not grow may still differ by a tenth."""
+"""A figure may vary by a tenth without growing."""
 
 
 def broken(measured: Measurement) -> Iterator[str]:
-    """Yield each promise that a query breaks in the largest store."""
+    """Yield a line for each promise that a query breaks in the largest store."""
     for verdict in judge(_at_largest(measured)):
         not_measured = verdict.outcome is Outcome.NOT_MEASURED and measured.failure is None
         if not verdict.kept and not not_measured:
@@ -43,12 +44,12 @@ def _outgrown(measured: Measurement) -> Iterator[str]:
 
 
 def worst(curve: Curve) -> dict[int, Cost]:
-    """Return the higher cost of both plans, by size."""
+    """Return the higher of the two plans' costs, by size."""
     return {size: most(list(at.values())) for size, at in curve.items()}
 
 
 def growth(figures: Mapping[int, float], slack: float) -> Growth:
-    """Return the lowest class that explains the figure in the largest store by those in the two smallest."""
+    """Return the lowest growth class that leads from the figures in the two smallest stores to that in the largest."""
     largest = max(figures)
     for found, shape in ((Growth.CONSTANT, lambda _: 1.0), (Growth.LOGARITHMIC, log2), (Growth.LINEAR, float)):
         expected = max(figures[size] * shape(largest) / shape(size) for size in sorted(figures)[:2])
@@ -58,7 +59,7 @@ def growth(figures: Mapping[int, float], slack: float) -> Growth:
 
 
 def _at_largest(measured: Measurement) -> Measurement:
-    """Return the measurement of the largest store only, without the promises of growth."""
+    """Return the measurement of only the largest store, without the promises of growth."""
     promises = replace(measured.subject.promises, bounds=())
 
     def largest(by_axis: Mapping[str, Mapping[int, object]]) -> dict[str, dict[int, object]]:

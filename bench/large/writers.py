@@ -1,4 +1,4 @@
-"""Writers in an open loop: appends are due at random moments, whether or not earlier ones have returned."""
+"""Writers in an open loop: appends are due at random times, whether or not earlier ones have returned."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CONTENT = "What was said, at the length of a few lines, as most messages are. "
 
 
 class Writers:
-    """Threads that append to random sessions at a fixed rate, until they are stopped."""
+    """Threads that append to random sessions at an average rate, until they are stopped."""
 
     def __init__(self, conninfo: str, options: str, session_ids: Sequence[str], *, rate: float, threads: int) -> None:
         self.durations: list[tuple[float, float]] = []
-        """The moments at which appends were due, and their durations from then on."""
+        """For each append, the time at which it was due, and the seconds from then until it returned."""
         self._random = random.Random(0)
         self._session_ids = session_ids
         self._rate = rate
@@ -32,7 +32,7 @@ class Writers:
         self._running = [self._threads.submit(self._write, connection) for connection in self._connections]
 
     def stop(self) -> None:
-        """Stop the writers, and raise the error of one that failed."""
+        """Stop the writers, and raise the error of the first that failed."""
         self._done.set()
         self._threads.shutdown()
         for connection in self._connections:

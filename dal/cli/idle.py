@@ -1,4 +1,4 @@
-"""`dal delete-idle` and `dal purge`: delete sessions without activity, and what they leave, a few at a time."""
+"""`dal delete-idle` and `dal purge`: delete idle sessions, old tombstones and old removed messages, a few at a time."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from dal.records import SessionRecord, Status
 from dal.validate import make_cursor
 
 _STEP = 500
-"""Sessions to delete in one transaction: locks are held, and the work of an interrupted one is lost, only so long."""
+"""The most sessions to delete in one transaction: it limits how long locks are held, and what a Ctrl-C undoes."""
 
 _SHORT = 0.02
-"""Seconds that a step takes with --load below 100, unless its only session is long. Writers compete with a step for
-processors and the disk."""
+"""Seconds that a step should take with --load below 100, since writers compete with it for the processors and the disk.
+A step with a single long session takes more."""
 
 _ALL = 100
 """Percent."""
 
 _PAGE = 1000
-"""Sessions to count at once."""
+"""Sessions on a page of the list that is counted."""
 
 
 class Pace:
-    """The number of sessions in a step, and the pauses between steps, so that deleting takes a share of the time."""
+    """Limits the share of the time in which sessions are deleted, by the size of steps and pauses between them."""
 
     def __init__(self, load: int) -> None:
         self.step = _STEP if load == _ALL else 1
@@ -45,12 +45,12 @@ class Pace:
         self._began = time.perf_counter()
 
     def begin(self) -> int:
-        """Return the number of sessions to delete in the step that begins now."""
+        """Begin a step, and return the number of sessions to delete in it."""
         self._began = time.perf_counter()
         return self.step
 
     def end(self) -> None:
-        """Pause after a step, and choose the next one by the time that this one took."""
+        """End a step: pause, and choose the size of the next step from the time that this one took."""
         if not self._rest:
             return
         seconds = time.perf_counter() - self._began
@@ -78,7 +78,7 @@ def delete_idle(  # noqa: PLR0913 - options
         typer.Option(
             "--status",
             metavar="STATUS",
-            help="Only those that are active, paused or archived; or those trashed since TIME or for this long.",
+            help="Only those that are active, paused or archived; or those in the trash since TIME or for DURATION.",
         ),
     ] = None,
     load: Annotated[
@@ -88,7 +88,7 @@ def delete_idle(  # noqa: PLR0913 - options
             metavar="PERCENT",
             min=1,
             max=_ALL,
-            help="Below 100: delete in short steps, during this share of the time, so that writers wait less.",
+            help="Delete during only PERCENT of the time, in short steps with pauses, so that writers wait less.",
         ),
     ] = _ALL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
@@ -96,8 +96,8 @@ def delete_idle(  # noqa: PLR0913 - options
 ) -> None:
     """Delete sessions without activity since some time, with their messages.
 
-    It deletes up to 500 sessions in a transaction, and skips those that are in use. Run an interrupted one again to
-    resume it. Exit status: 1 if sessions are left, since they were in use, or if you do not confirm.
+    It deletes up to 500 sessions in a transaction, and skips those that are in use. If it is interrupted, run it again
+    to resume. Exit status: 1 if sessions were skipped since they are in use, or if you do not confirm.
 
     Examples: [bold]dal delete-idle --older-than 90d --dry-run[/bold], with the database in DAL_DSN,
     [bold]dal delete-idle --before 2026-01-01 --user u1 --yes[/bold]
@@ -133,13 +133,13 @@ def purge(
     ] = None,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="DURATION", help="Removed or deleted this long ago: 30m, 12h, 90d or 8w."),
+        typer.Option("--older-than", metavar="DURATION", help="Removed or deleted longer ago: 30m, 12h, 90d or 8w."),
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Remove what old changes leave: removed messages, and the tombstones of deleted sessions.
+    """Purge old removed messages, and old tombstones of deleted sessions.
 
-    It removes up to 500 of each in a transaction, and skips what is in use. A tombstone stays for at least an hour.
+    It purges up to 500 of each in a transaction, and skips locked rows. A tombstone is kept for at least an hour.
     Exit status: 1 if you do not confirm.
 
     Examples: [bold]dal purge --older-than 30d[/bold], with the database in DAL_DSN,
@@ -154,7 +154,7 @@ def purge(
 
 
 def _purge(store: SessionStore, since: datetime) -> None:
-    """Remove them, and say how many, even if it is interrupted."""
+    """Purge them, and print how many, even if it is interrupted."""
     messages = tombstones = 0
     try:
         with progress() as report:
@@ -175,7 +175,7 @@ def _since(before: str | None, older_than: str | None) -> datetime:
 
 
 def _idle(store: SessionStore, since: datetime, status: StatusChoice | None) -> Iterator[SessionRecord]:
-    """Yield the idle sessions: the list is in the order of activity, so they are its end."""
+    """Yield the idle sessions. The list is in the order of activity, so they are at its end."""
     cursor: str | None = make_cursor(since, "0")
     while cursor is not None:
         page = store.sessions(status=cast("Status | None", status), limit=_PAGE, cursor=cursor)
@@ -184,7 +184,7 @@ def _idle(store: SessionStore, since: datetime, status: StatusChoice | None) -> 
 
 
 def _delete(store: SessionStore, since: datetime, status: StatusChoice | None, total: int | None, pace: Pace) -> None:
-    """Delete the idle sessions, and say how many, even if it is interrupted."""
+    """Delete the idle sessions, and print how many, even if it is interrupted."""
     deleted = 0
     try:
         with progress() as report:

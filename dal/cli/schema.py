@@ -22,7 +22,7 @@ from dal.sql import SCHEMA
 from dal.validate import MAX_SHARDS
 
 _MOST_ROWS = 100
-"""The most errors that `dal schema check --rows` prints."""
+"""The most rows that `dal schema check --rows` prints."""
 
 app = typer.Typer(
     help="Print, create, upgrade or check the tables: "
@@ -36,7 +36,7 @@ app = typer.Typer(
 def print_(
     *,
     is_distributed: Annotated[
-        bool, typer.Option("--distributed", help="Also print the files that distribute the tables over a cluster.")
+        bool, typer.Option("--distributed", help="Also print the SQL that distributes the tables over a Citus cluster.")
     ] = False,
 ) -> None:
     """Print schema.sql as it is, for a review or for psql.
@@ -53,10 +53,10 @@ def apply(
     schema: Schema = None,
     dsn: Dsn = None,
     is_distributed: Annotated[
-        bool, typer.Option("--distributed", help="Distribute the tables over the nodes of a Citus cluster.")
+        bool, typer.Option("--distributed", help="Also distribute the tables over the nodes of a Citus cluster.")
     ] = False,
     shards: Annotated[
-        int, typer.Option(metavar="N", help="With --distributed: the number of shards.", min=1, max=MAX_SHARDS)
+        int, typer.Option(metavar="N", help="With --distributed: the shards of each table.", min=1, max=MAX_SHARDS)
     ] = 32,
 ) -> None:
     """Create missing tables; running it again is harmless.
@@ -79,7 +79,7 @@ def upgrade(
         bool,
         typer.Option(
             "--finish",
-            help="Then finish it, once no older release runs: drop what only those need, and change column types.",
+            help="Also finish it, once no older release runs: drop what only those need, and change types of columns.",
         ),
     ] = False,
 ) -> None:
@@ -110,7 +110,7 @@ def check(
     schema: Schema = None,
     dsn: Dsn = None,
     rows: Annotated[
-        bool, typer.Option("--rows", help="Also read all rows, and check rules that the tables do not check.")
+        bool, typer.Option("--rows", help="Also read all rows, and check rules that the tables do not enforce.")
     ] = False,
 ) -> None:
     """Check that this release can use the tables; if it cannot, print the errors and exit with 1.

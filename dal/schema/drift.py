@@ -129,7 +129,7 @@ def _differences(found: Sequence[SchemaFact], wanted: Mapping[Key, str]) -> Iter
 
 
 def _without_parentheses(definition: str) -> str:
-    """Return a definition as a worker of a cluster shows it, too: there, nested conditions have fewer parentheses."""
+    """Return a definition without parentheses, since a worker of a cluster shows fewer of them."""
     return definition.replace("(", "").replace(")", "")
 
 

@@ -1,7 +1,7 @@
-"""Nodes of a Citus cluster are killed, and shards moved, while writers write: nothing is lost, doubled or misnumbered.
+"""Nodes of a Citus cluster are killed, and shards moved, under load: no message is lost, duplicated or misnumbered.
 
-Needs --postgres=citus with DAL_TEST_CITUS_DSN, and DAL_TEST_CITUS_CONTROL: a command, such as a script around pg_ctl,
-that is called with a node's port and kill or start.
+Needs --postgres=citus, DAL_TEST_CITUS_DSN and DAL_TEST_CITUS_CONTROL. The latter is a command, such as a script around
+pg_ctl, that takes a node's port and `kill` or `start`.
 """
 
 import os
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.time_limit(300)
 
 
 class Writer(threading.Thread):
-    """Appends to random sessions, one at a time and several at once; sends again what may have failed."""
+    """Appends to a random session, or to three at once; repeats an append if the server was unavailable."""
 
     def __init__(self, store, number, stop):
         super().__init__()
         self.store, self.stop, self.random = store, stop, Random(number)
         self.acknowledged = defaultdict(dict)
-        """The sequence number of each message, by session and message."""
+        """The sequence number of each acknowledged message, by session id and message id."""
         self.longest = 0.0
 
     def run(self):
@@ -94,7 +94,7 @@ def writing(store):
 
 
 def check(store, writers):
-    """Compare what was acknowledged with what is stored, and return how much that was."""
+    """Compare the acknowledged messages with the stored ones, and return their number."""
     total = 0
     for name in {name for one in writers for name in one.acknowledged}:
         acknowledged = {key: number for one in writers for key, number in one.acknowledged[name].items()}

@@ -1,4 +1,4 @@
-"""The distributed layout on a Citus cluster, and what a server without Citus says of it."""
+"""The distributed layout on a Citus cluster, and the errors on a server without Citus."""
 
 import re
 import subprocess
@@ -80,7 +80,7 @@ def test_a_function_is_documented_and_named_as_its_file(path):
     assert text.startswith("-- ")
     assert re.findall(r"^CREATE OR REPLACE FUNCTION (\w+)", text, re.MULTILINE) == [f"dal_{path.stem}"]
     assert text.count("$$") == 2
-    assert "search_path" in text, "without one, the function does not find the tables on a worker"
+    assert "search_path" in text, "without a search_path, the function does not find the tables on a worker"
 
 
 @pytest.mark.parametrize("path", QUERY_FILES, ids=lambda path: f"{path.parent.name}.{path.stem}")

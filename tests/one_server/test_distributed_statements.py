@@ -1,6 +1,6 @@
-"""The statements for tables on a Citus cluster, where they differ from those for one server; needs --postgres=citus.
+"""The second forms of the queries, on a Citus cluster: what they do differently. Needs --postgres=citus.
 
-Everything else of them is tested by test_model.py and the other tests with --postgres=citus.
+The rest of their behaviour is tested by test_model.py and other tests, when they run with --postgres=citus.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +84,7 @@ def test_equal_appends_at_once_store_one_message(sync_store):
 
 
 def test_batches_over_the_same_sessions_do_not_deadlock(sync_store):
-    """Each locks 10 of 12 sessions, which are on several nodes."""
+    """Each batch locks 10 of 12 sessions, which are on several nodes."""
 
     def append(n):
         for _ in range(3):
@@ -99,7 +99,7 @@ def test_batches_over_the_same_sessions_do_not_deadlock(sync_store):
 
 
 def test_a_fork_fails_if_the_parent_was_changed_while_it_was_copied(stored, connection):
-    """A copy of the function expects another revision after the copying than it read before."""
+    """To force the failure, a changed copy of the function expects another revision at the end than at the start."""
     body = connection.execute("SELECT pg_get_functiondef('dal_fork'::regproc)").fetchone()[0]
     changed = body.replace("s.revision = _parent.revision;", "s.revision = _parent.revision + 1;").replace(
         "dal_fork(", "dal_fork_of_changed("

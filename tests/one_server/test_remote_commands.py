@@ -1,4 +1,4 @@
-"""The gate counts the commands that a cluster's coordinator sends to other nodes, and judges the promise about them."""
+"""The gate counts the commands that a coordinator sends to other nodes, and compares the number with the promise."""
 
 import json
 from functools import partial
@@ -31,7 +31,7 @@ SELECT 1;
 
 
 def measured(tmp_path, promise, *figures, axis=STANDARD, size=STANDARD_SIZE):
-    """Return a measurement on a cluster: the number of remote commands at 4 shards, 12 shards and so on."""
+    """Return a measurement on a cluster, from the numbers of remote commands with 4 shards, 12 shards and so on."""
     path = tmp_path / "one.sql"
     path.write_text(HEADER.format(promise) if promise else HEADER.replace("-- Remote commands: {}\n", ""))
     one = Measurement(Subject("one", "SELECT 1", parse(path, "one")), is_on_cluster=True, round_trips=1)
@@ -41,7 +41,7 @@ def measured(tmp_path, promise, *figures, axis=STANDARD, size=STANDARD_SIZE):
 
 
 def outcome(one):
-    """Return the outcome of the promise, and the measured figures in words."""
+    """Return the outcome of the promise, and the text with the measured figures."""
     trips, remote = judge(one)
     assert trips.kept
     assert remote.promised.startswith("remote commands: ")
@@ -128,7 +128,7 @@ def test_a_project_without_files_for_a_cluster_is_refused(tmp_path, monkeypatch,
 
 @pytest.fixture(scope="module")
 def verdicts(server, tmp_path_factory):
-    """Return the verdicts on each canary, and on two of our queries."""
+    """Return the verdicts on each canary, on two of our queries, and on a query that Citus refuses."""
     if server.kind != "citus":
         pytest.skip("needs --postgres=citus")
     plain = {one.name: one for one in load(QUERIES)}

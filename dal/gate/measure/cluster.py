@@ -1,9 +1,9 @@
 """Measure the queries on a Citus cluster: round trips, and the commands that the coordinator sends to other nodes.
 
-Citus reports each remote command as a notice: statements, and BEGIN, COMMIT and PREPARE TRANSACTION too. What a worker
-sends to other workers is not reported. A call commits, as in a service, since Citus delegates no function call within a
-transaction. Buffers, WAL, rows, locks and plans would be those of the coordinator, where the tables are empty, so they
-are measured only on one server.
+Citus reports each remote command as a notice: every statement, BEGIN, COMMIT and PREPARE TRANSACTION. Commands that a
+worker sends to other workers are not reported. Each call commits, as in a service, since Citus runs no function on a
+worker within a transaction. Buffers, WAL, rows, locks and plans are measured only on one server: here they would be
+those of the coordinator, whose tables are empty.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from dal.gate.measure.subjects import Fixtures, Subject
 from dal.gate.wire import watch
 
 SHARDS = (4, 12)
-"""The numbers of shards of the tables. A promise of O(shards) needs two."""
+"""The numbers of shards to measure with. A promise of O(shards) needs two."""
 
 _CALLS = 12
-"""psycopg prepares a statement when it sends it for the sixth time. After five more calls the server may use a generic
-plan, which Citus cannot always delegate."""
+"""The number of calls of each query. psycopg prepares a statement when it sends it for the sixth time. After five more
+calls, the server may choose a generic plan, with which Citus cannot always run a function on a worker."""
 
 _COMMAND = "issuing "
-"""The start of the notice about a remote command."""
+"""The first word of the notice about a remote command."""
 
 
 @dataclass(slots=True)
@@ -44,11 +44,11 @@ class _Tables:
 
     names: Sequence[str]
     axis: str | None = None
-    """The axis of the data in them; None if calls may have changed the data."""
+    """The axis along which they were filled; None if a call may have changed the data since."""
 
 
 class ClusterGate:
-    """Measures queries on a cluster. Like Gate, it needs a scratch schema as the only one on the search_path."""
+    """Measures queries on a cluster. Like Gate, it needs a search_path with the scratch schema only."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ClusterGate:
         *,
         begin: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Measure in a scratch schema. `schema` creates the tables and distributes them."""
+        """Prepare to measure in a scratch schema. `schema` is the SQL that creates and distributes the tables."""
         self._connect = connect
         self._schema = schema
         self._fixtures = FixtureCalls(fixtures)
@@ -66,7 +66,7 @@ class ClusterGate:
         self._turn = count()
 
     def steps(self, subjects: Sequence[Subject]) -> int:
-        """Return the number of calls of `begin`."""
+        """Return how often `measure` will call `begin`."""
         return len(SHARDS) * (1 + sum(len(Measurement(subject).remote_axes) for subject in subjects))
 
     def measure(self, subjects: Sequence[Subject]) -> list[Measurement]:
@@ -92,11 +92,11 @@ class ClusterGate:
             own, others = statements.own_and_other_nodes(connection)
             if own or not others:
                 raise InvalidInput(
-                    "--distributed", "commands to shards on this node are not remote; give a coordinator without shards"
+                    "--distributed", "needs a coordinator that has no shards itself, and at least one worker"
                 )
 
     def _create_tables(self, shards: int) -> _Tables:
-        """Create the schema anew."""
+        """Drop the schema, and create it again with this number of shards."""
         with self._connect() as connection:
             scratch.drop(connection)
             scratch.create(connection)
@@ -117,7 +117,7 @@ class ClusterGate:
                 scratch.truncate(connection, tables.names)
                 self._fixtures.grow(connection, axis, 0, size, [one.subject])
         tables.axis = axis if one.only_reads else None
-        # An error, or a call in a transaction, changes how Citus plans the next calls on a connection.
+        # Use a new connection: an error, or a call in a transaction, changes how Citus plans later calls on it.
         with self._connect() as connection, _recording_failure(connection, one):
             values = partial(self._fixtures.parameters, one.subject, axis, size)
             remote = self._calls(connection, one, axis, values)
@@ -126,7 +126,7 @@ class ClusterGate:
     def _calls(
         self, connection: psycopg.Connection[Any], one: Measurement, axis: str, values: Callable[[int], Any]
     ) -> int:
-        """Return the highest number of remote commands of several calls. The first call must have an effect."""
+        """Return the highest number of remote commands in several calls, and record the rows of the first one."""
         commands = _Commands(connection)
         with watch(connection) as wire:
             rows, number = commands.of(one.subject, values(next(self._turn)))
@@ -149,7 +149,7 @@ class _Commands:
         self._number += (diagnostic.message_primary or "").startswith(_COMMAND)
 
     def of(self, subject: Subject, values: Any) -> tuple[int, int]:
-        """Send the statement; return the number of its rows and of its remote commands."""
+        """Send the statement, and return its number of rows and its number of remote commands."""
         before = self._number
         with self._connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(subject.text.encode(), bound(values))

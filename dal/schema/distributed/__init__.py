@@ -1,4 +1,4 @@
-"""The distributed layout: what `dal schema apply --distributed` runs after schema.sql, on a Citus cluster."""
+"""The distributed layout: the files that `dal schema apply --distributed` runs on a Citus cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psycopg
 from dal.sql import DISTRIBUTED, SCHEMA
 
 STATISTICS = DISTRIBUTED / "statistics.sql"
-"""Runs after the transaction that distributes the tables."""
+"""The file to run after the transaction that distributes the tables."""
 
 
 def files(*, with_tables: bool = True) -> list[Path]:
@@ -37,9 +37,9 @@ def functions() -> dict[str, str]:
 
 
 def warnings(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return what is dangerous in the settings of the cluster."""
+    """Return warnings about settings of the cluster with which it can lose messages."""
     found = connection.execute((DISTRIBUTED / "nodes.sql").read_bytes()).fetchall()
     return [
-        f"synchronous_commit is off on node {node}: a move of a shard can lose acknowledged messages; set it to on"
+        f"synchronous_commit is off on node {node}: moving a shard can lose acknowledged messages; set it to on"
         for (node,) in found
     ]

@@ -1,8 +1,8 @@
--- Send each call of a function to the node that has the session's shard, where the whole function runs. Applying the file
+-- Register functions with Citus, which then runs each call on the node that has the session's shard. Applying the file
 -- twice is harmless. Run it after the files in functions/, in the same transaction.
 --
--- A function of one session has the session's id as its first parameter, whose name ends with session_id. Other
--- functions run on the node that is connected to.
+-- These are the functions whose first parameter is a session's id, and has a name that ends with session_id. The others
+-- run on the node that the client is connected to.
 
 DO $$
 DECLARE

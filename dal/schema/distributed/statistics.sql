@@ -1,6 +1,6 @@
--- Give the shards the planner's settings that schema.sql gives the tables: Citus does not copy n_distinct and STATISTICS
--- to shards. Applying the file twice is harmless. Run it after the transaction that distributed the tables, since other
--- connections change the shards, and again after shards were moved or split.
+-- Set the planner settings of schema.sql on the shards, since Citus does not copy n_distinct and STATISTICS to them.
+-- Applying the file twice is harmless. Run it after the transaction that distributed the tables has committed, since
+-- Citus changes the shards on other connections, and again after shards were moved or split.
 SELECT
     run_command_on_shards(
         'sessions',

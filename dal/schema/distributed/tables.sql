@@ -1,11 +1,11 @@
 -- Distribute the tables of schema.sql over the nodes of a Citus cluster, by session_id. All rows of a session are in
 -- shards on one node, so an operation on one session runs on that node alone. Applying the file twice is harmless. Run it
--- on the coordinator after schema.sql, in the same transaction:
+-- on the coordinator after schema.sql, in the same transaction; statistics.sql is run after that. One of:
 --
---     dal schema print --distributed | psql --single-transaction --set ON_ERROR_STOP=1
+--     dal schema print --distributed | psql --single-transaction --set ON_ERROR_STOP=1  # without statistics.sql
 --     dal schema apply --distributed --schema agents
 --
--- citus.shard_count is the number of shards; it is 32 unless it is set before.
+-- citus.shard_count is the number of shards: 32 unless it was set before.
 
 DO $$
 DECLARE

@@ -1,10 +1,10 @@
--- List the agents that took part in each of the given sessions, in order of first appearance. With `_caching`, store the
--- list of an archived session in its row.
+-- List the agents that took part in each of the given sessions, in order of first appearance. With `_caching`, cache
+-- the list of an archived session in its row.
 --
--- The first argument is the first session's id: Citus runs the function on the worker that has its shard.
--- Why it is safe: Each session is read by one statement, as in queries/sessions/agent_ids.sql. The list of an archived
---   session is final, so it does not matter that it is stored by a second one.
--- Locks: the row of an archived session without a stored list, until the commit. It skips a row that is locked.
+-- The first argument is the first session's id, by which Citus chooses the worker that runs the function.
+-- Why it is safe: Each session is read by one statement, as in queries/sessions/agent_ids.sql. A second statement
+--   caches the list of an archived session. That list is final, so nothing can change it in between.
+-- Locks: the row of an archived session without a cached list, until the commit. It skips a row that is locked.
 CREATE OR REPLACE FUNCTION dal_agent_ids(
     _session_id text, _session_ids text[], _owner text, _caching boolean
 ) RETURNS TABLE (session_id text, agent_ids text[])

@@ -1,8 +1,8 @@
 -- Merge keys into a message's metadata.
 --
--- Why it is safe: It locks the session's row first, as an append does, and each later statement sees what was committed
---   before, so no concurrent merge is lost. If nothing would change, nothing is written. The change is recorded for an
---   hour, so that repeating it changes nothing more.
+-- Why it is safe: It locks the session's row first, as an append does. Each later statement sees what was committed
+--   before that, so no concurrent merge is lost. If nothing would change, nothing is written. The change is recorded
+--   for an hour, so a repeated call changes nothing more.
 -- Locks: the session's row, until the commit, then the message's.
 CREATE OR REPLACE FUNCTION dal_annotate(
     _session_id text, _message_id text, _metadata jsonb, _change_id text, _owner text

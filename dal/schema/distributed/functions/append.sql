@@ -1,8 +1,8 @@
 -- Append one message to a session. The first append creates the session.
 --
 -- Why it is safe: dal_take_numbers takes the number and locks the session's row in one step. If an equal append commits
---   between the first statement and that, the last one finds its message, and the call fails with 40001; it is safe to
---   repeat, and then returns the first outcome.
+--   after the first statement has looked for the message, the insert at the end meets that message, and the call fails
+--   with 40001. It is safe to repeat, and then returns the outcome of the other append.
 -- Locks: the session's row, until the commit.
 CREATE OR REPLACE FUNCTION dal_append(
     _session_id text, _source text, _user_id text, _parent_id text, _session_metadata jsonb, _message_id text,

@@ -1,12 +1,12 @@
 -- Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
 -- All messages of a call are stored, or none of them.
 --
--- The first argument is the first session's id: Citus runs the function on the worker that has its shard. The others
--- are as in queries/messages/append_all.sql.
+-- The first argument is the first session's id, by which Citus chooses the worker that runs the function. The
+-- others are those of queries/messages/append_all.sql.
 -- Why it is safe: As dal_append, for several sessions and messages. If an equal append commits between the first
 --   statement and the lock, the call fails with 40001; it is safe to repeat, and then finds the messages.
--- Locks: the sessions' rows, until the commit, in the given order: sorted by session_id, two of these calls never deadlock.
---   Each session is a statement; the messages of all sessions are stored by one.
+-- Locks: the sessions' rows, until the commit, one after the other in the given order. The store sorts them by
+--   session_id, so that two of these calls never deadlock. One statement stores the messages of all sessions.
 CREATE OR REPLACE FUNCTION dal_append_all(
     _session_id text, _session_ids text[], _sources text[], _user_ids text[], _parent_ids text[],
     _session_metadata jsonb[], _must_exist boolean[], _confined boolean, _patience text, _if_next bigint,

@@ -1,8 +1,8 @@
 -- Pause, resume, archive, trash or restore a session. `_kind` is the change: its name in `changes`.
 --
--- Why it is safe: It locks the session's row first, and each of its statements sees what was committed before. Only if
---   the status allows the change, it changes the row and records the change for an hour; otherwise it returns the row
---   as it is.
+-- Why it is safe: It locks the session's row first, so the status cannot change meanwhile. If the status does not allow
+--   the change, it returns the row as it is. The change is recorded for an hour, so a repeated call changes nothing
+--   more.
 -- Locks: the session's row, until the commit.
 CREATE OR REPLACE FUNCTION dal_change_status(
     _session_id text, _kind text, _change_id text, _if_next bigint, _owner text

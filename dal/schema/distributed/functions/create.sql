@@ -1,9 +1,9 @@
 -- Store a session without a message. With `_again`, begin another session with the id of a deleted one; its numbers
 -- continue.
 --
--- Why it is safe: The tombstone is deleted, and so locked, before the session is inserted with its counters. If two of
---   these calls run at the same time, the second waits for the first, and stores nothing: it returns the session that
---   it finds afterwards.
+-- Why it is safe: With `_again`, the tombstone is deleted, and so locked, before the session is inserted with its
+--   counters. If two of these calls run at the same time, the second waits for the first. It then stores nothing, and
+--   returns the session that the first one stored.
 -- Locks: the session's row, until the commit.
 CREATE OR REPLACE FUNCTION dal_create(
     _session_id text, _source text, _user_id text, _parent_id text, _session_metadata jsonb, _again boolean, _owner text

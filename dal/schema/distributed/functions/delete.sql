@@ -1,7 +1,7 @@
 -- Delete a session and all its messages. A tombstone is left, so that its id is not used again by accident.
 --
 -- Why it is safe: The foreign key deletes the messages with the session's row. The tombstone is inserted in the same
---   transaction; an append that waits for the old row meets it, and is refused.
+--   transaction, so an append that waited for the old row finds it, and is refused.
 -- Locks: the session's row and its messages, until the commit.
 CREATE OR REPLACE FUNCTION dal_delete(_session_id text, _owner text) RETURNS TABLE (session_id text)
 LANGUAGE plpgsql

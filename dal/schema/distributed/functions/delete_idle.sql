@@ -1,11 +1,12 @@
 -- Delete sessions that have been idle since a given time, of one user or of all: the longest idle first, at most
 -- `_limit`. Each leaves a tombstone.
 --
--- It runs on the node that the client is connected to. Each session takes four statements on its worker; Citus commits on
--- all workers, or on none.
+-- It runs on the node that the client is connected to. Each session takes three or four statements on its worker. Citus
+-- commits on all workers, or on none.
 -- Why it is safe: Each session is locked, and checked again, before it is deleted. If `_patience` is not null and a
---   message of it is locked, the call fails with 55P03 and deletes nothing. It does not wait that long first, since Citus
---   would not send a lock_timeout to the workers. A role that may not update messages cannot lock them; it waits.
+--   message of the session is locked, the call fails at once with 55P03 and deletes nothing. It cannot wait for that
+--   long, since Citus sends no lock_timeout to workers. A role that may not update messages cannot test for these
+--   locks, so it waits for them.
 -- Locks: the deleted rows, until the commit. It skips a row of sessions that is locked.
 CREATE OR REPLACE FUNCTION dal_delete_idle(
     _user_id text, _idle_since timestamptz, _statuses text[], _passed_over bigint, _limit bigint, _patience text

@@ -1,7 +1,7 @@
 -- Delete at most `_limit` sessions of a user, with everything that is stored of them, and count what was deleted.
 --
--- It runs on the node that the client is connected to. Each session takes four statements on its worker; Citus commits on
--- all workers, or on none.
+-- It runs on the node that the client is connected to. Each session takes four statements on its worker. Citus
+-- commits on all workers, or on none.
 -- Why it is safe: Each session is locked before its messages are counted and deleted. The sessions are locked in the order
 --   of their ids, as in dal_append_all, so that the two cannot deadlock.
 -- Locks: the deleted rows, until the commit. It waits for writers of these sessions.

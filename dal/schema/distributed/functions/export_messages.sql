@@ -1,9 +1,10 @@
 -- Read a page of an export: messages of several sessions, one session after the other, in reading order. `_after` is a
 -- sequence number in the first of them. The page ends after one MiB, but has at least one message.
 --
--- The first argument is the first session's id: Citus runs the function on the worker that has its shard.
--- Why it is safe: It only reads. Each session is read by one statement, and so as it was at one moment; the page as a
---   whole is not.
+-- The first argument is the first session's id, by which Citus chooses the worker that runs the function.
+-- Within a transaction, as in an export, it runs on the node that the client is connected to.
+-- Why it is safe: It only reads. Each session is read by one statement, and so as it was at one moment, but the
+--   moments differ.
 -- Locks: none.
 CREATE OR REPLACE FUNCTION dal_export_messages(
     _session_id text, _session_ids text[], _after bigint, _limit bigint, _owner text

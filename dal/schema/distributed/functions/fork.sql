@@ -1,10 +1,10 @@
 -- Create a session with the messages of another one before a sequence number.
 --
--- It runs on the node that the client is connected to, since the two sessions may be on different workers; Citus commits
--- on both, or on none.
--- Why it is safe: The parent's counters are read by one statement, and its messages copied by a later one, which may see
---   more. Appends in between are left out, since their numbers are higher. Any other change in between raises the
---   parent's revision: then the call fails with 40001, and it is safe to repeat.
+-- It runs on the node that the client is connected to, since the two sessions may be on different workers. Citus
+-- commits on both, or on none.
+-- Why it is safe: One statement reads the parent's counters, and a later one copies its messages. Messages that are
+--   appended in between are not copied, since their numbers are higher. Any other change in between raises the parent's
+--   revision: the call then fails with 40001, and is safe to repeat.
 -- Locks: the parent's row FOR KEY SHARE, until the commit, which blocks no append or removal.
 CREATE OR REPLACE FUNCTION dal_fork(
     _parent_id text, _fork_id text, _fork_point bigint, _metadata jsonb, _owner text

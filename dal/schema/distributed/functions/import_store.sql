@@ -1,11 +1,11 @@
--- Store the messages of a batch of an import, in the sessions that dal_import_take has created or locked: as
--- dal/histories/store.sql.
+-- Store the messages of a batch of an import, in the sessions that dal_import_take has created or locked. It does the
+-- same as dal/histories/store.sql.
 --
 -- It runs on the node that the client is connected to, which has the temporary tables of the batch.
--- Why it is safe: The sessions are locked, so what it reads of them stays as it is. New sessions take one statement for each
---   table and shard; an existing one takes a statement that reads the messages of the file that it has, and one that
---   counts its new messages.
--- Locks: none but those that dal_import_take has taken.
+-- Why it is safe: The sessions are locked, so nothing that it reads of them can change. One insert stores all messages.
+--   Each existing session takes two more statements: one finds its messages that are stored already, and one updates
+--   its counters.
+-- Locks: only the rows that dal_import_take has locked already.
 CREATE OR REPLACE FUNCTION dal_import_store() RETURNS TABLE (
     sessions bigint, messages bigint, already_there bigint, refused text[], reasons text[],
     sessions_known_to_planner real, messages_known_to_planner real

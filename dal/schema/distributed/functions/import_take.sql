@@ -1,9 +1,10 @@
--- Create the sessions of a batch of an import that do not exist, and lock those that do: as dal/histories/take.sql.
+-- Create the sessions of a batch of an import that do not exist, and lock those that do. It does the same as
+-- dal/histories/take.sql.
 --
 -- It runs on the node that the client is connected to, which has the temporary tables of the batch.
--- Why it is safe: The missing sessions are inserted by one statement, which all shards run at the same time. If another
---   transaction creates the same sessions in another order, Citus ends one of the two with 40P01. The others are locked
---   one after the other, sorted by session_id, as in dal_append_all.
+-- Why it is safe: One statement inserts the missing sessions, on all shards at the same time. If another transaction
+--   creates the same sessions in another order, the two deadlock, and Citus ends one of them with 40P01. The existing
+--   sessions are locked one after the other, sorted by session_id, as in dal_append_all.
 -- Locks: the sessions' rows, until the commit.
 CREATE OR REPLACE FUNCTION dal_import_take() RETURNS void
 LANGUAGE plpgsql

@@ -1,10 +1,11 @@
 -- Remove old tombstones of deleted sessions, and old removed messages: at most `_limit` of each.
 --
 -- It runs on the node that the client is connected to. The tombstones take one statement for each shard, the removed
--- messages one for each session; Citus commits on all workers, or on none.
+-- messages one for each session. Citus commits on all workers, or on none.
 -- Why it is safe: A tombstone is kept for at least an hour, so that an append that was sent before the delete cannot create
---   the session again. Only create(again=True) changes a tombstone: then it is no longer one, and stays.
--- Locks: the removed rows, until the commit. It skips removed messages that are locked.
+--   the session again. Only create(again=True) replaces a tombstone by a session, which is not removed.
+-- Locks: the removed rows, until the commit. It skips removed messages that are locked, but waits for a locked
+--   tombstone.
 CREATE OR REPLACE FUNCTION dal_purge(_before timestamptz, _limit bigint) RETURNS TABLE (
     tombstones bigint, removed_messages bigint
 )

@@ -1,8 +1,8 @@
 -- Overwrite a message's content and clear its metadata, in its removed versions too.
 --
--- Why it is safe: It locks the session's row first, as an append does, and so does a removal: then the message is either
---   stored or removed, and each later statement sees where. If nothing would change, nothing is written. The change is
---   recorded for an hour, so that repeating it changes nothing more.
+-- Why it is safe: It locks the session's row first, as appends and removals do. So the message cannot be removed
+--   meanwhile, and each later statement finds it where it is. If nothing would change, nothing is written. The change
+--   is recorded for an hour, so a repeated call changes nothing more.
 -- Locks: the session's row, until the commit, then the message's and those of its removed versions.
 CREATE OR REPLACE FUNCTION dal_redact(
     _session_id text, _message_id text, _content text, _change_id text, _owner text

@@ -1,10 +1,10 @@
 -- Remove the messages from a sequence number on, or the last `_n` if `_sequence` is null. With `_returning`, return
--- them, one a row; in any case, each row has the number of removed messages.
+-- one row for each of them, else one row. Each row has the number of removed messages.
 --
--- Why it is safe: It reads how far the session is, then locks its row. It removes only messages from before the lock:
---   those that were appended while it waited have higher numbers, and stay. If the session was changed in another way
---   meanwhile, nothing happens and is_stale is true. The change is recorded for an hour, so that repeating it removes
---   nothing more, and finds the kept messages.
+-- Why it is safe: It reads the session's next number, then locks its row. Messages that were appended while it waited
+--   for the lock have higher numbers, and stay. If the session was changed in another way meanwhile, nothing is
+--   removed, and is_stale is true. The change is recorded for an hour, so a repeated call removes nothing more, and
+--   finds the messages that were kept.
 -- Locks: the session's row, until the commit, then the removed messages.
 CREATE OR REPLACE FUNCTION dal_remove(
     _session_id text, _sequence bigint, _n bigint, _change_id text, _keep boolean, _if_next bigint, _owner text,

@@ -1,9 +1,9 @@
 -- Remove the messages from a sequence number on, and append others in their place.
 --
--- Why it is safe: As dal_remove, then as dal_append_all, with the session's row locked: the change is committed as a
---   whole. If the session was changed in another way while this call waited for the lock, nothing happens and is_stale
---   is true. If a message that stays has a given id, nothing changes. The change is recorded for an hour, so that
---   repeating it changes nothing more, and finds the new messages by their ids.
+-- Why it is safe: It locks the session's row as dal_remove does, and then removes and appends in the same transaction.
+--   If the session was changed by anything but an append while this call waited for the lock, nothing changes, and
+--   is_stale is true. If a message that stays has one of the given ids, nothing changes. The change is recorded for an
+--   hour, so a repeated call changes nothing more, and finds the new messages by their ids.
 -- Locks: the session's row, until the commit, then the removed messages.
 CREATE OR REPLACE FUNCTION dal_replace_from(
     _session_id text, _sequence bigint, _change_id text, _keep boolean, _if_next bigint, _session_changes jsonb,

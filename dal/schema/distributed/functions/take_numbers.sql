@@ -1,13 +1,13 @@
 -- Take the next `_messages` numbers of a session, for dal_append and dal_append_all. Return the number after them, and the
--- time of the messages; no row if the session accepts none. A session that does not exist is created, unless
--- `_must_exist`.
+-- time of the messages; no row if the session does not accept messages. A session that does not exist is created,
+-- unless `_must_exist` is set.
 --
 -- Why it is safe: The update of the session's row takes the numbers and locks the row in one step, as in
---   queries/messages/append.sql. If there is no row, the insert creates it; if another transaction has just done that, the
---   insert waits for it, and the second round finds its row.
+--   queries/messages/append.sql. If there is no row, the insert creates it. If another transaction is creating it at
+--   the same time, the insert waits for that one, and the second round finds its row.
 -- Locks: the session's row, until the commit.
--- It has the search_path of the function that calls it: setting it again would take time.
--- The times are computed before: Citus accepts only immutable functions in the SET of an update.
+-- It uses the search_path of the function that calls it, since setting it again would take time.
+-- The times are computed first, since Citus accepts only immutable functions in the SET of an update.
 CREATE OR REPLACE FUNCTION dal_take_numbers(
     _id text, _source text, _user_id text, _parent_id text, _session_metadata jsonb, _messages bigint, _owner text,
     _if_next bigint, _must_exist boolean, _session_changes jsonb

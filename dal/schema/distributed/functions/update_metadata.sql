@@ -1,7 +1,7 @@
 -- Remove keys from a session's metadata, then merge others into it.
 --
 -- Why it is safe: It locks the session's row first, so no concurrent change is lost. If nothing would change, nothing is
---   written. A trashed or deleted session stays as it is. The change is recorded for an hour, so that repeating it
+--   written. A trashed or deleted session stays as it is. The change is recorded for an hour, so a repeated call
 --   changes nothing more.
 -- Locks: the session's row, until the commit.
 CREATE OR REPLACE FUNCTION dal_update_metadata(

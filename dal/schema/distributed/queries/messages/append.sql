@@ -1,8 +1,8 @@
 -- name: append(session_id, source, user_id, parent_id, session_metadata, message_id, role, agent_id, content, metadata, owner, if_next, must_exist, session_changes)^
 -- Append one message to a session. The first append creates the session.
 --
--- One statement: One call of dal_append, which runs on the worker that has the session's shard: there it takes
---   three statements, in one transaction. The function sees no temporary tables.
+-- One statement: One call of dal_append, which runs on the worker that has the session's shard. There it sends
+--   a few statements, in one transaction. A temporary table cannot hide the library's tables from it.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the session's row, until the commit. Waits only for other writers of the same session.
 -- Promises: 1 round trip

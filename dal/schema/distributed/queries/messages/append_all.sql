@@ -2,12 +2,12 @@
 -- Append messages to any number of sessions, in the given order. Sessions that do not exist are created.
 -- All messages of a call are stored, or none of them; calls do not depend on each other.
 --
--- One statement: One call of dal_append_all, which runs on the worker that has the first session's shard. If the
---   sessions are on other shards, too, that worker sends statements to them, one shard after the other. Citus
---   decides by a constant, so the first id is passed apart.
+-- One statement: One call of dal_append_all, which runs on the worker that has the first session's shard. For
+--   sessions on other workers, it sends statements there. Citus chooses the worker by the function's first argument,
+--   so the first id is also passed on its own.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
--- Rows locked: the sessions' rows, until the commit, one shard after the other, so that two of these statements
---   never deadlock. Waits only for other writers of the same sessions.
+-- Rows locked: the sessions' rows, until the commit, one after the other in the order of session_id, so that two
+--   of these statements never deadlock. Waits only for other writers of the same sessions.
 -- Promises: 1 round trip
 -- Remote commands: 1; 0 for each of the given sessions
 -- Locks: RowExclusive on sessions, messages; any rows of sessions FOR NO KEY UPDATE;

@@ -3,9 +3,10 @@
 -- `after` is a sequence number in the first session, or -1 for its start; `limit` is the maximum per
 -- session.
 --
--- One statement: One call of dal_export_messages, which runs on the worker that has the first session's shard, and
---   reads the sessions one after the other: those of other workers from there. Citus decides by a constant, so the
---   first id is passed apart. Each session is read as it was at one moment; the page as a whole is not.
+-- One statement: One call of dal_export_messages, which runs on the worker that has the first session's shard;
+--   within a transaction, as in an export, on the node that the client is connected to. It reads the sessions one by
+--   one, also those on other workers: each as it was at one moment, but the moments differ. Citus chooses the worker
+--   by the function's first argument, so the first id is also passed on its own.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip

@@ -1,9 +1,9 @@
 -- name: agent_ids(session_ids, owner)
 -- List the agents that took part in each of the given sessions, in order of first appearance.
 --
--- One statement: One call of dal_agent_ids, which runs on the worker that has the first session's shard, and reads
---   the sessions one after the other: those of other workers from there. Citus decides by a constant, so the first
---   id is passed apart.
+-- One statement: One call of dal_agent_ids, which runs on the worker that has the first session's shard. It reads
+--   the sessions one by one, also those on other workers. Citus chooses the worker by the function's first argument,
+--   so the first id is also passed on its own.
 -- Index: sessions_pkey, messages_by_agent.
 -- Rows locked: the row of an archived session without a cached list, until the commit. Waits for nobody:
 --   it skips a row that is locked, and a later read caches the list.

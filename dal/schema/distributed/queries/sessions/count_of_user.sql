@@ -1,7 +1,8 @@
 -- name: count_of_user(user_id)
 -- Count a user's sessions by their status.
 --
--- One statement: Each shard counts the sessions that it has.
+-- One statement: One query runs on all shards. Each shard counts its sessions of the user, and the node that the
+--   client is connected to adds up the counts.
 -- Index: sessions_listed_of_user.
 -- Rows locked: none.
 -- Promises: 1 round trip

@@ -4,9 +4,9 @@
 -- Each leaves a tombstone, as a session that delete deletes.
 --
 -- One statement: One call of dal_delete_idle, which runs on the node that the client is connected to. It asks all
---   shards for the longest idle sessions, and then locks, checks and deletes one after the other. A session that is
---   being written to is skipped, not waited for. If `patience` is not null and a message of a session is locked,
---   the statement fails at once with 55P03 and deletes nothing: Citus does not send a lock_timeout to the workers.
+--   shards for the longest idle sessions, then locks, checks and deletes them one by one. A session that is being
+--   written to is skipped. If `patience` is not null and a message of a session is locked, the statement fails at
+--   once with 55P03 and deletes nothing. It cannot wait for that long, since Citus sends no lock_timeout to workers.
 -- Index: sessions_listed, forwards; sessions_pkey, and messages_pkey for the messages; the insert of
 --   tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with

@@ -3,7 +3,7 @@
 -- deleted. Call it until it finds nothing.
 --
 -- One statement: One call of dal_erase_user, which runs on the node that the client is connected to. It asks all
---   shards for sessions of the user, and then locks, counts and deletes one after the other.
+--   shards for sessions of the user, then locks, counts and deletes them one by one.
 -- Index: sessions_listed_of_user, sessions_listed_of_parent, removed_messages_pkey; sessions_pkey, and
 --   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.

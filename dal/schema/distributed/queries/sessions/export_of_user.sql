@@ -3,10 +3,10 @@
 -- after ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last
 -- row.
 --
--- One statement: One query for each wanted status, sent to all shards: each shard scans its index and stops when
---   the page is full, and the node that the client is connected to merges their rows. A status that is not wanted
---   sends nothing. The shards are not read as of one moment. A page ends at one MiB. If source, since or until is
---   null, it matches everything. An export is as of one moment for each session, not as a whole.
+-- One statement: One query for each status runs on all shards. Each shard scans its index and stops when the page is
+--   full; the node that the client is connected to merges the rows, and ends the page at one MiB. If source, since
+--   or until is null, it matches everything. There is no common snapshot of the shards: an export has each session
+--   as it was at one moment, but the moments differ.
 -- Index: sessions_listed_of_user, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip

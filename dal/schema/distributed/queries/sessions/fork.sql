@@ -3,9 +3,8 @@
 -- and times.
 --
 -- One statement: One call of dal_fork, which runs on the node that the client is connected to, since the two
---   sessions may be on different workers. It reads the parent's counters, and then copies the messages before them.
---   If the parent was changed in between by anything but an append, the call fails with 40001; it is safe to
---   repeat.
+--   sessions may be on different workers. It reads the parent's counters, then copies the messages. If anything
+--   but an append changes the parent in between, the call fails with 40001; it is safe to repeat.
 -- Index: sessions_pkey, messages_pkey; the insert writes to all indexes of both tables.
 -- Rows locked: the parent's row FOR KEY SHARE, until the commit, which blocks no append or removal. A
 --   deletion waits for the fork, and the fork for a deletion.

@@ -3,9 +3,9 @@
 -- that were begun with it as their parent. The first page starts before ('infinity', ''); each later one
 -- before the (place, session_id) of the previous page's last row.
 --
--- One statement: One query for each wanted status, sent to all shards: each shard scans its index and stops when
---   the page is full, and the node that the client is connected to merges their rows. A status that is not wanted
---   sends nothing. The shards are not read as of one moment.
+-- One statement: One query for each wanted status runs on all shards. Each shard scans its index and stops when the
+--   page is full; the node that the client is connected to merges the rows. Other statuses are not queried. There
+--   is no common snapshot of the shards.
 -- Index: sessions_listed_of_parent, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip

@@ -2,9 +2,10 @@
 -- List a user's sessions, latest activity first, one page at a time. The first page starts before
 -- ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 --
--- One statement: One query that is sent to all shards: each sorts the sessions of the user that it has, and returns
---   a page; the node that the client is connected to merges these pages. The order is exact: a session's place is
---   its updated_at, or listed_at if the two are more than a minute apart. The shards are not read as of one moment.
+-- One statement: One query runs on all shards. Each shard sorts its sessions of the user, and returns a page;
+--   the node that the client is connected to merges the pages. The order is exact: a session's place is its
+--   updated_at, or its listed_at if that is later, or more than a minute earlier. There is no common snapshot of the
+--   shards.
 -- Index: sessions_listed_of_user; it reads all sessions of the user with a wanted status.
 -- Rows locked: none.
 -- Promises: 1 round trip

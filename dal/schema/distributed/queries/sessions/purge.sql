@@ -3,10 +3,11 @@
 -- it removes nothing, so that no statement runs for hours.
 --
 -- One statement: One call of dal_purge, which runs on the node that the client is connected to. It asks all shards
---   for the oldest tombstones and removed messages, and deletes those: the tombstones with one statement for each
---   shard, the removed messages with one for each session.
+--   for the oldest tombstones and removed messages. It deletes the tombstones with one statement for each shard, and
+--   the removed messages with one for each session.
 -- Index: sessions_listed and removed_messages_by_age, forwards; sessions_pkey.
--- Rows locked: the removed rows, until the commit. Waits for no row of session-dal's tables.
+-- Rows locked: the removed rows, until the commit. Skips removed messages that are locked, but waits for a
+--   locked tombstone.
 -- Promises: 1 round trip
 -- Remote commands: O(shards), at most 8 each
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;
