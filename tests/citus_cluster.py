@@ -23,6 +23,14 @@ NOTHING = f"no Citus cluster: set {VARIABLE}, or start a container engine that h
 TABLES = ("changes", "removed_messages", "messages", "sessions", "dal_schema")
 
 
+def count_lock_waits(connection):
+    """Return how many statements wait for a lock: of this server, or of any node of its cluster."""
+    if connection.execute("SELECT to_regclass('citus_lock_waits') IS NOT NULL").fetchone()[0]:
+        return connection.execute("SELECT count(*) FROM citus_lock_waits").fetchone()[0]
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() <> pid"
+    return connection.execute(waiting).fetchone()[0]
+
+
 @contextmanager
 def citus_cluster():
     """Yield the connection string of a coordinator; skip the test if there is no cluster."""

@@ -119,7 +119,7 @@ def test_each_change_is_counted_and_recorded_once(chat, call, changes):
 def test_only_a_touch_moves_the_session(chat, call, connection):
     name, operation = call
     connection.execute(
-        "UPDATE sessions SET updated_at = updated_at - interval '1 day', listed_at = now() - interval '1 day'"
+        "UPDATE sessions SET updated_at = now() - interval '1 day', listed_at = now() - interval '1 day'"
     )
     before = chat.record().updated_at
     operation(chat)
@@ -195,7 +195,7 @@ def test_a_repeated_statement_does_not_undo_later_changes(chat, connection):
 def test_each_change_deletes_old_rows_of_its_session(chat, call, connection):
     for n in range(5):
         chat.update_metadata({"n": n})
-    connection.execute("UPDATE changes SET changed_at = changed_at - interval '61 minutes'")
+    connection.execute("UPDATE changes SET changed_at = now() - interval '61 minutes'")
     left = []
     for n in range(4):
         chat.update_metadata({"n": -n - 1})

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from citus_cluster import count_lock_waits
 from psycopg import sql
 
 import dal
@@ -139,9 +140,8 @@ def test_an_erasure_waits_for_writers_and_counts_what_they_did(whole_life, conne
     receipts = []
     thread = threading.Thread(target=lambda: receipts.append(whole_life.erase_user(USER)))
     thread.start()
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() <> pid"
     deadline = datetime.now(UTC) + timedelta(seconds=10)
-    while connection.execute(waiting).fetchone() == (0,) and datetime.now(UTC) < deadline:
+    while not count_lock_waits(connection) and datetime.now(UTC) < deadline:
         pass
     other.commit()
     thread.join(20)

@@ -199,7 +199,7 @@ def test_a_reader_follows_a_session(together, connect, connection, rounds, figur
             if n % 5 == 0:
                 session.replace_from(max(0, session.record().next_sequence - 3), answer(f"again {n}"))
             if n % 40 == 39:
-                pruning.execute("UPDATE changes SET changed_at = changed_at - interval '2 hours'")
+                pruning.execute("UPDATE changes SET changed_at = now() - interval '2 hours'")
         done.set()
 
     def follow(session):
@@ -229,7 +229,7 @@ def test_a_reader_that_was_away_reads_anew(connection):
     follower.poll(session)
     for n in (5, 4):
         session.remove_from(n)
-    connection.execute("UPDATE changes SET changed_at = changed_at - interval '2 hours'")
+    connection.execute("UPDATE changes SET changed_at = now() - interval '2 hours'")
     session.remove_from(3)
     follower.poll(session)
     assert (follower.anew, list(follower.messages)) == (1, [0, 1, 2])

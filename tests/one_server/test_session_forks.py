@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
+from citus_cluster import count_lock_waits
 
 import dal
 from dal import NewMessage
@@ -159,6 +160,7 @@ def test_children_are_listed(store, parent):
 # Locks
 
 
+@pytest.mark.one_server  # A lock_timeout that is set here does not reach the workers.
 def test_a_fork_and_an_append_do_not_wait_for_each_other(connect, sync_store):
     forking, appending = connect(autocommit=False), connect(autocommit=False)
     for connection in (forking, appending):
@@ -176,6 +178,7 @@ def test_a_fork_and_an_append_do_not_wait_for_each_other(connect, sync_store):
     assert (record.next_sequence, record.message_count) == (3, 3)
 
 
+@pytest.mark.one_server  # A lock_timeout that is set here does not reach the workers.
 def test_a_deletion_waits_for_a_fork(connect, sync_store):
     forking, deleting = connect(autocommit=False), connect()
     deleting.execute("SET lock_timeout = 100")
@@ -189,7 +192,7 @@ def test_a_deletion_waits_for_a_fork(connect, sync_store):
 
 def wait_for_a_lock(connection):
     for _ in range(1000):
-        if connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():
+        if count_lock_waits(connection):
             return
         time.sleep(0.01)
     raise AssertionError("nobody waits")

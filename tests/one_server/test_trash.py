@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from citus_cluster import count_lock_waits
 
 import dal
 from dal import NewMessage
@@ -281,11 +282,8 @@ def committed_while_waiting(operation, other, connection):
 
     thread = threading.Thread(target=run)
     thread.start()
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() <> pid"
-    if connection.execute("SELECT to_regclass('citus_lock_waits') IS NOT NULL").fetchone()[0]:
-        waiting = "SELECT count(*) FROM citus_lock_waits"  # The locks are on the workers.
     deadline = datetime.now(UTC) + timedelta(seconds=10)
-    while connection.execute(waiting).fetchone() == (0,) and datetime.now(UTC) < deadline:
+    while not count_lock_waits(connection) and datetime.now(UTC) < deadline:
         pass
     other.commit()
     thread.join(20)
