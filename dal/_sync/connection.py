@@ -99,9 +99,11 @@ class DeadlineConnection(TimeLimits, Connection[Any]):
         """Connect, and remember the error if that fails."""
         try:
             connection = super().connect(*arguments, **settings)
-        except psycopg.Error as error:
-            # The frames of its traceback hold the socket of an attempt that was too late, as long as the error is kept.
-            cls.why_not = error.with_traceback(None)
+        except BaseException as error:
+            # The frames of its traceback hold the attempt's socket open, as long as anyone keeps the error.
+            error.__traceback__ = None
+            if isinstance(error, psycopg.Error):
+                cls.why_not = error
             raise
         cls.why_not = None
         connection.made = monotonic()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import threading
 import time
 
@@ -83,6 +84,26 @@ def test_a_store_works_in_one_loop_after_the_other(conninfo, schema, connection,
         assert 0 < connections(MAX_SIZE) <= MAX_SIZE  # Those of earlier loops are closed.
     asyncio.run(close(store, parent))
     assert_stored(connection, acknowledged)
+
+
+def test_an_attempt_to_connect_that_is_cancelled_leaves_no_open_socket():
+    """The pool's log record keeps the error of the attempt, but it must not keep the socket."""
+
+    async def begin(store):
+        connecting = asyncio.create_task(store.check_schema())
+        client, _ = await asyncio.to_thread(listener.accept)
+        assert not connecting.done()
+        return client
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        conninfo = f"host={host} port={port} user=u dbname=d sslmode=disable gssencmode=disable"
+        store = dal.AsyncSessionStore.connect(conninfo, timeout=5)
+        with asyncio.run(begin(store)) as client:
+            client.settimeout(1)
+            while client.recv(1024):  # The startup message, and then the end.
+                pass
+        asyncio.run(store.close())
 
 
 @each_target

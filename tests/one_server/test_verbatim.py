@@ -39,8 +39,9 @@ TRANSACTION_STATEMENTS = {
     *('SAVEPOINT "_pg3_1"', 'RELEASE "_pg3_1"', 'ROLLBACK TO "_pg3_1"'),  # A block in the caller's transaction.
 }
 
-IMPORT = {text.decode() for name, text in batch.SQL.items() if name != "analyze"}
-"""The SQL files of dal/histories."""
+NOT_HERE = {"analyze", "store_distributed", "take_distributed"}
+IMPORT = {text.decode() for name, text in batch.SQL.items() if name not in NOT_HERE}
+"""The SQL files of dal/histories that an import into tables of one server sends."""
 
 
 WHOLE_HISTORIES = {"messages.export", "messages.stream", "sessions.export", "sessions.export_of_user"}
