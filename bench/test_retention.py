@@ -34,7 +34,7 @@ def test_the_idle_half_is_deleted_beside_writers(server, durable, store, large, 
     table, schema = ledger.table(TITLE), store.execute("SELECT current_schema()").fetchone()[0]
     before = store.execute("SELECT count(*) FROM sessions WHERE status <> 'deleted'").fetchone()[0]
     add(table, "before", store)
-    deletion = delete_beside_writers(server.conninfo, schema, seconds=15 if large else 5)
+    deletion = delete_beside_writers(server.conninfo, schema, seconds=15 if large else 10)
     table.add("p99 of an append, relative to without the deletion", "time", ratio(deletion.p99_ratio, 1))
     table.add("interruptions", "number", deletion.interruptions)
     left = store.execute("SELECT count(*) FROM sessions WHERE status <> 'deleted'").fetchone()[0]
