@@ -196,14 +196,17 @@ def test_an_append_that_waits_for_a_delete_meets_the_tombstone(side, store, conn
     session.append("user", "x")
     other = connect(autocommit=False)
     assert dal.SessionStore(other).session("s").delete()
-    threading.Timer(0.3, other.commit).start()
+    timer = threading.Timer(0.3, other.commit)
+    timer.start()
     calls = [
         calling(session, "append", "user", "late"),
         calling(session, "append_all", [NEW, NEW]),
         calling(session, "archive"),
         calling(session, "delete"),
     ]
-    assert [type(one) for one in side.call_concurrently(calls)] == [dal.SessionDeleted] * 3 + [bool]
+    outcomes = side.call_concurrently(calls)
+    timer.join()
+    assert [type(one) for one in outcomes] == [dal.SessionDeleted] * 3 + [bool]
     assert session.latest() == ()
 
 
@@ -211,8 +214,10 @@ def test_a_delete_takes_the_messages_of_an_append_that_it_waited_for(side, store
     store.session("s").append("user", "x")
     other = connect(autocommit=False)
     dal.SessionStore(other).session("s").append("user", "in flight")
-    threading.Timer(0.3, other.commit).start()
+    timer = threading.Timer(0.3, other.commit)
+    timer.start()
     assert side.call_concurrently([calling(store.session("s"), "delete")]) == [True]
+    timer.join()
     assert rows(connection, "messages") == []
     assert connection.execute("SELECT next_sequence FROM sessions").fetchone() == (2,)
 
