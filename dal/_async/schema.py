@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from dal._async.queries import async_queries
@@ -47,7 +47,7 @@ async def apply_distributed(runner: AsyncRunner, shards: int) -> None:
         async with _ready(runner) as connection:
             async with connection.transaction():
                 is_new = not drift.is_distributed(await _facts(connection))
-                await connection.execute("SELECT set_config('citus.shard_count', %s, true)", [str(shards)])
+                await AsyncRawCursor(connection).execute(distributed.SHARDS.read_bytes(), [str(shards)])
                 await connection.execute(distributed.script(with_tables=is_new), prepare=False)
             if connection.info.transaction_status == TransactionStatus.IDLE:
                 await connection.execute(distributed.STATISTICS.read_bytes(), prepare=False)

@@ -35,7 +35,7 @@ class StorePool(OfOneProcess, EndingPool):
     """The store's own pool, in one process and event loop."""
 
     def _maybe_grow_pool(self) -> None:
-        """Make no second connection for the first caller, who waits for the one that `open` has begun to make."""
+        """Open another connection, but not for the first caller: `open` is already connecting for that one."""
         if self.connection_class.opened or len(self._waiting) > self._nconns:
             super()._maybe_grow_pool()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, RawCursor
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from dal._sync.queries import queries
@@ -48,7 +48,7 @@ def apply_distributed(runner: Runner, shards: int) -> None:
         with _ready(runner) as connection:
             with connection.transaction():
                 is_new = not drift.is_distributed(_facts(connection))
-                connection.execute("SELECT set_config('citus.shard_count', %s, true)", [str(shards)])
+                RawCursor(connection).execute(distributed.SHARDS.read_bytes(), [str(shards)])
                 connection.execute(distributed.script(with_tables=is_new), prepare=False)
             if connection.info.transaction_status == TransactionStatus.IDLE:
                 connection.execute(distributed.STATISTICS.read_bytes(), prepare=False)

@@ -62,7 +62,7 @@ class Measurement:
     """The tables in which a call waited for another transaction's row locks."""
     round_trips: int = 0
     is_on_cluster: bool = False
-    """Whether only round trips and remote commands were measured, on a cluster."""
+    """True if it was measured on a cluster, where only round trips and remote commands are counted."""
     remote: dict[int, dict[str, int]] = field(default_factory=dict)
     """The number of remote commands, by the number of shards and by axis."""
     tables: Collection[str] = ()

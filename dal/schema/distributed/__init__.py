@@ -11,6 +11,9 @@ import psycopg
 
 from dal.sql import DISTRIBUTED, SCHEMA
 
+SHARDS = DISTRIBUTED / "shards.sql"
+"""The file that sets the number of shards, its only parameter."""
+
 STATISTICS = DISTRIBUTED / "statistics.sql"
 """The file to run after the transaction that distributes the tables."""
 

@@ -14,9 +14,6 @@ from dal.schema.distributed import functions
 
 _FOLDER = Path(__file__).parent
 
-_EXECUTE = sql.SQL("GRANT EXECUTE ON FUNCTION {schema}.{function} TO {role};\n")
-"""For each function of the distributed layout. It runs with the privileges of the caller."""
-
 _statements: Any = aiosql.from_path(_FOLDER, "psycopg")
 
 
@@ -42,10 +39,13 @@ def grants(
             "role", f"{role!r} owns the tables, or is a superuser or a member of the owner: it needs no grants"
         )
     wanted = {"read_only": read_only, "service": not read_only, "annotate": annotate, "redact": redact}
-    templates = [_FOLDER / f"{name}.template" for name, is_wanted in wanted.items() if is_wanted]
-    text: Any = "".join(template.read_text(encoding="utf-8") for template in templates)
+    tables = "".join(_template(name) for name, is_wanted in wanted.items() if is_wanted)
     names = {"schema": sql.Identifier(schema), "role": sql.Identifier(role)}
     ours = [sql.Identifier(name) for name in found if name in functions()]
-    return sql.Composed(
-        [sql.SQL(text).format(**names), *(_EXECUTE.format(**names, function=function) for function in ours)]
-    )
+    function = sql.SQL(_template("function"))
+    return sql.Composed([sql.SQL(tables).format(**names), *(function.format(**names, function=one) for one in ours)])
+
+
+def _template(name: str) -> Any:
+    """Return the text of a template file, in which the names of the schema, the role and a function are missing."""
+    return (_FOLDER / f"{name}.template").read_text(encoding="utf-8")
