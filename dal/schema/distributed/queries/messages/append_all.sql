@@ -6,8 +6,8 @@
 --   sessions on other workers, it sends statements there. Citus chooses the worker by the function's first argument,
 --   so the first id is also passed on its own.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
--- Rows locked: the sessions' rows, until the commit, one after the other in the order of session_id, so that two
---   of these statements never deadlock. Waits only for other writers of the same sessions.
+-- Rows locked: the sessions' rows, until the commit, in the order of shard and session_id, so that two of these
+--   statements never deadlock. Waits only for other writers of the same sessions.
 -- Promises: 1 round trip
 -- Remote commands: 1; 0 for each of the given sessions
 -- Locks: RowExclusive on sessions, messages; any rows of sessions FOR NO KEY UPDATE;
