@@ -70,7 +70,11 @@ BEGIN
             cardinality(_redacted),
             _now
         );
-        DELETE FROM changes AS c WHERE c.session_id = _session_id AND c.changed_at < _hour_ago;
+        DELETE FROM changes AS c
+        USING (
+            SELECT o.change_id FROM changes AS o WHERE o.session_id = _session_id ORDER BY o.change_id LIMIT 2
+        ) AS oldest
+        WHERE c.session_id = _session_id AND c.change_id = oldest.change_id AND c.changed_at < _hour_ago;
     END IF;
 
     RETURN QUERY

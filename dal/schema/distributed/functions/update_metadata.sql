@@ -58,7 +58,11 @@ BEGIN
         WHERE s.session_id = _session_id;
         INSERT INTO changes AS c (session_id, change_id, revision, kind, changed_at)
         VALUES (_session_id, _change_id, _session.revision, 'metadata', _now);
-        DELETE FROM changes AS c WHERE c.session_id = _session_id AND c.changed_at < _hour_ago;
+        DELETE FROM changes AS c
+        USING (
+            SELECT o.change_id FROM changes AS o WHERE o.session_id = _session_id ORDER BY o.change_id LIMIT 2
+        ) AS oldest
+        WHERE c.session_id = _session_id AND c.change_id = oldest.change_id AND c.changed_at < _hour_ago;
     END IF;
     RETURN QUERY
     SELECT
