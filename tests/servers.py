@@ -233,6 +233,12 @@ def sync_store(connection) -> dal.SessionStore:
 
 
 @pytest.fixture
+def form(server):
+    """Return the form of a query that a store sends to the server: a cluster's is often another one."""
+    return lambda query: query.distributed if server.kind == "citus" else query
+
+
+@pytest.fixture
 def make_role(server, schema, administer):
     """Create login roles; return their names, and connection strings with the test's schema."""
     made = []

@@ -171,14 +171,14 @@ def test_a_change_is_made_once_after_a_lost_reply(side, server, schema, chat, ca
     assert len(changes()) == 1
 
 
-def test_a_repeated_statement_does_not_undo_later_changes(chat, connection):
+def test_a_repeated_statement_does_not_undo_later_changes(chat, connection, form):
     """The reply was lost; before the repetition, somebody else changed the same."""
     given = {"session_id": "s", "change_id": "c1"}
     message = given | {"message_id": "m0"}
     statements = [
-        (dal.queries.sessions.update_metadata, given | {"metadata": '{"a": 8}', "remove": [], "touch": True}),
-        (dal.queries.messages.annotate, message | {"metadata": '{"tokens": 8}', "change_id": "c2"}),
-        (dal.queries.messages.redact, message | {"content": "x", "change_id": "c3"}),
+        (form(dal.queries.sessions.update_metadata), given | {"metadata": '{"a": 8}', "remove": [], "touch": True}),
+        (form(dal.queries.messages.annotate), message | {"metadata": '{"tokens": 8}', "change_id": "c2"}),
+        (form(dal.queries.messages.redact), message | {"content": "x", "change_id": "c3"}),
     ]
     others = [
         lambda: chat.update_metadata({"a": 9}),

@@ -156,6 +156,7 @@ def test_a_confined_store_erases_its_own_user_only(whole_life):
     assert whole_life.for_user(USER).erase_user(USER).sessions == 5
 
 
+@pytest.mark.one_server  # Citus has no triggers on distributed tables.
 def test_a_session_that_cannot_be_deleted_is_an_error(whole_life, connection):
     connection.execute(
         "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"

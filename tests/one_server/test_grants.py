@@ -26,6 +26,9 @@ READS = {
 }
 """The methods that a read-only role can call."""
 
+UNNOTICED = {"delete_idle", "erase_user"}
+"""The methods that on a cluster return nothing, even for a role that may not delete, if there is nothing to delete."""
+
 PRIVILEGES = """
 SELECT c.relname::text, a.privilege_type, NULL
 FROM pg_class AS c, aclexplode(c.relacl) AS a
@@ -36,6 +39,10 @@ FROM pg_class AS c JOIN pg_attribute AS t ON t.attrelid = c.oid, aclexplode(t.at
 WHERE c.relnamespace = current_schema()::regnamespace AND a.grantee = %(role)s::text::regrole
 ORDER BY 1, 2, 3
 """
+
+
+REFUSED_BY_CITUS = {"SELECT FROM messages FOR UPDATE", "UPDATE sessions SET session_id = 'other'"}
+"""Statements that Citus refuses for everybody, for another reason."""
 
 
 @pytest.fixture
@@ -102,7 +109,7 @@ def test_every_method_works_for_a_service(side, connection, sync_store, role, al
 
 
 @pytest.mark.parametrize("option", [None, "annotate", "redact"])
-def test_a_service_needs_each_of_its_privileges(connection, sync_store, role, option):
+def test_a_service_needs_each_of_its_privileges(server, connection, sync_store, role, option):
     name, conninfo = role
     grant(connection, name)
     given = privileges(connection, name)
@@ -116,6 +123,8 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role, op
     before = privileges(connection, name)
     with dal.SessionStore.connect(conninfo) as store:
         for table, privilege, column in given:
+            if server.kind == "citus" and table == "removed_messages" and privilege in {"DELETE", "UPDATE"}:
+                continue  # There, `purge` needs them only if there is something to delete.
             where = sql.SQL("{} ON {}").format(
                 sql.SQL(privilege) + (sql.SQL("({})").format(sql.Identifier(column)) if column else sql.SQL("")),
                 sql.Identifier(table),
@@ -156,7 +165,9 @@ def test_a_service_needs_each_of_its_privileges(connection, sync_store, role, op
         "CREATE SCHEMA mine",
     ],
 )
-def test_privileges_that_no_role_has(connection, sync_store, role, forbidden, kind):
+def test_privileges_that_no_role_has(server, connection, sync_store, role, forbidden, kind):  # noqa: PLR0917 - fixtures
+    if server.kind == "citus" and forbidden in REFUSED_BY_CITUS:
+        pytest.skip("Citus refuses the statement before it checks the privileges")
     name, conninfo = role
     grant(connection, name, **kind)
     other = sql.Identifier(f"other_{ULID()}")
@@ -168,14 +179,15 @@ def test_privileges_that_no_role_has(connection, sync_store, role, forbidden, ki
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(other))
 
 
-def test_an_analyst_can_only_read(side, connection, sync_store, role):
+def test_an_analyst_can_only_read(side, server, connection, sync_store, role):
     name, conninfo = role
+    harmless = READS | (UNNOTICED if server.kind == "citus" else set())
     grant(connection, name, read_only=True)
     made = 2 * (len(SESSION_CALLS) + len(STORE_CALLS))
     with side.connect_store(conninfo, read_only=True) as store:
         errors = errors_by_method(store, sync_store)
-        assert set(SESSION_CALLS) | set(STORE_CALLS) == set(errors) | READS
-        assert not set(errors) & READS
+        assert set(SESSION_CALLS) | set(STORE_CALLS) == set(errors) | harmless
+        assert not set(errors) & harmless
         for error in errors.values():
             assert "permission denied" in str(error)
             assert "a role that only reads needs a store with read_only=True" in str(error)
@@ -231,11 +243,14 @@ def test_an_analyst_sees_the_same_agents_as_a_service(side, connection, sync_sto
 def test_a_list_of_agents_without_read_only_says_what_to_do(side, connection, sync_store, role):
     name, conninfo = role
     grant(connection, name, read_only=True)
+    sync_store.session("s").append("user", "x", agent_id="a")
+    sync_store.session("s").archive()
     with side.connect_store(conninfo) as store:
         with pytest.raises(dal.StatementFailed, match=r"read_only=True.*\[sessions.agent_ids, 42501\]"):
             store.agent_ids(["s"])
 
 
+@pytest.mark.one_server
 def test_a_read_only_server_can_list_agents(side, server, options, sync_store):
     sync_store.session("s").append("user", "x", agent_id="a")
     sync_store.session("s").archive()

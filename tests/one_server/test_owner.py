@@ -207,11 +207,12 @@ def test_lists_exports_and_deletions_are_limited_to_the_user(mine, theirs, store
     assert store.session("theirs").record().message_count == 1
 
 
-def test_another_users_removal_is_not_found(mine, theirs, connection):
+def test_another_users_removal_is_not_found(mine, theirs, connection, form):
+    remove_from = form(dal.queries.messages.remove_from)
     given = {"session_id": "theirs", "sequence": 0, "if_next": None}
     (removal,) = connection.execute("SELECT change_id FROM changes").fetchone()
-    assert dal.queries.messages.remove_from(connection, change_id=removal, keep=True, owner="u1", **given) is None
-    assert dal.queries.messages.remove_from(connection, change_id=removal, keep=True, **given).messages == 1
+    assert remove_from(connection, change_id=removal, keep=True, owner="u1", **given) is None
+    assert remove_from(connection, change_id=removal, keep=True, **given).messages == 1
 
 
 def test_another_user_id_is_refused(mine):

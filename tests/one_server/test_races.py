@@ -192,15 +192,17 @@ def test_a_reader_follows_a_session(together, connect, connection, rounds, figur
     follower, pruning, done = Follower(), connect(), threading.Event()
 
     def write(session):
-        for n in range(rounds):
-            session.append("user", str(n))
-            if n % 3 == 0:
-                session.remove_last(2)
-            if n % 5 == 0:
-                session.replace_from(max(0, session.record().next_sequence - 3), answer(f"again {n}"))
-            if n % 40 == 39:
-                pruning.execute("UPDATE changes SET changed_at = now() - interval '2 hours'")
-        done.set()
+        try:
+            for n in range(rounds):
+                session.append("user", str(n))
+                if n % 3 == 0:
+                    session.remove_last(2)
+                if n % 5 == 0:
+                    session.replace_from(max(0, session.record().next_sequence - 3), answer(f"again {n}"))
+                if n % 40 == 39:
+                    pruning.execute("UPDATE changes SET changed_at = now() - interval '2 hours'")
+        finally:
+            done.set()
 
     def follow(session):
         polls = 0

@@ -212,17 +212,18 @@ def test_a_deadlock_in_a_callers_transaction_says_to_run_it_again(side, server, 
     other.close()
 
 
-def test_a_retried_removal_does_not_remove_later_messages(connection, tables):
+def test_a_retried_removal_does_not_remove_later_messages(connection, tables, form):
+    remove_from = form(dal.queries.messages.remove_from)
     session = dal.SessionStore(connection).session("s")
     for n in range(5):
         session.append("user", str(n))
     removal = {"session_id": "s", "sequence": 2, "change_id": "r1", "keep": True, "if_next": None}
-    first = dal.queries.messages.remove_from(connection, **removal)
+    first = remove_from(connection, **removal)
     session.append("user", "since")
-    assert dal.queries.messages.remove_from(connection, **removal) == first
+    assert remove_from(connection, **removal) == first
     assert [message.content for message in session.latest()] == ["0", "1", "since"]
     session.archive()
-    assert dal.queries.messages.remove_from(connection, **removal) == first, "the removal was already applied"
+    assert remove_from(connection, **removal) == first, "the removal was already applied"
 
 
 def test_a_statement_that_the_server_cancels_at_the_deadline_has_exceeded_it(server, schema, tables, monkeypatch):

@@ -171,14 +171,12 @@ def test_a_change_deletes_the_records_of_old_ones(stored_as, changes_of, connect
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_repeated_statement_changes_nothing_more(server, stored_as, step, connection):
+def test_a_repeated_statement_changes_nothing_more(form, stored_as, step, connection):
     session = stored_as("s", "paused" if step == "resume" else "active")
     if step == "restore":
         session.trash()
     given = {"session_id": "s", "change_id": "c"} | ({"if_next": None} if step == "archive" else {})
-    statement = getattr(dal.queries.sessions, step)
-    if server.kind == "citus":
-        statement = statement.distributed
+    statement = form(getattr(dal.queries.sessions, step))
     first = statement(connection, **given)
     assert first.status == {"pause": "paused", "archive": "archived", "trash": "trashed"}.get(step, "active")
     assert statement(connection, **given) == first
