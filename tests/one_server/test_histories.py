@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from citus_cluster import count_lock_waits
 from paths import ROOT
 from psycopg import sql
 from sides import pool_of, unwrap
@@ -387,6 +388,7 @@ FROM (
     SELECT session_id, sequence, message_id, role, agent_id, content, metadata,
         to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
     FROM messages
+    OFFSET 0 -- Otherwise a cluster evaluates it on the shards, where the columns have other names.
 ) AS line
 """
 
@@ -581,6 +583,7 @@ def statistics(connection):
     return read
 
 
+@pytest.mark.one_server  # On a cluster, an import leaves the statistics to the autovacuum of the workers.
 def test_a_large_import_updates_the_planners_statistics(store, statistics):
     assert store.import_(lines(*(message("s", message_id=f"m{n}") for n in range(1000)))).analyzed
     known = statistics()
@@ -591,6 +594,7 @@ def test_a_large_import_updates_the_planners_statistics(store, statistics):
     assert statistics()[0] == 1209
 
 
+@pytest.mark.one_server
 def test_an_import_does_not_wait_for_a_vacuum(side, server, schema, connect):
     holder = connect(autocommit=False)
     holder.execute("LOCK TABLE messages IN SHARE UPDATE EXCLUSIVE MODE")
@@ -602,6 +606,7 @@ def test_an_import_does_not_wait_for_a_vacuum(side, server, schema, connect):
     holder.rollback()
 
 
+@pytest.mark.one_server
 def test_a_slow_analyze_does_not_fail_the_import(side, server, schema, tables, monkeypatch):
     monkeypatch.setitem(batch.SQL, "analyze", b"SELECT pg_sleep(60)")
     with side.connect_store(server.conninfo, schema=schema, timeout=0.5) as store:
@@ -841,8 +846,7 @@ def test_an_import_locks_sessions_in_order_of_their_ids(server, schema, sync_sto
         records = lines(*(message(name) for name in ("s3", "s1", "s2")))
         importing = threading.Thread(target=lambda: own.import_(records))
         importing.start()
-        waiting = "SELECT FROM pg_locks WHERE NOT granted AND %s = ANY (pg_blocking_pids(pid))"
-        while not other.execute(waiting, [holder.info.backend_pid]).fetchall():
+        while not count_lock_waits(other):
             assert importing.is_alive()
         for name in ("s2", "s3"):
             other.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE NOWAIT", [name])
@@ -877,7 +881,8 @@ def test_a_missing_temporary_privilege_says_what_to_grant(side, server, connecti
     try:
         with side.connect_store(conninfo, schema=schema) as store:
             done = store.import_(lines(message("s")))
-            assert (done.messages, done.analyzed) == (1, False), "a service's role cannot ANALYZE"
+            is_due = server.kind != "citus"
+            assert (done.messages, done.analyzed) == (1, not is_due), "a service's role cannot ANALYZE"
             connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
             with pytest.raises(dal.StatementFailed, match=r"GRANT TEMPORARY ON DATABASE.*\[import, 42501\]"):
                 store.import_(lines(message("t")))

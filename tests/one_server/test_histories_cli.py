@@ -103,6 +103,7 @@ def test_refused_sessions_are_listed(store, schema_option, tmp_path):
     assert "Refused session 'archived': it is archived, and lacks messages of the file." in done.stderr
 
 
+@pytest.mark.one_server  # On a cluster, an import leaves the statistics to the autovacuum of the workers.
 def test_a_failed_analyze_is_a_warning(store, schema_option, tmp_path, monkeypatch):
     path = tmp_path / "more.jsonl"
     path.write_text("\n".join(lines_of(message("new"))), encoding="utf-8")

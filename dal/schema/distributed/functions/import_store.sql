@@ -108,6 +108,28 @@ BEGIN
     DELETE FROM pg_temp.dal_import_missing AS m
     WHERE m.session_id IN (SELECT r.session_id FROM pg_temp.dal_import_refused AS r);
 
+    -- Citus copies the rows to the shards, and reports a duplicate key of a copy as an internal error.
+    SELECT d.session_id, d.message_id
+    INTO _one
+    FROM (
+        SELECT g.session_id, g.message_id
+        FROM pg_temp.dal_import_messages AS g
+        INNER JOIN pg_temp.dal_import_sessions AS i ON g.session_id = i.session_id
+        WHERE i.is_new
+        UNION ALL
+        SELECT g.session_id, g.message_id
+        FROM pg_temp.dal_import_missing AS g
+    ) AS d
+    GROUP BY d.session_id, d.message_id
+    HAVING count(*) > 1
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE unique_violation USING
+            MESSAGE = 'duplicate key value violates unique constraint "messages_message_id_key"',
+            DETAIL = format('Key (session_id, message_id)=(%s, %s) already exists.', _one.session_id, _one.message_id),
+            CONSTRAINT = 'messages_message_id_key';
+    END IF;
+
     INSERT INTO messages AS m (session_id, sequence, message_id, role, agent_id, content, metadata, created_at)
     SELECT
         g.session_id,
