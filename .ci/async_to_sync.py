@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-HAND_WRITTEN = {"chunks.py", "scopes.py", "workers.py"}
+HAND_WRITTEN = {"chunks.py", "parallel.py", "scopes.py", "workers.py"}
 """Modules whose two sides work differently."""
 
 # In this order; each applies to code and to the words of docstrings alike.

@@ -21,7 +21,7 @@ from itertools import repeat
 from typing import Any, NamedTuple, TypedDict
 
 from dal import validate
-from dal.errors import InvalidInput, MessageConflict
+from dal.errors import DalError, InvalidInput, MessageConflict
 from dal.ids import new_id
 from dal.records import Message, Metadata, NewMessage
 from dal.rows import Appended, AppendedOne, ReplacedRow
@@ -125,6 +125,8 @@ class Append:
     conditions: Conditions = UNCONDITIONAL
     rows: dict[int, Appended | AppendedOne | ReplacedRow] = field(default_factory=dict)
     """The rows that the statement returned, by the message's place; none for a refused message."""
+    error: DalError | None = None
+    """The error of the statement with its messages, if other appends of the same call were in other statements."""
     token: Any = None
     """The hook's token for it, if a writer sends it."""
 

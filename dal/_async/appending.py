@@ -1,12 +1,14 @@
-"""Appends: to one session, or to several in one statement."""
+"""Appends: to one session, or to several in one statement, or on a cluster in one for each shard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 from dal import validate
+from dal._async.parallel import run_all
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.runner import AsyncRunner
 from dal.appends import (
@@ -62,6 +64,34 @@ class AsyncAppends:
             raise
         distribute_rows(appends, rows)
 
+    async def send_by_shard(self, appends: Sequence[Append]) -> None:
+        """Store several appends in one statement; on a cluster in one for each shard, all at the same time.
+
+        Then a failure on one worker does not affect the sessions on others: the appends of a failed statement have its
+        error. An error is raised if all have failed because the server was unavailable.
+        """
+        by_shard: dict[int | None, list[Append]] = {}
+        for append in appends if self._runner.source.is_pooled else ():
+            by_shard.setdefault(self._runner.schema.shard_of(append.session_id), []).append(append)
+        if len(by_shard) < 2:  # noqa: PLR2004
+            await self.send_all(appends)
+            return
+        await run_all([partial(self._send_shard, each) for each in by_shard.values()])
+        errors = [append.error for append in appends]
+        unavailable = [error for error in errors if isinstance(error, ServerUnavailable)]
+        if len(unavailable) == len(errors):
+            error = unavailable[0]
+            error.outcome_unknown = any(one.outcome_unknown for one in unavailable)
+            error.message_ids = tuple(one for append in appends for one in append.message_ids)
+            raise error
+
+    async def _send_shard(self, appends: Sequence[Append]) -> None:
+        try:
+            await self.send_all(appends)
+        except DalError as error:
+            for append in appends:
+                append.error = error
+
     async def close(self) -> None:
         """Do nothing: there is no queue."""
 
@@ -114,7 +144,7 @@ async def send(session: AsyncSession, append: Append) -> tuple[Message, ...]:
 
 async def _refusal(session: AsyncSession, append: Append) -> DalError:
     """Return the error of an append that stored nothing."""
-    return append.conflict or await session._why_nothing(append.query, "append to", append.conditions)
+    return append.error or append.conflict or await session._why_nothing(append.query, "append to", append.conditions)
 
 
 async def append_to_each(
@@ -142,7 +172,7 @@ async def _outcomes(
         by_session.setdefault(session.id, (session, []))[1].append(message)
     appends = [(session, prepare(session, checked)) for session, checked in by_session.values()]
     try:
-        await store._backend.appends.send_all([append for _, append in appends])
+        await store._backend.appends.send_by_shard([append for _, append in appends])
     except BaseException:
         for session, _ in appends:
             session._note_change(None)
@@ -154,6 +184,8 @@ async def _outcomes(
 async def _outcomes_of(session: AsyncSession, append: Append) -> Iterator[Message | DalError]:
     """Iterate over the outcomes of the messages: the stored messages in order, or the same error for all."""
     stored = append.stored
+    if append.error is not None:
+        session._note_change(None)
     if stored is None:
         return repeat(await _refusal(session, append))
     session._note_append(stored[-1])

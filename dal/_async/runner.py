@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from dal._async.connection import forget_statements, set_deadline, settings_kept
 from dal._async.queries import AsyncQuery, async_queries
-from dal._async.schema import check
+from dal._async.schema import check, compare
 from dal._async.sources import AsyncSingle, AsyncSource, AsyncSticky
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, is_outdated, redact
 from dal.observe import Observer, server_of, tried_again
@@ -137,7 +137,7 @@ class AsyncRunner:
             attempts.sent = True
             rows = await query.send(connection, parameters, self.source.spare)
             if query is _CHECK:
-                self.schema.compare(rows, connection)
+                await compare(self.schema, rows, connection)
             succeeded = True
         except BaseException as error:
             if interrupts(error):

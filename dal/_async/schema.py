@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.rows import scalar_row
 
 from dal._async.queries import async_queries
 from dal.errors import StatementFailed
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
 async def check(schema: SchemaCheck, connection: AsyncConnection[Any]) -> None:
     """Raise SchemaMismatch unless this release can use the server and the tables."""
     require_server(connection)
-    schema.compare(await async_queries.schema.check(connection), connection)
+    await compare(schema, await async_queries.schema.check(connection), connection)
+
+
+async def compare(schema: SchemaCheck, found: Sequence[SchemaFact], connection: AsyncConnection[Any]) -> None:
+    """Compare the tables with this release's, and on a cluster read the ranges of the shards."""
+    schema.compare(found, connection)
+    if schema.distributed and schema.ranges is None:
+        cursor = AsyncRawCursor(connection, row_factory=scalar_row)
+        await cursor.execute(distributed.RANGES.read_bytes(), prepare=False)
+        schema.ranges = await cursor.fetchall()
 
 
 async def apply(runner: AsyncRunner) -> None:

@@ -218,6 +218,8 @@ class AsyncSessionStore:
 
         All messages of a session are stored, or none of them. A failure in one session does not affect the others:
         then PartlyRefused has the `Message` or the error for each pair. Open the sessions with this store.
+
+        On a cluster, a store with a pool sends a statement for each shard, all at the same time.
         """
         return await append_to_each(self, messages)
 

@@ -1,13 +1,15 @@
 # Generated from dal/_async/appending.py by .ci/async_to_sync.py: change that file, and run it.
-"""Appends: to one session, or to several in one statement."""
+"""Appends: to one session, or to several in one statement, or on a cluster in one for each shard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 from dal import validate
+from dal._sync.parallel import run_all
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal.appends import (
@@ -63,6 +65,34 @@ class Appends:
             raise
         distribute_rows(appends, rows)
 
+    def send_by_shard(self, appends: Sequence[Append]) -> None:
+        """Store several appends in one statement; on a cluster in one for each shard, all at the same time.
+
+        Then a failure on one worker does not affect the sessions on others: the appends of a failed statement have its
+        error. An error is raised if all have failed because the server was unavailable.
+        """
+        by_shard: dict[int | None, list[Append]] = {}
+        for append in appends if self._runner.source.is_pooled else ():
+            by_shard.setdefault(self._runner.schema.shard_of(append.session_id), []).append(append)
+        if len(by_shard) < 2:  # noqa: PLR2004
+            self.send_all(appends)
+            return
+        run_all([partial(self._send_shard, each) for each in by_shard.values()])
+        errors = [append.error for append in appends]
+        unavailable = [error for error in errors if isinstance(error, ServerUnavailable)]
+        if len(unavailable) == len(errors):
+            error = unavailable[0]
+            error.outcome_unknown = any(one.outcome_unknown for one in unavailable)
+            error.message_ids = tuple(one for append in appends for one in append.message_ids)
+            raise error
+
+    def _send_shard(self, appends: Sequence[Append]) -> None:
+        try:
+            self.send_all(appends)
+        except DalError as error:
+            for append in appends:
+                append.error = error
+
     def close(self) -> None:
         """Do nothing: there is no queue."""
 
@@ -115,7 +145,7 @@ def send(session: Session, append: Append) -> tuple[Message, ...]:
 
 def _refusal(session: Session, append: Append) -> DalError:
     """Return the error of an append that stored nothing."""
-    return append.conflict or session._why_nothing(append.query, "append to", append.conditions)
+    return append.error or append.conflict or session._why_nothing(append.query, "append to", append.conditions)
 
 
 def append_to_each(store: SessionStore, messages: Iterable[tuple[Session, NewMessage]]) -> tuple[Message, ...]:
@@ -139,7 +169,7 @@ def _outcomes(store: SessionStore, given: Sequence[tuple[Session, CheckedMessage
         by_session.setdefault(session.id, (session, []))[1].append(message)
     appends = [(session, prepare(session, checked)) for session, checked in by_session.values()]
     try:
-        store._backend.appends.send_all([append for _, append in appends])
+        store._backend.appends.send_by_shard([append for _, append in appends])
     except BaseException:
         for session, _ in appends:
             session._note_change(None)
@@ -151,6 +181,8 @@ def _outcomes(store: SessionStore, given: Sequence[tuple[Session, CheckedMessage
 def _outcomes_of(session: Session, append: Append) -> Iterator[Message | DalError]:
     """Iterate over the outcomes of the messages: the stored messages in order, or the same error for all."""
     stored = append.stored
+    if append.error is not None:
+        session._note_change(None)
     if stored is None:
         return repeat(_refusal(session, append))
     session._note_append(stored[-1])

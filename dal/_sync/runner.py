@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from dal._sync.connection import forget_statements, set_deadline, settings_kept
 from dal._sync.queries import Query, queries
-from dal._sync.schema import check
+from dal._sync.schema import check, compare
 from dal._sync.sources import Single, Source, Sticky
 from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, is_outdated, redact
 from dal.observe import Observer, server_of, tried_again
@@ -135,7 +135,7 @@ class Runner:
             attempts.sent = True
             rows = query.send(connection, parameters, self.source.spare)
             if query is _CHECK:
-                self.schema.compare(rows, connection)
+                compare(self.schema, rows, connection)
             succeeded = True
         except BaseException as error:
             if interrupts(error):

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import Connection, RawCursor
 from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.rows import scalar_row
 
 from dal._sync.queries import queries
 from dal.errors import StatementFailed
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
 def check(schema: SchemaCheck, connection: Connection[Any]) -> None:
     """Raise SchemaMismatch unless this release can use the server and the tables."""
     require_server(connection)
-    schema.compare(queries.schema.check(connection), connection)
+    compare(schema, queries.schema.check(connection), connection)
+
+
+def compare(schema: SchemaCheck, found: Sequence[SchemaFact], connection: Connection[Any]) -> None:
+    """Compare the tables with this release's, and on a cluster read the ranges of the shards."""
+    schema.compare(found, connection)
+    if schema.distributed and schema.ranges is None:
+        cursor = RawCursor(connection, row_factory=scalar_row)
+        cursor.execute(distributed.RANGES.read_bytes(), prepare=False)
+        schema.ranges = cursor.fetchall()
 
 
 def apply(runner: Runner) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 from weakref import ref
@@ -12,6 +13,7 @@ from psycopg import BaseConnection
 from dal.errors import APPLY, SchemaMismatch
 from dal.rows import SchemaFact
 from dal.schema import drift
+from dal.schema.distributed.hashing import hash_text
 
 log = logging.getLogger("dal")
 
@@ -40,12 +42,14 @@ class SchemaCheck:
     tables. Connections of a store's own pool are alike, so after the first check `trust` marks the others as checked.
     """
 
-    __slots__ = ("_checked", "distributed")
+    __slots__ = ("_checked", "distributed", "ranges")
 
     def __init__(self) -> None:
         self._checked: set[ref[BaseConnection[Any]]] = set()
         self.distributed = False
         """True if the tables are distributed over a cluster: then the queries have another form."""
+        self.ranges: Sequence[int] | None = None
+        """The lowest hash in each shard; None if the tables are not distributed, or that is not known yet."""
 
     @property
     def passed(self) -> bool:
@@ -59,6 +63,10 @@ class SchemaCheck:
     def trust(self, connection: BaseConnection[Any]) -> None:
         """Mark a connection as checked."""
         self._checked.add(ref(connection, self._checked.discard))
+
+    def shard_of(self, session_id: str) -> int | None:
+        """Return which shard a session is in, counted from 0; None if the tables are not distributed."""
+        return None if self.ranges is None else bisect_right(self.ranges, hash_text(session_id)) - 1
 
     def compare(self, found: Sequence[SchemaFact], connection: BaseConnection[Any]) -> None:
         """Mark a connection as checked; raise SchemaMismatch if the query files cannot use its tables."""

@@ -39,14 +39,18 @@ class Queue:
         """How many callers of the last batch have not made another call yet."""
         self.waiting = 0
         """How many calls are queued, in no batch yet."""
-        self._is_closed = False
+        self.is_closed = False
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
 
+    def __contains__(self, session_id: str) -> bool:
+        """Return whether calls to a session are queued or in flight."""
+        return session_id in self._lanes
+
     def close(self) -> None:
         """Refuse new calls. It takes no lock, so that a signal handler may call it."""
-        self._is_closed = True
+        self.is_closed = True
 
     def put(self, call: Call) -> Batch | None:
         """Queue a call, or let its caller send it: if nothing else is queued, and the last batch had a single call.
@@ -55,7 +59,7 @@ class Queue:
         """
         session_id = call.append.session_id
         with self._lock:
-            if self._is_closed:
+            if self.is_closed:
                 raise StoreClosed(CLOSED)
             call.goes_alone = call.append.conditions.are_own
             is_free = session_id not in self._lanes if call.goes_alone else not self._lanes and self._last_size <= 1

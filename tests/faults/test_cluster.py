@@ -10,10 +10,12 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 
 import psycopg
 import pytest
+from sides import unwrap
 
 import dal
 from dal import NewMessage
@@ -54,6 +56,10 @@ class Writer(threading.Thread):
             try:
                 return self.store.append_all(given)
             except dal.ServerUnavailable:
+                time.sleep(0.1)
+            except dal.PartlyRefused as error:
+                if not all(isinstance(one, dal.Message | dal.ServerUnavailable) for one in error.outcomes):
+                    raise
                 time.sleep(0.1)
 
 
@@ -106,6 +112,65 @@ def check(store, writers):
         assert {key: numbers.get(key) for key in acknowledged} == acknowledged
         total += len(acknowledged)
     return total
+
+
+def test_a_killed_worker_fails_only_its_own_sessions(control, nodes, side, server, schema):
+    """By append_all, and by a writer; what failed is then repeated with the same ids."""
+    killed = next(port for port, has_shards in nodes if has_shards)
+    names = [f"s{n}" for n in range(16)]
+    with side.connect_store(server.conninfo, schema=schema, timeout=3, retries=2) as store, store.writer() as writer:
+        store.append_all([(unwrap(store.session(one)), NewMessage(role="user", content="x")) for one in names])
+        theirs = set(_sessions_on(server, schema, killed, names))
+        assert 0 < len(theirs) < len(names)
+        ways = {
+            "append_all": lambda: _append_all(store, names),
+            "writer": lambda: side.call_concurrently(
+                [partial(unwrap(writer.session(one)).append, "user", one, message_id="w") for one in names]
+            ),
+        }
+        control(killed, "kill")
+        try:
+            outcomes = {way: dict(zip(names, send(), strict=True)) for way, send in ways.items()}
+        finally:
+            control(killed, "start")
+        for way, found in outcomes.items():
+            failed = {one for one, outcome in found.items() if isinstance(outcome, dal.ServerUnavailable)}
+            assert failed == theirs, way
+            stored = {one: outcome for one, outcome in found.items() if isinstance(outcome, dal.Message)}
+            assert stored.keys() == set(names) - theirs, way
+            repeated = _until_stored(ways[way], names)
+            assert {one: repeated[one] for one in stored} == stored, "none was stored again"
+        assert {one: store.session(one).record().message_count for one in names} == dict.fromkeys(names, 3)
+
+
+def _until_stored(send, names):
+    """Send until every message is stored, since the worker may still be starting."""
+    for _ in range(50):
+        outcomes = dict(zip(names, send(), strict=True))
+        if all(isinstance(one, dal.Message) for one in outcomes.values()):
+            break
+        time.sleep(0.2)
+    return outcomes
+
+
+def _append_all(store, names):
+    given = [(unwrap(store.session(one)), NewMessage(role="user", content=one, message_id="a")) for one in names]
+    try:
+        return store.append_all(given)
+    except dal.PartlyRefused as error:
+        return error.outcomes
+
+
+def _sessions_on(server, schema, port, names):
+    """Return those sessions that are on a node."""
+    with psycopg.connect(server.conninfo, options=f"-c search_path={schema}") as connection:
+        found = connection.execute(
+            "SELECT u FROM unnest(%s::text[]) AS u "
+            "JOIN pg_dist_placement AS p ON p.shardid = get_shard_id_for_distribution_column('sessions', u) "
+            "JOIN pg_dist_node AS n USING (groupid) WHERE n.nodeport = %s",
+            [names, port],
+        ).fetchall()
+    return [one for (one,) in found]
 
 
 @pytest.mark.parametrize("has_shards", [True, False], ids=["worker", "coordinator"])

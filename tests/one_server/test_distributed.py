@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 import dal
 from dal.schema import distributed, drift
 from dal.schema.distributed import functions
+from dal.schema.distributed.hashing import hash_text
 from dal.sql import DISTRIBUTED
 from dal.sql.loader import QueryFileError, load
 
@@ -108,6 +109,12 @@ def test_a_second_form_with_other_parameters_is_refused(tmp_path):
     queries = load(tmp_path / "plain", type(dal.queries.sessions.get), tmp_path / "other")
     with pytest.raises(QueryFileError, match=r"get\.sql: its parameters and operator must be those of"):
         _ = queries.sessions.get.distributed
+
+
+def test_the_hash_is_that_of_the_server(connection):
+    texts = ["", "é€😀", *("abcdefghijklmnopqrstuvwxyz"[:n] for n in range(26)), "\x7f" * 255, *map(str, range(300))]
+    found = connection.execute("SELECT hashtext(u) FROM unnest(%s::text[]) AS u", [texts]).fetchall()
+    assert [hash_text(text) for text in texts] == [number for (number,) in found]
 
 
 def test_the_layout_is_read_by_the_first_check(citus, tables, store):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from sides import unwrap
 
 import dal
 from dal import NewMessage
@@ -83,19 +84,90 @@ def test_equal_appends_at_once_store_one_message(sync_store):
     assert {one.message_id: one.sequence for one in sync_store.session("s").messages()} == stored
 
 
-def test_batches_over_the_same_sessions_do_not_deadlock(sync_store):
-    """Each batch locks 10 of 12 sessions, which are on several nodes."""
+@pytest.mark.parametrize("max_size", [1, 4], ids=["one statement for all shards", "one statement for each shard"])
+def test_batches_over_the_same_sessions_do_not_deadlock(server, schema, tables, connect, max_size):
+    """Each batch has 10 of 12 sessions, which are on several nodes; some create them, and others wait for that."""
+    operations = []
 
     def append(n):
-        for _ in range(3):
-            sessions = [sync_store.session(f"s{(n * 5 + k) % 12}") for k in range(10)]
-            sync_store.append_all([(one, NewMessage(role="user", content="x")) for one in sessions])
+        own = dal.SessionStore(connect(), hook=operations.append) if max_size == 1 else store
+        for _ in range(6):
+            sessions = [own.session(f"s{(n * 5 + k) % 12}") for k in range(10)]
+            own.append_all([(one, NewMessage(role="user", content="x")) for one in sessions])
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(append, range(4)))
-    numbers = [[one.sequence for one in sync_store.session(f"s{n}").messages()] for n in range(12)]
-    assert sum(map(len, numbers)) == 4 * 3 * 10
+    with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=60, hook=operations.append) as store:
+        store.check_schema()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(append, range(4)))
+        numbers = [[one.sequence for one in store.session(f"s{n}").messages()] for n in range(12)]
+    assert sum(map(len, numbers)) == 4 * 6 * 10
     assert all(found == list(range(len(found))) for found in numbers)
+    assert {one.retries for one in operations} == {0}, "a deadlock would have been retried"
+
+
+def test_a_store_knows_the_shard_of_a_session(store, connection):
+    store.check_schema()
+    ids = ["s", "a" * 255, "é€😀", *(f"chat-{n}-{'x' * (n % 13)}" for n in range(60))]
+    found = connection.execute(
+        "SELECT get_shard_id_for_distribution_column('sessions', u) FROM unnest(%s::text[]) AS u", [ids]
+    ).fetchall()
+    shards = sorted({shard for (shard,) in found})
+    schema = getattr(store, "inner", store)._backend.runner.schema
+    assert [schema.shard_of(one) for one in ids] == [shards.index(shard) for (shard,) in found]
+    assert len(shards) == 4
+
+
+@pytest.fixture
+def by_shard(sync_store):
+    """Session ids by shard: four in each of the four."""
+    sync_store.check_schema()
+    ids = {}
+    for n in range(1000):
+        ids.setdefault(sync_store._backend.runner.schema.shard_of(f"s{n}"), []).append(f"s{n}")
+    return {shard: some[:4] for shard, some in sorted(ids.items())}
+
+
+def test_each_shard_gets_a_statement_of_its_own(side, server, schema, tables, by_shard):
+    operations = []
+    with side.connect_store(server.conninfo, schema=schema, hook=operations.append, hook_parameters=True) as store:
+        store.check_schema()
+        operations.clear()
+        given = [
+            (store.session(f), NewMessage(role="user", content=f))
+            for some in zip(*by_shard.values(), strict=True)
+            for f in some
+        ]
+        stored = store.append_all([(unwrap(session), new) for session, new in given])
+    assert [one.content for one in stored] == [new.content for _, new in given]
+    sent = [one.parameters["session_ids"] for one in operations]
+    assert sorted(sent) == sorted(
+        "{" + ",".join(f'"{one}"' for one in sorted(some)) + "}" for some in by_shard.values()
+    )
+
+
+def test_a_failure_in_one_shard_does_not_affect_the_others(side, server, schema, by_shard, connect):
+    for some in by_shard.values():
+        dal.SessionStore(connect()).session(some[0]).append("user", "x")
+    locked = by_shard[1][0]
+    holder = connect(autocommit=False)
+    holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [locked])
+    with side.connect_store(server.conninfo, schema=schema, timeout=2) as store:
+        store.check_schema()
+        given = [
+            (store.session(one), NewMessage(role="user", content="y", message_id="m"))
+            for some in by_shard.values()
+            for one in some
+        ]
+        pairs = [(unwrap(session), new) for session, new in given]
+        with pytest.raises(dal.PartlyRefused) as raised:
+            store.append_all(pairs)
+        outcomes = dict(zip([session.id for session, _ in given], raised.value.outcomes, strict=True))
+        late = [one for one, outcome in outcomes.items() if isinstance(outcome, dal.DeadlineExceeded)]
+        assert late == by_shard[1]
+        assert outcomes[locked].message_ids == ("m",) * 4
+        holder.rollback()
+        stored = store.append_all(pairs)
+    assert [one.sequence for one in stored] == [1, 0, 0, 0] * 4
 
 
 def test_a_fork_fails_if_the_parent_was_changed_while_it_was_copied(stored, connection):

@@ -14,6 +14,9 @@ from dal.sql import DISTRIBUTED, SCHEMA
 SHARDS = DISTRIBUTED / "shards.sql"
 """The file that sets the number of shards, its only parameter."""
 
+RANGES = DISTRIBUTED / "ranges.sql"
+"""The query that lists the ranges of hashes that the shards hold."""
+
 STATISTICS = DISTRIBUTED / "statistics.sql"
 """The file to run after the transaction that distributes the tables."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from functools import partial
 from math import inf
 from time import monotonic
 
@@ -20,19 +19,35 @@ from dal.writer.queue import Queue
 
 
 class AsyncBatcher(AsyncAppends):
-    """Sends the appends of one event loop in batches. Workers send them, so that cancelling a caller fails no other."""
+    """Sends the appends of one event loop in batches. Workers send them, so that cancelling a caller fails no other.
 
-    def __init__(self, runner: AsyncRunner, *, waiting: int) -> None:
+    On a cluster, each shard has a batcher of its own, so that a worker that is slow or has failed delays only the
+    appends to its own sessions.
+    """
+
+    def __init__(self, runner: AsyncRunner, slots: AsyncSlots, workers: AsyncWorkers) -> None:
         super().__init__(runner)
         self._queue = Queue(Mutex())
-        self._slots = AsyncSlots(waiting)
-        self._workers = AsyncWorkers()
+        self._slots = slots
+        self._workers = workers
         self._sticky = AsyncSticky(runner.source, lambda: self._queue.waiting > 0)
+        self._of_shards: dict[int, AsyncBatcher] = {}
+
+    def of(self, session_id: str) -> AsyncBatcher:
+        """Return the batcher for a session: that of its shard, or this one if it has calls to the session."""
+        shard = self._runner.schema.shard_of(session_id)
+        if shard is None or session_id in self._queue:
+            return self
+        batcher = self._of_shards.get(shard)
+        if batcher is None:
+            made = AsyncBatcher(self._runner, self._slots, self._workers)
+            batcher = self._of_shards.setdefault(shard, made)
+        return self if self._queue.is_closed else batcher
 
     @property
     def length(self) -> int:
         """Return how many appends are queued."""
-        return self._queue.waiting
+        return self._queue.waiting + sum(one.length for one in list(self._of_shards.values()))
 
     async def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
@@ -65,11 +80,28 @@ class AsyncBatcher(AsyncAppends):
     async def close(self) -> None:
         """Refuse new appends, and wait for the queued ones, at most for the store's timeout."""
         deadline = self._runner.deadline() or inf
-        self._queue.close()
-        while self._queue and monotonic() < deadline:  # noqa: ASYNC110 - no single event marks the end
+        self.refuse()
+        while self.is_busy and monotonic() < deadline:  # noqa: ASYNC110 - no single event marks the end
             await sleep(0.001)
         self._workers.close(deadline)
+        await self.release()
+
+    def refuse(self) -> None:
+        """Refuse new appends."""
+        self._queue.close()
+        for one in list(self._of_shards.values()):
+            one.refuse()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether appends are queued or in flight."""
+        return bool(self._queue) or any(one.is_busy for one in list(self._of_shards.values()))
+
+    async def release(self) -> None:
+        """Return kept connections."""
         await self._sticky.release()
+        for one in list(self._of_shards.values()):
+            await one.release()
 
     def _start(self, batch: Batch | None) -> None:
         if batch is not None:
@@ -109,11 +141,11 @@ class AsyncBatcher(AsyncAppends):
 
 
 class AsyncWriter(AsyncAppends):
-    """Sends appends in batches, with a batcher for each process and event loop."""
+    """Sends appends in batches, with a batcher for each process and event loop, and on a cluster for each shard."""
 
     def __init__(self, runner: AsyncRunner, *, waiting: int) -> None:
         super().__init__(runner)
-        self._batchers = AsyncPerScope("writer", partial(AsyncBatcher, runner, waiting=waiting))
+        self._batchers = AsyncPerScope("writer", lambda: AsyncBatcher(runner, AsyncSlots(waiting), AsyncWorkers()))
         runner.observer.queues.add(self)
 
     @property
@@ -125,11 +157,11 @@ class AsyncWriter(AsyncAppends):
         """Store an append, in a batch with others if there are any."""
         observer = self._runner.observer
         if not observer:
-            await self.here.send(append, attempts)
+            await self.here.of(append.session_id).send(append, attempts)
             return
         attempts = attempts or self._runner.attempts()
         with observer.queued(append, attempts):
-            await self.here.send(append, attempts)
+            await self.here.of(append.session_id).send(append, attempts)
 
     @property
     def length(self) -> int:

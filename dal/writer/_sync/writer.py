@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import inf
 from time import monotonic, sleep
 
@@ -20,19 +19,35 @@ from dal.writer.queue import Queue
 
 
 class Batcher(Appends):
-    """Sends the appends of one event loop in batches. Workers send them, so that cancelling a caller fails no other."""
+    """Sends the appends of one event loop in batches. Workers send them, so that cancelling a caller fails no other.
 
-    def __init__(self, runner: Runner, *, waiting: int) -> None:
+    On a cluster, each shard has a batcher of its own, so that a worker that is slow or has failed delays only the
+    appends to its own sessions.
+    """
+
+    def __init__(self, runner: Runner, slots: Slots, workers: Workers) -> None:
         super().__init__(runner)
         self._queue = Queue(Mutex())
-        self._slots = Slots(waiting)
-        self._workers = Workers()
+        self._slots = slots
+        self._workers = workers
         self._sticky = Sticky(runner.source, lambda: self._queue.waiting > 0)
+        self._of_shards: dict[int, Batcher] = {}
+
+    def of(self, session_id: str) -> Batcher:
+        """Return the batcher for a session: that of its shard, or this one if it has calls to the session."""
+        shard = self._runner.schema.shard_of(session_id)
+        if shard is None or session_id in self._queue:
+            return self
+        batcher = self._of_shards.get(shard)
+        if batcher is None:
+            made = Batcher(self._runner, self._slots, self._workers)
+            batcher = self._of_shards.setdefault(shard, made)
+        return self if self._queue.is_closed else batcher
 
     @property
     def length(self) -> int:
         """Return how many appends are queued."""
-        return self._queue.waiting
+        return self._queue.waiting + sum(one.length for one in list(self._of_shards.values()))
 
     def send(self, append: Append, attempts: Attempts | None = None) -> None:
         """Store an append, in a batch with others if there are any."""
@@ -65,11 +80,28 @@ class Batcher(Appends):
     def close(self) -> None:
         """Refuse new appends, and wait for the queued ones, at most for the store's timeout."""
         deadline = self._runner.deadline() or inf
-        self._queue.close()
-        while self._queue and monotonic() < deadline:
+        self.refuse()
+        while self.is_busy and monotonic() < deadline:
             sleep(0.001)
         self._workers.close(deadline)
+        self.release()
+
+    def refuse(self) -> None:
+        """Refuse new appends."""
+        self._queue.close()
+        for one in list(self._of_shards.values()):
+            one.refuse()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether appends are queued or in flight."""
+        return bool(self._queue) or any(one.is_busy for one in list(self._of_shards.values()))
+
+    def release(self) -> None:
+        """Return kept connections."""
         self._sticky.release()
+        for one in list(self._of_shards.values()):
+            one.release()
 
     def _start(self, batch: Batch | None) -> None:
         if batch is not None:
@@ -109,11 +141,11 @@ class Batcher(Appends):
 
 
 class Writer(Appends):
-    """Sends appends in batches, with a batcher for each process and event loop."""
+    """Sends appends in batches, with a batcher for each process and event loop, and on a cluster for each shard."""
 
     def __init__(self, runner: Runner, *, waiting: int) -> None:
         super().__init__(runner)
-        self._batchers = PerScope("writer", partial(Batcher, runner, waiting=waiting))
+        self._batchers = PerScope("writer", lambda: Batcher(runner, Slots(waiting), Workers()))
         runner.observer.queues.add(self)
 
     @property
@@ -125,11 +157,11 @@ class Writer(Appends):
         """Store an append, in a batch with others if there are any."""
         observer = self._runner.observer
         if not observer:
-            self.here.send(append, attempts)
+            self.here.of(append.session_id).send(append, attempts)
             return
         attempts = attempts or self._runner.attempts()
         with observer.queued(append, attempts):
-            self.here.send(append, attempts)
+            self.here.of(append.session_id).send(append, attempts)
 
     @property
     def length(self) -> int:
