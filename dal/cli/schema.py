@@ -93,6 +93,7 @@ def upgrade(
         if dry_run:
             for step in [*migrations.missing(connection), *(migrations.finishing(connection) if finish else [])]:
                 sys.stdout.write(step.read_text(encoding="utf-8"))
+            sys.stdout.write(migrations.missing_functions(connection))
             return
 
         def report(line: str) -> None:

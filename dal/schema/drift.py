@@ -87,14 +87,19 @@ def _misdistributed(found: Sequence[SchemaFact]) -> Iterator[str]:
     for table in TABLES:
         if table not in distributed:
             yield f"table {table} is not distributed, and {min(distributed)} is"
+    for name, other in other_functions(found):
+        state = other if other == "missing" or other.startswith("owned by ") else "another release's"
+        yield f"function {name} is {state}; `dal schema apply --distributed` creates it"
+
+
+def other_functions(found: Sequence[SchemaFact]) -> Iterator[tuple[str, str]]:
+    """Yield the functions of the distributed layout that are not this release's, each with what is found instead."""
     actual: dict[str, set[str]] = {}
     for fact in found:
         if fact.kind == "function":
             actual.setdefault(fact.name, set()).add(fact.definition)
     for name, body in functions().items():
-        for other in actual.get(name, {"missing"}) - {body}:
-            state = other if other == "missing" or other.startswith("owned by ") else "another release's"
-            yield f"function {name} is {state}; `dal schema apply --distributed` creates it"
+        yield from ((name, other) for other in actual.get(name, {"missing"}) - {body})
 
 
 def notes(found: Sequence[SchemaFact]) -> list[str]:

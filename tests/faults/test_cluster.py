@@ -114,6 +114,7 @@ def check(store, writers):
     return total
 
 
+@pytest.mark.usefixtures("tables")
 def test_a_killed_worker_fails_only_its_own_sessions(control, nodes, side, server, schema):
     """By append_all, and by a writer; what failed is then repeated with the same ids."""
     killed = next(port for port, has_shards in nodes if has_shards)

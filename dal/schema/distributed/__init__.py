@@ -14,6 +14,9 @@ from dal.sql import DISTRIBUTED, SCHEMA
 SHARDS = DISTRIBUTED / "shards.sql"
 """The file that sets the number of shards, its only parameter."""
 
+LIMITS = DISTRIBUTED / "limits.sql"
+"""The file to run first in a transaction that changes the tables while services write."""
+
 RANGES = DISTRIBUTED / "ranges.sql"
 """The query that lists the ranges of hashes that the shards hold."""
 
