@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -240,3 +241,33 @@ def test_the_command_applies_checks_and_warns(citus, server, schema):
 def test_the_whole_script_is_printed():
     done = run("schema", "print", "--distributed")
     assert done.stdout.encode() == distributed.script()
+
+
+@pytest.mark.parametrize("user", ["u1", "other"])
+@pytest.mark.usefixtures("citus")
+def test_an_erasure_waits_for_a_fork_that_is_committing(sync_store, connection, server, options, user):
+    """A fork that has released its parent and is prepared, but not visible yet."""
+    sync_store.session("s", user_id="u1").append("user", "x")
+    host, port, shard = connection.execute(
+        "SELECT n.nodename, n.nodeport, shard_name('sessions', s.id) "
+        "FROM get_shard_id_for_distribution_column('sessions', 'fork') AS s (id) "
+        "JOIN pg_dist_placement AS p ON p.shardid = s.id JOIN pg_dist_node AS n USING (groupid)"
+    ).fetchone()
+    insert = sql.SQL(
+        "INSERT INTO {} (session_id, user_id, parent_id, fork_point, metadata, next_sequence, message_count, "
+        "created_at, updated_at, listed_at) VALUES ('fork', %s, 's', 0, '{{}}', 0, 0, now(), now(), now())"
+    ).format(sql.Identifier(*shard.split(".")))
+    conninfo = make_conninfo(server.conninfo, host=host, port=port, options=options["options"])
+    with psycopg.connect(conninfo) as worker, ThreadPoolExecutor() as threads:
+        worker.execute("SET citus.enable_manual_changes_to_shards = on")
+        worker.commit()
+        worker.tpc_begin("citus_999_1_1_1")  # Citus leaves it alone, since there is no node 999.
+        worker.execute(insert, [user])
+        worker.tpc_prepare()
+        erasing = threads.submit(sync_store.erase_user, "u1")
+        try:
+            with pytest.raises(TimeoutError):
+                erasing.result(timeout=0.5)
+        finally:
+            worker.tpc_commit()
+    assert erasing.result() == (dal.Erased(2, 1, 0, ()) if user == "u1" else dal.Erased(1, 1, 0, ("fork",)))

@@ -26,7 +26,7 @@ READS = {
 }
 """The methods that a read-only role can call."""
 
-UNNOTICED = {"delete_idle", "erase_user"}
+UNNOTICED = {"delete_idle", "erase_user", "purge"}
 """The methods that on a cluster return nothing, even for a role that may not delete, if there is nothing to delete."""
 
 PRIVILEGES = """

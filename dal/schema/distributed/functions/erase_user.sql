@@ -3,7 +3,9 @@
 -- It runs on the node that the client is connected to. Each session takes four statements on its worker. Citus
 -- commits on all workers, or on none.
 -- Why it is safe: Each session is locked before its messages are counted and deleted. The sessions are locked in the order
---   of their ids, as in dal_append_all, so that the two cannot deadlock.
+--   of their ids, as in dal_append_all, so that the two cannot deadlock. No fork of a deleted session is missed: before
+--   a fork releases its lock on the parent, it is prepared on all workers. So this call waits, after its deletions, until
+--   the transactions that are prepared at this moment have ended. They wait for nothing themselves.
 -- Locks: the deleted rows, until the commit. It waits for writers of these sessions.
 CREATE OR REPLACE FUNCTION dal_erase_user(_user_id text, _limit bigint) RETURNS TABLE (
     candidates bigint, sessions bigint, messages bigint, removed_messages bigint, forks text[]
@@ -18,6 +20,7 @@ DECLARE
     _messages bigint;
     _removed bigint;
     _next text[] := '{}';
+    _prepared text[];
 BEGIN
     sessions := 0;
     messages := 0;
@@ -48,8 +51,21 @@ BEGIN
         _next := _next || _id;
     END LOOP;
 
+    WHILE sessions > 0 LOOP
+        SELECT array_agg(p.gid)
+        INTO _prepared
+        FROM run_command_on_all_nodes(
+            'SELECT coalesce(array_agg(p.gid), ''{}'') FROM pg_prepared_xacts AS p '
+            'WHERE p.database = current_database() AND p.gid LIKE ''citus\_%'''
+        ) AS n
+        CROSS JOIN unnest(CASE WHEN n.success THEN n.result::text[] END) AS p (gid)
+        WHERE _prepared IS NULL OR p.gid = any(_prepared);
+        EXIT WHEN _prepared IS NULL;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+
     -- The forks of the deleted sessions, then the forks of those, and so on.
-    LOOP
+    WHILE cardinality(_next) > 0 LOOP
         SELECT array_agg(s.session_id)
         INTO _next
         FROM sessions AS s
@@ -58,8 +74,7 @@ BEGIN
             AND s.fork_point IS NOT NULL
             AND s.user_id IS DISTINCT FROM _user_id
             AND s.session_id <> all(forks);
-        EXIT WHEN _next IS NULL;
-        forks := forks || _next;
+        forks := forks || coalesce(_next, '{}');
     END LOOP;
     SELECT coalesce(array_agg(f.id ORDER BY f.id COLLATE "C"), '{}') INTO forks FROM unnest(forks) AS f (id);
     RETURN NEXT;

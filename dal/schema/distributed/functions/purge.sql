@@ -5,7 +5,7 @@
 -- Why it is safe: A tombstone is kept for at least an hour, so that an append that was sent before the delete cannot create
 --   the session again. Only create(again=True) replaces a tombstone by a session, which is not removed.
 -- Locks: the removed rows, until the commit. It skips removed messages that are locked, but waits for a locked
---   tombstone.
+--   tombstone. Two calls that remove tombstones wait for each other.
 CREATE OR REPLACE FUNCTION dal_purge(_before timestamptz, _limit bigint) RETURNS TABLE (
     tombstones bigint, removed_messages bigint
 )
@@ -28,11 +28,15 @@ BEGIN
         ORDER BY s.listed_at, s.session_id
         LIMIT _limit
     ) AS c;
-    DELETE FROM sessions AS s
-    WHERE s.session_id = any(_ids) AND s.status = 'deleted' AND s.listed_at < _listed_before;
-    GET DIAGNOSTICS tombstones = ROW_COUNT;
-
+    tombstones := 0;
     removed_messages := 0;
+    -- A deletion on several shards excludes other such deletions until the commit, even if it finds nothing.
+    IF cardinality(_ids) > 0 THEN
+        DELETE FROM sessions AS s
+        WHERE s.session_id = any(_ids) AND s.status = 'deleted' AND s.listed_at < _listed_before;
+        GET DIAGNOSTICS tombstones = ROW_COUNT;
+    END IF;
+
     FOR _old IN
         SELECT c.session_id, array_agg(c.sequence) AS sequences
         FROM (
