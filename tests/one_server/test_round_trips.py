@@ -114,7 +114,7 @@ def test_a_method_of_a_session_is_one_round_trip(warm_store, raw, method):
 
 
 @pytest.mark.parametrize("method", STORE_CALLS)
-def test_a_method_of_a_store_is_one_round_trip(warm_store, raw, method):
+def test_a_method_of_a_store_is_one_round_trip(server, warm_store, raw, method):
     if method in FOR_ALL_USERS and unwrap(warm_store)._backend.owner is not None:
         with wire.watch(unwrap(raw)) as recorded, pytest.raises(dal.StatementFailed):
             STORE_CALLS[method](warm_store)
@@ -123,7 +123,8 @@ def test_a_method_of_a_store_is_one_round_trip(warm_store, raw, method):
     STORE_CALLS[method](warm_store)
     with wire.watch(unwrap(raw)) as recorded:
         STORE_CALLS[method](warm_store)
-    assert recorded.round_trips == 1, recorded.messages
+    expected = 2 if server.kind == "citus" and method == "apply_schema" else 1  # It checks distributed tables instead.
+    assert recorded.round_trips == expected, recorded.messages
 
 
 @pytest.mark.parametrize(
@@ -210,9 +211,9 @@ def test_round_trips_of_an_export(warm_store, raw):
     )
 
 
-def test_round_trips_of_an_import(warm_store, raw):
+def test_round_trips_of_an_import(server, warm_store, raw):
     line = '{"message": {"session_id": "s%s", "role": "u", "content": "x"}}'
-    for extra in (3, 0):  # ANALYZE, if many messages are new.
+    for extra in (0 if server.kind == "citus" else 3, 0):  # ANALYZE, if many messages are new.
         with wire.watch(unwrap(raw)) as recorded:
             warm_store.import_(line % (n % 9) for n in range(900))
         assert recorded.round_trips == 6 + 2 + extra, "a COPY takes two round trips"
