@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import repeat
+from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any, NamedTuple, TypedDict
 
 from dal import validate
@@ -42,6 +42,19 @@ class CheckedMessage:
     def size(self) -> int:
         """Bytes of content and metadata."""
         return validate.size(self.content) + validate.size(self.json_metadata)
+
+    def stored(self, session_id: str, row: Appended | AppendedOne | ReplacedRow) -> Message:
+        """Return the message as it is stored, by the row that the statement returned for it."""
+        return Message(
+            session_id,
+            row.sequence,
+            self.message_id,
+            self.role,
+            self.agent_id,
+            self.content,
+            {**self.metadata} if self.metadata else {},
+            row.created_at,
+        )
 
 
 def check_message(  # noqa: PLR0913 - a message's fields
@@ -87,6 +100,9 @@ def check_call(argument: str, messages: Sequence[CheckedMessage], session_ids: S
 class Opening(TypedDict):
     """The columns of a session that are stored with its first message, as parameters of the statements."""
 
+    session_id: str
+    owner: str | None
+    """The user to whom the store is confined."""
     source: str | None
     user_id: str | None
     parent_id: str | None
@@ -118,17 +134,27 @@ UNCONDITIONAL = Conditions()
 class Append:
     """The messages that one call stores in one session, all or none; once sent, the outcome too."""
 
-    session_id: str
-    owner: str | None
     opening: Opening
     messages: Sequence[CheckedMessage]
     conditions: Conditions = UNCONDITIONAL
-    rows: dict[int, Appended | AppendedOne | ReplacedRow] = field(default_factory=dict)
-    """The rows that the statement returned, by the message's place; none for a refused message."""
+    template: list[Any] | None = None
+    """The bound values of the statement for one message, in which those of the message are missing."""
+    rows: Sequence[Any] = ()
+    """The row that the statement returned for each message, None for a refused one; empty before it was sent."""
     error: DalError | None = None
     """The error of the statement with its messages, if other appends of the same call were in other statements."""
     token: Any = None
     """The hook's token for it, if a writer sends it."""
+
+    @property
+    def session_id(self) -> str:
+        """The session that it belongs to."""
+        return self.opening["session_id"]
+
+    @property
+    def owner(self) -> str | None:
+        """The user to whom its store is confined."""
+        return self.opening["owner"]
 
     @property
     def query(self) -> str:
@@ -148,56 +174,28 @@ class Append:
     @property
     def conflict(self) -> MessageConflict | None:
         """The error if the session holds one of its messages with other content."""
-        for n, row in self.rows.items():
-            if not row.is_same:
+        for message, row in zip(self.messages, self.rows, strict=False):
+            if row is not None and not row.is_same:
                 return MessageConflict(
-                    f"session {self.session_id!r} holds a message {self.messages[n].message_id!r} with other "
-                    "content; give a message another id, or none, unless it is the same again",
+                    f"session {self.session_id!r} holds a message {message.message_id!r} with other content; give a "
+                    "message another id, or none, unless it is the same again",
                     query=self.query,
                 )
         return None
 
     @property
-    def stored(self) -> tuple[Message, ...] | None:
-        """The messages as they are stored; None if not all are stored as they were given, and so nothing new is."""
-        stored = []
-        for n, message in enumerate(self.messages):
-            row = self.rows.get(n)
+    def is_stored(self) -> bool:
+        """True if all messages are stored as they were given; otherwise nothing new is."""
+        for row in self.rows:
             if row is None or not row.is_same:
-                return None
-            stored.append(
-                Message(
-                    self.session_id,
-                    row.sequence,
-                    message.message_id,
-                    message.role,
-                    message.agent_id,
-                    message.content,
-                    dict(message.metadata or ()),
-                    row.created_at,
-                )
-            )
-        return tuple(stored)
+                return False
+        return self.rows != ()
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters of the statement that stores its only message."""
-        (message,), opening, conditions = self.messages, self.opening, self.conditions
-        return {
-            "session_id": self.session_id,
-            "owner": self.owner,
-            "source": opening["source"],
-            "user_id": opening["user_id"],
-            "parent_id": opening["parent_id"],
-            "session_metadata": opening["session_metadata"],
-            "message_id": message.message_id,
-            "role": message.role,
-            "agent_id": message.agent_id,
-            "content": message.content,
-            "metadata": message.json_metadata,
-            "if_next": conditions.if_next,
-            "must_exist": conditions.creates_none,
-            "session_changes": conditions.json_session_changes,
-        }
+    @property
+    def stored(self) -> tuple[Message, ...]:
+        """The messages as they are stored, once they are."""
+        pairs = zip(self.messages, self.rows, strict=True)
+        return tuple([message.stored(self.session_id, row) for message, row in pairs])
 
 
 def batch_parameters(appends: Sequence[Append], patience: float | None = None) -> dict[str, Any]:
@@ -261,7 +259,7 @@ def _array(elements: Iterable[str | None]) -> str:
 
 def distribute_rows(appends: Sequence[Append], rows: Iterable[AppendedOne | ReplacedRow]) -> None:
     """Hand each append its rows of that statement."""
-    places = [(append, n) for append in appends for n in range(len(append.messages))]
-    for row in rows:
-        append, n = places[row.position - 1]
-        append.rows[n] = row
+    by_position = {row.position: row for row in rows}
+    position = count(1)
+    for append in appends:
+        append.rows = [by_position.get(next(position)) for _ in append.messages]

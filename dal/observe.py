@@ -86,7 +86,7 @@ class Observer:
         """The queues of the store's writers."""
 
     def __bool__(self) -> bool:
-        return bool(self._hooks) or log.isEnabledFor(logging.DEBUG)
+        return self._hooks != () or log.isEnabledFor(logging.DEBUG)
 
     def add(self, hook: Hook) -> None:
         """Add another hook."""
@@ -102,7 +102,7 @@ class Observer:
         except BaseException as error:
             self.ended("writer.append", {}, attempts, None, error)
             raise
-        self.ended("writer.append", {}, attempts, len(append.rows), None)
+        self.ended("writer.append", {}, attempts, len(append.rows) - append.rows.count(None), None)
 
     def ended(
         self,

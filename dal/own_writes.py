@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from threading import RLock
 
-from dal.records import Message, SessionRecord
+from dal.records import SessionRecord
 from dal.rows import Position
 
 _NOWHERE = Position(0, 0)
@@ -42,10 +42,10 @@ class OwnWrites:
         """True if reads may be as old as they like."""
         return self.least == _NOWHERE and not self.unknown
 
-    def add_append(self, last: Message) -> None:
-        """Note an append, by its last message."""
+    def add_append(self, last: int) -> None:
+        """Note an append, by the number of its last message."""
         with _lock:
-            self.least = self.least.merged(Position(last.sequence + 1, 0))
+            self.least = self.least.merged(Position(last + 1, 0))
 
     def add_change(self, outcome: object) -> None:
         """Note another change by what its statement returned: the session's record, or anything without a position."""

@@ -91,16 +91,13 @@ class Attempts:
     """True if an attempt may have been committed."""
     source: Any = None
     """A source of connections to use instead of the runner's."""
-    began: float = field(default_factory=monotonic)
+    began: float = 0.0
+    """When the call began; 0 if no observer wants to know."""
     made: int = field(default=1, init=False)
     is_observed: bool = field(default=False, init=False)
     """True if an observer reads `server` and `waited`. Finding them takes time (bench/test_overhead.py)."""
     server: tuple[str | None, int | None, str | None] = field(default=(None, None, None), init=False)
     """Host, port and database of the last attempt, for the hook."""
-    is_back: bool = field(default=False, init=False)
-    """True if the connection of the last attempt was given back."""
-    sent: bool = field(default=False, init=False)
-    """True if the last attempt sent the statement."""
     appends: Sequence[Append] = field(default=(), init=False)
     """The appends of a writer that the statement stores."""
     token: Any = field(default=None, init=False)

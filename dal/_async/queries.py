@@ -6,10 +6,9 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import Format
-from psycopg.rows import args_row
 
 from dal.sql import DISTRIBUTED, QUERIES
-from dal.sql.loader import MetadataLoader, Statement, load
+from dal.sql.loader import MetadataLoader, Parameters, QueryFileError, Statement, load
 
 
 class AsyncQuery(Statement):
@@ -25,19 +24,29 @@ class AsyncQuery(Statement):
         return await self.send(connection, parameters)
 
     async def send(
-        self, connection: AsyncConnection[Any], parameters: dict[str, Any], spare: AsyncSpare | None = None
+        self, connection: AsyncConnection[Any], parameters: Parameters, spare: AsyncSpare | None = None
     ) -> Any:
         """Run the query with these parameters, on a cursor of `spare` if there is one."""
+        if not self.is_small:
+            spare = None
         cursor = self.cursor(connection) if spare is None else spare.take(self, connection)
         await cursor.execute(self.sql, self.bind(parameters))
-        rows = await cursor.fetchall()
+        rows = await self.fetch(cursor)
         if spare is not None:
-            spare.give_back(self, cursor)
-        return self.rows(rows)
+            spare.cursors[self.name] = cursor
+        return rows
+
+    async def fetch(self, cursor: AsyncRawCursor[Any]) -> Any:
+        """Return all rows, or the only row or None of a statement that returns at most one."""
+        if self.many:
+            return await cursor.fetchall()
+        if cursor.rowcount > 1:
+            raise QueryFileError(f"query {self.name} returned {cursor.rowcount} rows, and at most one is expected")
+        return await cursor.fetchone()
 
     def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
         """Return a cursor whose rows are records."""
-        cursor = AsyncRawCursor(connection, row_factory=args_row(self.record))  # type: ignore[arg-type]
+        cursor = AsyncRawCursor(connection, row_factory=self.row_factory)
         cursor.format = Format.BINARY
         if self.has_metadata:
             cursor.adapters.register_loader("jsonb", MetadataLoader)
@@ -45,28 +54,23 @@ class AsyncQuery(Statement):
 
 
 class AsyncSpare:
-    """Cursors of one connection to use again, which saves an append 3 % of its time (bench/test_overhead.py).
+    """Unused cursors of one connection, by query: to use them again saves an append 3 % of its time.
 
-    Only for statements that return at most one row, without metadata: a cursor keeps its last rows in memory.
+    A cursor keeps its last rows in memory, so only small queries use them.
     """
 
     def __init__(self) -> None:
-        self._cursors: dict[str, AsyncRawCursor[Any]] = {}
+        self.cursors: dict[str, AsyncRawCursor[Any]] = {}
         self._settings: tuple[bytes | None, ...] = ()
 
     def take(self, query: AsyncQuery, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]:
         """Return an unused cursor. A cursor reads the connection's settings once, so a change of them discards it."""
-        status = connection.pgconn.parameter_status
-        settings = status(b"client_encoding"), status(b"TimeZone")
+        setting = connection.pgconn.parameter_status
+        settings = setting(b"client_encoding"), setting(b"TimeZone")
         if settings != self._settings:
-            self._cursors.clear()
+            self.cursors.clear()
             self._settings = settings
-        return self._cursors.pop(query.name, None) or query.cursor(connection)
-
-    def give_back(self, query: AsyncQuery, cursor: AsyncRawCursor[Any]) -> None:
-        """Keep the cursor for the next run of this query."""
-        if not query.many and not query.has_metadata:
-            self._cursors[query.name] = cursor
+        return self.cursors.pop(query.name, None) or query.cursor(connection)
 
 
 async_queries = load(QUERIES, AsyncQuery, DISTRIBUTED / "queries")

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.types.json import Jsonb
 
 from dal import records, rows
-from dal.sql.loader import Statement
+from dal.sql.loader import Parameters, Statement
 
 class AsyncQuery(Statement):
     """A query file that runs when it is called: `await async_queries.sessions.get(connection, session_id="…")`."""
@@ -18,9 +18,10 @@ class AsyncQuery(Statement):
     def distributed(self) -> AsyncQuery: ...
     async def __call__(self, *args: Any, **parameters: Any) -> Any: ...
     async def send(
-        self, connection: AsyncConnection[Any], parameters: dict[str, Any], spare: AsyncSpare | None = None
+        self, connection: AsyncConnection[Any], parameters: Parameters, spare: AsyncSpare | None = None
     ) -> Any: ...
     def cursor(self, connection: AsyncConnection[Any]) -> AsyncRawCursor[Any]: ...
+    async def fetch(self, cursor: AsyncRawCursor[Any]) -> Any: ...
 
 class AsyncSpare: ...
 

@@ -22,6 +22,7 @@ from dal.observe import Observer, server_of, tried_again
 from dal.processes import interrupts, not_in_child, process
 from dal.retries import Attempts, Failure, classify
 from dal.schema.check import SchemaCheck, require_server
+from dal.sql.loader import Parameters
 
 T = TypeVar("T")
 
@@ -58,14 +59,14 @@ class AsyncRunner:
         """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
         if deadline is None and self.timeout is not None:
             deadline = monotonic() + self.timeout
-        return Attempts(self.retries, deadline, unknown, source)
+        return Attempts(self.retries, deadline, unknown, source, monotonic())
 
     def attempts_after(self, attempts: Attempts) -> Attempts:
         """Return the attempts of another statement of the same call.
 
         If the reply to the first one was lost, the outcome of the call is unknown, also if this one fails.
         """
-        return Attempts(self.retries, attempts.deadline, attempts.unknown)
+        return Attempts(self.retries, attempts.deadline, attempts.unknown, began=monotonic())
 
     async def run(self, query: AsyncQuery, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""
@@ -74,91 +75,85 @@ class AsyncRunner:
     async def send(
         self,
         query: AsyncQuery,
-        parameters: dict[str, Any],
+        parameters: Parameters,
         attempts: Attempts | None = None,
-        run: Callable[[AsyncQuery, dict[str, Any], Attempts], Awaitable[Any]] | None = None,
+        run: Callable[[AsyncQuery, Any, Attempts], Awaitable[Any]] | None = None,
     ) -> Any:
         """Run a query file with these parameters, and call the hook; `run` may run it elsewhere."""
         attempts = attempts or Attempts(self.retries, None if self.timeout is None else self.deadline())
-        attempts.is_observed = bool(self.observer)
-        if not attempts.is_observed:
-            return await (run or self.run_with_retries)(query, parameters, attempts)
+        run = run or self.run_with_retries
+        if not self.observer:
+            return await run(query, parameters, attempts)
+        attempts.is_observed, attempts.began = True, attempts.began or monotonic()
         try:
-            rows = await (run or self.run_with_retries)(query, parameters, attempts)
+            rows = await run(query, parameters, attempts)
         except BaseException as error:
-            self.observer.ended(query.name, parameters, attempts, None, error)
+            self.observer.ended(query.name, query.named(parameters), attempts, None, error)
             raise
         count = len(rows) if query.many else int(rows is not None)
-        self.observer.ended(query.name, parameters, attempts, count, None)
+        self.observer.ended(query.name, query.named(parameters), attempts, count, None)
         return rows
 
     async def check(self) -> None:
         """Check the tables, even if they were checked before."""
         await self.send(_CHECK, {})
 
-    async def run_with_retries(self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    async def run_with_retries(  # noqa: C901, PLR0912 - another call would cost each append more
+        self, query: AsyncQuery, parameters: Parameters, attempts: Attempts
+    ) -> Any:
         """Run a query file, and do not call the hook."""
         while True:
-            attempts.sent = False
+            # As `connection` does, without the cost of its generator (bench/test_overhead.py).
+            sent = succeeded = is_back = False
             try:
-                return await self._attempt(query, parameters, attempts)
+                if self.source.ended is not None:
+                    raise StoreClosed(self.source.ended)  # noqa: TRY301 - it is a reason like any other
+                asked, source = monotonic() if attempts.is_observed else 0.0, attempts.source or self.source
+                connection = await source.take(attempts.deadline)
+                try:
+                    if attempts.is_observed:
+                        attempts.waited += monotonic() - asked
+                        attempts.server = server_of(connection)
+                    if attempts.deadline is not None:
+                        set_deadline(connection, attempts.deadline)
+                    if query is _CHECK:
+                        require_server(connection)
+                    elif self.schema.is_due(connection):
+                        await check(self.schema, connection)
+                    if self.schema.distributed:
+                        query = query.distributed
+                    sent = True
+                    rows = await query.send(connection, parameters, self.source.spare)
+                    if query is _CHECK:
+                        await compare(self.schema, rows, connection)
+                    succeeded = True
+                except BaseException as error:
+                    if interrupts(error):
+                        await self.source.discard(connection)
+                    elif is_outdated(error):
+                        await forget_statements(connection)
+                    raise
+                finally:
+                    await source.give_back(connection, commit=succeeded)
+                    is_back = True
+                return rows  # noqa: TRY300 - an else block would be farther away
             except psycopg.Error as error:
-                pause = await self._pause_after(
-                    error, query.name, attempts, sent=attempts.sent, repeatable=query.repeatable
-                )
+                pause = await self._pause_after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
             except BaseException as error:
-                if interrupts(error) and not attempts.is_back:
+                if interrupts(error) and not is_back:
                     await self.source.interrupted(error)
                 raise
             await sleep(pause)
-
-    async def _attempt(  # noqa: C901 - one more call would cost each append more
-        self, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts
-    ) -> Any:
-        # As `connection` does, without the cost of its generator (bench/test_overhead.py).
-        attempts.is_back = False
-        if self.source.ended is not None:
-            raise StoreClosed(self.source.ended)
-        asked, source = monotonic() if attempts.is_observed else 0.0, attempts.source or self.source
-        connection = await source.take(attempts.deadline)
-        succeeded = False
-        try:
-            if attempts.is_observed:
-                attempts.waited += monotonic() - asked
-                attempts.server = server_of(connection)
-            if attempts.deadline is not None:
-                set_deadline(connection, attempts.deadline)
-            if query is _CHECK:
-                require_server(connection)
-            elif self.schema.is_due(connection):
-                await check(self.schema, connection)
-            if self.schema.distributed:
-                query = query.distributed
-            attempts.sent = True
-            rows = await query.send(connection, parameters, self.source.spare)
-            if query is _CHECK:
-                await compare(self.schema, rows, connection)
-            succeeded = True
-        except BaseException as error:
-            if interrupts(error):
-                await self.source.discard(connection)
-            elif is_outdated(error):
-                await forget_statements(connection)
-            raise
-        finally:
-            await source.give_back(connection, commit=succeeded)
-            attempts.is_back = True
-        return rows
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Take a connection for a block; a pool's connection commits or rolls back at its end."""
         if self.source.ended is not None:
             raise StoreClosed(self.source.ended)
-        attempts = Attempts(0, self.deadline())
+        succeeded = is_back = False
         try:
-            connection = await self.source.take(attempts.deadline)
-            succeeded, begun_in = False, process()
+            connection = await self.source.take(self.deadline())
+            begun_in = process()
             with not_in_child(connection):
                 try:
                     yield connection
@@ -170,9 +165,9 @@ class AsyncRunner:
                 finally:
                     if process() == begun_in:
                         await self.source.give_back(connection, commit=succeeded)
-                    attempts.is_back = True
+                    is_back = True
         except BaseException as error:
-            if interrupts(error) and not attempts.is_back:
+            if interrupts(error) and not is_back:
                 await self.source.interrupted(error)
             raise
 

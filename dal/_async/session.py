@@ -49,6 +49,7 @@ class AsyncSession:
         "_may_be_stored",
         "_opening",
         "_store",
+        "_template",
         "_writes",
         "id",
         "metadata",
@@ -77,6 +78,8 @@ class AsyncSession:
         self.user_id = validate.user(user_id, self._backend.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
         self._opening: Opening = {
+            "session_id": self.id,
+            "owner": self._backend.owner,
             "source": self.source,
             "user_id": self.user_id,
             "parent_id": self.parent_id,
@@ -89,6 +92,8 @@ class AsyncSession:
         An append sets it, and so does an `open`, a `record` or a change that finds the session; `delete` clears it. A
         refused append does not change it. So False means "not known", not "not stored".
         """
+        self._template: list[Any] | None = None
+        """The values of an append without those of the message, once there was an append."""
         self._existing = validate.flag("existing", existing)
         self._may_be_stored = session_id is not None
         number = None if at_least is None else validate.number("at_least", at_least, least=0)
@@ -119,7 +124,9 @@ class AsyncSession:
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
-        return (await send(self, prepare(self, [message], session_metadata, if_next)))[0]
+        append = prepare(self, [message], session_metadata, if_next)
+        await send(self, append)
+        return message.stored(self.id, append.rows[0])
 
     async def append_all(
         self,
@@ -135,7 +142,9 @@ class AsyncSession:
         append = prepare_all(self, messages, session_metadata, if_next)
         if not append.messages and session_metadata is not None:
             raise InvalidInput("messages", "is empty; without a message, call update_metadata")
-        return await send(self, append) if append.messages else ()
+        if append.messages:
+            await send(self, append)
+        return append.stored
 
     async def open(self, latest: int = 20) -> Opened:
         """Read the record, the latest messages and the agents in one round trip, at the start of a turn."""
@@ -395,11 +404,6 @@ class AsyncSession:
 
     def _parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         return {"session_id": self.id, "owner": self._backend.owner, **parameters}
-
-    def _note_append(self, last: Message) -> None:
-        """Note an append by its last message, for later reads from a standby."""
-        if self._writes is not None:
-            self._writes.add_append(last)
 
     def _note_change(self, outcome: object) -> None:
         """Note what another change has returned, or None if a write failed, for later reads from a standby."""

@@ -22,7 +22,7 @@ from dal.own_writes import OwnWrites
 from dal.retries import Attempts
 from dal.rows import Position
 from dal.schema.check import SchemaCheck
-from dal.sql.loader import Statement
+from dal.sql.loader import Parameters, Statement
 
 _POSITION: AsyncQuery = async_queries.sessions.position
 
@@ -72,16 +72,16 @@ class AsyncPositionedRead(AsyncQuery):
     async def send(
         self,
         connection: AsyncConnection[Any],
-        parameters: dict[str, Any],
+        parameters: Parameters,
         spare: AsyncSpare | None = None,  # noqa: ARG002 - cursors of a pipeline cannot be used again
     ) -> tuple[Position | None, Any]:
         """Return the position, None if the session is not stored, and the rows as the query does."""
         position, rows = _POSITION.cursor(connection), self.cursor(connection)
-        of_session = {"session_id": self._session_id, "owner": parameters.get("owner")}
+        of_session = {"session_id": self._session_id, "owner": self.named(parameters).get("owner")}
         async with connection.pipeline():
             await position.execute(_POSITION.sql, _POSITION.bind(of_session))
             await rows.execute(self.sql, self.bind(parameters))
-        return _POSITION.rows(await position.fetchall()), self.rows(await rows.fetchall())
+        return await _POSITION.fetch(position), await self.fetch(rows)
 
 
 class AsyncStandby:
@@ -111,7 +111,7 @@ class AsyncStandby:
             await self._primary.close()
 
     async def _read(
-        self, writes: OwnWrites | None, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts
+        self, writes: OwnWrites | None, query: AsyncQuery, parameters: Parameters, attempts: Attempts
     ) -> Any:
         if writes is not None and writes.unknown:
             return await self._learn(writes, query, parameters, attempts)
@@ -129,7 +129,7 @@ class AsyncStandby:
         return await self._primary.run_with_retries(query, parameters, attempts)
 
     async def _from_standby(
-        self, writes: OwnWrites | None, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts
+        self, writes: OwnWrites | None, query: AsyncQuery, parameters: Parameters, attempts: Attempts
     ) -> Any:
         """Read from the standby; if it is behind, read again until it is not, or raise _Behind."""
         began = monotonic()
@@ -151,7 +151,7 @@ class AsyncStandby:
         finally:
             attempts.server, attempts.waited = asked.server, asked.waited
 
-    async def _learn(self, writes: OwnWrites, query: AsyncQuery, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    async def _learn(self, writes: OwnWrites, query: AsyncQuery, parameters: Parameters, attempts: Attempts) -> Any:
         """Read from the primary, and note the session's position there."""
         unknown = writes.unknown
         position, rows = await self._primary.run_with_retries(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dal import validate
 from dal._sync.parallel import run_all
@@ -17,6 +17,7 @@ from dal.appends import (
     Append,
     CheckedMessage,
     Conditions,
+    Opening,
     batch_parameters,
     check_call,
     check_new,
@@ -34,6 +35,11 @@ _APPEND: Query = queries.messages.append
 _APPEND_ALL: Query = queries.messages.append_all
 
 
+_OF_MESSAGE = ("message_id", "role", "agent_id", "content", "metadata")
+_MESSAGE_ID, _ROLE, _AGENT_ID, _CONTENT, _METADATA = [_APPEND.names.index(name) for name in _OF_MESSAGE]
+"""The places of a message's values."""
+
+
 class Appends:
     """Sends each append at once. An error after which it may be stored has the ids with which it can be repeated."""
 
@@ -46,12 +52,11 @@ class Appends:
             self.send_all([append], attempts)
             return
         try:
-            row = self._runner.send(_APPEND, append.parameters(), attempts)
+            row = self._runner.send(_APPEND, _values(append), attempts)
         except ServerUnavailable as error:
             error.message_ids = append.message_ids
             raise
-        if row is not None:
-            append.rows[0] = row
+        append.rows = (row,)
 
     def send_all(
         self, appends: Sequence[Append], attempts: Attempts | None = None, *, patience: float | None = None
@@ -97,6 +102,31 @@ class Appends:
         """Do nothing: there is no queue."""
 
 
+def _template(opening: Opening, conditions: Conditions) -> list[Any]:
+    """Bind the values of the statement that stores one message, without those of the message."""
+    return _APPEND.bind(
+        {
+            **opening,
+            "if_next": conditions.if_next,
+            "must_exist": conditions.creates_none,
+            "session_changes": conditions.json_session_changes,
+            **dict.fromkeys(_OF_MESSAGE),
+        }
+    )
+
+
+def _values(append: Append) -> list[Any]:
+    """Return the values of the statement that stores an append's only message."""
+    (message,) = append.messages
+    values = (append.template or _template(append.opening, append.conditions)).copy()
+    values[_MESSAGE_ID] = message.message_id
+    values[_ROLE] = message.role
+    values[_AGENT_ID] = message.agent_id
+    values[_CONTENT] = message.content
+    values[_METADATA] = message.json_metadata
+    return values
+
+
 def prepare(
     session: Session,
     messages: Sequence[CheckedMessage],
@@ -105,7 +135,10 @@ def prepare(
 ) -> Append:
     """Create an append of checked messages."""
     opening, conditions = session._opening, UNCONDITIONAL
-    if changes is not None or if_next is not None or session._existing:
+    if changes is None and if_next is None and not session._existing:
+        template = session._template = session._template or _template(opening, conditions)
+    else:
+        template = None
         conditions = Conditions(
             validate.next_number(if_next),
             session._existing,
@@ -115,7 +148,7 @@ def prepare(
         merged = validate.metadata("session_metadata", {**session.metadata, **changes})
         opening = {**opening, "session_metadata": merged}
     session._may_be_stored = True
-    return Append(session.id, session._backend.owner, opening, messages, conditions)
+    return Append(opening, messages, conditions, template)
 
 
 def prepare_all(
@@ -128,19 +161,18 @@ def prepare_all(
     return prepare(session, checked, changes, if_next)
 
 
-def send(session: Session, append: Append) -> tuple[Message, ...]:
-    """Send an append to a session, and return the stored messages."""
+def send(session: Session, append: Append) -> None:
+    """Send an append to a session; raise an error unless its messages are stored."""
     try:
         session._backend.appends.send(append)
     except BaseException:
         session._note_change(None)
         raise
-    stored = append.stored
-    if stored is None:
+    if not append.is_stored:
         raise _refusal(session, append)
-    session._note_append(stored[-1])
+    if session._writes is not None:
+        session._writes.add_append(append.rows[-1].sequence)
     session.persisted = True
-    return stored
 
 
 def _refusal(session: Session, append: Append) -> DalError:
@@ -180,11 +212,11 @@ def _outcomes(store: SessionStore, given: Sequence[tuple[Session, CheckedMessage
 
 def _outcomes_of(session: Session, append: Append) -> Iterator[Message | DalError]:
     """Iterate over the outcomes of the messages: the stored messages in order, or the same error for all."""
-    stored = append.stored
     if append.error is not None:
         session._note_change(None)
-    if stored is None:
+    if not append.is_stored:
         return repeat(_refusal(session, append))
-    session._note_append(stored[-1])
+    if session._writes is not None:
+        session._writes.add_append(append.rows[-1].sequence)
     session.persisted = True
-    return iter(stored)
+    return iter(append.stored)

@@ -51,11 +51,10 @@ def replace_from(session: Session, sequence: int, append: Append, *, keep: bool)
         error.message_ids = append.message_ids
         raise
     distribute_rows([append], [row for row in rows if row.position is not None])
-    stored = append.stored
-    if stored is None:
+    if not append.is_stored:
         raise _incomplete(append, least, query.name)
     session.persisted = True
-    return stored
+    return append.stored
 
 
 def _run(
@@ -80,11 +79,11 @@ def _run(
 
 def _incomplete(append: Append, sequence: int, query: str) -> DalError:
     """Return the error of a replacement whose new messages are not all stored."""
-    for n, row in append.rows.items():
-        if not row.is_same:
+    for message, row in zip(append.messages, append.rows, strict=True):
+        if row is not None and not row.is_same:
             return MessageConflict(
-                f"session {append.session_id!r} holds a message {append.messages[n].message_id!r} before number "
-                f"{sequence}; give the new message another id, or none",
+                f"session {append.session_id!r} holds a message {message.message_id!r} before number {sequence}; give "
+                "the new message another id, or none",
                 query=query,
             )
     return StatementFailed(

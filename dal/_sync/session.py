@@ -50,6 +50,7 @@ class Session:
         "_may_be_stored",
         "_opening",
         "_store",
+        "_template",
         "_writes",
         "id",
         "metadata",
@@ -78,6 +79,8 @@ class Session:
         self.user_id = validate.user(user_id, self._backend.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
         self._opening: Opening = {
+            "session_id": self.id,
+            "owner": self._backend.owner,
             "source": self.source,
             "user_id": self.user_id,
             "parent_id": self.parent_id,
@@ -90,6 +93,8 @@ class Session:
         An append sets it, and so does an `open`, a `record` or a change that finds the session; `delete` clears it. A
         refused append does not change it. So False means "not known", not "not stored".
         """
+        self._template: list[Any] | None = None
+        """The values of an append without those of the message, once there was an append."""
         self._existing = validate.flag("existing", existing)
         self._may_be_stored = session_id is not None
         number = None if at_least is None else validate.number("at_least", at_least, least=0)
@@ -120,7 +125,9 @@ class Session:
         """
         sanitize = self._backend.sanitize
         message = check_message(role, content, agent_id, metadata, message_id, sanitize=sanitize)
-        return (send(self, prepare(self, [message], session_metadata, if_next)))[0]
+        append = prepare(self, [message], session_metadata, if_next)
+        send(self, append)
+        return message.stored(self.id, append.rows[0])
 
     def append_all(
         self,
@@ -136,7 +143,9 @@ class Session:
         append = prepare_all(self, messages, session_metadata, if_next)
         if not append.messages and session_metadata is not None:
             raise InvalidInput("messages", "is empty; without a message, call update_metadata")
-        return send(self, append) if append.messages else ()
+        if append.messages:
+            send(self, append)
+        return append.stored
 
     def open(self, latest: int = 20) -> Opened:
         """Read the record, the latest messages and the agents in one round trip, at the start of a turn."""
@@ -390,11 +399,6 @@ class Session:
 
     def _parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         return {"session_id": self.id, "owner": self._backend.owner, **parameters}
-
-    def _note_append(self, last: Message) -> None:
-        """Note an append by its last message, for later reads from a standby."""
-        if self._writes is not None:
-            self._writes.add_append(last)
 
     def _note_change(self, outcome: object) -> None:
         """Note what another change has returned, or None if a write failed, for later reads from a standby."""

@@ -22,7 +22,7 @@ from dal.own_writes import OwnWrites
 from dal.retries import Attempts
 from dal.rows import Position
 from dal.schema.check import SchemaCheck
-from dal.sql.loader import Statement
+from dal.sql.loader import Parameters, Statement
 
 _POSITION: Query = queries.sessions.position
 
@@ -72,16 +72,16 @@ class PositionedRead(Query):
     def send(
         self,
         connection: Connection[Any],
-        parameters: dict[str, Any],
+        parameters: Parameters,
         spare: Spare | None = None,  # noqa: ARG002 - cursors of a pipeline cannot be used again
     ) -> tuple[Position | None, Any]:
         """Return the position, None if the session is not stored, and the rows as the query does."""
         position, rows = _POSITION.cursor(connection), self.cursor(connection)
-        of_session = {"session_id": self._session_id, "owner": parameters.get("owner")}
+        of_session = {"session_id": self._session_id, "owner": self.named(parameters).get("owner")}
         with connection.pipeline():
             position.execute(_POSITION.sql, _POSITION.bind(of_session))
             rows.execute(self.sql, self.bind(parameters))
-        return _POSITION.rows(position.fetchall()), self.rows(rows.fetchall())
+        return _POSITION.fetch(position), self.fetch(rows)
 
 
 class Standby:
@@ -110,7 +110,7 @@ class Standby:
         finally:
             self._primary.close()
 
-    def _read(self, writes: OwnWrites | None, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    def _read(self, writes: OwnWrites | None, query: Query, parameters: Parameters, attempts: Attempts) -> Any:
         if writes is not None and writes.unknown:
             return self._learn(writes, query, parameters, attempts)
         if not self._is_resting():
@@ -126,9 +126,7 @@ class Standby:
                 return rows
         return self._primary.run_with_retries(query, parameters, attempts)
 
-    def _from_standby(
-        self, writes: OwnWrites | None, query: Query, parameters: dict[str, Any], attempts: Attempts
-    ) -> Any:
+    def _from_standby(self, writes: OwnWrites | None, query: Query, parameters: Parameters, attempts: Attempts) -> Any:
         """Read from the standby; if it is behind, read again until it is not, or raise _Behind."""
         began = monotonic()
         deadline = None if attempts.deadline is None else (began + attempts.deadline) / 2  # The rest is the primary's.
@@ -149,7 +147,7 @@ class Standby:
         finally:
             attempts.server, attempts.waited = asked.server, asked.waited
 
-    def _learn(self, writes: OwnWrites, query: Query, parameters: dict[str, Any], attempts: Attempts) -> Any:
+    def _learn(self, writes: OwnWrites, query: Query, parameters: Parameters, attempts: Attempts) -> Any:
         """Read from the primary, and note the session's position there."""
         unknown = writes.unknown
         position, rows = self._primary.run_with_retries(PositionedRead(query, writes.session_id), parameters, attempts)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -48,20 +49,28 @@ class MetadataLoader(JsonbBinaryLoader):
         return {} if data == _EMPTY else json.loads(bytes(data[1:]))
 
 
+Parameters = dict[str, Any] | list[Any]
+"""The parameters of a statement by name, or the values that its `bind` has returned."""
+
+
 class Statement:
     """One query file: its name, its SQL as it is sent, and the record that a row becomes."""
 
     __slots__ = (
         "_bigints",
-        "_numbered",
+        "_places",
         "_second_forms",
+        "_values",
         "has_metadata",
+        "is_small",
         "many",
         "name",
+        "names",
         "parameters",
         "path",
         "record",
         "repeatable",
+        "row_factory",
         "sql",
     )
 
@@ -71,8 +80,11 @@ class Statement:
         self.sql: bytes = source.sql.encode()
         self.many = _OPERATORS[source.operation]
         self.parameters = frozenset(numbered)
-        self._numbered = tuple(numbered)
+        self.names = tuple(numbered)
         """The parameters by number."""
+        self._values = _getter(self.names)
+        self._places: list[int] | None = None
+        """For a second form: the numbers of its parameters in the first one, from 0."""
         self._bigints = sorted({int(number) - 1 for number in _BIGINT.findall(source.sql)})
         """The places of the parameters that are cast to bigint."""
         header = HEADERS.get(self.name)
@@ -81,6 +93,9 @@ class Statement:
         self.record = header.record
         self.repeatable = header.repeatable
         self.has_metadata = "metadata" in {column.name for column in fields(self.record)}
+        self.is_small = not self.many and not self.has_metadata
+        """True if it returns at most one row, without metadata: its cursor can be used again."""
+        self.row_factory = _row_factory(self.record)
         self._second_forms: SecondForms | None = None
 
     @property
@@ -91,33 +106,54 @@ class Statement:
     def __repr__(self) -> str:
         return f"<query {self.name}({', '.join(sorted(self.parameters))})>"
 
-    def bind(self, given: dict[str, Any]) -> list[Any]:
+    def bind(self, given: Parameters) -> list[Any]:
         """Check the names of the parameters, and return the values to send, every int as an int8. `owner` is optional.
 
         psycopg sends an int as the smallest possible type, and would prepare the statement again for each type.
+        Values that the first form of this statement has bound are only put into the order of this form.
         """
-        if "owner" in self.parameters:
-            given.setdefault("owner", None)
+        if isinstance(given, list):
+            return given if self._places is None else [given[place] for place in self._places]
         try:
-            values = list(map(given.__getitem__, self._numbered))
+            values = [*self._values(given)]
         except KeyError:
             values = []
-        if not len(values) == len(given) == len(self.parameters):
-            differences = {"missing": self.parameters - given.keys(), "unknown": given.keys() - self.parameters}
-            wrong = [f"{kind} {', '.join(sorted(names))}" for kind, names in differences.items() if names]
-            raise TypeError(f"query {self.name}: {'; '.join(wrong)}")
+        if len(values) != len(given):
+            values = self._completed(given)
         for n in self._bigints:
             if type(values[n]) is int:
                 values[n] = Int8(values[n])
         return values
 
-    def rows(self, rows: Sequence[Any]) -> Any:
-        """Return all rows, or the only row or None of a statement that returns at most one."""
-        if self.many:
-            return rows
-        if len(rows) > 1:
-            raise QueryFileError(f"query {self.name} returned {len(rows)} rows, and at most one is expected")
-        return rows[0] if rows else None
+    def named(self, given: Parameters) -> dict[str, Any]:
+        """Return parameters by name, even if they are bound."""
+        return dict(zip(self.names, given, strict=True)) if isinstance(given, list) else given
+
+    def _completed(self, given: dict[str, Any]) -> list[Any]:
+        """Return the values, with `owner` even if it is missing; raise an error if any other name is wrong."""
+        if "owner" in self.parameters:
+            given.setdefault("owner", None)
+        differences = {"missing": self.parameters - given.keys(), "unknown": given.keys() - self.parameters}
+        wrong = [f"{kind} {', '.join(sorted(names))}" for kind, names in differences.items() if names]
+        if wrong:
+            raise TypeError(f"query {self.name}: {'; '.join(wrong)}")
+        return [*self._values(given)]
+
+
+def _getter(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """Return a function that returns the values of these keys."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda given: tuple([given[name] for name in names])
+
+
+def _row_factory(record: type[Any]) -> Callable[[Any], Callable[[Sequence[Any]], Any]]:
+    """Return a row factory as psycopg's args_row, which makes a function of its own for each execution."""
+
+    def make(values: Sequence[Any]) -> Any:
+        return record(*values)
+
+    return lambda _: make
 
 
 class Folder(aiosql.queries.Queries):
@@ -200,6 +236,8 @@ class SecondForms:
         other = self._forms.get(statement.name, statement)
         if (statement.parameters, statement.many) != (other.parameters, other.many):
             raise QueryFileError(f"{other.path}: its parameters and operator must be those of {statement.path}")
+        if other is not statement and other._places is None:  # noqa: SLF001 - a part of loading it
+            other._places = [statement.names.index(name) for name in other.names]  # noqa: SLF001 - as above
         return other
 
 

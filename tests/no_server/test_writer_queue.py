@@ -30,8 +30,9 @@ class QueuedCall(Call):
 
 def call_to(session_id, deadline=None, message_id=None, owner=None, conditions=UNCONDITIONAL):
     message = CheckedMessage("user", "x", None, None, "{}", message_id or f"{next(NUMBERS)}")
-    opening = {"source": None, "user_id": None, "parent_id": None, "session_metadata": "{}"}
-    return QueuedCall(Append(session_id, owner, opening, [message], conditions), deadline)
+    opening = {"session_id": session_id, "owner": owner, "source": None, "user_id": None, "parent_id": None}
+    opening["session_metadata"] = "{}"
+    return QueuedCall(Append(opening, [message], conditions), deadline)
 
 
 EXISTING = Conditions(must_exist=True)

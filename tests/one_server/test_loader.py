@@ -126,3 +126,14 @@ def test_integers_are_sent_as_int8(connection):
 def test_a_driver_error_keeps_its_kind(connection):
     with pytest.raises(psycopg.errors.InvalidTextRepresentation):
         dal.queries.messages.latest(connection, session_id="s", limit="many")
+
+
+def test_bound_values_fit_both_forms_of_a_query():
+    forms = [(query, query.distributed) for query in map(dal.queries.__getitem__, dal.queries)]
+    pairs = [(first, second) for first, second in forms if second is not first]
+    assert any(first.names != second.names for first, second in pairs), "the test can tell"
+    for first, second in pairs:
+        given = {name: f"the {name}" for name in first.names}
+        bound = first.bind(given)
+        assert second.bind(bound) == second.bind(given), first.name
+        assert first.named(bound) == first.named(given) == given

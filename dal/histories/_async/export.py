@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, AsyncPipeline, IsolationLevel
 from dal._async.queries import AsyncQuery, AsyncSpare, async_queries
 from dal._async.runner import AsyncRunner
 from dal.histories.pages import PAGE, MessagePages
-from dal.sql.loader import Statement
+from dal.sql.loader import Parameters, Statement
 
 
 async def export(
@@ -69,7 +69,7 @@ class AsyncOverlapped(AsyncQuery):
     async def send(
         self,
         connection: AsyncConnection[Any],
-        parameters: dict[str, Any],
+        parameters: Parameters,
         spare: AsyncSpare | None = None,  # noqa: ARG002 - cursors of a pipeline cannot be used again
     ) -> Any:
         """Send the statement, do the work, and return the rows as the query does."""
@@ -77,4 +77,4 @@ class AsyncOverlapped(AsyncQuery):
         await cursor.execute(self.sql, self.bind(parameters))
         self._work()
         await self._pipeline.sync()  # Else the statement would stay open until the next one is sent.
-        return self.rows(await cursor.fetchall())
+        return await self.fetch(cursor)

@@ -12,7 +12,7 @@ from psycopg import Connection, IsolationLevel, Pipeline
 from dal._sync.queries import Query, Spare, queries
 from dal._sync.runner import Runner
 from dal.histories.pages import PAGE, MessagePages
-from dal.sql.loader import Statement
+from dal.sql.loader import Parameters, Statement
 
 
 def export(
@@ -70,7 +70,7 @@ class Overlapped(Query):
     def send(
         self,
         connection: Connection[Any],
-        parameters: dict[str, Any],
+        parameters: Parameters,
         spare: Spare | None = None,  # noqa: ARG002 - cursors of a pipeline cannot be used again
     ) -> Any:
         """Send the statement, do the work, and return the rows as the query does."""
@@ -78,4 +78,4 @@ class Overlapped(Query):
         cursor.execute(self.sql, self.bind(parameters))
         self._work()
         self._pipeline.sync()  # Else the statement would stay open until the next one is sent.
-        return self.rows(cursor.fetchall())
+        return self.fetch(cursor)
