@@ -87,6 +87,23 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleSession:
+    """An idle session that was deleted, or the first one if none was."""
+
+    session_id: str
+    is_deleted: bool
+    next_sequence: int | None
+    """Set if it has more messages than one statement may delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedRange:
+    """The number of messages that were deleted."""
+
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErasureStep:
     """The outcome of one step of an erasure: how many sessions it found, and what it deleted."""
 
@@ -95,6 +112,10 @@ class ErasureStep:
     messages: int
     removed_messages: int
     forks: list[str]
+    first_id: str | None
+    """The first session that it found; None if it found none."""
+    next_sequence: int | None
+    """Set if that has more messages than one statement may delete. Then nothing was deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -354,7 +354,12 @@ class Model:
         """Among sessions that were idle equally long, take those that the server reports as `deleted`."""
         idle = [stored for stored in self.all() if stored.updated_at < before and stored.status != "trashed"]
         idle.sort(key=lambda one: (one.listed_at, one.session_id not in deleted, one.session_id not in self.held))
-        taken = [stored.session_id for stored in idle[:limit] if stored.session_id not in self.held]
+        taken = []
+        for passed_over in range(len(idle)):
+            ids = [stored.session_id for stored in idle[passed_over : passed_over + limit]]
+            taken = [session_id for session_id in ids if session_id not in self.held]
+            if taken:
+                break
         for session_id in taken:
             self._bury(self.sessions[session_id])
         return taken

@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import dal
 from dal.gate.measure.cost import Cost, cost_of
-from dal.rows import Appended, Deleted
+from dal.rows import Appended, IdleSession
 
 
 def synchronous(connection: psycopg.Connection, pool: ConnectionPool) -> None:
@@ -113,9 +113,9 @@ def query_files(connection: psycopg.Connection) -> None:
     assert_type(dal.queries.sessions.get(connection, session_id="chat-1"), dal.SessionRecord | None)
     idle = datetime.now(UTC)
     deleted = dal.queries.sessions.delete_idle(
-        connection, idle_since=idle, statuses=["active"], passed_over=0, limit=5, patience=None
+        connection, idle_since=idle, statuses=["active"], passed_over=0, limit=5, message_limit=None, patience=None
     )
-    assert_type(deleted, list[Deleted])
+    assert_type(deleted, list[IdleSession])
     stored = dal.queries.messages.append(
         connection,
         session_id="chat-1",

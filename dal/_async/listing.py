@@ -6,12 +6,16 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from psycopg import IsolationLevel, Rollback
+
 from dal import validate
 from dal._async.backend import AsyncBackend
 from dal._async.queries import AsyncQuery, async_queries
+from dal._async.runner import AsyncRunner
 from dal.errors import DalError, InvalidInput, StatementFailed
 from dal.own_writes import OwnWrites
 from dal.records import Purged, SessionPage, Status
+from dal.rows import IdleSession
 
 _LISTS: dict[tuple[str, ...], AsyncQuery] = {
     (): async_queries.sessions.list,
@@ -99,13 +103,16 @@ async def list_agents(
     return {session_id: found.get(session_id, ()) for session_id in wanted}
 
 
-async def delete_idle(backend: AsyncBackend, before: datetime, most: int, status: Status | None) -> tuple[str, ...]:
+async def delete_idle(
+    backend: AsyncBackend, before: datetime, most: int, status: Status | None, message_limit: int
+) -> tuple[str, ...]:
     """Delete at most `most` sessions, without waiting for locks, and return their ids.
 
     The statement skips sessions whose row is locked. A locked row that refers to a session, such as one of a
     service's own table, is found only by the delete, which then fails as a whole. So the next attempts take fewer
     sessions, down to the one that cannot be deleted, and skip that one.
-    In a transaction of the caller's the statement waits for locks, since a lock_timeout would outlast it.
+    In a transaction of the caller's the statement waits for locks, since a lock_timeout would outlast it, and deletes
+    any number of messages, since shorter statements would not make that transaction shorter.
     """
     wanted: dict[str, Any] = {
         "idle_since": validate.moment("before", before),
@@ -116,17 +123,61 @@ async def delete_idle(backend: AsyncBackend, before: datetime, most: int, status
         wanted["user_id"] = backend.owner
         query = async_queries.sessions.delete_idle_of_user
     most = validate.number("limit", most, least=1)
-    patience = _PATIENCE if backend.runner.source.has_own_transaction else None
-    passed_over, limit = 0, most
+    in_step = validate.number("message_limit", message_limit, least=1)
+    is_own = backend.runner.source.has_own_transaction
+    wanted |= {"message_limit": in_step, "patience": _PATIENCE} if is_own else {"message_limit": None, "patience": None}
+    passed_over, limit, tried = 0, most, None
     while True:
         try:
-            rows = await backend.runner.run(query, passed_over=passed_over, limit=limit, patience=patience, **wanted)
+            rows = await backend.runner.run(query, passed_over=passed_over, limit=limit, **wanted)
         except StatementFailed as error:
-            if error.sqlstate != _LOCK_NOT_AVAILABLE or patience is None:
+            if error.sqlstate != _LOCK_NOT_AVAILABLE or not is_own:
                 raise
             passed_over, limit = (passed_over, limit // 2) if limit > 1 else (passed_over + 1, most)
+            continue
+        if not rows or rows[0].is_deleted or not is_own:
+            return tuple([row.session_id for row in rows if row.is_deleted])
+        first: IdleSession = rows[0]
+        if first.next_sequence is None or first.session_id == tried:
+            passed_over += 1
+        elif await _delete_long(backend.runner, query, first, {**wanted, "passed_over": passed_over}):
+            return (first.session_id,)
         else:
-            return tuple([row.session_id for row in rows])
+            tried = first.session_id
+
+
+async def _delete_long(runner: AsyncRunner, query: AsyncQuery, long: IdleSession, wanted: dict[str, Any]) -> bool:
+    """Delete a session with more messages than a statement may delete, by several statements in one transaction.
+
+    Return False if it is in use. Then nothing was deleted.
+    """
+    in_step, is_deleted = wanted["message_limit"], False
+    async with runner.exclusive_transaction(query.name, IsolationLevel.READ_COMMITTED) as (_, transaction):
+        try:
+            await delete_messages(transaction, long.session_id, long.next_sequence, in_step, wanted["patience"])
+            rows = await transaction.run(query, **wanted | {"limit": 1, "message_limit": None})
+        except StatementFailed as error:
+            if error.sqlstate != _LOCK_NOT_AVAILABLE:
+                raise
+            rows = []
+        is_deleted = any(row.is_deleted and row.session_id == long.session_id for row in rows)
+        if not is_deleted:  # It is locked, or it was changed, so that the statement found another session.
+            raise Rollback
+    return is_deleted
+
+
+async def delete_messages(
+    transaction: AsyncRunner, session_id: str | None, next_sequence: int | None, in_step: int, patience: str | None
+) -> None:
+    """Delete the messages of a session, before the session is deleted in the same transaction."""
+    for first in range(0, next_sequence or 0, in_step):
+        await transaction.run(
+            async_queries.messages.delete_range,
+            session_id=session_id,
+            first=first,
+            last=first + in_step - 1,
+            patience=patience,
+        )
 
 
 async def purge(backend: AsyncBackend, before: datetime, most: int) -> Purged:

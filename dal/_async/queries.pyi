@@ -129,6 +129,16 @@ class _MessagesBefore(AsyncQuery):
         Returns: Message; in reading order; no row before the first message, or if the session is not stored.
         """
 
+class _MessagesDeleteRange(AsyncQuery):
+    async def __call__(
+        self, connection: AsyncConnection[Any], /, *, session_id: str, first: int, last: int, patience: str | None
+    ) -> rows.DeletedRange | None:
+        """Delete the messages of a session with the numbers from `first` to `last`. It is a step in the deletion of the
+        session, which sessions.delete_idle or sessions.erase_user completes in the same transaction.
+
+        Returns: DeletedRange; the number of deleted messages, in one row; never no row.
+        """
+
 class _MessagesExport(AsyncQuery):
     async def __call__(
         self,
@@ -280,6 +290,7 @@ class _Messages:
     append: _MessagesAppend
     append_all: _MessagesAppendAll
     before: _MessagesBefore
+    delete_range: _MessagesDeleteRange
     export: _MessagesExport
     get: _MessagesGet
     latest: _MessagesLatest
@@ -420,13 +431,17 @@ class _SessionsDeleteIdle(AsyncQuery):
         statuses: list[str],
         passed_over: int,
         limit: int,
+        message_limit: int | None,
         patience: str | None,
-    ) -> list[rows.Deleted]:
+    ) -> list[rows.IdleSession]:
         """Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
-        most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
+        most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it returns no
+        row, so that no statement runs for long.
         Each leaves a tombstone, as a session that delete deletes.
 
-        Returns: Deleted; no row if no session has been idle for that long.
+        Returns: IdleSession; no row if no session has been idle for that long. Otherwise the deleted
+          sessions; if none could be deleted, the first one, with its next_sequence if it has more than `message_limit`
+          messages.
         """
 
 class _SessionsDeleteIdleOfUser(AsyncQuery):
@@ -440,25 +455,30 @@ class _SessionsDeleteIdleOfUser(AsyncQuery):
         statuses: list[str],
         passed_over: int,
         limit: int,
+        message_limit: int | None,
         patience: str | None,
-    ) -> list[rows.Deleted]:
+    ) -> list[rows.IdleSession]:
         """Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
-        first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
+        first, at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
+        returns no row, so that no statement runs for long.
         Each leaves a tombstone, as a session that delete deletes.
 
-        Returns: Deleted; no row if no session of the user has been idle for that long.
+        Returns: IdleSession; no row if no session of the user has been idle for that long. Otherwise the deleted
+          sessions; if none could be deleted, the first one, with its next_sequence if it has more than `message_limit`
+          messages.
         """
 
 class _SessionsEraseUser(AsyncQuery):
     async def __call__(
-        self, connection: AsyncConnection[Any], /, *, user_id: str | None, limit: int
+        self, connection: AsyncConnection[Any], /, *, user_id: str | None, limit: int, message_limit: int | None
     ) -> rows.ErasureStep | None:
-        """Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
-        deleted. Call it until it finds nothing.
+        """Delete at most `limit` sessions of a user, with at most `message_limit` messages unless that is null, and
+        everything else that is stored of them, and count what was deleted. Call it until it finds nothing.
 
         Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
-          the user's sessions, up to the limit; `forks` has the ids of other users' forks of the deleted sessions,
-          and of forks of those.
+          the user's sessions, up to the limit, and `first_id` the first of them, with its next_sequence if it has
+          more than `message_limit` messages; `forks` has the ids of other users' forks of the deleted sessions, and of
+          forks of those.
         """
 
 class _SessionsExport(AsyncQuery):

@@ -256,27 +256,39 @@ class SessionStore:
         """
         return list_agents(self._backend, session_ids)
 
-    def delete_idle(self, before: datetime, limit: int = 1000, *, status: Status | None = None) -> tuple[str, ...]:
+    def delete_idle(
+        self, before: datetime, limit: int = 1000, *, status: Status | None = None, message_limit: int = 10_000
+    ) -> tuple[str, ...]:
         """Delete at most `limit` sessions without activity since `before`, and return their ids.
 
         Trashed sessions are left out, unless `status` is "trashed": then it deletes those trashed before that time.
 
+        A statement deletes at most `message_limit` messages. A session with more is deleted alone, by several
+        statements in one transaction, so it is either deleted or unchanged. In a transaction of yours, there is no such
+        limit.
+
         It skips sessions that are being written to, and sessions with a locked row in another table, such as one of
         yours that refers to messages. Call it until it returns nothing.
         """
-        return delete_idle(self._backend, before, limit, status)
+        return delete_idle(self._backend, before, limit, status, message_limit)
 
     def erase_user(
-        self, user_id: str, limit: int = 100, *, progress: Callable[[Erased], object] | None = None
+        self,
+        user_id: str,
+        limit: int = 100,
+        *,
+        message_limit: int = 10_000,
+        progress: Callable[[Erased], object] | None = None,
     ) -> Erased:
         """Delete everything that is stored of a user, and return a receipt.
 
-        Each statement deletes at most `limit` whole sessions, of any status, with their removed messages and changes.
+        Each statement deletes at most `limit` whole sessions, of any status, with their removed messages and changes,
+        and at most `message_limit` messages. A session with more is deleted by several statements in one transaction.
         It waits for those who write to them. Only tombstones are left, without the user's id. After each statement,
         `progress` is called with what was deleted so far. If it is interrupted, call it again for the rest; the receipt
         then lacks what was deleted before. Stop the user's own calls first: a session that is begun afterwards stays.
         """
-        return erase_user(self._backend, user_id, limit, progress)
+        return erase_user(self._backend, user_id, limit, message_limit, progress)
 
     def purge(self, before: datetime, limit: int = 1000) -> Purged:
         """Remove the tombstones and the removed messages that are older than `before`: at most `limit` of each.

@@ -1,6 +1,7 @@
--- name: delete_idle_of_user(user_id, idle_since, statuses, passed_over, limit, patience)
+-- name: delete_idle_of_user(user_id, idle_since, statuses, passed_over, limit, message_limit, patience)
 -- Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
--- first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
+-- first, at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
+-- returns no row, so that no statement runs for long.
 -- Each leaves a tombstone, as a session that delete deletes.
 --
 -- One statement: A session that is being written to is skipped, not waited for. A session that was written
@@ -8,7 +9,9 @@
 --   statement only, or null. The statement never waits for rows of sessions, but another transaction may have
 --   locked a row that is deleted with one of them, for example in a table that references messages. Then the
 --   statement fails with 55P03 and deletes nothing. The store halves `limit`, and finally skips that session:
---   the scan begins after `passed_over` sessions. A session whose place is in the future, because a clock was
+--   the scan begins after `passed_over` sessions. It also skips the first session if nothing was deleted: it
+--   is in use, or has more than `message_limit` messages. The store then deletes the latter in a transaction, with
+--   messages.delete_range before this statement. A session whose place is in the future, because a clock was
 --   ahead, gets the present time as its place, and its idle time starts from there. If only updated_at is in
 --   the future, as after an import, its place decides. A trashed session is idle since it was trashed, which
 --   is its place.
@@ -24,7 +27,9 @@
 --   any rows of messages FOR UPDATE; waits for rows of messages, removed_messages, changes
 -- Never: Seq Scan on messages
 -- Repeat: not safe: the ids of the deleted sessions would be lost. Call it again for the remaining ones.
--- Returns: Deleted; no row if no session of the user has been idle for that long.
+-- Returns: IdleSession; no row if no session of the user has been idle for that long. Otherwise the deleted
+--   sessions; if none could be deleted, the first one, with its next_sequence if it has more than `message_limit`
+--   messages.
 WITH patience AS (
     SELECT CASE WHEN :patience::text IS NOT NULL THEN set_config('lock_timeout', :patience::text, true) END AS set_to
 ),
@@ -54,30 +59,48 @@ relisted AS (
 
 candidate AS (
     SELECT
-        c.session_id,
-        c.status
-    FROM unnest((SELECT :statuses::text[])) AS wanted (status)
-    CROSS JOIN LATERAL (
+        w.session_id,
+        w.status,
+        w.listed_at,
+        w.message_count,
+        w.next_sequence,
+        (
+            :message_limit::bigint IS NULL
+            OR sum(w.message_count) OVER (ORDER BY w.listed_at, w.session_id) <= :message_limit::bigint
+        ) AS fits
+    FROM (
         SELECT
-            s.session_id,
-            s.status,
-            s.listed_at
-        FROM sessions AS s
-        WHERE
-            s.status = wanted.status
-            AND s.user_id = :user_id::text
-            AND s.listed_at < :idle_since::timestamptz
-            AND CASE
-                WHEN s.status = 'trashed' OR s.updated_at > statement_timestamp() + interval '1 hour' THEN s.listed_at
-                ELSE s.updated_at
-            END < :idle_since::timestamptz
-        ORDER BY s.listed_at, s.session_id
-        LIMIT :limit::bigint + :passed_over::bigint
-    ) AS c
-    CROSS JOIN patience
-    ORDER BY c.listed_at, c.session_id
-    LIMIT :limit::bigint
-    OFFSET :passed_over::bigint
+            c.session_id,
+            c.status,
+            c.listed_at,
+            c.message_count,
+            c.next_sequence
+        FROM unnest((SELECT :statuses::text[])) AS wanted (status)
+        CROSS JOIN LATERAL (
+            SELECT
+                s.session_id,
+                s.status,
+                s.listed_at,
+                s.message_count,
+                s.next_sequence
+            FROM sessions AS s
+            WHERE
+                s.status = wanted.status
+                AND s.user_id = :user_id::text
+                AND s.listed_at < :idle_since::timestamptz
+                AND CASE
+                    WHEN s.status = 'trashed' OR s.updated_at > statement_timestamp() + interval '1 hour'
+                        THEN s.listed_at
+                    ELSE s.updated_at
+                END < :idle_since::timestamptz
+            ORDER BY s.listed_at, s.session_id
+            LIMIT :limit::bigint + :passed_over::bigint
+        ) AS c
+        CROSS JOIN patience
+        ORDER BY c.listed_at, c.session_id
+        LIMIT :limit::bigint
+        OFFSET :passed_over::bigint
+    ) AS w
 ),
 
 idle AS MATERIALIZED (
@@ -95,29 +118,49 @@ idle AS MATERIALIZED (
             END < :idle_since::timestamptz
         FOR UPDATE SKIP LOCKED
     ) AS i
+    WHERE c.fits
 ),
 
 deleted AS (
     DELETE FROM sessions AS s
     WHERE s.session_id = any(array(SELECT i.session_id FROM idle AS i))
     RETURNING s.session_id, s.next_sequence, s.revision, s.created_at, s.updated_at
+),
+
+tombstone AS (
+    INSERT INTO sessions AS t (
+        session_id, status, metadata, next_sequence, message_count, revision, created_at, updated_at, listed_at
+    )
+    SELECT
+        d.session_id,
+        'deleted',
+        '{}',
+        d.next_sequence,
+        0,
+        d.revision + 1,
+        d.created_at,
+        CASE
+            WHEN d.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
+            ELSE greatest(d.updated_at, statement_timestamp())
+        END,
+        statement_timestamp()
+    FROM deleted AS d
+    RETURNING t.session_id
 )
 
-INSERT INTO sessions AS t (
-    session_id, status, metadata, next_sequence, message_count, revision, created_at, updated_at, listed_at
-)
 SELECT
-    d.session_id,
-    'deleted',
-    '{}',
-    d.next_sequence,
-    0,
-    d.revision + 1,
-    d.created_at,
-    CASE
-        WHEN d.updated_at > statement_timestamp() + interval '1 hour' THEN statement_timestamp()
-        ELSE greatest(d.updated_at, statement_timestamp())
-    END,
-    statement_timestamp()
-FROM deleted AS d
-RETURNING t.session_id;
+    t.session_id,
+    true AS is_deleted,
+    NULL::bigint AS next_sequence
+FROM tombstone AS t
+UNION ALL
+(
+    SELECT
+        c.session_id,
+        false AS is_deleted,
+        CASE WHEN c.message_count > :message_limit::bigint THEN c.next_sequence END AS next_sequence
+    FROM candidate AS c
+    WHERE NOT EXISTS (SELECT FROM idle)
+    ORDER BY c.listed_at, c.session_id
+    LIMIT 1
+);

@@ -1,6 +1,6 @@
--- name: erase_user(user_id, limit)^
--- Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
--- deleted. Call it until it finds nothing.
+-- name: erase_user(user_id, limit, message_limit)^
+-- Delete at most `limit` sessions of a user, with at most `message_limit` messages unless that is null, and
+-- everything else that is stored of them, and count what was deleted. Call it until it finds nothing.
 --
 -- One statement: It locks the sessions in the order of their ids, as append_all does, so that the two
 --   cannot deadlock. A session that was changed while this statement waited for its lock is left for the next
@@ -8,6 +8,8 @@
 --   keys delete the messages, the removed messages and the changes. A tombstone without the user's id is left
 --   of each session. LIMIT ALL keeps the search for the forks of each session by itself: joined, the planner
 --   would read the whole table for it.
+--   If the first session has more than `message_limit` messages, nothing is deleted. The store then deletes it in a
+--   transaction, with messages.delete_range before this statement.
 -- Index: sessions_listed_of_user, sessions_listed_of_parent, removed_messages_pkey; sessions_pkey, and
 --   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.
@@ -20,20 +22,38 @@
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: not safe: the counts of what was deleted would be lost. Call it again for the remaining sessions.
 -- Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
---   the user's sessions, up to the limit; `forks` has the ids of other users' forks of the deleted sessions,
---   and of forks of those.
+--   the user's sessions, up to the limit, and `first_id` the first of them, with its next_sequence if it has
+--   more than `message_limit` messages; `forks` has the ids of other users' forks of the deleted sessions, and of
+--   forks of those.
 WITH RECURSIVE candidate AS MATERIALIZED (
     SELECT
         c.session_id,
-        c.revision
+        c.revision,
+        c.place,
+        c.fits,
+        CASE WHEN c.message_count > :message_limit::bigint THEN c.next_sequence END AS next_sequence
     FROM (
         SELECT
-            s.session_id,
-            s.revision
-        FROM sessions AS s
-        WHERE s.user_id = :user_id::text
-        ORDER BY s.status, s.listed_at, s.session_id
-        LIMIT :limit::bigint
+            w.session_id,
+            w.revision,
+            w.message_count,
+            w.next_sequence,
+            row_number() OVER in_order AS place,
+            (:message_limit::bigint IS NULL OR sum(w.message_count) OVER in_order <= :message_limit::bigint) AS fits
+        FROM (
+            SELECT
+                s.session_id,
+                s.revision,
+                s.message_count,
+                s.next_sequence,
+                s.status,
+                s.listed_at
+            FROM sessions AS s
+            WHERE s.user_id = :user_id::text
+            ORDER BY s.status, s.listed_at, s.session_id
+            LIMIT :limit::bigint
+        ) AS w
+        WINDOW in_order AS (ORDER BY w.status, w.listed_at, w.session_id)
     ) AS c
     ORDER BY c.session_id
 ),
@@ -49,7 +69,7 @@ unchanged AS MATERIALIZED (
         WHERE s.session_id = c.session_id AND s.user_id = :user_id::text
         FOR UPDATE
     ) AS l
-    WHERE l.revision = c.revision
+    WHERE c.fits AND l.revision = c.revision
 ),
 
 deleted AS (
@@ -126,5 +146,15 @@ SELECT
         SELECT f.session_id::text
         FROM fork AS f
         ORDER BY f.session_id
-    ) AS forks
+    ) AS forks,
+    (
+        SELECT c.session_id::text
+        FROM candidate AS c
+        WHERE c.place = 1
+    ) AS first_id,
+    (
+        SELECT c.next_sequence
+        FROM candidate AS c
+        WHERE c.place = 1
+    ) AS next_sequence
 FROM deleted AS d;

@@ -322,6 +322,9 @@ CALLS = {
     "messages.append": lambda store, session: session.append("user", "x"),
     "messages.append_all": lambda store, session: session.append_all([NewMessage(role="user", content="x")] * 2),
     "messages.before": lambda store, session: session.messages(before=9, limit=5),
+    "messages.delete_range": query_call(
+        "messages.delete_range", session_id="talk", first=1 << 40, last=1 << 41, patience=None
+    ),
     "messages.export": query_call("messages.export", session_ids=["talk"], after=3, limit=5),
     "messages.stream": query_call("messages.stream", session_id="talk", after=3, limit=5),
     "messages.get": lambda store, session: session.message("m"),

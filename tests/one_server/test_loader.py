@@ -92,7 +92,7 @@ def test_a_query_runs_when_called_and_returns_a_list(side, server, options, tabl
     raw = side.connect(server.conninfo, **options)
     side.store(raw).session("s").append("user", "x")
     side.queries.sessions.delete_idle(
-        raw, idle_since="infinity", statuses=["active"], passed_over=0, limit=10, patience=None
+        raw, idle_since="infinity", statuses=["active"], passed_over=0, limit=10, message_limit=None, patience=None
     )
     assert connection.execute("SELECT status FROM sessions").fetchall() == [("deleted",)]
     assert side.queries.messages.latest(raw, session_id="s", limit=1) == []

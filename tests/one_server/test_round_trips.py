@@ -232,7 +232,7 @@ def test_lazy_sessions_send_nothing(warm_store, raw):
 PAGES = {"messages.export", "sessions.export", "sessions.export_of_user"}
 """Queries that read the whole page anyway, and may count it."""
 
-REMOVALS = {"messages.remove_from", "messages.remove_last", "messages.replace_from"}
+REMOVALS = {"messages.delete_range", "messages.remove_from", "messages.remove_last", "messages.replace_from"}
 """Queries that count the rows that they have removed."""
 
 

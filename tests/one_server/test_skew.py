@@ -125,6 +125,7 @@ def test_deleting_idle_sessions_costs_the_same_in_a_busy_hour(busy, quiet, name,
         "statuses": ["active"],
         "passed_over": 0,
         "limit": 5,
+        "message_limit": 10_000,
         "patience": None,
     }
     parameters |= DELETIONS[name]

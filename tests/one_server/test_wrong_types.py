@@ -87,8 +87,8 @@ STORE = {
     "agent_ids": {"session_ids": "texts"},
     "for_user": {"user_id": "text"},
     "purge": {"before": "moment", "limit": "number"},
-    "delete_idle": {"before": "moment", "limit": "number", "status": "status"},
-    "erase_user": {"user_id": "text", "limit": "number", "progress": "callback"},
+    "delete_idle": {"before": "moment", "limit": "number", "status": "status", "message_limit": "number"},
+    "erase_user": {"user_id": "text", "limit": "number", "message_limit": "number", "progress": "callback"},
     "export": {
         "user_id": "optional text", "source": "optional text", "since": "optional moment", "until": "optional moment",
     },

@@ -1,5 +1,6 @@
 -- Delete sessions that have been idle since a given time, of one user or of all: the longest idle first, at most
--- `_limit`. Each leaves a tombstone.
+-- `_limit`, with at most `_message_limit` messages unless that is null. Each leaves a tombstone. If none could be
+-- deleted, it returns the first one, with its next_sequence if it has more than `_message_limit` messages.
 --
 -- It runs on the node that the client is connected to. Each session takes three or four statements on its worker. Citus
 -- commits on all workers, or on none.
@@ -9,8 +10,9 @@
 --   locks, so it waits for them.
 -- Locks: the deleted rows, until the commit. It skips a row of sessions that is locked.
 CREATE OR REPLACE FUNCTION dal_delete_idle(
-    _user_id text, _idle_since timestamptz, _statuses text[], _passed_over bigint, _limit bigint, _patience text
-) RETURNS TABLE (session_id text)
+    _user_id text, _idle_since timestamptz, _statuses text[], _passed_over bigint, _limit bigint, _message_limit bigint,
+    _patience text
+) RETURNS TABLE (session_id text, is_deleted boolean, next_sequence bigint)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
@@ -18,12 +20,15 @@ AS $$
 DECLARE
     _hour_ahead constant timestamptz := statement_timestamp() + interval '1 hour';
     _candidate record;
+    _first record;
+    _messages_so_far bigint := 0;
+    _is_any boolean := false;
 BEGIN
     FOR _candidate IN
-        SELECT c.session_id, c.status
+        SELECT c.session_id, c.status, c.message_count, c.next_sequence
         FROM (
             (
-                SELECT s.session_id, s.status, s.listed_at
+                SELECT s.session_id, s.status, s.listed_at, s.message_count, s.next_sequence
                 FROM sessions AS s
                 WHERE
                     s.status = 'active'
@@ -37,7 +42,7 @@ BEGIN
             )
             UNION ALL
             (
-                SELECT s.session_id, s.status, s.listed_at
+                SELECT s.session_id, s.status, s.listed_at, s.message_count, s.next_sequence
                 FROM sessions AS s
                 WHERE
                     s.status = 'paused'
@@ -51,7 +56,7 @@ BEGIN
             )
             UNION ALL
             (
-                SELECT s.session_id, s.status, s.listed_at
+                SELECT s.session_id, s.status, s.listed_at, s.message_count, s.next_sequence
                 FROM sessions AS s
                 WHERE
                     s.status = 'archived'
@@ -65,7 +70,7 @@ BEGIN
             )
             UNION ALL
             (
-                SELECT s.session_id, s.status, s.listed_at
+                SELECT s.session_id, s.status, s.listed_at, s.message_count, s.next_sequence
                 FROM sessions AS s
                 WHERE
                     s.status = 'trashed'
@@ -81,6 +86,11 @@ BEGIN
         LIMIT _limit
         OFFSET _passed_over
     LOOP
+        IF _first IS NULL THEN
+            _first := _candidate;
+        END IF;
+        _messages_so_far := _messages_so_far + _candidate.message_count;
+        EXIT WHEN _messages_so_far > _message_limit;
         PERFORM
         FROM sessions AS s
         WHERE
@@ -96,9 +106,16 @@ BEGIN
                     SELECT m.sequence FROM messages AS m WHERE m.session_id = _candidate.session_id FOR UPDATE NOWAIT
                 ) AS m;
             END IF;
-            RETURN QUERY SELECT d.session_id FROM dal_delete(_candidate.session_id, NULL) AS d;
+            _is_any := true;
+            RETURN QUERY SELECT d.session_id, true, NULL::bigint FROM dal_delete(_candidate.session_id, NULL) AS d;
         END IF;
     END LOOP;
+    IF NOT _is_any AND _first IS NOT NULL THEN
+        session_id := _first.session_id;
+        is_deleted := false;
+        next_sequence := CASE WHEN _first.message_count > _message_limit THEN _first.next_sequence END;
+        RETURN NEXT;
+    END IF;
     -- Last, so that the next call finds those whose place was in the future, as the plain statement does.
     PERFORM FROM dal_relist(_user_id, _statuses, _limit);
 END

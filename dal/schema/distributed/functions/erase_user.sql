@@ -1,4 +1,5 @@
--- Delete at most `_limit` sessions of a user, with everything that is stored of them, and count what was deleted.
+-- Delete at most `_limit` sessions of a user, with at most `_message_limit` messages unless that is null, and everything
+-- else that is stored of them, and count what was deleted. If the first session has more messages, nothing is deleted.
 --
 -- It runs on the node that the client is connected to. Each session takes four statements on its worker. Citus
 -- commits on all workers, or on none.
@@ -7,8 +8,9 @@
 --   a fork releases its lock on the parent, it is prepared on all workers. So this call waits, after its deletions, until
 --   the transactions that are prepared at this moment have ended. They wait for nothing themselves.
 -- Locks: the deleted rows, until the commit. It waits for writers of these sessions.
-CREATE OR REPLACE FUNCTION dal_erase_user(_user_id text, _limit bigint) RETURNS TABLE (
-    candidates bigint, sessions bigint, messages bigint, removed_messages bigint, forks text[]
+CREATE OR REPLACE FUNCTION dal_erase_user(_user_id text, _limit bigint, _message_limit bigint) RETURNS TABLE (
+    candidates bigint, sessions bigint, messages bigint, removed_messages bigint, forks text[], first_id text,
+    next_sequence bigint
 )
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -17,7 +19,7 @@ AS $$
 DECLARE
     _ids text[];
     _id text;
-    _messages bigint;
+    _session_messages bigint;
     _removed bigint;
     _next text[] := '{}';
     _prepared text[];
@@ -26,19 +28,31 @@ BEGIN
     messages := 0;
     removed_messages := 0;
     forks := '{}';
-    SELECT coalesce(array_agg(c.session_id ORDER BY c.session_id), '{}')
-    INTO _ids
+    SELECT
+        count(*),
+        coalesce(array_agg(c.session_id ORDER BY c.session_id) FILTER (WHERE c.fits), '{}'),
+        min(c.session_id) FILTER (WHERE c.place = 1),
+        min(c.next_sequence) FILTER (WHERE c.place = 1 AND c.message_count > _message_limit)
+    INTO candidates, _ids, first_id, next_sequence
     FROM (
-        SELECT s.session_id
-        FROM sessions AS s
-        WHERE s.user_id = _user_id
-        ORDER BY s.status, s.listed_at, s.session_id
-        LIMIT _limit
+        SELECT
+            w.session_id,
+            w.message_count,
+            w.next_sequence,
+            row_number() OVER in_order AS place,
+            (_message_limit IS NULL OR sum(w.message_count) OVER in_order <= _message_limit) AS fits
+        FROM (
+            SELECT s.session_id, s.message_count, s.next_sequence, s.status, s.listed_at
+            FROM sessions AS s
+            WHERE s.user_id = _user_id
+            ORDER BY s.status, s.listed_at, s.session_id
+            LIMIT _limit
+        ) AS w
+        WINDOW in_order AS (ORDER BY w.status, w.listed_at, w.session_id)
     ) AS c;
-    candidates := cardinality(_ids);
     FOREACH _id IN ARRAY _ids LOOP
         SELECT s.message_count
-        INTO _messages
+        INTO _session_messages
         FROM sessions AS s
         WHERE s.session_id = _id AND s.user_id = _user_id
         FOR UPDATE;
@@ -46,7 +60,7 @@ BEGIN
         SELECT count(*) INTO _removed FROM removed_messages AS r WHERE r.session_id = _id;
         PERFORM FROM dal_delete(_id, NULL);
         sessions := sessions + 1;
-        messages := messages + _messages;
+        messages := messages + _session_messages;
         removed_messages := removed_messages + _removed;
         _next := _next || _id;
     END LOOP;

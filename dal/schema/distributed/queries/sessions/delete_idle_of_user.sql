@@ -1,12 +1,14 @@
--- name: delete_idle_of_user(user_id, idle_since, statuses, passed_over, limit, patience)
+-- name: delete_idle_of_user(user_id, idle_since, statuses, passed_over, limit, message_limit, patience)
 -- Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
--- first, at most `limit` of them. Call it until it deletes nothing, so that no statement runs for hours.
+-- first, at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
+-- returns no row, so that no statement runs for long.
 -- Each leaves a tombstone, as a session that delete deletes.
 --
 -- One statement: One call of dal_delete_idle, which runs on the node that the client is connected to. It asks all
 --   shards for the longest idle sessions, then locks, checks and deletes them one by one. A session that is being
---   written to is skipped. If `patience` is not null and a message of a session is locked, the statement fails at
---   once with 55P03 and deletes nothing. It cannot wait for that long, since Citus sends no lock_timeout to workers.
+--   written to is skipped. The scan ends at the first session that exceeds `message_limit`. If `patience` is not
+--   null and a message of a session is locked, the statement fails at once with 55P03 and deletes nothing. It
+--   cannot wait for that long, since Citus sends no lock_timeout to workers.
 -- Index: sessions_listed_of_user, forwards; sessions_pkey, and messages_pkey for the messages; the insert
 --   of tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
@@ -17,13 +19,19 @@
 --   any rows of messages FOR UPDATE; waits for rows of messages, removed_messages, changes
 -- Never: none
 -- Repeat: not safe: the ids of the deleted sessions would be lost. Call it again for the remaining ones.
--- Returns: Deleted; no row if no session of the user has been idle for that long.
-SELECT d.session_id
+-- Returns: IdleSession; no row if no session of the user has been idle for that long. Otherwise the deleted
+--   sessions; if none could be deleted, the first one, with its next_sequence if it has more than `message_limit`
+--   messages.
+SELECT
+    d.session_id,
+    d.is_deleted,
+    d.next_sequence
 FROM dal_delete_idle(
     :user_id::text,
     :idle_since::timestamptz,
     :statuses::text[],
     :passed_over::bigint,
     :limit::bigint,
+    :message_limit::bigint,
     :patience::text
 ) AS d;

@@ -1,6 +1,6 @@
--- name: erase_user(user_id, limit)^
--- Delete at most `limit` sessions of a user, with everything that is stored of them, and count what was
--- deleted. Call it until it finds nothing.
+-- name: erase_user(user_id, limit, message_limit)^
+-- Delete at most `limit` sessions of a user, with at most `message_limit` messages unless that is null, and
+-- everything else that is stored of them, and count what was deleted. Call it until it finds nothing.
 --
 -- One statement: One call of dal_erase_user, which runs on the node that the client is connected to. It asks all
 --   shards for sessions of the user, then locks, counts and deletes them one by one.
@@ -14,12 +14,15 @@
 -- Never: none
 -- Repeat: not safe: the counts of what was deleted would be lost. Call it again for the remaining sessions.
 -- Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
---   the user's sessions, up to the limit; `forks` has the ids of other users' forks of the deleted sessions,
---   and of forks of those.
+--   the user's sessions, up to the limit, and `first_id` the first of them, with its next_sequence if it has
+--   more than `message_limit` messages; `forks` has the ids of other users' forks of the deleted sessions, and of
+--   forks of those.
 SELECT
     e.candidates AS found,
     e.sessions,
     e.messages,
     e.removed_messages,
-    e.forks
-FROM dal_erase_user(:user_id::text, :limit::bigint) AS e;
+    e.forks,
+    e.first_id,
+    e.next_sequence
+FROM dal_erase_user(:user_id::text, :limit::bigint, :message_limit::bigint) AS e;
