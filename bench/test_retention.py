@@ -6,12 +6,17 @@ uv run pytest bench/test_retention.py --large  # ten million messages: 12 GB of 
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from large import SEED, fill, settle
-from large.retention import delete_beside_writers, sizes
+from large.retention import LONG, delete_beside_writers, delete_long_beside_writers, sizes
 from ledger import ratio
 from variant_tables import Schema
+
+import dal
+from dal.cli import idle
 
 SIZE, LARGE = 10_000, 10_000_000
 TITLE = "the idle half of n messages is deleted while writers append"
@@ -51,6 +56,38 @@ def test_the_idle_half_is_deleted_beside_writers(server, durable, store, large, 
     assert last <= 1.1 * first, (
         f"grew from {first:,} to {last:,} bytes: the space of deleted messages was not used again"
     )
+
+
+def test_a_long_session_is_deleted_beside_writers(server, durable, large, ledger):
+    messages = 1_000_000 if large else 2_000
+    with closing(Schema(server.conninfo)) as place, closing(place.connect()) as connection:
+        fill(connection, SIZE)
+        deletions = delete_long_beside_writers(
+            server.conninfo,
+            place.schema,
+            {
+                "session.delete()": delete,
+                **{f"delete-idle --load {load}": partial(delete_idle, load) for load in (100, 50)},
+            },
+            messages=messages,
+            rounds=3 if large else 1,
+            seconds=10 if large else 1,
+        )
+    table = ledger.table(f"a session of {messages:,} messages is deleted while writers append to others")
+    for way, deletion in deletions.items():
+        table.add(way, "seconds", f"{deletion.seconds:.1f}")
+        if deletion.beside:
+            table.add(way, "p99 of an append, relative to without the deletion", ratio(deletion.p99_ratio, 1))
+
+
+def delete(connection):
+    assert dal.SessionStore(connection).session(LONG).delete()
+
+
+def delete_idle(load, connection):
+    """Delete it as `dal delete-idle` does."""
+    store = dal.SessionStore(connection, hook=idle.pause(load))
+    assert store.delete_idle(datetime(2002, 1, 1, tzinfo=UTC), idle.SESSIONS, message_limit=idle.MESSAGES) == (LONG,)
 
 
 def add(table, row, connection):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import aiosql
 import psycopg
 from arrivals import p99
 
+from large import settle
 from large.writers import Writers
 
 _statements: Any = aiosql.from_path(Path(__file__).with_name("retention.sql"), "psycopg")
@@ -25,6 +26,10 @@ RATE, THREADS = 100, 8
 
 STARTS = 1.5
 """Seconds that the command needs to start. They are not measured, since starting Python keeps a core busy."""
+
+
+LONG = "long"
+"""The id of the session that has been idle for the longest time."""
 
 
 @dataclass(slots=True)
@@ -85,6 +90,43 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
         writers.stop()
     deletion.alone, deletion.beside = writers.during(alone), writers.during(beside)
     return deletion
+
+
+def delete_long_beside_writers(  # noqa: PLR0913 - options of the measurement
+    conninfo: str,
+    schema: str,
+    ways: Mapping[str, Callable[[psycopg.Connection[Any]], object]],
+    *,
+    messages: int,
+    rounds: int,
+    seconds: float,
+    rate: float = RATE,
+) -> dict[str, Deletion]:
+    """Store a session with many messages and delete it, once per round in each of several ways.
+
+    Appends to other sessions are measured during the deletion, and for some seconds before and after it.
+    """
+    options = f"-c search_path={schema}"
+    deletions = {way: Deletion() for way in ways}
+    with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
+        _, busy = busy_half(connection)
+        for way in [way for _ in range(rounds) for way in ways]:
+            _statements.store_long(connection, session_id=LONG, messages=messages)
+            settle(connection)
+            writers = Writers(conninfo, options, busy, rate=rate, threads=THREADS)
+            try:
+                _pause(2)
+                before, begun = _pause(seconds), time.perf_counter()
+                ways[way](connection)
+                ended = time.perf_counter()
+                after = _pause(seconds)
+            finally:
+                writers.stop()
+            deletion = deletions[way]
+            deletion.alone += writers.during([before, after])
+            deletion.beside += writers.during([(begun, ended)])
+            deletion.seconds += (ended - begun) / rounds
+    return deletions
 
 
 def busy_half(connection: psycopg.Connection[Any]) -> tuple[datetime, list[str]]:

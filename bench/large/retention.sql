@@ -11,6 +11,29 @@ FROM sessions AS s
 WHERE s.status = 'active' AND s.updated_at >= :idle_since::timestamptz
 ORDER BY s.session_id;
 
+-- name: store_long(session_id, messages)!
+-- Store a session with this many messages of 320 characters, which has been idle for longer than all others.
+WITH session AS (
+    INSERT INTO sessions (
+        session_id, status, metadata, next_sequence, message_count, created_at, updated_at, listed_at
+    )
+    VALUES (
+        :session_id::text, 'active', '{}', :messages::bigint, :messages::bigint, '2001-01-01', '2001-01-01',
+        '2001-01-01'
+    )
+)
+
+INSERT INTO messages (session_id, sequence, message_id, role, content, metadata, created_at)
+SELECT
+    :session_id::text,
+    n.n,
+    lpad(n.n::text, 26, '0'),
+    'user',
+    repeat(md5(n.n::text), 10),
+    '{}',
+    '2001-01-01'
+FROM generate_series(0, :messages::bigint - 1) AS n (n);
+
 -- name: sizes()
 -- Return, for each table, the bytes of its heap with TOAST and of its indexes, and its number of dead rows.
 SELECT

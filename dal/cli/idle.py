@@ -19,43 +19,25 @@ from dal.cli.sessions import StatusChoice
 from dal.cli.times import ago, moment
 from dal.gate.cli.exits import NEGATIVE
 from dal.gate.cli.output import out, print_error, say
+from dal.observe import Hook
 from dal.records import SessionRecord, Status
 from dal.validate import make_cursor
 
 _STEP = 500
-"""The most sessions to delete in one transaction: it limits how long locks are held, and what a Ctrl-C undoes."""
+"""The most tombstones, and the most removed messages, to purge in one transaction."""
 
-_SHORT = 0.02
-"""Seconds that a step should take with --load below 100, since writers compete with it for the processors and the disk.
-A step with a single long session takes more."""
+SESSIONS, MESSAGES = 100, 1000
+"""The most sessions to delete in one transaction, and the most messages in one statement. Writers wait less if the
+statements are short: these take about 20 ms."""
+
+_LOAD = 50
+"""The default share of the time, in percent, that is spent on deleting."""
 
 _ALL = 100
 """Percent."""
 
 _PAGE = 1000
 """Sessions on a page of the list that is counted."""
-
-
-class Pace:
-    """Limits the share of the time in which sessions are deleted, by the size of steps and pauses between them."""
-
-    def __init__(self, load: int) -> None:
-        self.step = _STEP if load == _ALL else 1
-        self._rest = (_ALL - load) / load
-        self._began = time.perf_counter()
-
-    def begin(self) -> int:
-        """Begin a step, and return the number of sessions to delete in it."""
-        self._began = time.perf_counter()
-        return self.step
-
-    def end(self) -> None:
-        """End a step: pause, and choose the size of the next step from the time that this one took."""
-        if not self._rest:
-            return
-        seconds = time.perf_counter() - self._began
-        self.step = max(1, min(_STEP, 2 * self.step, int(self.step * _SHORT / seconds)))
-        time.sleep(seconds * self._rest)
 
 
 def delete_idle(  # noqa: PLR0913 - options
@@ -88,23 +70,24 @@ def delete_idle(  # noqa: PLR0913 - options
             metavar="PERCENT",
             min=1,
             max=_ALL,
-            help="Delete during only PERCENT of the time, in short steps with pauses, so that writers wait less.",
+            help="Delete during PERCENT of the time, and pause otherwise, so that writers wait less.",
         ),
-    ] = _ALL,
+    ] = _LOAD,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
     yes: Yes = False,
 ) -> None:
     """Delete sessions without activity since some time, with their messages.
 
-    It deletes up to 500 sessions in a transaction, and skips those that are in use. If it is interrupted, run it again
-    to resume. Exit status: 1 if sessions were skipped since they are in use, or if you do not confirm.
+    It deletes up to 100 sessions in a transaction, pauses after each statement, and skips sessions that are in use. If
+    it is interrupted, run it again to resume. Exit status: 1 if sessions were skipped since they are in use, or if you
+    do not confirm.
 
     Examples: [bold]dal delete-idle --older-than 90d --dry-run[/bold], with the database in DAL_DSN,
     [bold]dal delete-idle --before 2026-01-01 --user u1 --yes[/bold]
     """
     since = _since(before, older_than)
     with connected(dsn, schema) as connection:
-        store = SessionStore(connection, read_only=dry_run)
+        store = SessionStore(connection, read_only=dry_run, hook=pause(load))
         store = store if user is None else store.for_user(user)
         total = None
         if dry_run or not yes:
@@ -115,7 +98,7 @@ def delete_idle(  # noqa: PLR0913 - options
                 out.print(f"Would delete {what}.", soft_wrap=True)
                 return
             confirm(what)
-        _delete(store, since, status, total, Pace(load))
+        _delete(store, since, status, total)
         if any(_idle(store, since, status)):
             print_error("sessions that are in use were skipped; run it again")
             raise typer.Exit(NEGATIVE)
@@ -183,14 +166,18 @@ def _idle(store: SessionStore, since: datetime, status: StatusChoice | None) -> 
         cursor = page.cursor
 
 
-def _delete(store: SessionStore, since: datetime, status: StatusChoice | None, total: int | None, pace: Pace) -> None:
+def pause(load: int) -> Hook:
+    """Return a hook that pauses after each statement, so that the statements take this share of the time."""
+    return lambda operation: time.sleep(operation.seconds * (_ALL - load) / load)
+
+
+def _delete(store: SessionStore, since: datetime, status: StatusChoice | None, total: int | None) -> None:
     """Delete the idle sessions, and print how many, even if it is interrupted."""
-    deleted = 0
+    deleted, only = 0, cast("Status | None", status)
     try:
         with progress() as report:
-            while ids := store.delete_idle(since, pace.begin(), status=cast("Status | None", status)):
+            while ids := store.delete_idle(since, SESSIONS, status=only, message_limit=MESSAGES):
                 deleted += len(ids)
                 report(f"{deleted:,} sessions deleted", min(1, deleted / total) if total else None)
-                pace.end()
     finally:
         say(f"Deleted {deleted:,} sessions.")

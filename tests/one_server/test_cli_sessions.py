@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import program
 import pytest
@@ -16,6 +17,7 @@ from program import assert_fails
 import dal
 from dal.cli import erase, idle, show
 from dal.gate.cli import signals
+from dal.observe import Observer
 
 ESCAPE = "\x1b[31m\x1b]0;title\x07\x9b2J\u202e"
 
@@ -242,28 +244,26 @@ def test_idle_sessions_are_deleted(old, run):
     assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 0 sessions.\n"
 
 
-def test_idle_sessions_are_deleted_in_short_steps_with_pauses(old, run, monkeypatch):
-    pauses = []
-    monkeypatch.setattr(idle.time, "sleep", pauses.append)
-    done = run("delete-idle", "--older-than", "90d", "--load", "50", "--yes")
+@pytest.mark.parametrize(("given", "share"), [((), 1), (("--load", "20"), 4), (("--load", "100"), 0)])
+def test_it_pauses_after_each_statement(old, ages, run, monkeypatch, given, share):  # noqa: PLR0917
+    """The statements take the given share of the time, also those that delete one long session."""
+    ended, slept, really = [], [], Observer.ended
+
+    def end(observer, query, parameters, attempts, *outcome):
+        attempts.began = monotonic() - 2
+        ended.append(query)
+        really(observer, query, parameters, attempts, *outcome)
+
+    old.session("first").append_all([dal.NewMessage(role="user", content="x")] * 2)
+    ages("first", 100)
+    monkeypatch.setattr(Observer, "ended", end)
+    monkeypatch.setattr(idle, "MESSAGES", 1)
+    monkeypatch.setattr(idle.time, "sleep", slept.append)
+    done = run("delete-idle", "--older-than", "90d", "--yes", *given)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Deleted 2 sessions.\n", "")
     assert ids(old) == {"third"}
-    assert 1 <= len(pauses) <= 2
-    assert all(pause > 0 for pause in pauses)
-
-
-def test_a_step_has_as_many_sessions_as_are_deleted_in_a_short_time(monkeypatch):
-    now, pauses = [0.0], []
-    monkeypatch.setattr(idle.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(idle.time, "sleep", pauses.append)
-    pace, steps = idle.Pace(20), []
-    for seconds in (0.001, 0.004, 0.01, 0.04, 2.0, 0.001):
-        steps.append(pace.begin())
-        now[0] += seconds
-        pace.end()
-    assert steps == [1, 2, 4, 8, 4, 1]
-    assert pauses == pytest.approx([0.004, 0.016, 0.04, 0.16, 8.0, 0.004])
-    assert idle.Pace(100).begin() == 500
+    assert ended.count("messages.delete_range") == 3
+    assert slept == pytest.approx([2 * share] * len(ended), abs=0.1)
 
 
 def test_the_sessions_of_one_user_are_deleted(old, run):
@@ -291,28 +291,29 @@ def test_a_dry_run_counts_and_deletes_nothing(old, run, schema, monkeypatch, pag
     assert ids(old) == {"first", "second", "third"}
 
 
-def test_it_deletes_in_small_transactions(old, run, monkeypatch):
-    monkeypatch.setattr(idle, "_STEP", 1)
-    limits, really = [], dal.SessionStore.delete_idle
+@pytest.mark.parametrize("limited", ["SESSIONS", "MESSAGES"])
+def test_it_deletes_in_small_transactions(old, run, monkeypatch, limited):
+    monkeypatch.setattr(idle, limited, 1)
+    steps, really = [], dal.SessionStore.delete_idle
 
-    def delete_idle(store, before, limit, *, status):
-        limits.append(limit)
-        return really(store, before, limit, status=status)
+    def delete_idle(*arguments, **options):
+        steps.append(really(*arguments, **options))
+        return steps[-1]
 
     monkeypatch.setattr(dal.SessionStore, "delete_idle", delete_idle)
     assert run("delete-idle", "--older-than", "90d", "--yes").stdout == "Deleted 2 sessions.\n"
-    assert limits == [1, 1, 1]
+    assert [len(step) for step in steps] == [1, 1, 0]
 
 
 def test_an_interrupted_deletion_reports_its_progress(old, run, monkeypatch):
-    monkeypatch.setattr(idle, "_STEP", 1)
+    monkeypatch.setattr(idle, "SESSIONS", 1)
     monkeypatch.setattr(signals, "ignore", lambda: None)
     steps, really = iter([True, False]), dal.SessionStore.delete_idle
 
-    def delete_idle(store, before, limit, *, status):
+    def delete_idle(*arguments, **options):
         if not next(steps):
             raise signals.Stopped(signal.SIGINT)
-        return really(store, before, limit, status=status)
+        return really(*arguments, **options)
 
     monkeypatch.setattr(dal.SessionStore, "delete_idle", delete_idle)
     done = run("delete-idle", "--older-than", "90d", "--yes")
