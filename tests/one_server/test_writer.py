@@ -364,7 +364,7 @@ def test_a_busy_writer_reuses_its_connection_and_returns_it(server, schema, tabl
             while len(operations) < 200:
                 time.sleep(0.01)
         stats = pool.get_stats()
-        assert stats["requests_num"] - before < len(operations) / 2
+        assert stats["requests_num"] - before < 0.9 * len(operations)  # On a busy machine, the queue is empty at times.
         assert stats["pool_available"] == stats["pool_size"]
 
 
