@@ -1,22 +1,27 @@
-"""Appends on a Citus cluster, compared with plain tables on its coordinator. Both take turns within one run.
+"""Appends on a Citus cluster, beside plain tables on its coordinator; and the move of a live server to a cluster.
 
-DAL_TEST_CITUS_DSN=… uv run pytest bench/test_distributed.py --postgres=citus
+DAL_TEST_CITUS_DSN=… uv run pytest bench/test_distributed.py --postgres=citus  # --large moves a million messages
 """
 
 from __future__ import annotations
 
 import asyncio
 import statistics
+import threading
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
+from itertools import cycle
 
 import psycopg
 import pytest
 from citus_cluster import drop
+from large import fill, sessions_of
 from ulid import ULID
 
 import dal
 from dal import NewMessage
+from dal.ids import new_id
 
 ROUNDS = 25
 SESSIONS = 64
@@ -113,3 +118,87 @@ async def measure(conninfo, schemas):
         call: {layout: (min(each), statistics.median(each)) for layout, each in by_layout.items()}
         for call, by_layout in durations.items()
     }
+
+
+SIZE, LARGE = 10_000, 1_000_000
+CHECKSUM = """
+SELECT count(*), sum(hashtext(concat_ws('|', m.session_id, m.sequence, m.message_id, m.role, m.agent_id, m.content,
+    m.metadata, m.created_at))::bigint) FROM messages AS m WHERE NOT starts_with(m.message_id, 'live-')
+"""
+
+REMOVED = "SELECT count(*), sum(s.next_sequence - s.message_count) FROM sessions AS s"
+
+
+class Service(threading.Thread):
+    """Appends all the time, with one store, and sends a failed message again."""
+
+    def __init__(self, conninfo, schema, sessions, over):
+        super().__init__(daemon=True)
+        self.store = dal.SessionStore.connect(conninfo, schema=schema, timeout=120)
+        self.sessions, self.over = sessions, over
+        self.acknowledged, self.errors, self.longest = [], Counter(), 0.0
+
+    def run(self):
+        for session_id in cycle(self.sessions):
+            message_id, began = f"live-{new_id()}", time.monotonic()
+            while True:
+                try:
+                    self.acknowledged.append(self.store.session(session_id).append("user", "x", message_id=message_id))
+                    break
+                except dal.DalError as error:
+                    self.errors[type(error).__name__, error.sqlstate] += 1
+            self.longest = max(self.longest, time.monotonic() - began)
+            if self.over.is_set():
+                break
+        self.store.close()
+
+
+@pytest.fixture
+def plain(server):
+    """Yield a schema whose tables are not distributed."""
+    if server.kind != "citus":
+        pytest.skip("needs --postgres=citus")
+    name = f"bench_{ULID()}".lower()
+    yield name
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        drop(connection, name)
+
+
+def test_a_live_server_is_moved_to_the_cluster(server, plain, large, figure):
+    size, over = LARGE if large else SIZE, threading.Event()
+    options = {"autocommit": True, "options": f"-c search_path={plain}"}
+    with psycopg.connect(server.conninfo, **options) as connection:
+        dal.SessionStore(connection).apply_schema()
+        fill(connection, size)
+        connection.execute("VACUUM ANALYZE")
+        ids = [
+            one for (one,) in connection.execute("SELECT session_id FROM sessions WHERE status = 'active' LIMIT 200")
+        ]
+        before, removed = connection.execute(CHECKSUM).fetchone(), connection.execute(REMOVED).fetchone()
+        assert before[0] == size
+        services = [Service(server.conninfo, plain, ids[n::4], over) for n in range(4)]
+        for one in services:
+            one.start()
+        try:
+            time.sleep(2)
+            began = time.monotonic()
+            dal.SessionStore(connection).apply_schema(distributed=True, shards=4, in_place=True)
+            seconds = time.monotonic() - began
+            time.sleep(2)
+        finally:
+            over.set()
+        for one in services:
+            one.join(60)
+        assert connection.execute(CHECKSUM).fetchone() == before
+        stored = dict(
+            connection.execute("SELECT message_id, sequence FROM messages WHERE starts_with(message_id, 'live-')")
+        )
+        acknowledged = {one.message_id: one.sequence for service in services for one in service.acknowledged}
+        assert acknowledged == stored
+        assert connection.execute(REMOVED).fetchone() == removed
+        assert connection.execute(f"SELECT pg_relation_size('{plain}.messages')").fetchone() == (0,)
+    errors = sum((one.errors for one in services), Counter())
+    assert not errors
+    figure("messages", f"{size:,}, in {sessions_of(size):,} sessions")
+    figure("the move took", f"{seconds:.1f} s; the longest append {max(one.longest for one in services):.1f} s")
+    figure("appends meanwhile", f"{len(acknowledged):,} acknowledged, all stored, none failed")

@@ -51,16 +51,20 @@ async def apply(runner: AsyncRunner) -> None:
         raise await runner.explain(error, "schema.sql", sent=True) from error
 
 
-async def apply_distributed(runner: AsyncRunner, shards: int) -> None:
+async def apply_distributed(runner: AsyncRunner, shards: int, *, in_place: bool) -> None:
     """Create the tables, distribute them over the nodes of a Citus cluster, and create the functions."""
     try:
         async with _ready(runner) as connection:
             async with connection.transaction():
-                is_new = not drift.is_distributed(await _facts(connection))
-                await AsyncRawCursor(connection).execute(distributed.SHARDS.read_bytes(), [str(shards)])
+                found = await _facts(connection)
+                is_new = not found or not (in_place or drift.is_distributed(found))
+                settings = [str(shards), "on" if in_place else "off"]
+                await AsyncRawCursor(connection).execute(distributed.SETTINGS.read_bytes(), settings)
                 await connection.execute(distributed.script(with_tables=is_new), prepare=False)
             if connection.info.transaction_status == TransactionStatus.IDLE:
                 await connection.execute(distributed.STATISTICS.read_bytes(), prepare=False)
+                if in_place:
+                    await connection.execute(distributed.FREE_SPACE.read_bytes(), prepare=False)
     except psycopg.Error as error:
         raise await runner.explain(error, "schema.sql", sent=True) from error
 

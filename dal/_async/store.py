@@ -329,15 +329,17 @@ class AsyncSessionStore:
         backend = self._backend
         return await import_lines(backend.runner, lines, owner=backend.owner, sanitize=backend.sanitize)
 
-    async def apply_schema(self, *, distributed: bool = False, shards: int = 32) -> None:
+    async def apply_schema(self, *, distributed: bool = False, shards: int = 32, in_place: bool = False) -> None:
         """Create missing tables in the first schema of the search_path.
 
         With `distributed`, distribute them over the nodes of a Citus cluster, in this number of shards
-        (docs/guides/distributed.md).
+        (docs/guides/distributed.md). With `in_place`, also distribute tables that hold sessions; nobody can use them
+        meanwhile.
         """
         number = validate.number("shards", shards, least=1, most=validate.MAX_SHARDS)
+        may_hold_sessions = validate.flag("in_place", in_place)
         if validate.flag("distributed", distributed):
-            await apply_distributed(self._backend.runner, number)
+            await apply_distributed(self._backend.runner, number, in_place=may_hold_sessions)
         else:
             await apply(self._backend.runner)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection, IsolationLevel
+from psycopg.errors import FeatureNotSupported
 from psycopg.pq import TransactionStatus
 
 from dal._sync.connection import forget_statements, set_deadline, settings_kept
@@ -138,12 +139,26 @@ class Runner:
                     is_back = True
                 return rows  # noqa: TRY300 - an else block would be farther away
             except psycopg.Error as error:
+                if self._is_distributed_since(error):
+                    continue
                 pause = self._pause_after(error, query.name, attempts, sent=sent, repeatable=query.repeatable)
             except BaseException as error:
                 if interrupts(error) and not is_back:
                     self.source.interrupted(error)
                 raise
             sleep(pause)
+
+    def _is_distributed_since(self, error: psycopg.Error) -> bool:
+        """Return whether Citus refused a statement since the tables were distributed after the store's last check."""
+        if self.schema.distributed or not isinstance(error, FeatureNotSupported) or not self.source.is_pooled:
+            return False
+        self.schema.forget()
+        try:
+            with self.connection() as connection:
+                check(self.schema, connection)
+        except (DalError, psycopg.Error):
+            return False  # The caller gets the first error.
+        return self.schema.distributed
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:

@@ -52,16 +52,20 @@ def apply(runner: Runner) -> None:
         raise runner.explain(error, "schema.sql", sent=True) from error
 
 
-def apply_distributed(runner: Runner, shards: int) -> None:
+def apply_distributed(runner: Runner, shards: int, *, in_place: bool) -> None:
     """Create the tables, distribute them over the nodes of a Citus cluster, and create the functions."""
     try:
         with _ready(runner) as connection:
             with connection.transaction():
-                is_new = not drift.is_distributed(_facts(connection))
-                RawCursor(connection).execute(distributed.SHARDS.read_bytes(), [str(shards)])
+                found = _facts(connection)
+                is_new = not found or not (in_place or drift.is_distributed(found))
+                settings = [str(shards), "on" if in_place else "off"]
+                RawCursor(connection).execute(distributed.SETTINGS.read_bytes(), settings)
                 connection.execute(distributed.script(with_tables=is_new), prepare=False)
             if connection.info.transaction_status == TransactionStatus.IDLE:
                 connection.execute(distributed.STATISTICS.read_bytes(), prepare=False)
+                if in_place:
+                    connection.execute(distributed.FREE_SPACE.read_bytes(), prepare=False)
     except psycopg.Error as error:
         raise runner.explain(error, "schema.sql", sent=True) from error
 

@@ -58,13 +58,20 @@ def apply(
     shards: Annotated[
         int, typer.Option(metavar="N", help="With --distributed: the shards of each table.", min=1, max=MAX_SHARDS)
     ] = 32,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place",
+            help="With --distributed: also distribute tables that hold sessions. Nobody can use them meanwhile.",
+        ),
+    ] = False,
 ) -> None:
     """Create missing tables; running it again is harmless.
 
     Example: [bold]dal schema apply --schema agents --dsn postgresql://me@localhost/mine[/bold]
     """
     with connected(dsn, schema) as connection:
-        SessionStore(connection).apply_schema(distributed=is_distributed, shards=shards)
+        SessionStore(connection).apply_schema(distributed=is_distributed, shards=shards, in_place=in_place)
         _checked(connection)
         _report("Applied", connection, schema)
 

@@ -60,6 +60,10 @@ class SchemaCheck:
         """Return whether this connection is not checked yet."""
         return ref(connection) not in self._checked
 
+    def forget(self) -> None:
+        """Mark all connections as not checked, since the tables may have changed."""
+        self._checked.clear()
+
     def trust(self, connection: BaseConnection[Any]) -> None:
         """Mark a connection as checked."""
         self._checked.add(ref(connection, self._checked.discard))

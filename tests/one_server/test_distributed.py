@@ -11,6 +11,7 @@ from citus_cluster import drop
 from program import run
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from sides import unwrap
 
 import dal
 from dal.schema import distributed, drift
@@ -155,9 +156,53 @@ def test_plain_tables_with_sessions_are_refused(citus, empty, server, schema):
             ).format(sql.Identifier(schema))
         )
         with pytest.raises(
-            dal.SchemaMismatch, match=r"already holds sessions, in tables that are not distributed\. App"
+            dal.SchemaMismatch, match=r"already holds sessions, in tables that are not distributed\. To "
         ):
             empty.apply_schema(distributed=True)
+
+
+def test_tables_with_sessions_are_distributed_in_place(citus, empty, side, server, schema):
+    """A store with a pool, which has used the plain tables, continues, and its writer too."""
+    empty.apply_schema()
+    sessions = [empty.session(f"s{n}", user_id="u") for n in range(8)]
+    for session in sessions:
+        session.append_all([dal.NewMessage(role="user", content=str(n)) for n in range(3)])
+    sessions[0].remove_last()
+    sessions[1].delete()
+    sessions[2].archive()
+    sessions[3].update_metadata({"a": 1})
+    writer = empty.writer()
+    writer.session("s9").append("user", "x")
+    before = read(empty)
+    with side.connect_store(server.conninfo, schema=schema) as other:
+        other.apply_schema(distributed=True, shards=4, in_place=True)
+        assert read(other) == before
+    assert writer.session("s9").append("user", "x").sequence == 1
+    assert read(empty) == before
+    with psycopg.connect(server.conninfo) as connection:
+        left = "SELECT sum(pg_relation_size(to_regclass(concat(%s::text, '.', t)))) FROM unnest(%s::text[]) AS t"
+        tables = ["sessions", "messages", "removed_messages", "changes"]
+        assert connection.execute(left, [schema, tables]).fetchone() == (0,)
+    stored = empty.append_all([(unwrap(one), dal.NewMessage(role="user", content="x")) for one in sessions[3:]])
+    assert [one.sequence for one in stored] == [3] * 5
+    assert sessions[0].append("user", "x").sequence == 3
+    writer.close()
+    with pytest.raises(dal.SessionDeleted):
+        sessions[1].append("user", "x")
+    with pytest.raises(dal.SessionArchived):
+        sessions[2].append("user", "x")
+
+
+def read(store):
+    """Return everything that can be read of eight sessions."""
+    found = []
+    for n in range(8):
+        session = store.session(f"s{n}")
+        try:
+            found.append((session.record(), session.messages(), session.removed(), session.changes()))
+        except dal.SessionNotFound as error:
+            found.append(type(error))
+    return found
 
 
 def test_a_missing_and_a_changed_function_are_errors(citus, store, connection):

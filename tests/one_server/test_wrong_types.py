@@ -94,7 +94,7 @@ STORE = {
     },
     "import_": {"lines": "lines"},
     "writer": {"waiting": "number"},
-    "apply_schema": {"distributed": "flag", "shards": "number"},
+    "apply_schema": {"distributed": "flag", "shards": "number", "in_place": "flag"},
     **{method: {} for method in ("check_schema", "close", "connection", "on_primary", "transaction")},
 }  # fmt: skip
 VALID = {

@@ -11,8 +11,11 @@ import psycopg
 
 from dal.sql import DISTRIBUTED, SCHEMA
 
-SHARDS = DISTRIBUTED / "shards.sql"
-"""The file that sets the number of shards, its only parameter."""
+SETTINGS = DISTRIBUTED / "settings.sql"
+"""The file that sets the number of shards, and `on` if the tables may already hold sessions: its two parameters."""
+
+FREE_SPACE = DISTRIBUTED / "free_space.sql"
+"""The file to run after the transaction that distributed tables with sessions."""
 
 LIMITS = DISTRIBUTED / "limits.sql"
 """The file to run first in a transaction that changes the tables while services write."""

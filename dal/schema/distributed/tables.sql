@@ -5,7 +5,8 @@
 --     dal schema print --distributed | psql --single-transaction --set ON_ERROR_STOP=1  # without statistics.sql
 --     dal schema apply --distributed --schema agents
 --
--- citus.shard_count is the number of shards: 32 unless it was set before.
+-- citus.shard_count is the number of shards: 32 unless it was set before. Tables that already hold sessions are distributed
+-- only if dal.in_place was set to on. The rows are then copied to the shards. Nobody can read or write meanwhile.
 
 DO $$
 DECLARE
@@ -22,10 +23,14 @@ BEGIN
                 'with citus_add_node.';
     END IF;
     IF is_plain THEN
-        IF EXISTS (SELECT FROM sessions) THEN
+        IF current_setting('dal.in_place', true) = 'on' THEN
+            -- Everybody waits behind this, if it has to wait for a long transaction. An append locks messages first.
+            PERFORM set_config('lock_timeout', '5s', true);
+            LOCK TABLE messages, sessions, removed_messages, changes, dal_schema IN ACCESS EXCLUSIVE MODE;
+        ELSIF EXISTS (SELECT FROM sessions) THEN
             RAISE EXCEPTION 'schema "%" already holds sessions, in tables that are not distributed', current_schema()
             USING ERRCODE = 'duplicate_table',
-                HINT = 'Apply the distributed layout to another schema, and move the sessions with dal export and dal import.';
+                HINT = 'To distribute them with their rows, stop the services and run dal schema apply --distributed --in-place.';
         END IF;
         -- Citus finds the shard of a text, but not of a domain: with a domain here, a query of one session returns no
         -- row. So the column of sessions becomes a text, as it is in the other tables, and a constraint checks it.
