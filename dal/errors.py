@@ -326,9 +326,12 @@ _QUOTED = re.compile(r"[\"'«»„“”「」].*[\"'«»„“”「」]", re.D
 
 
 def primary_message(error: psycopg.Error) -> str:
-    """Return an error's main message, without the value that a data exception (class 22) quotes."""
+    """Return an error's main message, without the value that a data exception (class 22) quotes.
+
+    Citus reports every error of a COPY to its workers, which an import uses, as XX000.
+    """
     message = (error.diag.message_primary or str(error)).strip()
-    if (error.sqlstate or "").startswith("22") and error.sqlstate not in _OF_ENCODINGS:
+    if (error.sqlstate or "").startswith(("22", "XX000")) and error.sqlstate not in _OF_ENCODINGS:
         return _QUOTED.sub('"…"', message)
     return message
 
