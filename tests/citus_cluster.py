@@ -100,6 +100,7 @@ class SharedSchema:
         self._conninfo = conninfo
         self._name = None
         self._facts = frozenset()
+        self._relations = None
 
     def take(self):
         """Return the name of the schema, whose tables are empty; create it if necessary."""
@@ -108,6 +109,7 @@ class SharedSchema:
             with self._connect(name) as connection:
                 create(connection, name)
                 self._facts = frozenset(dal.queries.schema.check(connection))
+                self._relations = self._list_relations(connection)
             self._name = name
         return self._name
 
@@ -115,7 +117,8 @@ class SharedSchema:
         """Delete all rows; drop the schema instead if the test has changed its tables."""
         with self._connect(self._name) as connection:
             try:
-                if frozenset(dal.queries.schema.check(connection)) == self._facts:
+                is_unchanged = self._list_relations(connection) == self._relations
+                if is_unchanged and frozenset(dal.queries.schema.check(connection)) == self._facts:
                     connection.execute("DELETE FROM sessions")
                     return
             except psycopg.Error:
@@ -128,6 +131,10 @@ class SharedSchema:
             with self._connect(self._name) as connection:
                 drop(connection, self._name)
             self._name = None
+
+    def _list_relations(self, connection):
+        listed = "SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace ORDER BY oid"
+        return connection.execute(listed).fetchall()
 
     def _connect(self, schema):
         options = f"-c search_path={schema} -c client_min_messages=warning -c lock_timeout=20s"

@@ -81,6 +81,7 @@ FOR EACH ROW EXECUTE FUNCTION sleep()"""
 
 
 @pytest.mark.parametrize("pool", [False], indirect=True)
+@pytest.mark.one_server  # Citus has no triggers on distributed tables.
 def test_the_deadline_ends_a_slow_commit(side, pool, connection):
     store = side.store(pool, timeout=TIMEOUT, retries=0)
     store.check_schema()

@@ -188,7 +188,7 @@ def test_threads_can_share_a_connection(connect_side, side):
         assert list(pool.map(write, "abcd")) == [list(range(200))] * 4
 
 
-@pytest.mark.parametrize("style", ["German", "SQL", "Postgres"])
+@pytest.mark.parametrize("style", [pytest.param("German", marks=pytest.mark.one_server), "SQL", "Postgres"])
 def test_the_servers_date_style_has_no_effect(side, connect_side, sync_store, style):
     store = side.store(connect_side(datestyle=style))
     stored = store.session("s", user_id="u").append("user", "x")

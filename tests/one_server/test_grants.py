@@ -250,7 +250,7 @@ def test_a_list_of_agents_without_read_only_says_what_to_do(side, connection, sy
             store.agent_ids(["s"])
 
 
-@pytest.mark.one_server
+@pytest.mark.one_server  # The setting does not reach the workers.
 def test_a_read_only_server_can_list_agents(side, server, options, sync_store):
     sync_store.session("s").append("user", "x", agent_id="a")
     sync_store.session("s").archive()

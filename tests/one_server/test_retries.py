@@ -154,6 +154,7 @@ def test_an_unknown_outcome_stays_unknown_when_the_read_after_a_retry_fails(
     assert error.value.outcome_unknown
 
 
+@pytest.mark.one_server  # The setting does not reach the workers.
 def test_the_outcome_is_known_if_a_read_only_server_refused(side, server, schema, tables):
     conninfo = make_conninfo(server.conninfo, options=f"-c search_path={schema} -c default_transaction_read_only=on")
     with side.connect_store(conninfo, retries=0) as store, pytest.raises(dal.DalError) as refused:
@@ -193,6 +194,7 @@ def test_nothing_is_retried_within_a_transaction(pooled, kill):
     assert session.record().next_sequence == 1
 
 
+@pytest.mark.one_server  # The deadlock_timeout does not reach the workers, so the other transaction may be ended.
 def test_a_deadlock_in_a_callers_transaction_says_to_run_it_again(side, server, options, tables, connect):
     setup = dal.SessionStore(connect())
     for name in "ab":

@@ -204,6 +204,7 @@ def test_a_locked_session_never_delays_others(store, call_concurrently, held, co
     assert len(numbers(connection, "held")) == 9
 
 
+@pytest.mark.one_server  # On a cluster, calls of sessions on other shards do not wait in the same queue.
 def test_an_expired_call_does_not_wait_for_the_next_batch(server, schema, tables, held):
     with dal.SessionStore.connect(server.conninfo, schema=schema, timeout=20) as store, store.writer() as writer:
         store.session("fine").append("user", "first")
