@@ -37,6 +37,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             *("messages.after", "messages.annotate", "messages.append", "messages.append_all", "messages.before"),
+            "messages.delete_range",
             *("messages.export", "messages.get", "messages.latest", "messages.redact", "messages.remove_from"),
             *("messages.remove_last", "messages.replace_from", "messages.stream"),
             *("sessions.archive", "sessions.fork", "sessions.get", "sessions.open", "sessions.pause"),
@@ -169,6 +170,8 @@ def _changed(name: str, usual: Mapping[str, Any], target: Target, ended: datetim
         "listed_after": ended - timedelta(minutes=50),
         "idle_since": ended - timedelta(minutes=30),
         "sequence": target.next_sequence - 1,
+        "first": target.next_sequence - 1,
+        "last": target.next_sequence - 1,
     }
     if name.startswith("sessions."):
         wanted |= {"user_id": target.user_id}

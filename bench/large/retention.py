@@ -1,14 +1,22 @@
-"""Delete the idle half of a store while writers append, and compare the p99 of appends with and without that."""
+"""Delete the idle half of a store while writers append, and compare the p99 of appends with and without that.
+
+This does so in a schema that `python -m large` has filled:
+
+    uv run python -m large.retention CONNINFO --schema large --load 50 100  # in the folder bench
+"""
 
 from __future__ import annotations
 
 import signal
+import statistics
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +24,7 @@ import aiosql
 import psycopg
 from arrivals import p99
 
+from dal.cli import idle
 from large import settle
 from large.writers import Writers
 
@@ -26,10 +35,6 @@ RATE, THREADS = 100, 8
 
 STARTS = 1.5
 """Seconds that the command needs to start. They are not measured, since starting Python keeps a core busy."""
-
-
-LONG = "long"
-"""The id of the session that has been idle for the longest time."""
 
 
 @dataclass(slots=True)
@@ -43,11 +48,18 @@ class Deletion:
     seconds: float = 0
     """The duration of the deletion, without the pauses."""
     interruptions: int = 0
+    messages: int = 0
+    """The number of deleted messages, not counting the appends."""
 
     @property
     def p99_ratio(self) -> float:
         """Return the p99 of an append during the deletion, as a multiple of that without it."""
         return p99(self.beside) / p99(self.alone)
+
+    @property
+    def median_ratio(self) -> float:
+        """Return the median of an append during the deletion, as a multiple of that without it."""
+        return statistics.median(self.beside) / statistics.median(self.alone)
 
 
 def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
@@ -56,46 +68,52 @@ def delete_beside_writers(  # noqa: PLR0913 - options of the measurement
     *,
     seconds: float,
     rate: float = RATE,
-    arguments: Sequence[str] = (),
+    loads: Sequence[int] = (idle.LOAD,),
     rounds: int | None = None,
     report: Callable[[str], object] = lambda _: None,
-) -> Deletion:
+) -> dict[int, Deletion]:
     """Alternate pauses with runs of `dal delete-idle`, which is interrupted after the same time, until it is done.
 
-    So other load on the machine affects the appends during the deletion as much as those without it.
+    So other load on the machine affects the appends during the deletion as much as those without it. The runs have
+    these loads in turn.
     """
     options = f"-c search_path={schema}"
     with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
         middle, busy = busy_half(connection)
-    command = [sys.executable, "-m", "dal.cli", "delete-idle", "--before", middle.isoformat(), "--yes", *arguments]
-    command += ["--dsn", conninfo, "--schema", schema]
-    writers = Writers(conninfo, options, busy, rate=rate, threads=THREADS)
-    deletion, alone, beside = Deletion(), [], []
-    try:
-        _pause(2)  # Warm up: connect, and prepare the statements.
-        done = False
-        while not done and (rounds is None or len(beside) < rounds):
-            alone.append(_pause(seconds))
-            begun = time.perf_counter()
-            done = _run(command, seconds)
-            ended = time.perf_counter()
-            started = begun + STARTS if ended - begun > 2 * STARTS else begun  # A small store is done at once.
-            beside.append((started, ended))
-            deletion.interruptions += not done
-            deletion.seconds += ended - started
-            report(
-                f"p99: {p99(writers.during(alone)):.4f} s alone, {p99(writers.during(beside)):.4f} s with the deletion"
-            )
-    finally:
-        writers.stop()
-    deletion.alone, deletion.beside = writers.during(alone), writers.during(beside)
-    return deletion
+        command = [sys.executable, "-m", "dal.cli", "delete-idle", "--before", middle.isoformat(), "--yes"]
+        command += ["--dsn", conninfo, "--schema", schema]
+        writers = Writers(conninfo, options, busy, rate=rate, threads=THREADS)
+        deletions, alone = {load: Deletion() for load in loads}, []
+        beside: dict[int, list[tuple[float, float]]] = {load: [] for load in loads}
+        try:
+            _pause(2)  # Warm up: connect, and prepare the statements.
+            left = _statements.idle_messages(connection, idle_since=middle)
+            for load in islice(cycle(loads), rounds):
+                alone.append(_pause(seconds))
+                begun = time.perf_counter()
+                done = _run([*command, "--load", str(load)], seconds)
+                ended = time.perf_counter()
+                started = begun + STARTS if ended - begun > 2 * STARTS else begun  # A small store is done at once.
+                beside[load].append((started, ended))
+                before, left = left, _statements.idle_messages(connection, idle_since=middle)
+                deletion = deletions[load]
+                deletion.messages += before - left
+                deletion.interruptions += not done
+                deletion.seconds += ended - started
+                report(f"--load {load}: {before - left:,} messages deleted in {ended - started:.1f} s")
+                if done:
+                    break
+        finally:
+            writers.stop()
+    for load, deletion in deletions.items():
+        deletion.alone, deletion.beside = writers.during(alone), writers.during(beside[load])
+    return deletions
 
 
 def delete_long_beside_writers(  # noqa: PLR0913 - options of the measurement
     conninfo: str,
     schema: str,
-    ways: Mapping[str, Callable[[psycopg.Connection[Any]], object]],
+    ways: Mapping[str, Callable[[psycopg.Connection[Any], str], object]],
     *,
     messages: int,
     rounds: int,
@@ -110,14 +128,14 @@ def delete_long_beside_writers(  # noqa: PLR0913 - options of the measurement
     deletions = {way: Deletion() for way in ways}
     with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
         _, busy = busy_half(connection)
-        for way in [way for _ in range(rounds) for way in ways]:
-            _statements.store_long(connection, session_id=LONG, messages=messages)
+        for n, way in enumerate([*ways] * rounds):
+            _statements.store_long(connection, session_id=f"long{n}", messages=messages)
             settle(connection)
             writers = Writers(conninfo, options, busy, rate=rate, threads=THREADS)
             try:
                 _pause(2)
                 before, begun = _pause(seconds), time.perf_counter()
-                ways[way](connection)
+                ways[way](connection, f"long{n}")
                 ended = time.perf_counter()
                 after = _pause(seconds)
             finally:
@@ -157,9 +175,39 @@ def _run(command: Sequence[str], seconds: float) -> bool:
     return True
 
 
+def main() -> None:
+    """Delete the idle half of the schema that the options name, and print the durations of appends."""
+    parser = ArgumentParser(description=main.__doc__)
+    parser.add_argument("conninfo", help="a test server")
+    parser.add_argument("--schema", default="large", help="a schema that was filled (default: large)")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="between interruptions, and of each pause (default: 10)"
+    )
+    parser.add_argument("--load", type=int, nargs="+", default=[idle.LOAD], help="loads to compare, in percent")
+    given = parser.parse_args()
+    deletions = delete_beside_writers(
+        given.conninfo, given.schema, seconds=given.seconds, loads=given.load, report=print
+    )
+    for load, deletion in deletions.items():
+        print(
+            f"--load {load}: {deletion.messages / deletion.seconds:,.0f} messages per second; an append took "
+            f"{deletion.p99_ratio:.2f} times as long at p99, {deletion.median_ratio:.2f} times at the median "
+            f"({len(deletion.alone):,} appends without the deletion, {len(deletion.beside):,} with it)"
+        )
+
+
+def reindex(connection: psycopg.Connection[Any]) -> None:
+    """Rebuild the indexes of messages."""
+    _statements.reindex(connection)
+
+
 def sizes(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
     """Return the bytes of each table's heap and indexes, and its number of dead rows."""
     return {
         name: {"heap": heap, "indexes": indexes, "dead rows": dead}
         for name, heap, indexes, dead in _statements.sizes(connection)
     }
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,12 @@ FROM sessions AS s
 WHERE s.status = 'active' AND s.updated_at >= :idle_since::timestamptz
 ORDER BY s.session_id;
 
+-- name: idle_messages(idle_since)$
+-- Count the messages of the half that is deleted.
+SELECT coalesce(sum(s.message_count), 0)::bigint
+FROM sessions AS s
+WHERE s.status IN ('active', 'paused', 'archived') AND s.updated_at < :idle_since::timestamptz;
+
 -- name: store_long(session_id, messages)!
 -- Store a session with this many messages of 320 characters, which has been idle for longer than all others.
 WITH session AS (
@@ -33,6 +39,10 @@ SELECT
     '{}',
     '2001-01-01'
 FROM generate_series(0, :messages::bigint - 1) AS n (n);
+
+-- name: reindex#
+-- Rebuild the indexes of messages, while others read and write.
+REINDEX TABLE CONCURRENTLY messages;
 
 -- name: sizes()
 -- Return, for each table, the bytes of its heap with TOAST and of its indexes, and its number of dead rows.

@@ -30,7 +30,7 @@ SESSIONS, MESSAGES = 100, 1000
 """The most sessions to delete in one transaction, and the most messages in one statement. Writers wait less if the
 statements are short: these take about 20 ms."""
 
-_LOAD = 50
+LOAD = 50
 """The default share of the time, in percent, that is spent on deleting."""
 
 _ALL = 100
@@ -72,7 +72,7 @@ def delete_idle(  # noqa: PLR0913 - options
             max=_ALL,
             help="Delete during PERCENT of the time, and pause otherwise, so that writers wait less.",
         ),
-    ] = _LOAD,
+    ] = LOAD,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
     yes: Yes = False,
 ) -> None:
