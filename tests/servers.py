@@ -56,7 +56,7 @@ def pytest_configure(config):
 
 
 ONE_SERVER = {
-    "test_canaries", "test_check", "test_cost", "test_drift", "test_finish", "test_gate_errors",
+    "test_canaries", "test_check", "test_cost", "test_diagnoses", "test_drift", "test_finish", "test_gate_errors",
     "test_measure_cost", "test_measure_plugin", "test_migrations", "test_not_measured", "test_planted",
     "test_previous_release", "test_queries", "test_review_figures", "test_schema", "test_skew", "test_statistics",
     "test_wire",

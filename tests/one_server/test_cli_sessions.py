@@ -460,8 +460,9 @@ def test_old_leftovers_are_purged(old, connection, run):
     old.session("third").append_all([dal.NewMessage(role="user", content="x")] * 3)
     old.session("third").remove_last(2)
     assert run("purge", "--older-than", "1h", "--yes").stdout == "Purged 0 removed messages and 0 tombstones.\n"
-    connection.execute("UPDATE sessions SET listed_at = listed_at - interval '2 days' WHERE status = 'deleted'")
-    connection.execute("UPDATE removed_messages SET removed_at = removed_at - interval '2 days'")
+    before = datetime.now(UTC) - timedelta(days=2)
+    connection.execute("UPDATE sessions SET listed_at = %s WHERE status = 'deleted'", [before])
+    connection.execute("UPDATE removed_messages SET removed_at = %s", [before])
     assert_fails(run("purge", "--older-than", "1d"), "--yes: is needed")
     done = run("purge", "--older-than", "1d", "--yes")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Purged 2 removed messages and 2 tombstones.\n", "")
