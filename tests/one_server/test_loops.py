@@ -166,7 +166,7 @@ def test_tasks_of_a_closed_loop_do_not_block_others(conninfo, schema, connect, t
         parent = open_store(conninfo, schema)
         store = target_of(parent, target)
         asyncio.run(store.session("s").append("user", "first"))
-        other.execute("SELECT FROM sessions FOR UPDATE")
+        other.execute("SELECT FROM sessions WHERE session_id = 's' FOR UPDATE")
         loop = asyncio.new_event_loop()
 
         async def leave():
