@@ -131,14 +131,21 @@ UNCONDITIONAL = Conditions()
 
 
 @dataclass(slots=True, eq=False)
+class Target:
+    """A session to append to, and the conditions. A session object keeps one for its appends."""
+
+    opening: Opening
+    conditions: Conditions = UNCONDITIONAL
+    template: list[Any] | None = None
+    """The bound values of the statement for one message, without those of the message; None until they are needed."""
+
+
+@dataclass(slots=True, eq=False)
 class Append:
     """The messages that one call stores in one session, all or none; once sent, the outcome too."""
 
-    opening: Opening
+    target: Target
     messages: Sequence[CheckedMessage]
-    conditions: Conditions = UNCONDITIONAL
-    template: list[Any] | None = None
-    """The bound values of the statement for one message, in which those of the message are missing."""
     rows: Sequence[Any] = ()
     """The row that the statement returned for each message, None for a refused one; empty before it was sent."""
     error: DalError | None = None
@@ -149,12 +156,17 @@ class Append:
     @property
     def session_id(self) -> str:
         """The session that it belongs to."""
-        return self.opening["session_id"]
+        return self.target.opening["session_id"]
 
     @property
     def owner(self) -> str | None:
         """The user to whom its store is confined."""
-        return self.opening["owner"]
+        return self.target.opening["owner"]
+
+    @property
+    def conditions(self) -> Conditions:
+        """Its conditions."""
+        return self.target.conditions
 
     @property
     def query(self) -> str:
@@ -208,7 +220,7 @@ def batch_parameters(appends: Sequence[Append], patience: float | None = None) -
     for append in appends:
         firsts.setdefault(append.session_id, append)
     sessions = [firsts[session_id] for session_id in sorted(firsts)]
-    openings, conditions = [one.opening for one in sessions], appends[0].conditions
+    openings, conditions = [one.target.opening for one in sessions], appends[0].conditions
     places = {one.session_id: str(place) for place, one in enumerate(sessions, 1)}
     calls = [(str(call), append) for call, append in enumerate(appends)]
     messages = [message for append in appends for message in append.messages]

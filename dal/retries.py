@@ -87,11 +87,11 @@ class Attempts:
     retries: int
     """The most attempts after the first one."""
     deadline: float | None = None
-    unknown: bool = False
+    unknown: bool = field(default=False, init=False)
     """True if an attempt may have been committed."""
-    source: Any = None
+    source: Any = field(default=None, init=False)
     """A source of connections to use instead of the runner's."""
-    began: float = 0.0
+    began: float = field(default=0.0, init=False)
     """When the call began; 0 if no observer wants to know."""
     made: int = field(default=1, init=False)
     is_observed: bool = field(default=False, init=False)

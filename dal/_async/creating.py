@@ -24,7 +24,7 @@ async def create_session(session: AsyncSession, *, again: bool) -> SessionRecord
     session._may_be_stored = True
     created: CreatedSession | None = None
     for _ in range(2):  # Only a second statement sees a session that another transaction has just created.
-        created = created or await session._run(query, **session._opening, again=renews)
+        created = created or await session._run(query, **session._target.opening, again=renews)
     if created is None:
         raise await session._why_nothing(query.name, "create")
     if not created.is_same:

@@ -13,11 +13,10 @@ from dal._sync.parallel import run_all
 from dal._sync.queries import Query, queries
 from dal._sync.runner import Runner
 from dal.appends import (
-    UNCONDITIONAL,
     Append,
     CheckedMessage,
     Conditions,
-    Opening,
+    Target,
     batch_parameters,
     check_call,
     check_new,
@@ -102,23 +101,22 @@ class Appends:
         """Do nothing: there is no queue."""
 
 
-def _template(opening: Opening, conditions: Conditions) -> list[Any]:
-    """Bind the values of the statement that stores one message, without those of the message."""
-    return _APPEND.bind(
-        {
-            **opening,
-            "if_next": conditions.if_next,
-            "must_exist": conditions.creates_none,
-            "session_changes": conditions.json_session_changes,
-            **dict.fromkeys(_OF_MESSAGE),
+def _template(target: Target) -> list[Any]:
+    """Return the values of the statement that stores one message, without those of the message."""
+    if target.template is None:
+        conditions = {
+            "if_next": target.conditions.if_next,
+            "must_exist": target.conditions.creates_none,
+            "session_changes": target.conditions.json_session_changes,
         }
-    )
+        target.template = _APPEND.bind({**target.opening, **conditions, **dict.fromkeys(_OF_MESSAGE)})
+    return target.template
 
 
 def _values(append: Append) -> list[Any]:
     """Return the values of the statement that stores an append's only message."""
     (message,) = append.messages
-    values = (append.template or _template(append.opening, append.conditions)).copy()
+    values = (append.target.template or _template(append.target)).copy()
     values[_MESSAGE_ID] = message.message_id
     values[_ROLE] = message.role
     values[_AGENT_ID] = message.agent_id
@@ -134,21 +132,20 @@ def prepare(
     if_next: int | None = None,
 ) -> Append:
     """Create an append of checked messages."""
-    opening, conditions = session._opening, UNCONDITIONAL
-    if changes is None and if_next is None and not session._existing:
-        template = session._template = session._template or _template(opening, conditions)
-    else:
-        template = None
+    target = session._target
+    if changes is not None or if_next is not None:
         conditions = Conditions(
             validate.next_number(if_next),
-            session._existing,
+            target.conditions.must_exist,
             None if changes is None else validate.metadata("session_metadata", changes),
         )
-    if changes:  # If the append creates the session, it stores them too.
-        merged = validate.metadata("session_metadata", {**session.metadata, **changes})
-        opening = {**opening, "session_metadata": merged}
+        opening = target.opening
+        if changes:  # If the append creates the session, it stores them too.
+            merged = validate.metadata("session_metadata", {**session.metadata, **changes})
+            opening = {**opening, "session_metadata": merged}
+        target = Target(opening, conditions)
     session._may_be_stored = True
-    return Append(opening, messages, conditions, template)
+    return Append(target, messages)
 
 
 def prepare_all(

@@ -25,7 +25,7 @@ def create_session(session: Session, *, again: bool) -> SessionRecord:
     session._may_be_stored = True
     created: CreatedSession | None = None
     for _ in range(2):  # Only a second statement sees a session that another transaction has just created.
-        created = created or session._run(query, **session._opening, again=renews)
+        created = created or session._run(query, **session._target.opening, again=renews)
     if created is None:
         raise session._why_nothing(query.name, "create")
     if not created.is_same:

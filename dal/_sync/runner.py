@@ -60,14 +60,18 @@ class Runner:
         """Return the attempts of a call. `unknown` says that an earlier batch may have committed it."""
         if deadline is None and self.timeout is not None:
             deadline = monotonic() + self.timeout
-        return Attempts(self.retries, deadline, unknown, source, monotonic())
+        attempts = Attempts(self.retries, deadline)
+        attempts.unknown, attempts.source, attempts.began = unknown, source, monotonic()
+        return attempts
 
     def attempts_after(self, attempts: Attempts) -> Attempts:
         """Return the attempts of another statement of the same call.
 
         If the reply to the first one was lost, the outcome of the call is unknown, also if this one fails.
         """
-        return Attempts(self.retries, attempts.deadline, attempts.unknown, began=monotonic())
+        following = Attempts(self.retries, attempts.deadline)
+        following.unknown, following.began = attempts.unknown, monotonic()
+        return following
 
     def run(self, query: Query, /, **parameters: Any) -> Any:
         """Run a query file, and call the hook."""

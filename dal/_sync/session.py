@@ -15,7 +15,7 @@ from dal._sync.creating import create_session, store_fork
 from dal._sync.listing import list_agents
 from dal._sync.queries import Query, queries
 from dal._sync.removing import remove_from, remove_last, replace_from
-from dal.appends import UNCONDITIONAL, Conditions, Opening, check_message
+from dal.appends import UNCONDITIONAL, Conditions, Opening, Target, check_message
 from dal.errors import DalError, InvalidInput
 from dal.histories.pages import PAGE
 from dal.ids import new_id
@@ -46,11 +46,9 @@ class Session:
 
     __slots__ = (
         "_backend",
-        "_existing",
         "_may_be_stored",
-        "_opening",
         "_store",
-        "_template",
+        "_target",
         "_writes",
         "id",
         "metadata",
@@ -78,7 +76,7 @@ class Session:
         self.source = validate.optional_identifier("source", source)
         self.user_id = validate.user(user_id, self._backend.owner)
         self.parent_id = validate.optional_identifier("parent_id", parent_id)
-        self._opening: Opening = {
+        opening: Opening = {
             "session_id": self.id,
             "owner": self._backend.owner,
             "source": self.source,
@@ -93,9 +91,7 @@ class Session:
         An append sets it, and so does an `open`, a `record` or a change that finds the session; `delete` clears it. A
         refused append does not change it. So False means "not known", not "not stored".
         """
-        self._template: list[Any] | None = None
-        """The values of an append without those of the message, once there was an append."""
-        self._existing = validate.flag("existing", existing)
+        self._target = Target(opening, Conditions(must_exist=validate.flag("existing", existing)))
         self._may_be_stored = session_id is not None
         number = None if at_least is None else validate.number("at_least", at_least, least=0)
         self._writes = None if self._backend.standby is None else OwnWrites(self.id, number)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dal
-from dal.appends import UNCONDITIONAL, Append, CheckedMessage, Conditions, batch_parameters
+from dal.appends import UNCONDITIONAL, Append, CheckedMessage, Conditions, Target, batch_parameters
 from dal.writer.batch import Call
 from dal.writer.batch_size import WORTHWHILE, BatchSize
 from dal.writer.queue import Queue
@@ -32,7 +32,7 @@ def call_to(session_id, deadline=None, message_id=None, owner=None, conditions=U
     message = CheckedMessage("user", "x", None, None, "{}", message_id or f"{next(NUMBERS)}")
     opening = {"session_id": session_id, "owner": owner, "source": None, "user_id": None, "parent_id": None}
     opening["session_metadata"] = "{}"
-    return QueuedCall(Append(opening, [message], conditions), deadline)
+    return QueuedCall(Append(Target(opening, conditions), [message]), deadline)
 
 
 EXISTING = Conditions(must_exist=True)
