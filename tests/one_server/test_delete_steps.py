@@ -103,7 +103,8 @@ def test_a_long_session_that_is_in_use_is_skipped(stored, connect, connection, h
 
 def test_sessions_in_use_do_not_hide_the_others(stored, connect):
     holder = connect(autocommit=False)
-    holder.execute("SELECT FROM sessions WHERE session_id IN ('long', 's0') FOR UPDATE")
+    for session_id in ("long", "s0"):
+        holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [session_id])
     assert stored.delete_idle(SOON, limit=1) == ("s1",)
     assert stored.delete_idle(SOON, limit=2, message_limit=5) == ("s2",)
     holder.rollback()
