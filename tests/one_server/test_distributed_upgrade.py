@@ -141,6 +141,16 @@ def test_the_tables_are_upgraded_while_services_write(server, schema, connection
     assert drift.notes(dal.queries.schema.check(connection)) != []
 
 
+def test_functions_with_other_parameters_end_the_upgrade(server, schema, connection, tables):
+    name = sql.Identifier(next(iter(functions())))
+    connection.execute(
+        sql.SQL("CREATE FUNCTION {}(_x integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'").format(name)
+    )
+    done = run("schema", "upgrade", "--schema", schema, "--dsn", server.conninfo)
+    assert done.returncode == 2
+    assert "functions of another release remain, with other parameters: dal_" in done.stderr
+
+
 def test_an_upgrade_replaces_the_functions(server, schema, connection, tables):
     name = next(iter(functions()))
     connection.execute(sql.SQL("DROP FUNCTION {}").format(sql.Identifier(name)))

@@ -86,8 +86,16 @@ def upgrade(connection: psycopg.Connection, report: Callable[[str], None]) -> No
     """Run every missing step on this connection, and report each."""
     _run_each(connection, missing, report)
     attempts = Attempts(_RETRIES, None)
-    while text := missing_functions(connection):
-        _try(connection, _FUNCTIONS, text, attempts, report)
+    if text := missing_functions(connection):
+        while not _try(connection, _FUNCTIONS, text, attempts, report):
+            pass
+        names = sorted({name for name, _ in drift.other_functions(_facts(connection))})
+        if names:
+            raise StatementFailed(
+                f"functions of another release remain, with other parameters: {', '.join(names)}; drop these, once no "
+                "older release runs any more, and run the upgrade again",
+                query=_FUNCTIONS,
+            )
 
 
 def finish(connection: psycopg.Connection, report: Callable[[str], None]) -> None:
