@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=f"the cost on the 
 MOST = 2.5
 """The most instructions of an append, as a multiple of those of a plain UPDATE and INSERT."""
 
-ROUNDS = 40
+ROUNDS = 200
 TITLE = "cost of an append on the server, as a multiple of a plain UPDATE and INSERT"
 PARTS_TITLE = "instructions of an append by part, as a multiple of a plain UPDATE and INSERT"
 TOGETHER = 32
