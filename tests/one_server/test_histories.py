@@ -836,19 +836,21 @@ def test_concurrent_appends_and_imports_are_numbered_without_gaps(server, schema
         assert (record.next_sequence, record.message_count) == (len(found), len(found))
 
 
-def test_an_import_locks_sessions_in_order_of_their_ids(server, schema, sync_store, connect):
-    """In the same order as append_all: while it waits for the first, the others are not locked."""
-    for name in ("s1", "s2", "s3"):
+def test_an_import_locks_sessions_in_the_order_of_appends(server, schema, sync_store, connect):
+    """By id, on a cluster by shard and id: while it waits for the first, the others are not locked."""
+    names = ["s1", "s2", "s3"]
+    for name in names:
         sync_store.session(name).append("user", "x")
+    first, *others = sorted(names, key=lambda name: (sync_store._backend.runner.schema.shard_of(name) or 0, name))
     holder, other = connect(autocommit=False), connect()
-    holder.execute("SELECT FROM sessions WHERE session_id = 's1' FOR UPDATE")
+    holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [first])
     with dal.SessionStore.connect(server.conninfo, schema=schema) as own:
         records = lines(*(message(name) for name in ("s3", "s1", "s2")))
         importing = threading.Thread(target=lambda: own.import_(records))
         importing.start()
         while not count_lock_waits(other):
             assert importing.is_alive()
-        for name in ("s2", "s3"):
+        for name in others:
             other.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE NOWAIT", [name])
         holder.rollback()
         importing.join()

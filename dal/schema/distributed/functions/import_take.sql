@@ -2,9 +2,8 @@
 -- dal/histories/take.sql.
 --
 -- It runs on the node that the client is connected to, which has the temporary tables of the batch.
--- Why it is safe: One statement inserts the missing sessions, on all shards at the same time. If another transaction
---   creates the same sessions in another order, the two deadlock, and Citus ends one of them with 40P01. The existing
---   sessions are locked one after the other, sorted by session_id, as in dal_append_all.
+-- Why it is safe: Like dal_append_all, it first creates the missing sessions and then locks the others, both in the order
+--   of shard and session_id. So the two never deadlock. One statement creates those of a shard.
 -- Locks: the sessions' rows, until the commit.
 CREATE OR REPLACE FUNCTION dal_import_take() RETURNS void
 LANGUAGE plpgsql
@@ -13,38 +12,51 @@ AS $$
 #variable_conflict use_column
 DECLARE
     _now constant timestamptz := transaction_timestamp();
+    _shard bigint;
     _id text;
     _new text[] := '{}';
 BEGIN
-    FOR _id IN
-        INSERT INTO sessions AS s (
-            session_id, source, user_id, parent_id, metadata, next_sequence, message_count,
-            created_at, updated_at, listed_at, revision, fork_point
-        )
-        SELECT
-            i.session_id,
-            i.source,
-            i.user_id,
-            i.parent_id,
-            i.metadata,
-            i.next_sequence,
-            i.message_count,
-            coalesce(i.created_at, _now),
-            coalesce(i.updated_at, _now),
-            least(i.updated_at, _now),
-            i.revision,
-            i.fork_point
+    FOR _shard IN
+        SELECT DISTINCT get_shard_id_for_distribution_column('sessions', i.session_id) AS shard
         FROM pg_temp.dal_import_sessions AS i
-        ORDER BY i.session_id
-        ON CONFLICT (session_id) DO NOTHING
-        RETURNING s.session_id
+        ORDER BY shard
     LOOP
-        _new := _new || _id;
+        FOR _id IN
+            INSERT INTO sessions AS s (
+                session_id, source, user_id, parent_id, metadata, next_sequence, message_count,
+                created_at, updated_at, listed_at, revision, fork_point
+            )
+            SELECT
+                i.session_id,
+                i.source,
+                i.user_id,
+                i.parent_id,
+                i.metadata,
+                i.next_sequence,
+                i.message_count,
+                coalesce(i.created_at, _now),
+                coalesce(i.updated_at, _now),
+                least(i.updated_at, _now),
+                i.revision,
+                i.fork_point
+            FROM pg_temp.dal_import_sessions AS i
+            WHERE get_shard_id_for_distribution_column('sessions', i.session_id) = _shard
+            ORDER BY i.session_id
+            ON CONFLICT (session_id) DO NOTHING
+            RETURNING s.session_id
+        LOOP
+            _new := _new || _id;
+        END LOOP;
     END LOOP;
     UPDATE pg_temp.dal_import_sessions AS i SET is_new = true
     FROM unnest(_new) AS n (session_id)
     WHERE i.session_id = n.session_id;
-    FOR _id IN SELECT i.session_id FROM pg_temp.dal_import_sessions AS i WHERE NOT i.is_new ORDER BY i.session_id LOOP
+    FOR _id IN
+        SELECT i.session_id
+        FROM pg_temp.dal_import_sessions AS i
+        WHERE NOT i.is_new
+        ORDER BY get_shard_id_for_distribution_column('sessions', i.session_id), i.session_id
+    LOOP
         PERFORM FROM sessions AS s WHERE s.session_id = _id FOR NO KEY UPDATE;
     END LOOP;
 END
