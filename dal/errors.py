@@ -88,15 +88,16 @@ class MessageNotFound(DalError, LookupError):
 
 
 class PartlyRefused(DalError):
-    """Some sessions refused their messages; the messages of the others are stored.
+    """Some messages of `store.append_all` are not stored, or not known to be; the others are stored.
 
-    `outcomes` has the stored Message or the error for each given message, in their order.
+    `outcomes` has the stored Message or the error for each given message, in their order. If an error is a
+    ServerUnavailable whose `outcome_unknown` is true, its message may be stored: send it again with the same id.
     """
 
     def __init__(self, outcomes: Sequence[Message | DalError]) -> None:
         errors = [one for one in outcomes if isinstance(one, DalError)]
         super().__init__(
-            f"{len(errors)} of {len(outcomes)} messages were refused, and the others are stored; the first: {errors[0]}"
+            f"{len(errors)} of {len(outcomes)} messages failed, and the others are stored; the first error: {errors[0]}"
         )
         self.outcomes = tuple(outcomes)
 

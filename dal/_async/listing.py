@@ -111,8 +111,8 @@ async def delete_idle(
     The statement skips sessions whose row is locked. A locked row that refers to a session, such as one of a
     service's own table, is found only by the delete, which then fails as a whole. So the next attempts take fewer
     sessions, down to the one that cannot be deleted, and skip that one.
-    In a transaction of the caller's the statement waits for locks, since a lock_timeout would outlast it, and deletes
-    any number of messages, since shorter statements would not make that transaction shorter.
+    In a transaction of the caller's the statement waits for locks, since a lock_timeout would stay set after it, and
+    deletes any number of messages, since the locks last until the caller's commit anyway.
     """
     wanted: dict[str, Any] = {
         "idle_since": validate.moment("before", before),

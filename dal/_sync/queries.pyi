@@ -433,9 +433,10 @@ class _SessionsDeleteIdle(Query):
         message_limit: int | None,
         patience: str | None,
     ) -> list[rows.IdleSession]:
-        """Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
-        most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it returns no
-        row, so that no statement runs for long.
+        """Delete sessions that have been idle since a given time, with their messages: the longest idle first,
+        at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
+        returns no row, so that no statement runs for long. If it returns a session that it did not delete,
+        increase `passed_over`, or first delete messages of that session with messages.delete_range.
         Each leaves a tombstone, as a session that delete deletes.
 
         Returns: IdleSession; no row if no session has been idle for that long. Otherwise the deleted
@@ -457,9 +458,11 @@ class _SessionsDeleteIdleOfUser(Query):
         message_limit: int | None,
         patience: str | None,
     ) -> list[rows.IdleSession]:
-        """Delete a user's sessions that have been idle since a given time, with their messages: the longest idle
-        first, at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
-        returns no row, so that no statement runs for long.
+        """Delete a user's sessions that have been idle since a given time, with their messages: the longest
+        idle first, at most `limit` of them, with at most `message_limit` messages unless that is null. Call
+        it until it returns no row, so that no statement runs for long. If it returns a session that it did
+        not delete, increase `passed_over`, or first delete messages of that session with
+        messages.delete_range.
         Each leaves a tombstone, as a session that delete deletes.
 
         Returns: IdleSession; no row if no session of the user has been idle for that long. Otherwise the deleted

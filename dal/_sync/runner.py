@@ -153,7 +153,7 @@ class Runner:
             sleep(pause)
 
     def _is_distributed_since(self, error: psycopg.Error) -> bool:
-        """Return whether Citus refused a statement since the tables were distributed after the store's last check."""
+        """Return whether Citus refused a statement because the tables were distributed after the store's last check."""
         if self.schema.distributed or not isinstance(error, FeatureNotSupported) or not self.source.is_pooled:
             return False
         self.schema.forget()

@@ -28,7 +28,7 @@ _STEP = 500
 
 SESSIONS, MESSAGES = 100, 1000
 """The most sessions to delete in one transaction, and the most messages in one statement. Writers wait less if the
-statements are short: these take about 20 ms."""
+statements are short: these take some tens of milliseconds."""
 
 LOAD = 50
 """The default share of the time, in percent, that is spent on deleting."""

@@ -88,8 +88,10 @@ def _misdistributed(found: Sequence[SchemaFact]) -> Iterator[str]:
         if table not in distributed:
             yield f"table {table} is not distributed, and {min(distributed)} is"
     for name, other in other_functions(found):
-        state = other if other == "missing" or other.startswith("owned by ") else "another release's"
-        yield f"function {name} is {state}; `dal schema apply --distributed` creates it"
+        if other == "missing" or other.startswith("owned by "):
+            yield f"function {name} is {other}; `dal schema apply --distributed` creates it"
+        else:
+            yield f"function {name} is another release's; `dal schema upgrade` replaces it"
 
 
 def other_functions(found: Sequence[SchemaFact]) -> Iterator[tuple[str, str]]:

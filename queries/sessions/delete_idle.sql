@@ -1,7 +1,8 @@
 -- name: delete_idle(idle_since, statuses, passed_over, limit, message_limit, patience)
--- Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
--- most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it returns no
--- row, so that no statement runs for long.
+-- Delete sessions that have been idle since a given time, with their messages: the longest idle first,
+-- at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
+-- returns no row, so that no statement runs for long. If it returns a session that it did not delete,
+-- increase `passed_over`, or first delete messages of that session with messages.delete_range.
 -- Each leaves a tombstone, as a session that delete deletes.
 --
 -- One statement: A session that is being written to is skipped, not waited for. A session that was written
@@ -9,9 +10,9 @@
 --   statement only, or null. The statement never waits for rows of sessions, but another transaction may have
 --   locked a row that is deleted with one of them, for example in a table that references messages. Then the
 --   statement fails with 55P03 and deletes nothing. The store halves `limit`, and finally skips that session:
---   the scan begins after `passed_over` sessions. It also skips the first session if nothing was deleted: it
---   is in use, or has more than `message_limit` messages. The store then deletes the latter in a transaction, with
---   messages.delete_range before this statement. A session whose place is in the future, because a clock was
+--   the scan begins after `passed_over` sessions. If nothing was deleted, the first session is
+--   in use, or has more than `message_limit` messages. In the first case, the store skips it. In the second, it deletes
+--   it in one transaction, by messages.delete_range and then this statement. A session whose place is in the future, because a clock was
 --   ahead, gets the present time as its place, and its idle time starts from there. If only updated_at is in
 --   the future, as after an import, its place decides. A trashed session is idle since it was trashed, which
 --   is its place.

@@ -94,7 +94,7 @@ def test_refused_sessions_do_not_affect_the_others(store, append):
     archived.append("user", "x")
     archived.archive()
     taken.append("user", "x", message_id="m")
-    with pytest.raises(dal.PartlyRefused, match="3 of 5 messages were refused, .*'archived': it is archived") as error:
+    with pytest.raises(dal.PartlyRefused, match="3 of 5 messages failed, .*'archived': it is archived") as error:
         append(
             (fine, new_message("1")), (archived, new_message("late")),
             (taken, new_message("other", "m")), (taken, new_message("with it")),

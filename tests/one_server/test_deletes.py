@@ -243,7 +243,7 @@ def test_an_existing_session_is_never_created(side, server, schema, tables, conn
                 with pytest.raises(dal.SessionNotFound, match="a session is stored with its first message") as refused:
                     getattr(session, verb)(*given)
                 assert type(refused.value) is dal.SessionNotFound
-            with pytest.raises(dal.PartlyRefused, match="1 of 2 messages were refused"):
+            with pytest.raises(dal.PartlyRefused, match="1 of 2 messages failed"):
                 one.append_all([(unwrap(session), NEW), (unwrap(one.session("lazy")), NEW)])
             assert not session.persisted
         assert {row["session_id"] for (row,) in rows(connection, "sessions")} == {"lazy"}

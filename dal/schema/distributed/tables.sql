@@ -24,13 +24,14 @@ BEGIN
     END IF;
     IF is_plain THEN
         IF current_setting('dal.in_place', true) = 'on' THEN
-            -- Everybody waits behind this, if it has to wait for a long transaction. An append locks messages first.
+            -- While this waits for a long transaction, all others queue behind it, so it waits at most 5 s. messages
+            -- comes first because an append locks it first.
             PERFORM set_config('lock_timeout', '5s', true);
             LOCK TABLE messages, sessions, removed_messages, changes, dal_schema IN ACCESS EXCLUSIVE MODE;
         ELSIF EXISTS (SELECT FROM sessions) THEN
             RAISE EXCEPTION 'schema "%" already holds sessions, in tables that are not distributed', current_schema()
             USING ERRCODE = 'duplicate_table',
-                HINT = 'To distribute them with their rows, stop the services and run dal schema apply --distributed --in-place.';
+                HINT = 'To distribute them with their rows, run dal schema apply --distributed --in-place. Services wait meanwhile.';
         END IF;
         -- Citus finds the shard of a text, but not of a domain: with a domain here, a query of one session returns no
         -- row. So the column of sessions becomes a text, as it is in the other tables, and a constraint checks it.

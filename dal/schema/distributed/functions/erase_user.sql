@@ -4,9 +4,10 @@
 -- It runs on the node that the client is connected to. Each session takes four statements on its worker. Citus
 -- commits on all workers, or on none.
 -- Why it is safe: Each session is locked before its messages are counted and deleted. The sessions are locked in the order
---   of their ids, as in dal_append_all, so that the two cannot deadlock. No fork of a deleted session is missed: before
---   a fork releases its lock on the parent, it is prepared on all workers. So this call waits, after its deletions, until
---   the transactions that are prepared at this moment have ended. They wait for nothing themselves.
+--   of shard and session_id, as in dal_append_all, so that the two cannot deadlock. No fork of a deleted session is
+--   missed: before a fork releases its lock on the parent, it is prepared on all workers. So this call waits, after its
+--   deletions, until the transactions that are prepared at this moment have ended. These wait for no lock, so this wait
+--   cannot deadlock.
 -- Locks: the deleted rows, until the commit. It waits for writers of these sessions.
 CREATE OR REPLACE FUNCTION dal_erase_user(_user_id text, _limit bigint, _message_limit bigint) RETURNS TABLE (
     candidates bigint, sessions bigint, messages bigint, removed_messages bigint, forks text[], first_id text,
@@ -30,7 +31,7 @@ BEGIN
     forks := '{}';
     SELECT
         count(*),
-        coalesce(array_agg(c.session_id ORDER BY c.session_id) FILTER (WHERE c.fits), '{}'),
+        coalesce(array_agg(c.session_id) FILTER (WHERE c.fits), '{}'),
         min(c.session_id) FILTER (WHERE c.place = 1),
         min(c.next_sequence) FILTER (WHERE c.place = 1 AND c.message_count > _message_limit)
     INTO candidates, _ids, first_id, next_sequence
@@ -50,7 +51,11 @@ BEGIN
         ) AS w
         WINDOW in_order AS (ORDER BY w.status, w.listed_at, w.session_id)
     ) AS c;
-    FOREACH _id IN ARRAY _ids LOOP
+    FOR _id IN
+        SELECT u.id
+        FROM unnest(_ids) AS u (id)
+        ORDER BY get_shard_id_for_distribution_column('sessions', u.id), u.id COLLATE "C"
+    LOOP
         SELECT s.message_count
         INTO _session_messages
         FROM sessions AS s

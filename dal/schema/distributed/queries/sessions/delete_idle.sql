@@ -1,7 +1,8 @@
 -- name: delete_idle(idle_since, statuses, passed_over, limit, message_limit, patience)
--- Delete sessions that have been idle since a given time, with their messages: the longest idle first, at
--- most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it returns no
--- row, so that no statement runs for long.
+-- Delete sessions that have been idle since a given time, with their messages: the longest idle first,
+-- at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
+-- returns no row, so that no statement runs for long. If it returns a session that it did not delete,
+-- increase `passed_over`, or first delete messages of that session with messages.delete_range.
 -- Each leaves a tombstone, as a session that delete deletes.
 --
 -- One statement: One call of dal_delete_idle, which runs on the node that the client is connected to. It asks all
