@@ -220,7 +220,7 @@ def test_a_missing_and_a_changed_function_are_errors(citus, store, connection):
         store.check_schema()
     assert raised.value.differences == (
         f"function {name} is missing; `dal schema apply --distributed` creates it",
-        f"function {other} is another release's; `dal schema apply --distributed` creates it",
+        f"function {other} is another release's; `dal schema upgrade` replaces it",
     )
     store.apply_schema(distributed=True)
     store.check_schema()
