@@ -117,7 +117,7 @@ class Statement:
         try:
             values = [*self._values(given)]
         except KeyError:
-            values = []
+            values = self._completed(given)
         if len(values) != len(given):
             values = self._completed(given)
         for n in self._bigints:

@@ -387,6 +387,7 @@ CUSTOM_PLANS = {
     "sessions.list_of_source": "a limit",
     "sessions.list_of_user": "a limit",
     "sessions.list_of_user_and_source": "a limit",
+    "sessions.open": "a limit",
     "sessions.purge": "a limit",
 }
 """Queries that may use custom plans, and the value that matters."""

@@ -137,3 +137,11 @@ def test_bound_values_fit_both_forms_of_a_query():
         bound = first.bind(given)
         assert second.bind(bound) == second.bind(given), first.name
         assert first.named(bound) == first.named(given) == given
+
+
+def test_an_owner_may_be_left_out():
+    queries = [query for query in map(dal.queries.__getitem__, dal.queries) if "owner" in query.parameters]
+    assert any(query.names == ("owner",) for query in queries), "with no other parameter, too"
+    for query in queries:
+        given = {name: f"the {name}" for name in query.names if name != "owner"}
+        assert query.bind(dict(given)) == query.bind({**given, "owner": None}), query.name
