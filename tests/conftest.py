@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from paths import ROOT, TESTS
 
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
@@ -12,10 +12,14 @@ pytest_plugins = ["time_limit", "skips", "servers", "old_tables", "browser", "re
 
 # CI uses the profile "short"; choose another by --hypothesis-profile=thorough or brief.
 settings.register_profile(
+    # Without shrinking, which takes longer than a test may: a failure is shown at once.
     "short", max_examples=150, stateful_step_count=50, deadline=None, database=None, print_blob=True,
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
-settings.register_profile("thorough", settings.get_profile("short"), max_examples=2000, stateful_step_count=100)
+settings.register_profile(
+    "thorough", settings.get_profile("short"), max_examples=2000, stateful_step_count=100, phases=Phase
+)
 settings.register_profile("brief", settings.get_profile("short"), max_examples=50)
 settings.load_profile("short")
 
