@@ -94,7 +94,7 @@ class Batcher(Appends):
 
     @property
     def is_busy(self) -> bool:
-        """Whether appends are queued or in flight."""
+        """True if an append is queued, or was sent and has no reply yet."""
         return bool(self._queue) or any(one.is_busy for one in list(self._of_shards.values()))
 
     def release(self) -> None:
