@@ -9,6 +9,7 @@ from psycopg import sql
 from ulid import ULID
 
 import dal
+from dal.gate.server import running
 from dal.schema import distributed
 
 VARIABLE = "DAL_TEST_CITUS_DSN"
@@ -51,7 +52,7 @@ def citus_cluster():
         def start(name):
             node = PostgresContainer(image, driver=None).with_network(network).with_network_aliases(name)
             node = node.with_env("POSTGRES_HOST_AUTH_METHOD", "trust").with_command(command)
-            return stack.enter_context(node.with_kwargs(shm_size="256m"))
+            return stack.enter_context(running(node.with_kwargs(shm_size="256m")))
 
         coordinator, *_workers = map(start, ("coordinator", "worker1", "worker2"))
         conninfo = coordinator.get_connection_url()

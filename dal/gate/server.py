@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -126,20 +126,34 @@ def _container() -> Iterator[Server]:
     try:
         import docker  # noqa: PLC0415 - an extra
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
-        from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
     except ImportError:
         raise NoServer("testcontainers is not installed: pip install 'session-dal[container]'") from None
-    if not _has_image(testcontainers_config.ryuk_image):
-        # The reaper removes containers of killed processes. Without its image, only the end of the block removes ours.
+    # Parallel vacuum of a million rows needs more than the default of 64 MB.
+    container = PostgresContainer(IMAGE, driver=None).with_kwargs(shm_size="256m")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(running(container))
+        except docker.errors.DockerException as error:
+            raise NoServer(f"no container could be started: {error}; is the engine running?") from error
+        except TimeoutError as error:
+            raise NoServer(f"the server in the container did not answer within {_CONTAINER_STARTS_WITHIN} s") from error
+        yield _server("container", container.get_connection_url())
+
+
+@contextmanager
+def running(container: Any) -> Iterator[Any]:
+    """Start a container, and stop it at the end, also if it does not become ready.
+
+    Without the image of the reaper, which removes the containers of killed processes, it starts without one.
+    """
+    from testcontainers.core.config import testcontainers_config  # noqa: PLC0415 - an extra
+
+    if not has_image(testcontainers_config.ryuk_image):
         testcontainers_config.ryuk_disabled = True
     testcontainers_config.max_tries = ceil(_CONTAINER_STARTS_WITHIN / testcontainers_config.sleep_time)
     try:
-        # Parallel vacuum of a million rows needs more than the default of 64 MB.
-        container = PostgresContainer(IMAGE, driver=None).with_kwargs(shm_size="256m").start()
-    except (docker.errors.DockerException, TimeoutError) as error:
-        raise NoServer(f"no container could be started: {error}; is the engine running?") from error
-    try:
-        yield _server("container", container.get_connection_url())
+        container.start()
+        yield container
     finally:
         container.stop()
 
@@ -150,10 +164,11 @@ def _container_is_ready() -> bool:
         import testcontainers  # noqa: F401, PLC0415 - an extra
     except ImportError:
         return False
-    return _has_image(IMAGE)
+    return has_image(IMAGE)
 
 
-def _has_image(name: str) -> bool:
+def has_image(name: str) -> bool:
+    """Return whether a container engine is running and has an image."""
     import docker  # noqa: PLC0415 - an extra
 
     try:

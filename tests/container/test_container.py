@@ -4,35 +4,18 @@ import gc
 import warnings
 from contextlib import suppress
 
-import docker
 import psycopg
 import pytest
 from faults.cluster import free_port, wait_until
 from faults.fleet import Fleet
 from testcontainers.community.postgres import PostgresContainer
-from testcontainers.core.config import testcontainers_config
 
-from dal.gate.server import IMAGE
+from dal.gate.server import IMAGE, has_image, running
 
 
 @pytest.fixture(autouse=True)
 def _limit(limit):
-    limit(120, 1800)
-
-
-def why_unavailable():
-    """Return why no container can be started, or None; disable the reaper if its image is missing."""
-    try:
-        client = docker.from_env()
-        try:
-            client.images.get(IMAGE)
-            if not client.images.list(testcontainers_config.ryuk_image):
-                testcontainers_config.ryuk_disabled = True
-        finally:
-            client.close()
-    except docker.errors.DockerException as error:
-        return str(error)
-    return None
+    limit(240, 1800)
 
 
 @pytest.fixture
@@ -41,15 +24,12 @@ def container():
     with warnings.catch_warnings():
         # Without an engine the client leaves an open socket; collect it here, not in the next test.
         warnings.simplefilter("ignore", ResourceWarning)
-        missing = why_unavailable()
+        is_ready = has_image(IMAGE)
         gc.collect()
-    if missing is not None:
-        pytest.skip(f"no container engine with {IMAGE}: {missing}")
-    container = PostgresContainer(IMAGE, driver=None).with_bind_ports(5432, free_port()).start()
-    try:
+    if not is_ready:
+        pytest.skip(f"no container engine with the image {IMAGE} is running")
+    with running(PostgresContainer(IMAGE, driver=None).with_bind_ports(5432, free_port())) as container:
         yield container
-    finally:
-        container.stop()
 
 
 def test_writers_recover_after_the_container_is_killed(container, tally, scale, tmp_path):
