@@ -27,10 +27,6 @@ _statements: Any = aiosql.from_path(Path(__file__).with_name("targets.sql"), "ps
 
 AXIS = "the stored messages"
 
-CAPS = 1.6
-"""A call may touch this many times the buffers that its header promises. The gate measures that promise in a small
-store with short messages. Here most indexes are a level deeper, and the messages of a call are on more pages."""
-
 _SESSION, _USER, _PAIR = ("average", "huge"), ("average", "of heavy"), ("pair", "pair of heavy")
 
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -74,9 +70,8 @@ _ELSEWHERE = (
 )
 """Queries that are not measured, since they read the whole store, or nothing that grows with it."""
 
-_MINUTE = ("sessions.export_of_user", "sessions.list_of_user", "sessions.list_of_user_and_source")
-"""Queries that read the user's sessions of one more minute, to return them in the exact order. In the store of ten
-million messages, a heavy user has 500 sessions in each minute of the hour."""
+_HEAVY = {"the user's sessions", "the user's sessions from elsewhere", "the user's sessions of a minute"}
+"""What grows with the store for the user with the most sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,7 @@ def _applicable(subject: Subject, target: str) -> Promises:
     promises = subject.promises
     along = {"the sessions"}
     along |= {"the session's messages"} if target == "huge" else set()
-    along |= {"the user's sessions"} if target in {"huge", "of heavy", "pair of heavy"} else set()
+    along |= _HEAVY if target in {"huge", "of heavy", "pair of heavy"} else set()
     bounds: dict[str, Bound] = {}
     for one in promises.bounds:
         known = bounds.get(one.metric)
@@ -114,13 +109,8 @@ def _applicable(subject: Subject, target: str) -> Promises:
             bounds[one.metric] = replace(one, axis=AXIS)
     bounds.setdefault("buffers", Bound("buffers", Growth.LOGARITHMIC, AXIS, promises.line))
     caps = tuple(
-        cap if cap.unit != "buffers" else replace(cap, most=cap.most * CAPS)
-        for cap in promises.caps
-        if cap.unit != "buffers" or bounds["buffers"].growth <= Growth.LOGARITHMIC
+        cap for cap in promises.caps if cap.unit != "buffers" or bounds["buffers"].growth <= Growth.LOGARITHMIC
     )
-    if subject.name in _MINUTE and target == "of heavy":
-        bounds = {"buffers": replace(bounds["buffers"], growth=Growth.LINEAR)}
-        caps = tuple(cap for cap in caps if cap.unit != "buffers")
     rows = tuple(replace(one, each=None) for one in promises.rows)
     return replace(promises, bounds=tuple(bounds.values()), caps=caps, held=(), rows=rows)
 

@@ -4,13 +4,14 @@
 -- One statement: As remove_from, but it finds the first number by a backward index scan of `n` messages. A
 --   message that was appended while it waited for the lock has a higher number, and stays. If another removal
 --   took messages meanwhile, nothing happens and is_stale is true, so that two callers never get the same
---   message, and none gets nothing although messages were left.
+--   message, and none gets nothing although messages were left. The numbers have an upper limit for the
+--   planner: without it, it would expect a third of the session's messages, and compile the plan (jit).
 -- Index: sessions_pkey, messages_pkey backwards, changes_pkey; removed_messages_pkey for a repeated
 --   removal.
 -- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages;
 --   buffers O(n) in the removed messages, at most 15 buffers each;
---   WAL O(n) in the removed messages, at most 380 WAL bytes each; at most 52 buffers; at most 10 WAL records;
+--   WAL O(n) in the removed messages, at most 380 WAL bytes each; at most 58 buffers; at most 10 WAL records;
 --   buffers O(n) in the session's changes, at most n/20;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
@@ -73,7 +74,7 @@ removed AS (
     DELETE FROM messages AS m
     WHERE
         m.session_id = :session_id::text
-        AND m.sequence >= (SELECT min(l.sequence) FROM last AS l)
+        AND m.sequence BETWEEN (SELECT min(l.sequence) FROM last AS l) AND (SELECT max(l.sequence) FROM last AS l)
     RETURNING m.session_id, m.sequence, m.message_id, m.role, m.agent_id, m.content, m.metadata, m.created_at
 ),
 

@@ -10,7 +10,7 @@
 -- Index: sessions_listed_of_user, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page, at most n/10;
---   at most 62 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   buffers O(n) in the user's sessions from elsewhere, at most n/3; at most 62 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: it only reads.

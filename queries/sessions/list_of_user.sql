@@ -13,7 +13,9 @@
 -- Index: sessions_listed_of_user, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;
---   buffers O(n) in the page, at most n/4; at most 74 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   buffers O(n) in the page, at most n/4; rows O(n) in the user's sessions of a minute;
+--   buffers O(n) in the user's sessions of a minute, at most 2 buffers each;
+--   at most 74 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.

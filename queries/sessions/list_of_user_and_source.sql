@@ -16,7 +16,8 @@
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;
 --   buffers O(n) in the page, at most n/4; buffers O(n) in the user's sessions from elsewhere, at most n/3;
---   at most 180 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   rows O(n) in the user's sessions of a minute;
+--   buffers O(n) in the user's sessions of a minute, at most 2 buffers each; at most 180 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.
