@@ -16,6 +16,8 @@ from dal.errors import InvalidInput, StatementFailed
 from dal.records import Erased
 from dal.rows import ErasureStep
 
+_DEADLOCK = "40P01"
+
 _PATIENCE = 10
 """The most steps in a row that may find sessions and delete none, since others were changing them at that moment."""
 
@@ -54,12 +56,20 @@ async def erase_user(
 async def _erase_long(runner: AsyncRunner, found: ErasureStep, wanted: dict[str, Any]) -> ErasureStep:
     """Delete a session with more messages than a statement may delete, by several statements in one transaction.
 
-    Return the step before it, which deleted nothing, if the session was changed meanwhile.
+    Return the step before it, which deleted nothing, if the session was changed meanwhile. A removal in that session
+    locks the session first and its messages second, which can end in a deadlock with this transaction.
     """
     erase = async_queries.sessions.erase_user
     async with runner.exclusive_transaction(erase.name, IsolationLevel.READ_COMMITTED) as (_, transaction):
-        await delete_messages(transaction, found.first_id, found.next_sequence, wanted["message_limit"], patience=None)
-        erased: ErasureStep = await transaction.run(erase, **wanted | {"limit": 1, "message_limit": None})
+        try:
+            await delete_messages(
+                transaction, found.first_id, found.next_sequence, wanted["message_limit"], patience=None
+            )
+            erased: ErasureStep = await transaction.run(erase, **wanted | {"limit": 1, "message_limit": None})
+        except StatementFailed as error:
+            if error.sqlstate != _DEADLOCK:
+                raise
+            raise Rollback from error
         if not erased.sessions or erased.first_id != found.first_id:
             raise Rollback
         return erased

@@ -1,8 +1,11 @@
 """A statement deletes a limited number of messages; several in one transaction delete a longer session."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from citus_cluster import count_lock_waits
+from faults.cluster import wait_until
 
 import dal
 from dal import NewMessage
@@ -137,6 +140,27 @@ def test_an_erasure_takes_what_was_appended_to_a_long_session_meanwhile(stored, 
     store = hooked(lambda: writer.append("user", "late", message_id="m"))
     receipt = store.erase_user("u1", message_limit=LONG - 1)
     assert (receipt.sessions, receipt.messages) == (5, 2 * LONG + 12 + 1)
+    assert connection.execute("SELECT count(*) FROM messages").fetchone() == (0,)
+
+
+def test_an_erasure_repeats_a_long_session_after_a_deadlock_with_a_removal(stored, hooked, connect, connection):
+    remover = connect()
+    remover.execute("SET deadlock_timeout = '20s'")  # So that the erasure is ended, not the removal.
+    removing, removed = [], []
+
+    def remove():
+        removed.append(dal.SessionStore(remover).session("long").remove_from(5))
+
+    def after_step():
+        if not removing:
+            removing.append(threading.Thread(target=remove))
+            removing[0].start()
+            wait_until(lambda: count_lock_waits(connection) > 0, "the removal waits for a deleted message")
+
+    receipt = hooked(after_step).erase_user("u1", message_limit=STEP)
+    removing[0].join()
+    assert removed == [LONG - 5]
+    assert (receipt.sessions, receipt.messages, receipt.removed_messages) == (5, 2 * LONG + 12 - 20, 20)
     assert connection.execute("SELECT count(*) FROM messages").fetchone() == (0,)
 
 
