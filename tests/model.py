@@ -185,7 +185,7 @@ class Model:
     def replace_from(self, handle, sequence, new, *, if_next=None, keep=True):
         if self._is_invalid(new):
             raise dal.InvalidInput("messages", "")
-        handle.may_be_stored = True
+        handle.may_be_stored |= bool(new)
         stored = self._to_remove(handle, if_next)
         if {line.message_id for line in stored.lines if line.sequence < sequence} & {one.message_id for one in new}:
             raise dal.MessageConflict("")
@@ -292,9 +292,10 @@ class Model:
 
     def reset(self, handle, metadata):
         """Return the new handle, without its id."""
-        if handle.may_be_stored:
+        may_be_stored = handle.may_be_stored or handle.persisted
+        if may_be_stored:
             self._refuse_tombstone(handle)
-        stored = self.sessions.get(handle.id) if handle.may_be_stored else None
+        stored = self.sessions.get(handle.id) if may_be_stored else None
         if stored:
             self.archive(handle)
         origin = stored or handle

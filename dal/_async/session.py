@@ -354,7 +354,7 @@ class AsyncSession:
         """
         validate.optional_metadata("metadata", metadata)  # Before the archive.
         stored: SessionRecord | None = None
-        if self._may_be_stored:
+        if self._may_be_stored or self.persisted:
             archive = async_queries.sessions.archive
             stored = await change_if_stored(self, archive, ("archived",), refusing=("trashed",), if_next=None)
         return self._store.session(

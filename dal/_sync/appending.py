@@ -144,7 +144,8 @@ def prepare(
             merged = validate.metadata("session_metadata", {**session.metadata, **changes})
             opening = {**opening, "session_metadata": merged}
         target = Target(opening, conditions)
-    session._may_be_stored = True
+    if messages:
+        session._may_be_stored = True
     return Append(target, messages)
 
 

@@ -349,7 +349,7 @@ class Session:
         """
         validate.optional_metadata("metadata", metadata)  # Before the archive.
         stored: SessionRecord | None = None
-        if self._may_be_stored:
+        if self._may_be_stored or self.persisted:
             archive = queries.sessions.archive
             stored = change_if_stored(self, archive, ("archived",), refusing=("trashed",), if_next=None)
         return self._store.session(

@@ -90,6 +90,16 @@ def test_reset_of_an_unsaved_session_keeps_its_parent(store):
     assert (unknown.parent_id, unknown.source) == (None, "web")
 
 
+def test_reset_archives_only_what_was_sent_or_found(store):
+    """Nothing else can have stored an id that the library made, unless another object with this id did."""
+    unsaved = store.session()
+    store.session(unsaved.id).append("user", "x")
+    assert unsaved.append_all([]) == ()
+    assert unsaved.reset().parent_id is None
+    assert unsaved.record().status == "active"
+    assert unsaved.reset().parent_id == unsaved.id
+
+
 def test_reset_of_an_archived_session(store):
     session = store.session()
     session.append("user", "x")
