@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import sleep
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, TypeVar
@@ -157,12 +157,16 @@ class AsyncRunner:
         if self.schema.distributed or not isinstance(error, FeatureNotSupported) or not self.source.is_pooled:
             return False
         self.schema.forget()
-        try:
+        await self.find_layout()
+        return self.schema.distributed
+
+    async def find_layout(self) -> None:
+        """Find out whether the tables are distributed, unless a check did. If it fails, the next statement says why."""
+        if self.schema.passed:
+            return
+        with suppress(DalError, psycopg.Error):
             async with self.connection() as connection:
                 await check(self.schema, connection)
-        except (DalError, psycopg.Error):
-            return False  # The caller gets the first error.
-        return self.schema.distributed
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:

@@ -76,6 +76,8 @@ class Appends:
         error. An error is raised if all have failed because the server was unavailable.
         """
         by_shard: dict[int | None, list[Append]] = {}
+        if self._runner.source.is_pooled and len(appends) > 1:
+            self._runner.find_layout()
         for append in appends if self._runner.source.is_pooled else ():
             by_shard.setdefault(self._runner.schema.shard_of(append.session_id), []).append(append)
         if len(by_shard) < 2:  # noqa: PLR2004

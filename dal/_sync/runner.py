@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -157,12 +157,15 @@ class Runner:
         if self.schema.distributed or not isinstance(error, FeatureNotSupported) or not self.source.is_pooled:
             return False
         self.schema.forget()
-        try:
-            with self.connection() as connection:
-                check(self.schema, connection)
-        except (DalError, psycopg.Error):
-            return False  # The caller gets the first error.
+        self.find_layout()
         return self.schema.distributed
+
+    def find_layout(self) -> None:
+        """Find out whether the tables are distributed, unless a check did. If it fails, the next statement says why."""
+        if self.schema.passed:
+            return
+        with suppress(DalError, psycopg.Error), self.connection() as connection:
+            check(self.schema, connection)
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:

@@ -130,8 +130,6 @@ def by_shard(sync_store):
 def test_each_shard_gets_a_statement_of_its_own(side, server, schema, tables, by_shard):
     operations = []
     with side.connect_store(server.conninfo, schema=schema, hook=operations.append, hook_parameters=True) as store:
-        store.check_schema()
-        operations.clear()
         given = [
             (store.session(f), NewMessage(role="user", content=f))
             for some in zip(*by_shard.values(), strict=True)
@@ -152,7 +150,6 @@ def test_a_failure_in_one_shard_does_not_affect_the_others(side, server, schema,
     holder = connect(autocommit=False)
     holder.execute("SELECT FROM sessions WHERE session_id = %s FOR UPDATE", [locked])
     with side.connect_store(server.conninfo, schema=schema, timeout=2) as store:
-        store.check_schema()
         given = [
             (store.session(one), NewMessage(role="user", content="y", message_id="m"))
             for some in by_shard.values()
