@@ -132,10 +132,10 @@ class _MessagesDeleteRange(Query):
     def __call__(
         self, connection: Connection[Any], /, *, session_id: str, first: int, last: int, patience: str | None
     ) -> rows.DeletedRange | None:
-        """Delete the messages of a session with the numbers from `first` to `last`. It is a step in the deletion of the
-        session, which sessions.delete_idle or sessions.erase_user completes in the same transaction.
+        """Delete the messages of a session with the numbers from `first` to `last`. This is one step of deleting a long
+        session; sessions.delete_idle or sessions.erase_user completes it in the same transaction.
 
-        Returns: DeletedRange; the number of deleted messages, in one row; never no row.
+        Returns: DeletedRange; one row, with the number of deleted messages; never no row.
         """
 
 class _MessagesExport(Query):
@@ -230,10 +230,10 @@ class _MessagesRemoveLast(Query):
     ) -> list[rows.RemovedRow]:
         """Remove the last messages, and return them. Their numbers are not used again.
 
-        Returns: RemovedRow; in reading order; no row if the session is not stored, or if nothing could be kept.
-          Each has the number of removed messages; if none was removed, there is one row without a message. If the
-          session is archived, trashed or deleted, or not as if_next asks, nothing is removed and is_refused is
-          true.
+        Returns: RemovedRow; in the order of sequence; no row if the session is not stored, or if a temporary table
+          hides removed_messages. Each row has the number of removed messages; if none was removed, there is one row
+          without a message. If the session is archived, trashed or deleted, or its next number is not `if_next`,
+          nothing is removed and is_refused is true.
         """
 
 class _MessagesRemoved(Query):
@@ -433,11 +433,11 @@ class _SessionsDeleteIdle(Query):
         message_limit: int | None,
         patience: str | None,
     ) -> list[rows.IdleSession]:
-        """Delete sessions that have been idle since a given time, with their messages: the longest idle first,
-        at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
-        returns no row, so that no statement runs for long. If it returns a session that it did not delete,
-        increase `passed_over`, or first delete messages of that session with messages.delete_range.
-        Each leaves a tombstone, as a session that delete deletes.
+        """Delete sessions that have been idle since a given time, with their messages: the longest idle first, at most
+        `limit` sessions, and at most `message_limit` messages (null: no limit). Each deleted session leaves a
+        tombstone. Call it until it returns no row, so that no statement runs for long. If it returns a session that
+        it did not delete, skip that one by increasing `passed_over`; if its row has a next_sequence, you can instead
+        delete its messages first, with messages.delete_range in the same transaction.
 
         Returns: IdleSession; no row if no session has been idle for that long. Otherwise the deleted
           sessions; if none could be deleted, the first one, with its next_sequence if it has more than `message_limit`
@@ -458,12 +458,11 @@ class _SessionsDeleteIdleOfUser(Query):
         message_limit: int | None,
         patience: str | None,
     ) -> list[rows.IdleSession]:
-        """Delete a user's sessions that have been idle since a given time, with their messages: the longest
-        idle first, at most `limit` of them, with at most `message_limit` messages unless that is null. Call
-        it until it returns no row, so that no statement runs for long. If it returns a session that it did
-        not delete, increase `passed_over`, or first delete messages of that session with
-        messages.delete_range.
-        Each leaves a tombstone, as a session that delete deletes.
+        """Delete a user's sessions that have been idle since a given time, with their messages: the longest idle first,
+        at most `limit` sessions, and at most `message_limit` messages (null: no limit). Each deleted session leaves
+        a tombstone. Call it until it returns no row, so that no statement runs for long. If it returns a session
+        that it did not delete, skip that one by increasing `passed_over`; if its row has a next_sequence, you can
+        instead delete its messages first, with messages.delete_range in the same transaction.
 
         Returns: IdleSession; no row if no session of the user has been idle for that long. Otherwise the deleted
           sessions; if none could be deleted, the first one, with its next_sequence if it has more than `message_limit`
@@ -474,13 +473,14 @@ class _SessionsEraseUser(Query):
     def __call__(
         self, connection: Connection[Any], /, *, user_id: str | None, limit: int, message_limit: int | None
     ) -> rows.ErasureStep | None:
-        """Delete at most `limit` sessions of a user, with at most `message_limit` messages unless that is null, and
-        everything else that is stored of them, and count what was deleted. Call it until it finds nothing.
+        """Delete at most `limit` sessions of a user, with at most `message_limit` messages (null: no limit), and with
+        everything else that belongs to these sessions. Return the counts of what was deleted. Call it until it finds
+        nothing.
 
-        Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
-          the user's sessions, up to the limit, and `first_id` the first of them, with its next_sequence if it has
-          more than `message_limit` messages; `forks` has the ids of other users' forks of the deleted sessions, and of
-          forks of those.
+        Returns: ErasureStep; one row, never no row; its counts are zero if the user has no sessions. `found` is the
+          number of the user's sessions, at most `limit`. `first_id` is the first of them; next_sequence is set if it
+          has more than `message_limit` messages. `forks` has the ids of other users' forks of the deleted sessions,
+          and of forks of those.
         """
 
 class _SessionsExport(Query):
@@ -499,7 +499,7 @@ class _SessionsExport(Query):
         """Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after
         ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last row.
 
-        Returns: ExportedSession; in the order of the pages; no row after the last session.
+        Returns: ExportedSession; ordered by listed_at; no row after the last session.
         """
 
 class _SessionsExportOfUser(Query):
@@ -520,7 +520,7 @@ class _SessionsExportOfUser(Query):
         after ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last
         row.
 
-        Returns: ExportedSession; in the order of the pages; no row after the last session.
+        Returns: ExportedSession; ordered by listed_at; no row after the last session.
         """
 
 class _SessionsFork(Query):

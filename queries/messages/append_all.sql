@@ -3,16 +3,16 @@
 -- All messages of a call are stored, or none of them; calls do not depend on each other.
 --
 -- One statement: As append, but each session's counter rises by the number of its new messages, and the
---   messages are numbered backwards from it. The arrays up to must_exist have one element per session,
---   the others one per message: `places` is the position of its session, from 1, and `calls` is the call that
---   it belongs to; all messages of a call are in one session. The arrays are passed through subqueries, so
---   that the planner does not count their elements and replan each call (tests/one_server/test_cost.py checks
---   it). In sources, user_ids, parent_ids and agent_ids, '' means null, since with array_nulls = off the
---   server reads an unquoted NULL in an array as the text 'NULL'. If `confined`, a session of a user other
---   than the given one behaves as if it did not exist. `patience` is a lock_timeout for this statement only,
---   or null, so that a batch does not wait long for one locked session. It then fails with 55P03, and the
---   writer sends that session's messages separately. As in append, no session is created whose element of
---   `must_exist` is true; `if_next` and `session_changes` apply to all given sessions.
+--   messages are numbered backwards from it. The arrays up to must_exist have one element per session, the
+--   others one per message: `places` is the position of its session, from 1, and `calls` is the call that it
+--   belongs to; all messages of a call are in one session. The arrays are passed through subqueries, so that
+--   the planner does not count their elements and replan each call (tests/one_server/test_cost.py checks it).
+--   In sources, user_ids, parent_ids and agent_ids, '' means null, since with array_nulls = off the server
+--   reads an unquoted NULL in an array as the text 'NULL'. If `confined`, a session of a user other than the
+--   given one behaves as if it did not exist. `patience` is a lock_timeout for the rest of the transaction, or
+--   null, so that a batch does not wait long for one locked session. It then fails with 55P03, and the writer
+--   sends that session's messages separately. As in append, no session is created whose element of `must_exist`
+--   is true; `if_next` and `session_changes` apply to all given sessions.
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the sessions' rows, until the commit, in the order of session_id, so that two of these
 --   statements never deadlock. Waits only for other writers of the same sessions.

@@ -19,8 +19,8 @@
 --   buffers O(n) in the session's changes, at most n/20;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; any rows of messages FOR UPDATE;
---   waits for rows of sessions, messages
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions;
+--   any rows of messages FOR UPDATE; waits for rows of sessions, messages
 -- Never: Seq Scan on sessions
 -- Repeat: safe: the repeated statement finds the change_id, and removes nothing more. If the first one
 --   still runs, it waits for that one, and is stale.

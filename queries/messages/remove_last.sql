@@ -1,11 +1,12 @@
 -- name: remove_last(session_id, n, change_id, keep, if_next, owner)
 -- Remove the last messages, and return them. Their numbers are not used again.
 --
--- One statement: As remove_from, but it finds the first number by a backward index scan of `n` messages. A
---   message that was appended while it waited for the lock has a higher number, and stays. If another removal
---   took messages meanwhile, nothing happens and is_stale is true, so that two callers never get the same
---   message, and none gets nothing although messages were left. The numbers have an upper limit for the
---   planner: without it, it would expect a third of the session's messages, and compile the plan (jit).
+-- One statement: Like remove_from, but a backward index scan of `n` messages finds the first number. A message
+--   that was appended while the statement waited for the lock has a higher number, and stays. If the session
+--   was changed in another way meanwhile, nothing is removed and is_stale is true; run it again. So two callers
+--   never get the same message, and each gets messages as long as there are any. The DELETE also has an upper
+--   limit of the numbers: otherwise the planner would expect a third of the session's messages, and compile the
+--   plan (jit).
 -- Index: sessions_pkey, messages_pkey backwards, changes_pkey; removed_messages_pkey for a repeated
 --   removal.
 -- Rows locked: the session's row, until the commit, then the removed messages.
@@ -15,16 +16,15 @@
 --   buffers O(n) in the session's changes, at most n/20;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; any rows of messages FOR UPDATE;
---   waits for rows of sessions, messages
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions;
+--   any rows of messages FOR UPDATE; waits for rows of sessions, messages
 -- Never: Seq Scan on sessions; Seq Scan on messages
--- Repeat: safe: the repeated statement finds the change_id, removes nothing more, and returns the messages
---   from removed_messages. Without `keep` they are not there: then it returns the number of removed messages
---   only.
--- Returns: RemovedRow; in reading order; no row if the session is not stored, or if nothing could be kept.
---   Each has the number of removed messages; if none was removed, there is one row without a message. If the
---   session is archived, trashed or deleted, or not as if_next asks, nothing is removed and is_refused is
---   true.
+-- Repeat: safe: the repeated statement finds the change_id, removes nothing more, and returns the messages from
+--   removed_messages. Without `keep` it returns only their number, since they were not kept.
+-- Returns: RemovedRow; in the order of sequence; no row if the session is not stored, or if a temporary table
+--   hides removed_messages. Each row has the number of removed messages; if none was removed, there is one row
+--   without a message. If the session is archived, trashed or deleted, or its next number is not `if_next`,
+--   nothing is removed and is_refused is true.
 WITH prior AS (
     SELECT
         c.session_id,

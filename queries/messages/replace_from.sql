@@ -19,8 +19,8 @@
 --   at most 80 buffers; at most 16 WAL records;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; any rows of messages FOR UPDATE;
---   waits for rows of sessions, messages
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions;
+--   any rows of messages FOR UPDATE; waits for rows of sessions, messages
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: safe: the repeated statement finds the change_id, changes nothing more, and finds the new
 --   messages by their ids, unless they were removed since.

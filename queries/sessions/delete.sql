@@ -13,7 +13,8 @@
 --   buffers O(n) in the session's messages, at most 2 buffers each;
 --   WAL O(n) in the session's messages, at most 69 WAL bytes each; at most 36 buffers; at most 7 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
--- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions FOR UPDATE; any rows of messages FOR UPDATE
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions FOR UPDATE;
+--   any rows of messages FOR UPDATE
 -- Never: Seq Scan
 -- Repeat: safe: the repeated statement meets the tombstone, and does nothing. Only create(again=True)
 --   begins another session with this id; if somebody did that in between, a repeated delete deletes that

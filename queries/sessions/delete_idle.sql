@@ -1,25 +1,25 @@
 -- name: delete_idle(idle_since, statuses, passed_over, limit, message_limit, patience)
--- Delete sessions that have been idle since a given time, with their messages: the longest idle first,
--- at most `limit` of them, with at most `message_limit` messages unless that is null. Call it until it
--- returns no row, so that no statement runs for long. If it returns a session that it did not delete,
--- increase `passed_over`, or first delete messages of that session with messages.delete_range.
--- Each leaves a tombstone, as a session that delete deletes.
+-- Delete sessions that have been idle since a given time, with their messages: the longest idle first, at most
+-- `limit` sessions, and at most `message_limit` messages (null: no limit). Each deleted session leaves a
+-- tombstone. Call it until it returns no row, so that no statement runs for long. If it returns a session that
+-- it did not delete, skip that one by increasing `passed_over`; if its row has a next_sequence, you can instead
+-- delete its messages first, with messages.delete_range in the same transaction.
 --
--- One statement: A session that is being written to is skipped, not waited for. A session that was written
---   to after the scan began is checked again under its lock, and kept. `patience` is a lock_timeout for this
---   statement only, or null. The statement never waits for rows of sessions, but another transaction may have
---   locked a row that is deleted with one of them, for example in a table that references messages. Then the
---   statement fails with 55P03 and deletes nothing. The store halves `limit`, and finally skips that session:
---   the scan begins after `passed_over` sessions. If nothing was deleted, the first session is
---   in use, or has more than `message_limit` messages. In the first case, the store skips it. In the second, it deletes
---   it in one transaction, by messages.delete_range and then this statement. A session whose place is in the future, because a clock was
---   ahead, gets the present time as its place, and its idle time starts from there. If only updated_at is in
---   the future, as after an import, its place decides. A trashed session is idle since it was trashed, which
---   is its place.
+-- One statement: It skips sessions that are being written to. It checks each session again under its lock, and
+--   keeps one that was written to since the scan began. `patience` is a lock_timeout for the rest of the
+--   transaction, or null. The statement never waits for rows of sessions. But another transaction may have
+--   locked a row that is deleted with a session, for example in a table that references messages. Then the
+--   statement fails with 55P03 and deletes nothing; the store halves `limit`, and finally skips that session
+--   with `passed_over`. If nothing was deleted, the first session is in use, and the store skips it; or it has
+--   more than `message_limit` messages, and the store deletes it by messages.delete_range and then this
+--   statement, in one transaction. If a session's listed_at is more than an hour in the future, because a clock
+--   was ahead, it is set to the present, and the idle time starts from there. If only updated_at is that far in
+--   the future, as after an import, listed_at decides. A trashed session has been idle since it was trashed,
+--   which is its listed_at.
 -- Index: sessions_listed, forwards; sessions_pkey, and messages_pkey for the messages; the insert of
 --   tombstones writes to sessions_pkey and sessions_listed.
--- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
---   an append.
+-- Rows locked: the deleted rows, and the sessions whose listed_at it corrects, until the commit. It waits for
+--   no row of sessions, so it cannot deadlock with an append.
 -- Promises: 1 round trip; buffers O(log n) in the sessions;
 --   buffers O(n) in the deleted sessions, at most 33 buffers each;
 --   WAL O(n) in the deleted sessions, at most 575 WAL bytes each; at most 400 buffers; at most 80 WAL records;

@@ -1,15 +1,15 @@
 -- name: erase_user(user_id, limit, message_limit)^
--- Delete at most `limit` sessions of a user, with at most `message_limit` messages unless that is null, and
--- everything else that is stored of them, and count what was deleted. Call it until it finds nothing.
+-- Delete at most `limit` sessions of a user, with at most `message_limit` messages (null: no limit), and with
+-- everything else that belongs to these sessions. Return the counts of what was deleted. Call it until it finds
+-- nothing.
 --
--- One statement: It locks the sessions in the order of their ids, as append_all does, so that the two
---   cannot deadlock. A session that was changed while this statement waited for its lock is left for the next
---   call, whose snapshot has the change; otherwise its removed messages could not be counted. The foreign
---   keys delete the messages, the removed messages and the changes. A tombstone without the user's id is left
---   of each session. LIMIT ALL keeps the search for the forks of each session by itself: joined, the planner
---   would read the whole table for it.
---   If the first session has more than `message_limit` messages, nothing is deleted. The store then deletes it in a
---   transaction, with messages.delete_range before this statement.
+-- One statement: It locks the sessions in the order of their ids, as append_all does, so the two cannot
+--   deadlock. If a session was changed while this statement waited for its lock, it is left for the next call,
+--   whose snapshot shows the change; otherwise its removed messages could not be counted. The foreign keys
+--   delete the messages, the removed messages and the changes. Each session leaves a tombstone without the
+--   user's id. LIMIT ALL keeps the planner from joining the search for forks with the rest, for which it would
+--   read the whole table. If the first session has more than `message_limit` messages, nothing is deleted; the
+--   store then deletes it by messages.delete_range and then this statement, in one transaction.
 -- Index: sessions_listed_of_user, sessions_listed_of_parent, removed_messages_pkey; sessions_pkey, and
 --   messages_pkey for the messages; the insert of tombstones writes to sessions_pkey and sessions_listed.
 -- Rows locked: the deleted rows, until the commit. Waits for writers of these sessions.
@@ -21,10 +21,10 @@
 --   any rows of messages FOR UPDATE; waits for rows of sessions, messages, removed_messages, changes
 -- Never: Seq Scan on sessions; Seq Scan on messages
 -- Repeat: not safe: the counts of what was deleted would be lost. Call it again for the remaining sessions.
--- Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
---   the user's sessions, up to the limit, and `first_id` the first of them, with its next_sequence if it has
---   more than `message_limit` messages; `forks` has the ids of other users' forks of the deleted sessions, and of
---   forks of those.
+-- Returns: ErasureStep; one row, never no row; its counts are zero if the user has no sessions. `found` is the
+--   number of the user's sessions, at most `limit`. `first_id` is the first of them; next_sequence is set if it
+--   has more than `message_limit` messages. `forks` has the ids of other users' forks of the deleted sessions,
+--   and of forks of those.
 WITH RECURSIVE candidate AS MATERIALIZED (
     SELECT
         c.session_id,

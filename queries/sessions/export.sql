@@ -2,10 +2,11 @@
 -- Read sessions as lines of JSON, ordered by listed_at, one page at a time. The first page starts after
 -- ('-infinity', ''); each later one after the (listed_at, session_id) of the previous page's last row.
 --
--- One statement: One index scan for each status, which stops after `limit` sessions. It skips sessions of
---   another source, or created at another time. A page ends at one MiB. If source, since or until is null,
---   it matches everything; this is written as CASE, since the planner would expect an OR to match hardly
---   any row. The order holds only within one snapshot, so an export reads all its pages in one.
+-- One statement: One index scan for each status, which stops after `limit` sessions, and skips those of another
+--   source, or created before `since`, or at `until` or later. A page ends with the line that reaches one MiB.
+--   A source, since or until of null matches everything; this is written as CASE, since the planner would
+--   expect an OR to match hardly any row. The order holds only within one snapshot, so an export reads all its
+--   pages from the same one.
 -- Index: sessions_listed, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page, at most n/2;
@@ -13,7 +14,7 @@
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: it only reads.
--- Returns: ExportedSession; in the order of the pages; no row after the last session.
+-- Returns: ExportedSession; ordered by listed_at; no row after the last session.
 WITH candidate AS (
     SELECT
         s.session_id,

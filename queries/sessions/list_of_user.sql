@@ -2,14 +2,13 @@
 -- List a user's sessions, latest activity first, one page at a time. The first page starts before
 -- ('infinity', ''); each later one before the (place, session_id) of the previous page's last row.
 --
--- One statement: The order is exact. A session's place is its updated_at, which is less than a minute
---   after its listed_at (see schema.sql); if it is not, because a clock was ahead or the session was
---   imported, its place is listed_at. For each wanted status, a first index scan by listed_at finds where
---   a full page ends. A second one reads the page and one minute more, which may contain sessions that
---   belong on the page. A session that becomes active between two pages moves to the first page. The
---   coalesce is for the planner, which would otherwise expect the comparison of places to match few rows,
---   and sort all sessions of the user. The statuses are passed through a subquery, so that the planner
---   does not count them and replan each call.
+-- One statement: The order is exact. A session's place is its updated_at, if that is at most a minute later
+--   than its listed_at (see schema.sql). Otherwise, because a clock was ahead or the session was imported, it
+--   is listed_at. For each wanted status, a first index scan by listed_at finds where a full page ends. A
+--   second one reads the page and one minute more, which may contain sessions that belong on the page. A
+--   session that becomes active between two pages moves to the first page. The coalesce is for the planner,
+--   which would otherwise expect the comparison of places to match few rows, and sort all sessions of the user.
+--   The statuses are passed through a subquery, so that the planner does not count them and replan each call.
 -- Index: sessions_listed_of_user, backwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; rows O(1) in the sessions;

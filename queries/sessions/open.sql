@@ -2,10 +2,10 @@
 -- Read a session for the start of a turn: its row, its latest messages in reading order, and its agents in
 -- order of first appearance.
 --
--- One statement: As get, latest and agent_ids_read_only, from one snapshot. Only the last row has the
---   session's wide columns. With `owner`, another user's session behaves as if it did not exist. The range
---   of numbers is for the planner: without it, it would expect a tenth of the session's messages, and
---   compile the plan (jit).
+-- One statement: It combines get, latest and agent_ids_read_only in one snapshot. Only the last row has the
+--   session's wide columns. With `owner`, another user's session behaves as if it did not exist. The messages
+--   are limited to numbers from 0 to next_sequence: otherwise the planner would expect a tenth of the session's
+--   messages, and compile the plan (jit).
 -- Index: sessions_pkey; messages_pkey, backwards; messages_by_agent.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;

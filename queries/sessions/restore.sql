@@ -7,8 +7,8 @@
 --   it notices that the row that it has read is an old version, so the new values must suit that one, too.
 -- Index: sessions_pkey, changes_pkey; a change of status writes to the indexes of the lists.
 -- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
--- Promises: 1 round trip; buffers O(log n) in the sessions; at most 44 buffers; at most 11 WAL records; at most 10 ms of CPU;
---   no sleeps; no temporary bytes
+-- Promises: 1 round trip; buffers O(log n) in the sessions; at most 44 buffers; at most 11 WAL records;
+--   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, changes; 1 row of sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing.

@@ -10,8 +10,8 @@
 --   in lists, at most once a minute.
 -- Rows locked: the session's row, until the commit. Waits for a writer of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the sessions; buffers O(1) in the session's messages;
---   WAL O(1) in the session's messages; buffers O(log n) in the session's changes; at most 38 buffers; at most 7 WAL records;
---   at most 10 ms of CPU; no sleeps; no temporary bytes
+--   WAL O(1) in the session's messages; buffers O(log n) in the session's changes; at most 38 buffers;
+--   at most 7 WAL records; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, changes; 1 row of sessions; waits for rows of sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: the repeated statement finds the change_id, and changes nothing more.

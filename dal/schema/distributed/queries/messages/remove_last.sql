@@ -7,16 +7,14 @@
 -- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip
 -- Remote commands: 1
--- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; any rows of messages FOR UPDATE;
---   waits for rows of sessions, messages
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions;
+--   any rows of messages FOR UPDATE; waits for rows of sessions, messages
 -- Never: none
--- Repeat: safe: the repeated statement finds the change_id, removes nothing more, and returns the messages
---   from removed_messages. Without `keep` they are not there: then it returns the number of removed messages
---   only.
--- Returns: RemovedRow; in reading order; no row if the session is not stored, or if nothing could be kept.
---   Each has the number of removed messages; if none was removed, there is one row without a message. If the
---   session is archived, trashed or deleted, or not as if_next asks, nothing is removed and is_refused is
---   true.
+-- Repeat: safe: the repeated statement finds the change_id, removes nothing more, and returns the messages from
+--   removed_messages. Without `keep` it returns only their number, since they were not kept.
+-- Returns: RemovedRow; in the order of sequence; no row if the session is not stored. Each row has the number
+--   of removed messages; if none was removed, there is one row without a message. If the session is archived,
+--   trashed or deleted, or its next number is not `if_next`, nothing is removed and is_refused is true.
 SELECT
     r.messages,
     r.is_refused,

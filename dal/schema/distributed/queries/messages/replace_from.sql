@@ -6,8 +6,8 @@
 -- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip
 -- Remote commands: 1
--- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; any rows of messages FOR UPDATE;
---   waits for rows of sessions, messages
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions;
+--   any rows of messages FOR UPDATE; waits for rows of sessions, messages
 -- Never: none
 -- Repeat: safe: the repeated statement finds the change_id, changes nothing more, and finds the new
 --   messages by their ids, unless they were removed since.

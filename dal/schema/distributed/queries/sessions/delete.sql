@@ -8,7 +8,8 @@
 --   session.
 -- Promises: 1 round trip
 -- Remote commands: 1
--- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions FOR UPDATE; any rows of messages FOR UPDATE
+-- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions FOR UPDATE;
+--   any rows of messages FOR UPDATE
 -- Never: none
 -- Repeat: safe: the repeated statement meets the tombstone, and does nothing. Only create(again=True)
 --   begins another session with this id; if somebody did that in between, a repeated delete deletes that

@@ -1,10 +1,9 @@
 -- name: delete_idle_of_user(user_id, idle_since, statuses, passed_over, limit, message_limit, patience)
--- Delete a user's sessions that have been idle since a given time, with their messages: the longest
--- idle first, at most `limit` of them, with at most `message_limit` messages unless that is null. Call
--- it until it returns no row, so that no statement runs for long. If it returns a session that it did
--- not delete, increase `passed_over`, or first delete messages of that session with
--- messages.delete_range.
--- Each leaves a tombstone, as a session that delete deletes.
+-- Delete a user's sessions that have been idle since a given time, with their messages: the longest idle first,
+-- at most `limit` sessions, and at most `message_limit` messages (null: no limit). Each deleted session leaves
+-- a tombstone. Call it until it returns no row, so that no statement runs for long. If it returns a session
+-- that it did not delete, skip that one by increasing `passed_over`; if its row has a next_sequence, you can
+-- instead delete its messages first, with messages.delete_range in the same transaction.
 --
 -- One statement: One call of dal_delete_idle, which runs on the node that the client is connected to. It asks all
 --   shards for the longest idle sessions, then locks, checks and deletes them one by one. A session that is being
@@ -13,8 +12,8 @@
 --   cannot wait for that long, since Citus sends no lock_timeout to workers.
 -- Index: sessions_listed_of_user, forwards; sessions_pkey, and messages_pkey for the messages; the insert
 --   of tombstones writes to sessions_pkey and sessions_listed.
--- Rows locked: the deleted rows, until the commit. Waits for no row of sessions, so it cannot deadlock with
---   an append.
+-- Rows locked: the deleted rows, and the sessions whose listed_at it corrects, until the commit. It waits for
+--   no row of sessions, so it cannot deadlock with an append.
 -- Promises: 1 round trip
 -- Remote commands: O(shards), at most 12 each; 4 for each of the deleted sessions
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; any rows of sessions FOR UPDATE;

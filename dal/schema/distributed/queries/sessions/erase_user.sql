@@ -1,6 +1,7 @@
 -- name: erase_user(user_id, limit, message_limit)^
--- Delete at most `limit` sessions of a user, with at most `message_limit` messages unless that is null, and
--- everything else that is stored of them, and count what was deleted. Call it until it finds nothing.
+-- Delete at most `limit` sessions of a user, with at most `message_limit` messages (null: no limit), and with
+-- everything else that belongs to these sessions. Return the counts of what was deleted. Call it until it finds
+-- nothing.
 --
 -- One statement: One call of dal_erase_user, which runs on the node that the client is connected to. It asks all
 --   shards for sessions of the user, then locks, counts and deletes them one by one.
@@ -13,10 +14,10 @@
 --   any rows of messages FOR UPDATE; waits for rows of sessions, messages, removed_messages, changes
 -- Never: none
 -- Repeat: not safe: the counts of what was deleted would be lost. Call it again for the remaining sessions.
--- Returns: ErasureStep; one row, with zeros if no row of sessions is the user's. `found` is the number of
---   the user's sessions, up to the limit, and `first_id` the first of them, with its next_sequence if it has
---   more than `message_limit` messages; `forks` has the ids of other users' forks of the deleted sessions, and of
---   forks of those.
+-- Returns: ErasureStep; one row, never no row; its counts are zero if the user has no sessions. `found` is the
+--   number of the user's sessions, at most `limit`. `first_id` is the first of them; next_sequence is set if it
+--   has more than `message_limit` messages. `forks` has the ids of other users' forks of the deleted sessions,
+--   and of forks of those.
 SELECT
     e.candidates AS found,
     e.sessions,

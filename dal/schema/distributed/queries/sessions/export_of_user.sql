@@ -14,7 +14,7 @@
 -- Locks: AccessShare on sessions
 -- Never: none
 -- Repeat: safe: it only reads.
--- Returns: ExportedSession; in the order of the pages; no row after the last session.
+-- Returns: ExportedSession; ordered by listed_at; no row after the last session.
 WITH candidate AS MATERIALIZED (
     SELECT
         s.session_id,
