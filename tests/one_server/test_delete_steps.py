@@ -143,6 +143,7 @@ def test_an_erasure_takes_what_was_appended_to_a_long_session_meanwhile(stored, 
     assert connection.execute("SELECT count(*) FROM messages").fetchone() == (0,)
 
 
+@pytest.mark.one_server  # Citus chooses itself which transaction a deadlock ends.
 def test_an_erasure_repeats_a_long_session_after_a_deadlock_with_a_removal(stored, hooked, connect, connection):
     remover = connect()
     remover.execute("SET deadlock_timeout = '20s'")  # So that the erasure is ended, not the removal.

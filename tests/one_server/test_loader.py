@@ -88,6 +88,7 @@ def test_missing_and_unknown_arguments_are_refused(side, server):
     connection.close()
 
 
+@pytest.mark.one_server  # A cluster needs delete_idle.distributed.
 def test_a_query_runs_when_called_and_returns_a_list(side, server, options, tables, connection):
     raw = side.connect(server.conninfo, **options)
     side.store(raw).session("s").append("user", "x")

@@ -552,6 +552,7 @@ def test_every_method_is_in_the_machine(stores, server, options):
     assert calls.keys() == {f"{kind.__name__}.{method}" for kind in kinds for method in public(kind) - left_out}
 
 
+@pytest.mark.time_limit(900)  # A cluster takes many times as long as one server.
 def test_random_interleavings_agree_with_the_model(stores, server, options, figure):
     counted, calls = Counter(), Counter()
     with CommittedRows(server.conninfo, with_lock_timeout(options)) as rows_reader:

@@ -343,6 +343,7 @@ def fork_until_deleted(parent, deleted):
         assert not began_late, "a fork of a deleted session"
 
 
+@pytest.mark.one_server  # On a cluster, a fork may become visible shortly afterwards; erase_user waits for it.
 @pytest.mark.parametrize("rounds", [50, pytest.param(3_000, marks=FULL)])
 def test_forks_during_a_deletion(connect, connection, tables, figure, rounds):
     """Each fork is whole, and stored when the deletion ends; none begins afterwards."""

@@ -15,6 +15,7 @@ import dal
 from dal import NewMessage
 from dal.gate import wire
 from dal.histories import batch
+from dal.schema.distributed import RANGES
 from dal.sql import DISTRIBUTED, QUERIES, SCHEMA
 
 OLD = datetime(2000, 1, 1, tzinfo=UTC)
@@ -37,6 +38,12 @@ def files(server):
     if server.kind == "citus":
         paths |= {f"{path.parent.name}.{path.stem}": path for path in (DISTRIBUTED / "queries").glob("*/*.sql")}
     return {expected(path): name for name, path in paths.items()}
+
+
+def schema_files(server):
+    """The SQL files outside queries that a store sends: to a cluster also the one that lists the shards."""
+    files = [SCHEMA, RANGES] if server.kind == "citus" else [SCHEMA]
+    return {path.read_text(encoding="utf-8") for path in files}
 
 
 @pytest.fixture
@@ -239,7 +246,7 @@ def test_every_statement_is_the_text_of_a_query_file(recorded_store, files, impo
     assert {statement.how for statement in statements} >= {"query", "prepare", "prepared"}
     texts = {statement.text for statement in statements}
     others = texts - files.keys() - TRANSACTION_STATEMENTS
-    assert others == {SCHEMA.read_text(encoding="utf-8")} | (set() if never_sent >= WHOLE_HISTORIES else import_files)
+    assert others == schema_files(server) | (set() if never_sent >= WHOLE_HISTORIES else import_files)
     used = {files[text] for text in texts & files.keys()}
     assert set(files.values()) == set(dal.queries)
     assert used == set(dal.queries) - never_sent - {
