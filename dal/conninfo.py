@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
@@ -69,7 +70,9 @@ class PoolSettings:
         kept_alive = _with_missing(bounded, probes | {n: v for n, v in settings.items() if n == "tcp_user_timeout"})
         if self.pgbouncer:
             return kept_alive
-        return _with_settings(kept_alive, settings | {f"tcp_{name}": value for name, value in probes.items()})
+        # Compiling a plan takes longer than any of our statements (docs/guides/growing.md).
+        server_settings = settings | {f"tcp_{name}": value for name, value in probes.items()} | {"jit": "off"}
+        return _with_settings(kept_alive, server_settings)
 
 
 def _probes(within: float | None) -> dict[str, int]:
@@ -86,7 +89,7 @@ def _with_missing(conninfo: str, parameters: dict[str, int]) -> str:
     return make_conninfo(conninfo, **{name: value for name, value in parameters.items() if name not in given})
 
 
-def _with_settings(conninfo: str, settings: dict[str, int]) -> str:
+def _with_settings(conninfo: str, settings: Mapping[str, int | str]) -> str:
     """Add server settings to a connection string's `options`, except those that are set there."""
     options = _given(conninfo).get("options", "")
     given = options.replace("-", "_")  # It may say --statement-timeout.

@@ -116,8 +116,8 @@ class AsyncSessionStore:
 
         If a client hangs in the middle of a transaction, an export or a stream, the server ends the transaction after
         `idle_timeout` seconds (idle_in_transaction_session_timeout). If the client has vanished from the network, the
-        server does so after `keepalive` seconds (TCP keepalives, on both sides). None sends no limit; settings in
-        `conninfo` take precedence.
+        server does so after `keepalive` seconds (TCP keepalives, on both sides). None sends no limit. `jit` is off
+        on its connections (docs/guides/growing.md). Settings in `conninfo` take precedence.
 
         Behind PgBouncer in transaction mode, use `pgbouncer=True`, which sends neither these settings nor a `schema`.
         If prepared statements do not work, as behind an older PgBouncer, use `prepare_threshold=None`.

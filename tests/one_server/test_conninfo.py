@@ -26,6 +26,7 @@ SERVER = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
+    "jit": "off",
 }
 
 
@@ -43,7 +44,7 @@ def test_client_and_server_have_limits_by_default():
 def test_none_disables_a_limit():
     parameters, options = parameters_of(idle_timeout=None, keepalive=None)
     assert parameters == {"connect_timeout": "2"}
-    assert options == {"statement_timeout": "500"}
+    assert options == {"statement_timeout": "500", "jit": "off"}
 
 
 def test_the_schema_is_the_first_option():
