@@ -179,7 +179,11 @@ def schema(request, server, administer) -> Iterator[str]:
     if server.kind == "citus":
         drop(administer(server), name)
     else:
-        administer(server).execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+        statement = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name))
+        try:
+            administer(server).execute(statement)
+        except psycopg.errors.DeadlockDetected:  # With a statement whose client has gone.
+            administer(server).execute(statement)
 
 
 @pytest.fixture
