@@ -27,6 +27,10 @@ _statements: Any = aiosql.from_path(Path(__file__).with_name("targets.sql"), "ps
 
 AXIS = "the stored messages"
 
+CAPS = 1.6
+"""A call may touch this many times the buffers that its header promises: indexes are up to two levels deeper here, and
+long messages are on more pages."""
+
 _SESSION, _USER, _PAIR = ("average", "huge"), ("average", "of heavy"), ("pair", "pair of heavy")
 
 TARGETS: dict[str, tuple[str, ...]] = {

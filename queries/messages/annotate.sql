@@ -11,7 +11,7 @@
 -- Rows locked: the session's row, until the commit, then the message's. Waits for a writer of the same
 --   session.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
---   buffers O(log n) in the sessions; buffers O(log n) in the session's changes; at most 60 buffers;
+--   buffers O(log n) in the sessions; buffers O(log n) in the session's changes; at most 52 buffers;
 --   at most 12 WAL records; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, changes; 1 row of sessions; 1 row of messages;
 --   waits for rows of sessions, messages

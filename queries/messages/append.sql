@@ -12,7 +12,7 @@
 -- Index: sessions_pkey, messages_message_id_key; the insert writes to all three indexes of messages.
 -- Rows locked: the session's row, until the commit. Waits only for other writers of the same session.
 -- Promises: 1 round trip; HOT; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
---   WAL O(1) in the session's metadata; buffers O(log n) in the sessions; at most 36 buffers;
+--   WAL O(1) in the session's metadata; buffers O(log n) in the sessions; at most 26 buffers;
 --   buffers O(log n) in the user's sessions;
 --   at most 8 WAL records; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/30

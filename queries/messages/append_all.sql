@@ -20,7 +20,7 @@
 --   buffers O(n log n) in the given messages, at most 23 buffers each;
 --   WAL O(n) in the given messages, at most 599 WAL bytes each;
 --   buffers O(n log n) in the given sessions, at most 29 buffers each;
---   WAL O(n) in the given sessions, at most 780 WAL bytes each; at most 92 buffers; at most 18 WAL records;
+--   WAL O(n) in the given sessions, at most 780 WAL bytes each; at most 64 buffers; at most 18 WAL records;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/12

@@ -13,7 +13,7 @@
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
 --   buffers O(n) in the page, at most n/42; buffers O(n) in the given sessions, at most 22 buffers each;
---   at most 12 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   at most 9 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan
 -- Repeat: safe: it only reads.

@@ -5,7 +5,7 @@
 -- Index: messages_message_id_key; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
---   at most 10 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   at most 8 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.

@@ -13,7 +13,7 @@
 --   Waits for a writer of the same session.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; WAL O(1) in the session's messages;
 --   buffers O(log n) in the sessions; buffers O(log n) in the session's changes;
---   buffers O(n) in the session's removed messages, at most n/20; at most 64 buffers; at most 12 WAL records;
+--   buffers O(n) in the session's removed messages, at most n/20; at most 52 buffers; at most 12 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions; 1 row of messages;
 --   waits for rows of sessions, messages, removed_messages

@@ -12,7 +12,7 @@
 -- Rows locked: the session's row, until the commit, then the removed messages.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages;
 --   buffers O(n) in the removed messages, at most 15 buffers each;
---   WAL O(n) in the removed messages, at most 380 WAL bytes each; at most 58 buffers; at most 10 WAL records;
+--   WAL O(n) in the removed messages, at most 380 WAL bytes each; at most 52 buffers; at most 10 WAL records;
 --   buffers O(n) in the session's changes, at most n/20;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes

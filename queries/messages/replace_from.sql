@@ -16,7 +16,7 @@
 --   buffers O(n log n) in the given messages, at most 23 buffers each;
 --   WAL O(n) in the given messages, at most 600 WAL bytes each;
 --   WAL O(n) in the removed messages, at most 380 WAL bytes each; buffers O(n) in the session's changes, at most n/20;
---   at most 80 buffers; at most 16 WAL records;
+--   at most 74 buffers; at most 16 WAL records;
 --   buffers O(log n) in the user's sessions;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions;

@@ -7,7 +7,7 @@
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
---   buffers O(n) in the page, at most n/42; at most 12 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   buffers O(n) in the page, at most n/42; at most 9 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on messages, sessions
 -- Never: Seq Scan; Sort
 -- Repeat: safe: it only reads.

@@ -13,7 +13,7 @@
 --   it skips a row that is locked, and a later read caches the list.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
 --   buffers O(n) in the session's agents, at most 5 buffers each;
---   buffers O(n) in the given sessions, at most 28 buffers each; at most 46 buffers; at most 10 ms of CPU;
+--   buffers O(n) in the given sessions, at most 28 buffers each; at most 40 buffers; at most 10 ms of CPU;
 --   no sleeps; no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/50
 -- Locks: RowExclusive on sessions; AccessShare on messages; any rows of sessions FOR NO KEY UPDATE; waits for nobody

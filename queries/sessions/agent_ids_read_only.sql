@@ -9,7 +9,7 @@
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
 --   buffers O(n) in the session's agents, at most 4 buffers each;
---   buffers O(n) in the given sessions, at most 17 buffers each; at most 36 buffers; at most 10 ms of CPU;
+--   buffers O(n) in the given sessions, at most 17 buffers each; at most 28 buffers; at most 10 ms of CPU;
 --   no sleeps; no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/50
 -- Locks: AccessShare on sessions, messages

@@ -8,7 +8,7 @@
 --   exist. If a temporary table of the connection hides sessions, nothing is stored.
 -- Index: sessions_pkey; the insert writes to all indexes of sessions.
 -- Rows locked: the session's row, until the commit. Waits only for other writers of the same session.
--- Promises: 1 round trip; buffers O(log n) in the sessions; at most 44 buffers; at most 7 WAL records;
+-- Promises: 1 round trip; buffers O(log n) in the sessions; at most 36 buffers; at most 7 WAL records;
 --   at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages, removed_messages, changes; 1 row of sessions FOR UPDATE
 -- Never: Seq Scan; Sort

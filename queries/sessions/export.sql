@@ -10,7 +10,7 @@
 -- Index: sessions_listed, forwards.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(n log n) in the page, at most n/2;
---   at most 90 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
+--   at most 74 buffers; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: AccessShare on sessions
 -- Never: Seq Scan on sessions
 -- Repeat: safe: it only reads.

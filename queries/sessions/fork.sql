@@ -14,7 +14,7 @@
 --   deletion waits for the fork, and the fork for a deletion.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
 --   buffers O(n) in the copied messages, at most 16 buffers each;
---   WAL O(n) in the copied messages, at most 660 WAL bytes each; at most 72 buffers; at most 24 WAL records;
+--   WAL O(n) in the copied messages, at most 660 WAL bytes each; at most 60 buffers; at most 24 WAL records;
 --   buffers O(log n) in the user's sessions; at most 10 ms of CPU; no sleeps; no temporary bytes
 -- Locks: RowExclusive on sessions, messages; waits for rows of sessions
 -- Never: Seq Scan

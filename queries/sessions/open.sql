@@ -10,7 +10,7 @@
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the sessions; buffers O(log n) in the session's messages;
 --   rows O(1) in the session's messages; buffers O(n) in the session's agents, at most 4 buffers each;
---   buffers O(n) in the page, at most n/35; at most 44 buffers; at most 10 ms of CPU; no sleeps;
+--   buffers O(n) in the page, at most n/35; at most 34 buffers; at most 10 ms of CPU; no sleeps;
 --   no temporary bytes
 -- Held snapshot: buffers O(n) in the appends since, at most n/30
 -- Locks: AccessShare on sessions, messages

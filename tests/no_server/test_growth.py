@@ -8,7 +8,7 @@ import pytest
 from dal.gate.errors import InvalidInput
 from dal.gate.header.promises import Growth
 from dal.gate.measure.gate import sizes_up_to
-from dal.gate.measure.growth import SLACK_OF, TOLERANCE, accelerates, closest, fit
+from dal.gate.measure.growth import SLACK_OF, TOLERANCE, accelerates, closest, fit, gains_a_level
 
 SIZES = (64, 256, 1024, 4096, 16_384)
 
@@ -54,6 +54,12 @@ def test_a_scan_that_reaches_the_end_of_its_table_is_not_logarithmic():
 def test_indexes_that_gain_a_level_at_the_same_size_are_not_a_scan():
     assert not accelerates({64: 21, 716: 21, 8000: 21, 89_443: 25, 1_000_000: 25})
     assert accelerates({64: 21, 716: 21, 8000: 21, 89_443: 50, 1_000_000: 90})
+
+
+def test_a_third_level_of_the_indexes_explains_a_third_more_in_large_tables():
+    assert gains_a_level({64: 51, 431: 51, 2896: 51, 19_484: 51, 131_072: 67})
+    assert not gains_a_level({64: 51, 431: 51, 2896: 51, 19_484: 55, 131_072: 80})
+    assert not gains_a_level({64: 51, 256: 51, 1024: 51, 4096: 51, 16_384: 67}), "too small for a third level"
 
 
 def test_a_logarithm_that_starts_below_zero_does_not_fit():

@@ -31,6 +31,10 @@ _BETTER = 0.6
 TOLERANCE = 0.04
 """A promised class fits if its error is below this, even if a faster class fits better."""
 
+MANY, HIGHER = 50_000, 4 / 3
+"""With this many rows or a little more, an index gets a third level. So above this size, which only --large reaches,
+buffers may exceed their maximum by a third: a lookup takes four buffers instead of three."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -89,6 +93,11 @@ def accelerates(values: Mapping[int, float], slack: float = SLACK) -> bool:
     middle = len(figures) // 2
     first, second = figures[middle] - figures[0], figures[-1] - figures[middle]
     return second > 2 * max(first, 0.0) + slack
+
+
+def gains_a_level(values: Mapping[int, float], slack: float = SLACK) -> bool:
+    """Return whether a third level of the indexes explains all growth. No curve fits it: it comes at one size."""
+    return max(values) > MANY and max(values.values()) <= HIGHER * values[min(values)] + slack
 
 
 def _is_plausible(fitted: Fit, figures: list[float], slack: float) -> bool:

@@ -20,7 +20,7 @@ from dal.gate.measure.evidence import (
     require_work,
     require_writes,
 )
-from dal.gate.measure.growth import SLACK, SLACK_OF, TOLERANCE, accelerates, closest, fit
+from dal.gate.measure.growth import HIGHER, MANY, SLACK, SLACK_OF, TOLERANCE, accelerates, closest, fit, gains_a_level
 from dal.gate.measure.judge_locks import lock_promises
 from dal.gate.measure.judge_remote import remote_commands, text_of
 from dal.gate.measure.measurement import STANDARD, STANDARD_SIZE, Curve, Measurement
@@ -129,18 +129,24 @@ def _capped(cap: Cap, measured: Measurement) -> Judged:
     axes = [axis for axis in measured.curves if axis not in _growing(cap, measured)]
     if not axes:
         raise NotMeasured(f"{cap.unit} may grow along every axis; cap the growth instead, as in `…, {cap} each`")
-    value, size, mode, axis = max(
-        (_figure(cap, cost), size, mode, axis)
+    excess, value, size, mode, axis = max(
+        (_figure(cap, cost) - _most(cap, size), _figure(cap, cost), size, mode, axis)
         for axis in axes
         for curve in (measured.curves[axis], measured.repeated.get(axis, {}))
         for size, at in curve.items()
         for mode, cost in at.items()
     )
-    if value <= cap.most:
+    if excess <= 0:
         for one in axes:
             require_work(one, measured.activity[one])
         require_writes(measured)
-    return f"{value:,.6g} at {size:,} in {axis} with the {mode} plan", value <= cap.most
+    return f"{value:,.6g} at {size:,} in {axis} with the {mode} plan", excess <= 0
+
+
+def _most(cap: Cap, size: int) -> float:
+    """Return the maximum of a figure at a size of an axis."""
+    most = cap.most * (HIGHER if cap.unit == "buffers" and size > MANY else 1)
+    return most * (size if cap.each else 1)
 
 
 def _figure(cap: Cap, cost: Cost) -> float:
@@ -201,10 +207,11 @@ def _grown(bound: Bound, curve: Curve) -> tuple[str, bool]:
 
 
 def _within(bound: Bound, values: dict[int, float], slack: float) -> bool:
-    if fit(values, slack).growth > bound.growth and closest(values, bound.growth, slack).error > TOLERANCE:
-        return False
-    if bound.growth <= Growth.LOGARITHMIC and accelerates(values, slack):
-        return False
+    if not (bound.growth is Growth.LOGARITHMIC and gains_a_level(values, slack)):
+        if fit(values, slack).growth > bound.growth and closest(values, bound.growth, slack).error > TOLERANCE:
+            return False
+        if bound.growth <= Growth.LOGARITHMIC and accelerates(values, slack):
+            return False
     return all(value <= most for value, most in zip(values.values(), _limits(bound, values), strict=True))
 
 
@@ -226,7 +233,7 @@ def _limits(bound: Bound, values: dict[int, float]) -> Iterator[float]:
         if bound.divisor:
             yield least_of_all + size / bound.divisor + slack_of(bound)
         elif bound.cap:
-            yield bound.cap.most * (size if bound.cap.each else 1)
+            yield _most(bound.cap, size)
         else:
             yield inf
 
