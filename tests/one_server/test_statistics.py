@@ -35,7 +35,7 @@ def costs(server):
         store_first_sessions(dal.SessionStore(connection))
         scratch.vacuum(connection)
         with connection.transaction():
-            fixtures.grow(connection, "the removed messages", 0, SIZE // 2)
+            fixtures.grow(connection, AXIS, 0, SIZE)
         old = buffers(connection)
         connection.execute("ANALYZE sessions, messages, removed_messages, changes")
         yield old, buffers(connection)
