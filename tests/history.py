@@ -138,7 +138,7 @@ def final_of(connection, session_id):
         "SELECT sequence, content, agent_id FROM messages WHERE session_id = %s ORDER BY sequence", [session_id]
     ).fetchall()
     lines = [(sequence, Line(content, agent_id)) for sequence, content, agent_id in lines]
-    return Final(session_id, status, next_sequence, message_count, cached and tuple(cached), lines)
+    return Final(session_id, status, next_sequence, message_count, None if cached is None else tuple(cached), lines)
 
 
 def check(events, finals):
