@@ -13,14 +13,13 @@ from psycopg.rows import tuple_row
 
 from dal.gate.measure.sync_or_async import Connection, resolve, sync_or_async
 
-_statements: Any = aiosql.from_path(Path(__file__).parent, "psycopg", attribute=None)
+_HERE = Path(__file__).parent
 
-_VACUUM = sql.SQL("VACUUM (INDEX_CLEANUP ON, ANALYZE) {}")
-"""Autovacuum would make figures depend on its timing. INDEX_CLEANUP also removes the line pointers of rolled-back rows,
-which would otherwise fill a page after some sizes."""
+_statements: Any = aiosql.from_path(_HERE, "psycopg", attribute=None)
 
-_ONE_ROW = sql.SQL("SELECT FROM {} LIMIT 1")
-_TRUNCATE = sql.SQL("TRUNCATE {}")
+_VACUUM, _ONE_ROW, _TRUNCATE = (
+    sql.SQL((_HERE / f"{name}.template").read_text(encoding="utf-8")) for name in ("vacuum", "one_row", "truncate")
+)
 
 
 def create(connection: psycopg.Connection[Any]) -> None:
