@@ -78,8 +78,8 @@ class Appends:
         by_shard: dict[int | None, list[Append]] = {}
         if self._runner.source.is_pooled and len(appends) > 1:
             self._runner.find_layout()
-        for append in appends if self._runner.source.is_pooled else ():
-            by_shard.setdefault(self._runner.schema.shard_of(append.session_id), []).append(append)
+            for append in appends:
+                by_shard.setdefault(self._runner.schema.shard_of(append.session_id), []).append(append)
         if len(by_shard) < 2:  # noqa: PLR2004
             self.send_all(appends)
             return

@@ -207,7 +207,8 @@ def _grown(bound: Bound, curve: Curve) -> tuple[str, bool]:
 
 
 def _within(bound: Bound, values: dict[int, float], slack: float) -> bool:
-    if not (bound.growth is Growth.LOGARITHMIC and gains_a_level(values, slack)):
+    is_deeper = bound.metric == "buffers" and bound.growth is Growth.LOGARITHMIC and gains_a_level(values, slack)
+    if not is_deeper:
         if fit(values, slack).growth > bound.growth and closest(values, bound.growth, slack).error > TOLERANCE:
             return False
         if bound.growth <= Growth.LOGARITHMIC and accelerates(values, slack):
