@@ -75,7 +75,7 @@ _ELSEWHERE = (
 """Queries that are not measured, since they read the whole store, or nothing that grows with it."""
 
 _HEAVY = {"the user's sessions", "the user's sessions from elsewhere", "the user's sessions of a minute"}
-"""What grows with the store for the user with the most sessions."""
+"""In a larger store, the user with the most sessions has more of each of these."""
 
 
 @dataclass(frozen=True, slots=True)
