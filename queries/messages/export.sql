@@ -5,10 +5,11 @@
 --
 -- One statement: One index scan per session, as messages.after. A page ends after one MiB of content and
 --   metadata, but has at least one message, so that large messages do not fill the memory; `is_last` is
---   then false for the last row. The array is passed through a subquery, so that the planner does not
---   count its elements and replan each call (tests/one_server/test_cost.py checks it). Python formats each
---   row as JSON while the server reads the next page. With `owner`, a session of another user has no
---   messages.
+--   then false for the last row. The array and the limit are passed through subqueries. So the planner
+--   does not count the array's elements and replan each call (tests/one_server/test_cost.py checks it), and
+--   with outdated statistics it does not sort the rest of a session instead of reading a page of it
+--   (tests/one_server/test_statistics.py). Python formats each row as JSON while the server reads the next
+--   page. With `owner`, a session of another user has no messages.
 -- Index: messages_pkey, forwards; sessions_pkey for the owner.
 -- Rows locked: none.
 -- Promises: 1 round trip; buffers O(log n) in the session's messages; rows O(1) in the session's messages;
@@ -77,7 +78,7 @@ FROM (
                     )
                 )
             ORDER BY m.sequence
-            LIMIT :limit::bigint
+            LIMIT (SELECT :limit::bigint)
         ) AS found
     ) AS m
     WINDOW in_order AS (ORDER BY m.place, m.sequence ROWS UNBOUNDED PRECEDING)

@@ -16,6 +16,8 @@ from dal.sql import QUERIES, SCHEMA
 
 NAMES = [subject.name for subject in load(QUERIES)]
 AXIS, SIZE = "the session's messages", 20_000
+MIDDLE = {"after": SIZE // 2, "before": SIZE // 2}
+"""Where pages of messages start: the planner does not expect any messages there."""
 
 PAGE = 200
 """The limit of buffers of a page of a list, with any statistics."""
@@ -66,8 +68,11 @@ def buffers(connection):
     for subject in load(QUERIES):
         with prepared(connection, subject.text) as statement:
             for mode in MODES:
-                (cost,) = turns.costs(
-                    statement, mode, lambda one=subject: fixtures.parameters(one.name, AXIS, SIZE, next(turn)), 1
-                )
+                (cost,) = turns.costs(statement, mode, lambda one=subject: parameters(one.name, next(turn)), 1)
                 measured[subject.name, mode] = cost.buffers
     return measured
+
+
+def parameters(query, turn):
+    given = fixtures.parameters(query, AXIS, SIZE, turn)
+    return given | {name: MIDDLE[name] for name in MIDDLE if isinstance(given.get(name), int)}
