@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,8 +75,9 @@ def test_the_example_can_be_copied_and_measured(server, tmp_path):
     copied = program.run("init", "todo", cwd=tmp_path)
     assert (copied.returncode, copied.stderr) == (0, "")
     assert "cd todo && dal check" in copied.stdout
-    done = program.run("check", "add", "--dsn", server.conninfo, cwd=tmp_path / "todo/queries")
+    done = program.run("check", "add", "--verbose", "--dsn", server.conninfo, cwd=tmp_path / "todo/queries")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^debug: the list's tasks: 16,384, add, begun after \d+ s$", done.stderr, re.MULTILINE)
     again = program.run("init", "todo", cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")
     assert "todo exists already" in again.stderr

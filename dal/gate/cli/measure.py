@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import psycopg
@@ -61,6 +63,8 @@ Large = Annotated[
     ),
 ]
 
+log = logging.getLogger(__name__)
+
 _TIMEOUT = 10
 """Seconds to wait for a connection."""
 
@@ -96,12 +100,13 @@ class Job:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         try:
             with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-                begun = count()
-                gate = self._gate(
-                    lambda: _connect(conninfo),
-                    schema,
-                    lambda step: progress.update(task, completed=next(begun), description=label + step),
-                )
+                begun, start = count(), monotonic()
+
+                def begin(step: str) -> None:
+                    progress.update(task, completed=next(begun), description=label + step)
+                    log.debug("%s, begun after %.0f s", label + step, monotonic() - start)
+
+                gate = self._gate(lambda: _connect(conninfo), schema, begin)
                 task = progress.add_task("", total=gate.steps(self.subjects))
                 return gate.measure(self.subjects)
         finally:
