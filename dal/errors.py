@@ -243,6 +243,14 @@ def is_node_lost(error: psycopg.Error) -> bool:
     )
 
 
+def is_dropped(error: psycopg.Error) -> bool:
+    """Return whether an object was dropped while the statement looked it up, such as an index during the schema check.
+
+    PostgreSQL does not translate this message.
+    """
+    return error.sqlstate == "XX000" and primary_message(error).startswith("cache lookup failed for ")
+
+
 def is_outdated(error: BaseException) -> bool:
     """Return whether a prepared statement did not run, since the type of a column has changed since then."""
     return (

@@ -8,6 +8,7 @@
 | the server ended an idle connection (idle_session_timeout) | 57P05 | never ran | always |
 | another connection was storing the same message | 23505 of its key | was rolled back | always: it finds the message |
 | a column's type has changed since the statement was prepared | 0A000 | never ran | always: it is prepared again |
+| an index was dropped during the schema check | XX000 | was refused | always |
 | the server shut down or crashed | 57P01, 57P02 | may have been committed | if `Repeat: safe` |
 | the connection or its server was lost | 08…, none | may have been committed | if `Repeat: safe` |
 | a cluster lost a node | 08…, XX000 and 58030 with Citus's words | may have been committed | if `Repeat: safe` |
@@ -31,7 +32,7 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from dal.appends import Append
-from dal.errors import is_node_lost, is_outdated, is_sent_twice
+from dal.errors import is_dropped, is_node_lost, is_outdated, is_sent_twice
 
 RETRIES = 10
 """The default number of retries, within the deadline."""
@@ -69,7 +70,7 @@ def classify(error: psycopg.Error) -> Failure:
     state = error.sqlstate
     if isinstance(error, PoolTimeout | PoolClosed | TooManyRequests):
         return Failure.REFUSED
-    if is_sent_twice(error) or is_outdated(error):
+    if is_sent_twice(error) or is_outdated(error) or is_dropped(error):
         return Failure.UNDONE
     if state is None:
         return Failure.UNKNOWN if isinstance(error, psycopg.OperationalError) else Failure.REFUSED

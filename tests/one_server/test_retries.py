@@ -297,7 +297,7 @@ def test_errors_are_classified(error, expected):
     ("error", "message", "expected"),
     [
         (errors.InternalError_, "server closed the connection unexpectedly", Failure.UNKNOWN),
-        (errors.InternalError_, "cache lookup failed", Failure.REFUSED),
+        (errors.InternalError_, "unrecognized node type: 0", Failure.REFUSED),
         (errors.IoError, "failed to COPY to shard 102008 on worker1:5432", Failure.UNKNOWN),
         (errors.IoError, "could not read block 1 in file", Failure.REFUSED),
     ],
@@ -306,6 +306,33 @@ def test_a_lost_node_of_a_cluster_is_recognised_by_its_message(error, message, e
     assert classify(error(message)) is expected
     kind = dal.ServerUnavailable if expected is Failure.UNKNOWN else dal.StatementFailed
     assert type(translate(error(message), "messages.append")) is kind
+
+
+@pytest.mark.one_server
+def test_a_schema_check_is_repeated_if_an_index_was_dropped_during_it(server, schema, connection, caplog):
+    """PostgreSQL then says `cache lookup failed for relation 80848`, in one check of several hundred."""
+    over, failed = threading.Event(), []
+
+    def check(store):
+        try:
+            while not over.is_set():
+                store.check_schema()
+        except dal.DalError as error:
+            failed.append(error)
+
+    with dal.SessionStore.connect(server.conninfo, schema=schema, max_size=3) as store:
+        threads = [threading.Thread(target=check, args=(store,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 60
+        while "schema.check: InternalError_ (XX000), tried again" not in caplog.text and not failed:
+            assert time.monotonic() < deadline
+            connection.execute("CREATE INDEX another ON sessions (created_at)")
+            connection.execute("DROP INDEX CONCURRENTLY another")
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failed == []
 
 
 def test_pauses_between_retries(monkeypatch):
