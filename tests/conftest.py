@@ -87,7 +87,7 @@ def pytest_report_header(config):
         return None
     if config.option.slow:
         return "with the slow tests, this takes about 15 minutes on two idle cores"
-    return "this takes about 5 minutes on two idle cores; the slow tests run with --slow"
+    return "this takes about 7 minutes on two idle cores; the slow tests run with --slow"
 
 
 def pytest_itemcollected(item):
