@@ -21,9 +21,3 @@ def few_rounds(request, monkeypatch):
             for name in ("ROUNDS", "ALONE_ROUNDS", "OPEN_ROUNDS"):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, 2)
-
-
-@pytest.fixture(scope="session")
-def prefer_memory():
-    """Commits are measured too, so the data must be on a disk."""
-    return False

