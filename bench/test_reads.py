@@ -21,11 +21,11 @@ class Library:
 
 @pytest.fixture(scope="module")
 def fill_session(variant_tables) -> None:
-    variant_tables.fill(
-        "Ours", {f"{kind}-{size}": size for kind in ("live", "archived", "cached") for size in variant_tables.sizes}
-    )
     with variant_tables.connect() as connection:
-        store = variant_tables.variant("Ours", connection).store
+        store = variant_tables.variant("Ours", connection).store  # Creates the tables.
+        variant_tables.fill(
+            "Ours", {f"{kind}-{size}": size for kind in ("live", "archived", "cached") for size in variant_tables.sizes}
+        )
         for size in variant_tables.sizes:
             store.session(f"archived-{size}").archive()
             cached = store.session(f"cached-{size}")
