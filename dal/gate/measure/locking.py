@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,8 @@ from dal.gate.measure.sql import statements
 Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 _HERE = Path(__file__).parent
-_CHANGED, _FREE, _HOLD = (
-    sql.SQL((_HERE / f"{name}_rows.template").read_text(encoding="utf-8")) for name in ("changed", "free", "hold")
-)
+_LOCKED = sql.SQL((_HERE / "locked_rows.template").read_text(encoding="utf-8"))
+_HOLD = sql.SQL((_HERE / "hold_rows.template").read_text(encoding="utf-8"))
 _SOON = sql.SQL("SET LOCAL lock_timeout = 50")
 
 _TRIED = LOCK_MODES[1 : LOCK_MODES.index("Exclusive")]
@@ -86,9 +85,7 @@ def _holding(connect: Connect, table: str, lock: str) -> Iterator[None]:
 
 
 def _row_locks(other: psycopg.Connection[Any], table: str) -> RowLocks:
-    changed = [ctid for (ctid,) in _rows(other, _CHANGED.format(_identifier(table)))]
-    (free,) = _rows(other, _FREE.format(_identifier(table)), {"ctids": changed})
-    blocked = [len(changed) - number for number in free]
+    (blocked,) = _rows(other, _LOCKED.format(_identifier(table)))
     # The stronger a lock, the weaker the locks that it conflicts with: FOR UPDATE conflicts with all of them, FOR KEY
     # SHARE only with FOR UPDATE. So the weakest conflicting lock identifies the lock that is held.
     strength = next((lock for lock, waiting in zip(reversed(ROW_LOCKS), blocked, strict=True) if waiting), None)
@@ -99,7 +96,5 @@ def _identifier(table: str) -> sql.Identifier:
     return sql.Identifier(*table.split(".", 1))
 
 
-def _rows(
-    connection: psycopg.Connection[Any], statement: Any, values: Mapping[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
-    return connection.cursor(row_factory=tuple_row).execute(statement, values, prepare=False).fetchall()
+def _rows(connection: psycopg.Connection[Any], statement: Any) -> list[tuple[Any, ...]]:
+    return connection.cursor(row_factory=tuple_row).execute(statement, prepare=False).fetchall()
