@@ -32,7 +32,7 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from dal.appends import Append
-from dal.errors import is_dropped, is_node_lost, is_outdated, is_sent_twice
+from dal.driver_errors import is_dropped, is_node_lost, is_outdated, is_sent_twice
 
 RETRIES = 10
 """The default number of retries, within the deadline."""

@@ -17,7 +17,7 @@ from psycopg.errors import Diagnostic, QueryCanceled, lookup
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
-from dal.errors import TooLate
+from dal.driver_errors import TooLate
 from dal.processes import detach_in_child, interrupts
 from dal.retries import Failure, classify
 

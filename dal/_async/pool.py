@@ -21,7 +21,8 @@ from dal._async.schema import check
 from dal._async.scopes import AsyncEndingPool
 from dal._async.sources import AsyncPooled
 from dal.conninfo import PoolSettings
-from dal.errors import DalError, SchemaMismatch, translate
+from dal.driver_errors import translate
+from dal.errors import DalError, SchemaMismatch
 from dal.processes import OfOneProcess
 from dal.retries import Failure
 from dal.schema.check import SchemaCheck

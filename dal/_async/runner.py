@@ -18,7 +18,8 @@ from dal._async.connection import forget_statements, set_deadline, settings_kept
 from dal._async.queries import AsyncQuery, async_queries
 from dal._async.schema import check, compare
 from dal._async.sources import AsyncSingle, AsyncSource, AsyncSticky
-from dal.errors import DalError, ServerUnavailable, StoreClosed, TooLate, is_outdated, redact
+from dal.driver_errors import TooLate, is_outdated, redact
+from dal.errors import DalError, ServerUnavailable, StoreClosed
 from dal.observe import Observer, server_of, tried_again
 from dal.processes import interrupts, not_in_child, process
 from dal.retries import Attempts, Failure, classify

@@ -15,7 +15,8 @@ from psycopg_pool import AsyncConnectionPool
 from dal._async.connection import AsyncLentTimeLimits, limits_of, set_deadline
 from dal._async.queries import AsyncSpare
 from dal._async.scopes import Home
-from dal.errors import DalError, InvalidInput, StatementFailed, translate
+from dal.driver_errors import translate
+from dal.errors import DalError, InvalidInput, StatementFailed
 from dal.retries import Failure, classify
 
 _IN_A_ROW = 1000

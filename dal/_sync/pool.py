@@ -22,7 +22,8 @@ from dal._sync.schema import check
 from dal._sync.scopes import EndingPool
 from dal._sync.sources import Pooled
 from dal.conninfo import PoolSettings
-from dal.errors import DalError, SchemaMismatch, translate
+from dal.driver_errors import translate
+from dal.errors import DalError, SchemaMismatch
 from dal.processes import OfOneProcess
 from dal.retries import Failure
 from dal.schema.check import SchemaCheck

@@ -16,7 +16,8 @@ from psycopg_pool import ConnectionPool
 from dal._sync.connection import LentTimeLimits, limits_of, set_deadline
 from dal._sync.queries import Spare
 from dal._sync.scopes import Home
-from dal.errors import DalError, InvalidInput, StatementFailed, translate
+from dal.driver_errors import translate
+from dal.errors import DalError, InvalidInput, StatementFailed
 from dal.retries import Failure, classify
 
 _IN_A_ROW = 1000

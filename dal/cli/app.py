@@ -17,7 +17,8 @@ from dal.cli import erase, histories, idle, queries, schema, serve, sessions, sh
 from dal.cli.help import below, improve
 from dal.cli.verbosity import set_quiet, set_verbose
 from dal.demo.command import demo
-from dal.errors import DalError, SchemaMismatch, SessionNotFound, translate
+from dal.driver_errors import translate
+from dal.errors import DalError, SchemaMismatch, SessionNotFound
 from dal.gate.cli import check, init, review, signals
 from dal.gate.cli.exits import FAILED, NEGATIVE, READER_GONE
 from dal.gate.cli.output import out, print_error

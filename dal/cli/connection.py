@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import psycopg
 
 from dal.conninfo import with_schema, with_timeout
-from dal.errors import DalError, translate
+from dal.driver_errors import translate
+from dal.errors import DalError
 
 _TIMEOUT = 10
 """Seconds to wait for a server."""

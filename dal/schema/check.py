@@ -10,7 +10,8 @@ from weakref import ref
 
 from psycopg import BaseConnection
 
-from dal.errors import APPLY, SchemaMismatch
+from dal.driver_errors import APPLY
+from dal.errors import SchemaMismatch
 from dal.rows import SchemaFact
 from dal.schema import drift
 from dal.schema.distributed.hashing import hash_text

@@ -15,7 +15,7 @@ from sides import unwrap
 
 import dal
 from dal import NewMessage
-from dal.errors import redact
+from dal.driver_errors import redact
 
 SECRET = 'planted: "hush" and more'
 """With quotation marks, at which a message must not be cut off."""

@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 from sides import unwrap
 
 import dal
-from dal.errors import translate
+from dal.driver_errors import translate
 from dal.retries import Attempts, Failure, classify
 from dal.schema.check import SchemaCheck
 

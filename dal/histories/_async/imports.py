@@ -13,7 +13,8 @@ from psycopg.rows import tuple_row
 
 from dal._async.connection import set_deadline
 from dal._async.runner import AsyncRunner
-from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed, is_sent_twice, redact
+from dal.driver_errors import is_sent_twice, redact
+from dal.errors import DalError, InvalidInput, ServerUnavailable, StatementFailed
 from dal.histories._async.chunks import chunks
 from dal.histories.batch import MOST_AHEAD, SQL, Batch, Tally
 from dal.histories.lines import Line, Lines

@@ -17,7 +17,8 @@ import psycopg
 from psycopg import errors
 
 from dal._sync.queries import queries
-from dal.errors import StatementFailed, translate
+from dal.driver_errors import translate
+from dal.errors import StatementFailed
 from dal.retries import Attempts
 from dal.rows import SchemaFact
 from dal.schema import distributed, drift
